@@ -1,0 +1,84 @@
+"""V, M and C together, as one compiled function over a batch of agents ("lanes")."""
+
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from config import Config, UserError, action_size
+from controller import policy
+from doom_rnn.model import RestartMDNRNN
+from folder import need
+from rnn.model import MDNRNN
+from training import load_weights
+from vae.model import VAE, sample
+
+
+def make_vae(config: Config, dtype: str = "float32") -> VAE:
+    return VAE(config.z_size, dtype)
+
+
+def make_rnn(config: Config) -> MDNRNN:
+    sizes = (config.z_size, action_size(config.task), config.rnn_units, config.mixtures)
+    if config.task == "doom":
+        return RestartMDNRNN(*sizes, restart_weight=config.restart_weight)
+    return MDNRNN(*sizes)
+
+
+def load_vae(run: Path, config: Config, dtype: str = "float32") -> VAE:
+    """V with the run's weights; UserError saying what to run if there are none, or they are another size's."""
+    path = need(run / "vae.weights.h5", f"python train_vae.py --run {run}")
+    model = make_vae(config, dtype)
+    load_weights(model, path, f"V with z of {config.z_size} numbers")
+    return model
+
+
+def load_rnn(run: Path, config: Config) -> MDNRNN:
+    """M with the run's weights; UserError as for V."""
+    path = need(run / "rnn.weights.h5", f"python train_rnn.py --run {run}")
+    model = make_rnn(config)
+    load_weights(model, path, f"M of {config.rnn_units} units for {config.task} and z of {config.z_size} numbers")
+    return model
+
+
+def policy_size(config: Config) -> int:
+    """Parameters of the run's C."""
+    return policy.count(config.task, config.features, config.z_size, config.rnn_units)
+
+
+def act(config: Config, params, z, c, h):
+    """C's actions in TensorFlow: params (B, P), z (B, Z), c and h (B, U) -> (B, A)."""
+    x = policy.observe(z, c, h, config.features, keras.ops)
+    return policy.act(params, x, config.task, config.features, config.z_size, config.rnn_units, keras.ops)
+
+
+def use_one_thread() -> None:
+    """One TensorFlow thread for this process: ranks share the cores, and sums keep their order."""
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    except RuntimeError as error:
+        raise UserError(f"TensorFlow's threads were fixed before: {error}") from None
+
+
+def make_agent(config: Config, vae: VAE, rnn: MDNRNN, lanes: int):
+    """The agents' step, compiled for a fixed number of lanes (B).
+
+    Returns a function (frames uint8 (B, 64, 64, 3), noise (B, Z), params (B, P), fresh (B, 1), h, c (B, U))
+    -> (action (B, A), h, c). `fresh` is 1 at an episode's first step: its state is zeroed before. As in the
+    paper's pseudo-code, C acts on the state from before M has seen z; M then steps on (z, action).
+    """
+    shapes = dict(noise=config.z_size, params=policy_size(config), fresh=1, h=config.rnn_units, c=config.rnn_units)
+    signature = [tf.TensorSpec((lanes, 64, 64, 3), tf.uint8)]
+    signature += [tf.TensorSpec((lanes, size), tf.float32) for size in shapes.values()]
+
+    # XLA also makes a lane's numbers independent of its place in the batch, to the bit.
+    @tf.function(input_signature=signature, autograph=False, jit_compile=True)
+    def agent(frames, noise, params, fresh, h, c):
+        h, c = h * (1 - fresh), c * (1 - fresh)
+        z = sample(*vae.encode(frames), noise)
+        action = act(config, params, z, c, h)
+        h, c = rnn.step(z, action, fresh, h, c)
+        return action, h, c
+
+    return agent

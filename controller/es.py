@@ -1,0 +1,121 @@
+"""CMA-ES as ask / tell / best, maximising; pycma does the work.
+
+Its whole state is written and read as arrays and JSON, so that a resumed search is the same search.
+"""
+
+import json
+from pathlib import Path
+
+import cma
+import numpy as np
+
+from config import UserError
+from folder import whole
+
+
+class CMAES:
+    """Evolves a vector of `size` numbers from 0 (train.py of the release; paper A.4).
+
+    Args:
+        size: parameters of C.
+        sigma: first step size.
+        population: candidates a generation.
+        rng: the source of all its randomness.
+    """
+
+    def __init__(self, size: int, sigma: float, population: int, rng: np.random.Generator):
+        self.rng = rng
+        options = {
+            "popsize": population,
+            "randn": lambda *shape: self.rng.standard_normal(shape),
+            "seed": np.nan,  # leave numpy's global generator alone
+            "verbose": -9,
+            "verb_log": 0,
+            "verb_disp": 0,
+        }
+        self.search = cma.CMAEvolutionStrategy(np.zeros(size), sigma, options)
+
+    def ask(self) -> np.ndarray:
+        """The next candidates, (population, size)."""
+        self.asked = self.search.ask()
+        return np.array(self.asked)
+
+    def tell(self, scores: np.ndarray) -> None:
+        """Takes the candidates' scores (population,), higher is better: the one place where the sign flips."""
+        self.search.tell(self.asked, [-float(score) for score in scores])
+
+    def mean(self) -> np.ndarray:
+        """The distribution's mean, (size,): the agent that is scored and kept."""
+        return np.array(self.search.mean)
+
+    def spread(self) -> float:
+        """Root mean square over dimensions of the distribution's standard deviation: "sigma" in the curves."""
+        return float(np.sqrt(np.mean(np.square(self.search.result.stds))))
+
+    def save(self, path: Path, extra: dict) -> None:
+        """Writes the state to one npz: every array by its name in pycma's object, everything small as JSON."""
+        arrays: dict[str, np.ndarray] = {}
+        small: dict[str, object] = {}
+        aliases: dict[str, str] = {}
+        collect(self.search, "", arrays, small, aliases, {})
+        header = {"small": small, "aliases": aliases, "random": self.rng.bit_generator.state, "extra": extra}
+        with whole(path) as beside, open(beside, "wb") as file:
+            np.savez(file, header=np.array(json.dumps(header)), **arrays)
+
+    def restore(self, path: Path) -> dict:
+        """Reads what `save` wrote into this object, made with the same arguments; returns `extra`."""
+        try:
+            with np.load(path) as file:
+                header = json.loads(str(file["header"]))
+                arrays = {name: file[name] for name in file.files if name != "header"}
+        except Exception as error:
+            raise UserError(f"{path} is not a checkpoint of CMA-ES: {error}") from None
+        self.search.ask()  # makes what pycma makes at the first generation only; all it drew is overwritten
+        shared = {name: arrays[first] for name, first in header["aliases"].items()}
+        for name, value in (header["small"] | arrays | shared).items():
+            assign(self.search, name, value)
+        self.rng.bit_generator.state = header["random"]
+        return header["extra"]
+
+
+# What pycma keeps beside the search itself: clocks, logs, what it prints, and caches it fills again.
+SKIPPED = {"opts", "inopts", "_inopts_save_fix", "timer", "logger", "more_to_write", "randn", "_randn"}
+
+
+def collect(item: object, prefix: str, arrays: dict, small: dict, aliases: dict, seen: dict) -> None:
+    """Gathers the numbers of an object and of the objects it holds, by dotted name.
+
+    An array that stands under several names (C, B and D do) is kept once; `aliases` has the other names.
+    """
+    seen[id(item)] = prefix
+    for name, value in vars(item).items():
+        path = f"{prefix}{name}"
+        if name in SKIPPED or callable(value):
+            continue
+        if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+            if id(value) in seen:
+                aliases[path] = seen[id(value)]
+            else:
+                seen[id(value)] = path
+                arrays[path] = value
+        elif isinstance(value, np.generic):
+            small[path] = value.item()
+        elif value is None or isinstance(value, (bool, int, float, str)):
+            small[path] = value
+        elif isinstance(value, (list, tuple)) and all(isinstance(v, (bool, int, float)) for v in value):
+            small[path] = [v.item() if isinstance(v, np.generic) else v for v in value]
+        elif hasattr(value, "__dict__") and type(value).__module__.startswith("cma") and id(value) not in seen:
+            collect(value, path + ".", arrays, small, aliases, seen)
+
+
+def assign(item: object, path: str, value: object) -> None:
+    """Sets what `collect` found, where it found it."""
+    *parents, name = path.split(".")
+    for parent in parents:
+        item = getattr(item, parent)
+    try:
+        old = getattr(item, name, None)
+        setattr(item, name, tuple(value) if isinstance(old, tuple) else value)
+    except AttributeError:
+        # A property without a setter restates what another attribute holds.
+        pass

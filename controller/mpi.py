@@ -1,0 +1,175 @@
+"""The little MPI that a run needs: start, fail, wait, and hand out episodes as ranks become free.
+
+Everything works in one process too: without `mpirun`, rank 0 is alone.
+"""
+
+import os
+import sys
+import time
+import traceback
+
+from config import UserError, exit_with
+
+
+class Shared(UserError):
+    """A user's mistake that every rank knows of, so that each can leave by itself."""
+
+
+def world():
+    """The communicator of all ranks. Imported here, so that single-process scripts never start MPI."""
+    from mpi4py import MPI
+
+    return MPI.COMM_WORLD
+
+
+def on_leader(comm, function, *args):
+    """Rank 0's result of `function(*args)`, given to every rank; its UserError is raised on all of them."""
+    result = error = None
+    if comm.rank == 0:
+        try:
+            result = function(*args)
+        except UserError as mistake:
+            error = str(mistake)
+        except BaseException:
+            fail(comm)
+    wait(comm)
+    result, error = comm.bcast((result, error))
+    if error is not None:
+        raise Shared(error)
+    return result
+
+
+def wait(comm) -> None:
+    """A barrier whose early arrivals sleep: MPI's own would keep their cores busy."""
+    request = comm.Ibarrier()
+    while not request.Test():
+        time.sleep(0.01)
+
+
+def launch(main) -> None:
+    """Runs `main(comm)` on this rank.
+
+    A UserError becomes one line and exit status 2; any other exception its traceback, whole, and the end of
+    every rank.
+    """
+    comm = world()
+    try:
+        main(comm)
+    except Shared as error:
+        if comm.rank == 0:
+            exit_with(error)
+        raise SystemExit(2) from None
+    except UserError as error:
+        if comm.size == 1:
+            exit_with(error)
+        print(f"error: {error} (rank {comm.rank})", file=sys.stderr, flush=True)
+        comm.Abort(2)
+    except (Exception, KeyboardInterrupt):
+        fail(comm)
+
+
+def fail(comm) -> None:
+    """Prints the exception being handled and ends the job; called from an `except` block."""
+    traceback.print_exc()
+    sys.stderr.flush()
+    if comm.size == 1:
+        # As an exception would, but also past threads that still run.
+        os._exit(1)
+    comm.Abort(1)
+
+
+ASK, JOB, DONE = range(1, 4)  # message tags
+
+
+class Jobs:
+    """Numbers 0 .. count - 1, each handed to exactly one rank, when that rank asks.
+
+    Rank 0 keeps the counter and works as well: it answers the others whenever it is itself at `next` or
+    `serve`. A rank asks for its next job before it needs it, so that none waits for the answer.
+    """
+
+    def __init__(self, comm, count: int):
+        self.comm, self.count, self.given, self.finished = comm, count, 0, 0
+        self.pending = None
+        if comm.rank:
+            self._ask()
+
+    def _ask(self) -> None:
+        self.comm.send(None, dest=0, tag=ASK)
+        self.pending = self.comm.irecv(source=0, tag=JOB)
+
+    def _take(self) -> int | None:
+        if self.given >= self.count:
+            return None
+        self.given += 1
+        return self.given - 1
+
+    def serve(self) -> None:
+        """On rank 0: answers whoever has asked. Elsewhere nothing. Cheap; called at every step."""
+        if self.comm.rank or self.comm.size == 1:
+            return
+        from mpi4py import MPI
+
+        status = MPI.Status()
+        while self.comm.iprobe(tag=ASK, status=status):
+            self.comm.recv(source=status.source, tag=ASK)
+            job = self._take()
+            self.finished += job is None
+            self.comm.send(job, dest=status.source, tag=JOB)
+
+    def next(self) -> int | None:
+        """The next job of this rank, or None when all are given."""
+        if self.comm.rank == 0:
+            self.serve()
+            return self._take()
+        if self.pending is None:
+            return None
+        while True:
+            ready, job = self.pending.test()
+            if ready:
+                break
+            time.sleep(0.0005)
+        self.pending = None
+        if job is not None:
+            self._ask()
+        return job
+
+    def close(self) -> None:
+        """Rank 0 goes on answering until every other rank has been told that there is no more."""
+        if self.comm.rank == 0:
+            while self.finished < self.comm.size - 1:
+                self.serve()
+                time.sleep(0.001)
+
+
+def evaluate(comm, lanes, params, seeds: list[int], done=None):
+    """Plays one episode for each row of `params` (J, P) with the seed beside it, spread over the ranks.
+
+    Returns (returns (J,), steps (J,)) on rank 0, and (None, None) elsewhere. `done(n)` is called with the
+    number of episodes that this rank has finished so far.
+    """
+    import numpy as np
+
+    from controller.rollout import play
+
+    jobs = Jobs(comm, len(seeds))
+    finished = 0
+
+    def count(job: int) -> None:
+        nonlocal finished
+        finished += 1
+        if done is not None:
+            done(finished)
+
+    mine = play(lanes, jobs, params, seeds, count)
+    jobs.close()
+    wait(comm)
+    shares = comm.gather(mine)
+    if comm.rank:
+        return None, None
+    returns, steps = np.full(len(seeds), np.nan), np.zeros(len(seeds), int)
+    for share in shares:
+        for job, (total, length) in share.items():
+            returns[job], steps[job] = total, length
+    assert not np.isnan(returns).any(), "every job is played by exactly one rank"
+    return returns, steps

@@ -1,0 +1,101 @@
+"""The paper's rollout, for a batch of episodes at once.
+
+Episodes advance in lockstep in `lanes`, so that V and M see one batch a time step. A lane has parameters, a
+seed and a state of its own; when its episode ends, the next one takes its place. What happens in a lane does
+not depend on the others, nor on which lane it is.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from config import Config
+from controller.agent import make_agent, policy_size
+from env import make_env
+
+
+def play(lanes, jobs, params: np.ndarray, seeds: list[int], done=None) -> dict[int, tuple[float, int]]:
+    """Plays the episodes that `jobs` hands to this rank.
+
+    Args:
+        lanes: `RealLanes` or `DreamLanes`: `count`, `start(lane, params, seed)`, and `advance()`, which
+            returns (lane, return, steps) of the episodes that ended.
+        jobs: `next()` gives the number of an episode, or None when there are no more; `serve()`.
+        params: (J, P), the controller of each episode; seeds: (J,), its seed.
+        done: called with each finished episode's number.
+
+    Returns:
+        (return, steps) of this rank's episodes, by number.
+    """
+    playing: dict[int, int] = {}
+    free = list(range(lanes.count))
+    results: dict[int, tuple[float, int]] = {}
+    more = True
+    while True:
+        while free and more:
+            job = jobs.next()
+            if job is None:
+                more = False
+                break
+            lane = free.pop()
+            lanes.start(lane, params[job], seeds[job])
+            playing[lane] = job
+        if not playing:
+            return results
+        for lane, total, steps in lanes.advance():
+            job = playing.pop(lane)
+            results[job] = (total, steps)
+            free.append(lane)
+            if done is not None:
+                done(job)
+        jobs.serve()
+
+
+class RealLanes:
+    """Lanes in the real environment. One set of models; environments are kept from episode to episode.
+
+    Args:
+        config: the run's.
+        vae, rnn: V and M, with their weights.
+        count: lanes.
+    """
+
+    def __init__(self, config: Config, vae, rnn, count: int):
+        self.config, self.count = config, count
+        self.agent = make_agent(config, vae, rnn, count)
+        self.envs = [make_env(config) for _ in range(count)]
+        self.frames = np.zeros((count, 64, 64, 3), np.uint8)
+        self.noise = np.zeros((count, config.z_size), np.float32)
+        self.params = np.zeros((count, policy_size(config)), np.float32)
+        self.fresh = np.ones((count, 1), np.float32)
+        self.h = self.c = tf.zeros((count, config.rnn_units))
+        self.random: list[np.random.Generator | None] = [None] * count
+        self.total, self.steps = np.zeros(count), np.zeros(count, int)
+
+    def start(self, lane: int, params: np.ndarray, seed: int) -> None:
+        """Begins an episode; `seed` decides the environment's randomness and the noise of z."""
+        self.frames[lane], _ = self.envs[lane].reset(seed=seed)
+        self.params[lane], self.fresh[lane] = params, 1
+        self.random[lane] = np.random.default_rng(seed)
+        self.total[lane], self.steps[lane] = 0, 0
+
+    def advance(self) -> list[tuple[int, float, int]]:
+        """One step of every lane that plays; (lane, return, steps) of those whose episode it ended."""
+        playing = [lane for lane in range(self.count) if self.random[lane] is not None]
+        for lane in playing:
+            self.random[lane].standard_normal(dtype=np.float32, out=self.noise[lane])
+        action, self.h, self.c = self.agent(self.frames, self.noise, self.params, self.fresh, self.h, self.c)
+        action = action.numpy()
+        self.fresh[:] = 0
+        ended = []
+        for lane in playing:
+            self.frames[lane], reward, terminated, truncated, _ = self.envs[lane].step(action[lane])
+            self.total[lane] += reward
+            self.steps[lane] += 1
+            if terminated or truncated or self.steps[lane] == self.config.max_frames:
+                ended.append((lane, float(self.total[lane]), int(self.steps[lane])))
+                self.random[lane] = None
+        return ended
+
+    def close(self) -> None:
+        for env in self.envs:
+            env.close()

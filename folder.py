@@ -1,0 +1,122 @@
+"""The run folder: its configuration, and files that appear whole or not at all."""
+
+import dataclasses
+import json
+import os
+import shutil
+from pathlib import Path
+
+from config import Config, UserError, check, fields_of, flag, preset
+
+
+def settle(run: Path, given: dict, base: Path | None = None) -> Config:
+    """The run's configuration: read from its folder, or decided from `given` (and `base`) if it is new.
+
+    Nothing is written; `save` does that. Raises UserError where `given` contradicts what the run holds.
+    """
+    path = run / "config.json"
+    if path.exists():
+        config = load(run)
+        for name, value in given.items():
+            if getattr(config, name) != value:
+                raise UserError(
+                    f"{flag(name)} {value}: {run} was made with {flag(name)} {getattr(config, name)}; "
+                    "leave the flag out, or choose another --run"
+                )
+        return config
+    if base is not None:
+        start = load(base)
+        if given.get("task", start.task) != start.task:
+            raise UserError(f"--task {given['task']}: {base} is a run of task {start.task}")
+    else:
+        if "task" not in given:
+            raise UserError(f"{run} is a new run: say --task carracing or --task doom (and --preset)")
+        start = preset(given["task"], given.get("preset", "paper"))
+    return check(dataclasses.replace(start, **given))
+
+
+def load(run: Path) -> Config:
+    """Reads DIR/config.json; UserError if it is missing, broken or of another version."""
+    path = run / "config.json"
+    try:
+        values = json.loads(path.read_text())
+        return Config(**values)
+    except FileNotFoundError:
+        raise UserError(f"{run} holds no run: {path} is missing; make one with extract.py --run {run}") from None
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} is not a run's configuration: {error}") from None
+
+
+def prepare(run: Path, given: dict, base: Path | None = None) -> Config:
+    """Settles a run's configuration and writes it; a new run with a `base` also gets what it can use of it."""
+    new = not (run / "config.json").exists()
+    config = settle(run, given, base)
+    if new:
+        if base is not None:
+            inherit(run, config, base)
+        save(config, run)
+    return config
+
+
+def inherit(run: Path, config: Config, base: Path) -> None:
+    """Links a base run's episodes and copies its V and M, each if nothing that made it is different here."""
+    start = load(base)
+
+    def same(*groups: str) -> bool:
+        return all(getattr(config, name) == getattr(start, name) for name in fields_of(*groups) if name != "untrained")
+
+    # A new seed alone starts from the same V and M: it is C that is evolved again.
+    data = same("environment", "data")
+    vae = data and same("V") and ("vae" in config.untrained) == ("vae" in start.untrained)
+    rnn = vae and same("M") and ("rnn" in config.untrained) == ("rnn" in start.untrained)
+    run.mkdir(parents=True, exist_ok=True)
+    for name, fits in (("record", data), ("series.npz", vae)):
+        if fits and (base / name).exists():
+            (run / name).symlink_to((base / name).resolve())
+    for name, fits in (("vae.weights.h5", vae), ("initial_z.npz", vae), ("rnn.weights.h5", rnn)):
+        if fits and (base / name).exists():
+            with whole(run / name) as beside:
+                shutil.copyfile(base / name, beside)
+
+
+def save(config: Config, run: Path) -> None:
+    write_text(run / "config.json", json.dumps(dataclasses.asdict(config), indent=1) + "\n")
+
+
+class whole:
+    """Context manager: a path to write to beside `path`, renamed to it when the block ends well.
+
+    A reader sees the old file or the new one, never half of either.
+    """
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+        self.beside = self.path.with_name(f".{os.getpid()}.{self.path.name}")
+
+    def __enter__(self) -> Path:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        return self.beside
+
+    def __exit__(self, kind, error, trace) -> None:
+        if kind is None:
+            os.replace(self.beside, self.path)
+        else:
+            self.beside.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    with whole(path) as beside:
+        beside.write_text(text)
+
+
+def need(path: Path, command: str) -> Path:
+    """Returns `path`; UserError saying which command makes it if it is missing."""
+    if not path.exists():
+        raise UserError(f"{path} is missing; make it with: {command}")
+    return path
+
+
+def need_models(run: Path) -> None:
+    """UserError unless V and M are there."""
+    need(run / "vae.weights.h5", f"python train_vae.py --run {run}")
+    need(run / "rnn.weights.h5", f"python train_rnn.py --run {run}")

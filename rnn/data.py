@@ -1,0 +1,103 @@
+"""Episodes as series of (mu, logvar, action), encoded once by V, and the batches M learns from."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+import seeds
+from config import UserError
+from training import save_arrays
+from vae.data import read_episode
+
+PART = 100  # episodes encoded between two savings
+
+
+class Series:
+    """All episodes of a run, end to end.
+
+    Attributes:
+        mu, logvar: float16 (N, Z), as the release stores them.
+        action: float32 (N, A).
+        lengths: int (E,), frames of each episode; they sum to N.
+        starts: int (E,), where each begins.
+    """
+
+    def __init__(self, mu, logvar, action, lengths):
+        self.mu, self.logvar, self.action, self.lengths = mu, logvar, action, lengths
+        self.starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+
+    @classmethod
+    def read(cls, path: Path, z_size: int) -> "Series":
+        try:
+            with np.load(path) as file:
+                series = cls(file["mu"], file["logvar"], file["action"], file["lengths"])
+        except Exception as error:
+            raise UserError(f"{path} is not a whole series ({error}); delete it and run train_rnn.py again") from None
+        if series.mu.shape[1] != z_size:
+            raise UserError(f"{path} holds z of {series.mu.shape[1]} numbers, expected {z_size}; delete it")
+        return series
+
+    def write(self, path: Path) -> None:
+        save_arrays(path, dict(mu=self.mu, logvar=self.logvar, action=self.action, lengths=self.lengths))
+
+
+def encode(run: Path, paths: list[Path], encoder, progress) -> Series:
+    """Encodes recorded episodes; what an interrupted run had done is kept in parts.
+
+    Args:
+        encoder: uint8 (B, 64, 64, 3) -> (mu, logvar), each (B, Z), for any B.
+        progress: wraps an iterable, showing a bar.
+    """
+    parts = []
+    for first in progress(range(0, len(paths), PART)):
+        part = run / "series" / f"{first:06d}.npz"
+        parts.append(part)
+        if part.exists():
+            continue
+        rows = []
+        for path in paths[first : first + PART]:
+            obs, action = read_episode(path)
+            mu, logvar = encoder(obs)
+            rows.append((np.asarray(mu, np.float16), np.asarray(logvar, np.float16), action))
+        lengths = np.array([len(row[0]) for row in rows])
+        Series(*(np.concatenate(column) for column in zip(*rows, strict=True)), lengths).write(part)
+    loaded = [np.load(part) for part in parts]
+    names = ("mu", "logvar", "action", "lengths")
+    series = Series(*(np.concatenate([file[name] for file in loaded]) for name in names))
+    series.write(run / "series.npz")
+    for part in parts:
+        part.unlink()
+    (run / "series").rmdir()
+    return series
+
+
+class Windows:
+    """Batches of CarRacing: each row a window of an episode; whole episodes, if they are as long (rnn_train.py).
+
+    Args:
+        series: the episodes.
+        batch, length: rows, and steps a row; `length` + 1 frames are taken.
+        seed: the run's.
+    """
+
+    def __init__(self, series: Series, batch: int, length: int, seed: int):
+        self.series, self.batch, self.length, self.seed = series, batch, length, seed
+        self.usable = np.flatnonzero(series.lengths > length)
+        if len(self.usable) < batch:
+            raise UserError(
+                f"--rnn-batch {batch} episodes of over {length} frames: only {len(self.usable)} are recorded"
+            )
+
+    def __call__(self, first: int) -> Iterator[tuple]:
+        """Batches from step `first` on: (fresh, mu, logvar, action, restart), time first; `fresh` says that
+        M's state starts from zero."""
+        number = first
+        while True:
+            rng = seeds.generator(self.seed, "windows", number)
+            chosen = rng.choice(self.usable, self.batch, replace=False)
+            offset = rng.integers(0, self.series.lengths[chosen] - self.length)
+            index = (self.series.starts[chosen] + offset)[None] + np.arange(self.length + 1)[:, None]
+            restart = np.zeros((self.length + 1, self.batch, 1), np.float32)
+            yield True, self.series.mu[index], self.series.logvar[index], self.series.action[index], restart
+            number += 1

@@ -1,0 +1,25 @@
+"""One run seed, split by name and by index.
+
+Every stream of random numbers is `numpy.random.Generator` over `SeedSequence([run seed, name, indices])`, so
+that no stage depends on how much randomness another one used. Episodes get integers instead, since that is
+what an environment's `reset(seed=)` takes; each purpose has a range of its own, so they cannot meet.
+"""
+
+import zlib
+
+import numpy as np
+
+PURPOSES = ("record", "train", "select", "test")  # random episodes, C's fitness, choosing C, reporting C
+RANGE = 1 << 28  # seeds a purpose owns; all of them lie below 2^31
+
+
+def generator(seed: int, name: str, *indices: int) -> np.random.Generator:
+    """The stream called `name` (and `indices`) of the run seed `seed`."""
+    return np.random.default_rng([seed, zlib.crc32(name.encode()), *indices])
+
+
+def episode_seeds(seed: int, purpose: str, first: int, count: int) -> list[int]:
+    """Seeds number `first` .. `first + count - 1` of a purpose; distinct, and in no other purpose's range."""
+    start = int(generator(seed, f"episodes to {purpose}").integers(RANGE))
+    base = PURPOSES.index(purpose) * RANGE
+    return [base + (start + first + k) % RANGE for k in range(count)]

@@ -1,0 +1,147 @@
+"""The loop that V and M are trained with: progress, curves, checkpoints, and a stop when the loss is no number."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from config import UserError
+from folder import whole
+from progress import bar as progress_bar
+
+CHECKPOINT_SECONDS = 120
+
+
+def quiet_tensorflow() -> None:
+    """Imports TensorFlow without its start-up messages, which it writes past every log level of its own."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    try:
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()  # says what it finds of GPUs, too
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(null)
+
+
+def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    with whole(path) as beside, open(beside, "wb") as file:
+        np.savez(file, **arrays)
+
+
+class Checkpoint:
+    """A training's state in one file: variables (weights, optimizer, ...) and step, as arrays."""
+
+    def __init__(self, path: Path, variables: list):
+        self.path, self.variables = path, variables
+
+    def save(self, step: int) -> None:
+        arrays = {f"{k:03d}": np.asarray(variable) for k, variable in enumerate(self.variables)}
+        save_arrays(self.path, {"step": np.array(step), **arrays})
+
+    def restore(self) -> int:
+        """The step to go on from; 0 if there is no checkpoint. UserError if it does not fit the model."""
+        if not self.path.exists():
+            return 0
+        try:
+            with np.load(self.path) as file:
+                arrays = [file[f"{k:03d}"] for k in range(len(self.variables))]
+                step = int(file["step"])
+            for variable, array in zip(self.variables, arrays, strict=True):
+                variable.assign(array)
+        except Exception as error:
+            raise UserError(f"{self.path} does not fit this model: {error}; delete it to train anew") from None
+        return step
+
+
+def fit(
+    run: Path,
+    name: str,
+    model,
+    state: list,
+    step: Callable[..., dict],
+    batches: Callable[[int], Iterator],
+    steps: int,
+    every: int = 20,
+) -> None:
+    """Trains `model` for `steps` steps, going on from the last checkpoint, and writes its weights.
+
+    Args:
+        run: the run folder. Gets NAME.weights.h5, metrics.jsonl (a line every `every` steps: model, step,
+            seconds, and the mean of each loss since the last), tensorboard/NAME, and while it trains
+            NAME.checkpoint.npz.
+        name: "vae" or "rnn".
+        state: variables beside the model's that a resumed training needs: the optimizer's, a carried state.
+        step: does one step: step(number, *batch) -> losses by name, scalars.
+        batches: batches(first) yields the batches from step number `first` on.
+        steps: how many steps make a whole training.
+    """
+    import tensorflow as tf
+
+    checkpoint = Checkpoint(run / f"{name}.checkpoint.npz", [*model.variables, *state])
+    done = checkpoint.restore()
+    metrics = run / "metrics.jsonl"
+    trim(metrics, name, done)
+    writer = tf.summary.create_file_writer(str(run / "tensorboard" / name))
+    sums: dict[str, float] = {}
+    start = saved = time.monotonic()
+    bar = progress_bar(total=steps, initial=done, desc=f"training {name}", unit="step")
+    source = batches(done)
+    for number in range(done, steps):
+        losses = step(tf.constant(number, tf.int64), *next(source))
+        for key, value in losses.items():
+            sums[key] = sums.get(key, 0.0) + float(value)
+        if not np.isfinite(sum(sums.values())):
+            raise UserError(f"{name}: the loss is {losses} at step {number + 1}; training stopped, nothing saved since")
+        bar.update()
+        if (number + 1) % every == 0 or number + 1 == steps:
+            count = (number % every) + 1
+            means = {key: value / count for key, value in sums.items()}
+            sums = {}
+            bar.set_postfix({key: f"{value:.3f}" for key, value in means.items()})
+            line = {"model": name, "step": number + 1, "seconds": round(time.monotonic() - start, 1), **means}
+            with open(metrics, "a") as file:
+                file.write(json.dumps(line) + "\n")
+            with writer.as_default(number + 1):
+                for key, value in means.items():
+                    tf.summary.scalar(key, value)
+            if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                checkpoint.save(number + 1)
+                saved = time.monotonic()
+    bar.close()
+    writer.close()
+    save_weights(model, run / f"{name}.weights.h5")
+    checkpoint.path.unlink(missing_ok=True)
+
+
+def trim(metrics: Path, name: str, done: int) -> None:
+    """Drops the lines of steps after `done`, which a resumed training writes again."""
+    if not metrics.exists():
+        return
+    lines = [json.loads(line) for line in metrics.read_text().splitlines()]
+    kept = [line for line in lines if line["model"] != name or line["step"] <= done]
+    with whole(metrics) as beside:
+        beside.write_text("".join(json.dumps(line) + "\n" for line in kept))
+
+
+def save_weights(model, path: Path) -> None:
+    with whole(path) as beside:
+        # Keras insists on the ending.
+        written = beside.with_name(beside.name + ".weights.h5")
+        model.save_weights(written)
+        os.replace(written, beside)
+
+
+def load_weights(model, path: Path, expected: str) -> None:
+    """Fills `model` from a weights file; UserError naming the file and what was expected if it does not fit."""
+    try:
+        model.load_weights(path)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"{path} does not hold {expected}: {reason}") from None

@@ -1,0 +1,130 @@
+"""Recorded episodes as batches of frames, streamed: memory does not grow with the number of episodes."""
+
+import zipfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+import seeds
+from config import UserError
+
+POOL = 50_000  # frames shuffled together: 600 MB, and as much again while the next are read
+
+
+def episode_path(run: Path, index: int) -> Path:
+    return run / "record" / f"{index:06d}.npz"
+
+
+def episodes(run: Path, count: int) -> list[Path]:
+    """The run's recorded episodes, all `count` of them; UserError if some are missing."""
+    paths = [episode_path(run, k) for k in range(count)]
+    missing = sum(not path.exists() for path in paths)
+    if missing:
+        raise UserError(
+            f"{run}/record holds {count - missing} of {count} episodes; record the rest with: "
+            f"python extract.py --run {run}"
+        )
+    return paths
+
+
+def broken(path: Path, error: object) -> UserError:
+    return UserError(
+        f"{path} is not a whole episode ({error}): expected obs uint8 (T, 64, 64, 3) and action float32 (T, A); "
+        f"delete it and run extract.py again"
+    )
+
+
+def read_episode(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Returns (obs uint8 (T, 64, 64, 3), action float32 (T, A)); UserError if the file is cut or misshapen."""
+    try:
+        with np.load(path) as file:
+            obs, action = file["obs"], file["action"]
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zipfile.zlib.error) as error:
+        raise broken(path, error) from None
+    if obs.dtype != np.uint8 or obs.ndim != 4 or obs.shape[1:] != (64, 64, 3) or len(obs) != len(action):
+        raise broken(path, f"found obs {obs.dtype} {obs.shape}, action {action.shape}")
+    return obs, action
+
+
+def episode_length(path: Path) -> int:
+    """Frames of an episode, from the file's header alone."""
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open("obs.npy") as file:
+            np.lib.format.read_magic(file)
+            return np.lib.format.read_array_header_1_0(file)[0][0]
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise broken(path, error) from None
+
+
+class Frames:
+    """All frames of some episodes, in random order, as batches.
+
+    An epoch visits every episode once. Episodes are read in random order into pools of about POOL frames,
+    and the frames of a pool are shuffled; the last frames of a pool that fill no batch go to the next.
+
+    Args:
+        paths: the episodes.
+        batch: frames a batch.
+        seed: the run's.
+    """
+
+    def __init__(self, paths: list[Path], batch: int, seed: int):
+        self.paths, self.batch, self.seed = paths, batch, seed
+        self.lengths = [episode_length(path) for path in paths]
+        self.steps = sum(self.lengths) // batch  # batches an epoch
+        if not self.steps:
+            raise UserError(f"{sum(self.lengths)} frames are recorded, too few for one batch of {batch}")
+
+    def pools(self, epoch: int) -> list[list[int]]:
+        """An epoch's episodes, in order, split where a pool is full."""
+        order = seeds.generator(self.seed, "frames", epoch).permutation(len(self.paths))
+        pools, size = [[]], 0
+        for index in order:
+            if size >= POOL:
+                pools.append([])
+                size = 0
+            pools[-1].append(int(index))
+            size += self.lengths[index]
+        return pools
+
+    def epoch(self, epoch: int, skip: int = 0) -> Iterator[np.ndarray]:
+        """The batches of one epoch, uint8 (batch, 64, 64, 3), without the first `skip`."""
+        pools = self.pools(epoch)
+        rest, left = 0, skip
+        # Pools that a resumed training has used up are counted, not read.
+        first = 0
+        while first < len(pools) - 1:
+            size = rest + sum(self.lengths[k] for k in pools[first])
+            if size // self.batch > left:
+                break
+            left -= size // self.batch
+            rest = size % self.batch
+            first += 1
+        carried = np.empty((0, 64, 64, 3), np.uint8)
+        if rest:
+            carried = self._pool(pools[first - 1], epoch, first - 1)[-rest:]
+        with ThreadPoolExecutor(1) as reader:
+            ahead = reader.submit(self._pool, pools[first], epoch, first)
+            for number in range(first, len(pools)):
+                frames = ahead.result()
+                if number + 1 < len(pools):
+                    ahead = reader.submit(self._pool, pools[number + 1], epoch, number + 1)
+                if len(carried):
+                    frames = np.concatenate([carried, frames])
+                whole = len(frames) // self.batch
+                for k in range(left, whole):
+                    yield frames[k * self.batch : (k + 1) * self.batch]
+                left = max(0, left - whole)
+                carried = frames[whole * self.batch :].copy()
+
+    def _pool(self, indices: list[int], epoch: int, number: int) -> np.ndarray:
+        frames = np.empty((sum(self.lengths[k] for k in indices), 64, 64, 3), np.uint8)
+        order = seeds.generator(self.seed, "pool", epoch, number).permutation(len(frames))
+        start = 0
+        for index in indices:
+            obs, _ = read_episode(self.paths[index])
+            frames[order[start : start + len(obs)]] = obs
+            start += len(obs)
+        return frames

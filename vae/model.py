@@ -1,0 +1,122 @@
+"""V: the convolutional variational autoencoder (paper A.1; vae/vae.py of the release).
+
+A frame (64, 64, 3) becomes z of 32 numbers (CarRacing, 4,348,547 parameters) or 64 (Doom, 4,446,915).
+"""
+
+import keras
+import tensorflow as tf
+from keras import layers
+
+
+class Down(layers.Conv2D):
+    """A convolution of kernel 4 and stride 2, done as one of kernel 2 and stride 1 on 2x2 blocks.
+
+    The same sums with the same weights, in a shape whose gradients a CPU computes several times faster.
+    """
+
+    def __init__(self, filters: int, **options):
+        super().__init__(filters, 4, strides=2, activation="relu", **options)
+
+    def call(self, x):
+        """(B, H, W, C) -> (B, H // 2 - 1, W // 2 - 1, filters)."""
+        even = (x.shape[1] // 2 * 2, x.shape[2] // 2 * 2)  # an odd last row or column is under no kernel
+        blocks = tf.nn.space_to_depth(x[:, : even[0], : even[1]], 2)
+        channels = x.shape[3]
+        kernel = tf.reshape(tf.cast(self.kernel, x.dtype), (2, 2, 2, 2, channels, self.filters))
+        kernel = tf.reshape(tf.transpose(kernel, (0, 2, 1, 3, 4, 5)), (2, 2, 4 * channels, self.filters))
+        y = tf.nn.conv2d(blocks, kernel, 1, "VALID")
+        return self.activation(y + tf.cast(self.bias, x.dtype))
+
+
+class Up(layers.Conv2DTranspose):
+    """A transposed convolution of stride 2, by whichever equal sum is fastest at its input's size.
+
+    From one pixel it is a matrix product; from many, a convolution of kernel 3 and stride 1 whose channels
+    are the four pixels of each 2x2 block of the output.
+    """
+
+    def __init__(self, filters: int, kernel_size: int, activation: str = "relu", **options):
+        super().__init__(filters, kernel_size, strides=2, activation=activation, **options)
+
+    def call(self, x):
+        """(B, S, S, C) -> (B, 2 S - 2 + k, 2 S - 2 + k, filters)."""
+        size, channels, k = x.shape[1], x.shape[3], self.kernel_size[0]
+        if size == 1:
+            y = tf.matmul(tf.reshape(x, (-1, channels)), tf.reshape(self.kernel, (-1, channels)), transpose_b=True)
+            return self.activation(tf.reshape(y, (-1, k, k, self.filters)) + self.bias)
+        if size < 10:
+            return super().call(x)
+        kernel = tf.pad(self.kernel, [[0, 6 - k], [0, 6 - k], [0, 0], [0, 0]])
+        kernel = tf.reshape(kernel, (3, 2, 3, 2, self.filters, channels))[::-1, :, ::-1]
+        kernel = tf.reshape(tf.transpose(kernel, (0, 2, 5, 1, 3, 4)), (3, 3, channels, 4 * self.filters))
+        padded = tf.pad(x, [[0, 0], [2, 2], [2, 2], [0, 0]])
+        y = tf.nn.depth_to_space(tf.nn.conv2d(padded, kernel, 1, "VALID"), 2)
+        out = 2 * size - 2 + k
+        return self.activation(y[:, :out, :out] + self.bias)
+
+
+class VAE(keras.Model):
+    """Encoder and decoder.
+
+    Args:
+        z_size: dimensions of z.
+        dtype: "float32", or "bfloat16" for the encoder's convolutions (weights stay float32).
+    """
+
+    def __init__(self, z_size: int, dtype: str = "float32"):
+        super().__init__(name="vae")
+        self.z_size = z_size
+        policy = "mixed_bfloat16" if dtype == "bfloat16" else dtype
+        self.convolutions = [Down(f, dtype=policy, name=f"enc_conv{k + 1}") for k, f in enumerate((32, 64, 128, 256))]
+        self.mu = layers.Dense(z_size, name="enc_fc_mu")
+        self.logvar = layers.Dense(z_size, name="enc_fc_log_var")
+        self.dense = layers.Dense(1024, name="dec_fc")  # no activation, as in the release
+        self.transposed = [
+            Up(128, 5, name="dec_deconv1"),
+            Up(64, 5, name="dec_deconv2"),
+            Up(32, 6, name="dec_deconv3"),
+            Up(3, 6, activation="sigmoid", name="dec_deconv4"),
+        ]
+        self(tf.zeros((1, 64, 64, 3), tf.uint8), tf.zeros((1, z_size)))
+
+    def encode(self, frames):
+        """uint8 (B, 64, 64, 3) -> (mu, logvar), each float32 (B, Z)."""
+        x = tf.cast(frames, tf.float32) / 255
+        for layer in self.convolutions:
+            x = layer(x)
+        x = tf.cast(tf.reshape(x, (-1, 1024)), tf.float32)
+        return self.mu(x), self.logvar(x)
+
+    def decode(self, z):
+        """(B, Z) -> frames in 0..1, float32 (B, 64, 64, 3)."""
+        x = tf.reshape(self.dense(z), (-1, 1, 1, 1024))
+        for layer in self.transposed:
+            x = layer(x)
+        return x
+
+    def call(self, frames, noise):
+        """Reconstruction: (decode(z), mu, logvar) for z = mu + exp(logvar / 2) noise, noise (B, Z)."""
+        mu, logvar = self.encode(frames)
+        return self.decode(sample(mu, logvar, noise)), mu, logvar
+
+
+def sample(mu, logvar, noise):
+    """z ~ N(mu, exp(logvar)), from noise ~ N(0, I); all (..., Z). The release samples when acting too."""
+    return mu + tf.exp(logvar / 2.0) * noise
+
+
+def losses(frames, reconstruction, mu, logvar, kl_tolerance: float):
+    """(reconstruction loss, KL), scalars whose sum is V's loss (paper A.1; vae.py).
+
+    The squared error is summed over a frame's pixels, the KL over z's dimensions and then floored for each
+    frame at kl_tolerance a dimension; both are averaged over the batch.
+
+    Args:
+        frames: uint8 (B, 64, 64, 3).
+        reconstruction: float (B, 64, 64, 3) in 0..1.
+        mu, logvar: (B, Z).
+    """
+    error = tf.cast(frames, tf.float32) / 255 - reconstruction
+    kl = -0.5 * tf.reduce_sum(1 + logvar - mu**2 - tf.exp(logvar), axis=1)
+    floor = kl_tolerance * mu.shape[1]
+    return tf.reduce_mean(tf.reduce_sum(error**2, axis=(1, 2, 3))), tf.reduce_mean(tf.maximum(kl, floor))

@@ -151,7 +151,7 @@ SMOKE = dict(
     eval_episodes=4,
     lanes=8,
 )
-SMOKE_DOOM = dict(episodes=24, rnn_length=100, max_frames=2100, generations=10, population=16, lanes=64)
+SMOKE_DOOM = dict(episodes=24, max_frames=2100, rnn_steps=40, rnn_length=100, population=16, lanes=16)
 
 
 def preset(task: str, name: str) -> Config:

@@ -117,18 +117,15 @@ def read_results(path: Path) -> list[dict]:
 
 def table(rows: list[dict]) -> str:
     """Results beside the published scores, as text."""
-    lines = [
-        f"{'task':<10} {'where':<22} {'paper':>12} {'ours':>16} {'median':>8} {'min':>8} {'max':>8} {'episodes':>9}"
-    ]
+    form = "{:<10} {:<22} {:>12} {:>16} {:>8} {:>8} {:>8} {:>9}"
+    lines = [form.format("task", "where", "paper", "ours", "median", "min", "max", "episodes")]
     for row in rows:
         where = f"dream, tau {row['temperature']}" if row["env"] == "dream" else row["view"] or "ViZDoom"
         if row["env"] == "real" and row["temperature"] is not None:
             where += f", from tau {row['temperature']}"
         ours = f"{row['mean']:.1f} ± {row['std']:.1f}"
-        lines.append(
-            f"{row['task']:<10} {where:<22} {published.text(row):>12} {ours:>16} {row['median']:>8.1f} "
-            f"{row['min']:>8.1f} {row['max']:>8.1f} {row['episodes']:>9}"
-        )
+        middle = [f"{row[name]:.1f}" for name in ("median", "min", "max")]
+        lines.append(form.format(row["task"], where, published.text(row), ours, *middle, row["episodes"]))
     return "\n".join(lines)
 
 
@@ -161,16 +158,20 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def configured(config: configs.Config, **changes) -> configs.Config:
+    """The run's configuration, with what a test changes: a test is always played in float32."""
+    if config.task == "doom":
+        changes.pop("view", None)
+    return configs.check(dataclasses.replace(config, dtype="float32", **changes))
+
+
 def settle(args: argparse.Namespace) -> configs.Config:
-    """The run's configuration with what was asked for here: a test is always played in float32."""
     if args.episodes < 1:
         raise configs.UserError(f"--episodes: expected 1 or more, got {args.episodes}")
     config = folder.load(args.run)
     folder.need_models(args.run)
-    changes = {name: value for name in ("env", "view", "temperature") if (value := getattr(args, name)) is not None}
-    if config.task == "doom":
-        changes.pop("view", None)
-    return configs.check(dataclasses.replace(config, dtype="float32", **changes))
+    given = {name: value for name in ("env", "view", "temperature") if (value := getattr(args, name)) is not None}
+    return configured(config, **given)
 
 
 def main(comm) -> None:

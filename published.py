@@ -1,12 +1,14 @@
-"""The published numbers: `published.json` is the only place where they are written."""
+"""The published numbers: `published.json` is the only place where they are written, each with its source."""
 
 import json
 from pathlib import Path
 
 FILE = Path(__file__).parent / "published.json"
 
-# What the paper calls the agents that our controllers are (paper 3.3, 3.4).
+# What the paper calls the agents that our controllers are (paper 3.3, A.4).
 AGENTS = {"zh": "z and h (full world model)", "z": "z only", "z_hidden": "z with a hidden layer of 40 tanh units"}
+FULL = {"carracing": "zh", "doom": "zch"}  # what the full agent of a task sees
+KINDS = ("dream", "real")  # where Doom's agents were scored
 
 
 def read() -> dict:
@@ -21,13 +23,100 @@ def score(row: dict) -> tuple[float, float] | None:
         if row["task"] == "carracing":
             if entry.get("agent") == AGENTS.get(row["features"]) and entry.get("std") is not None:
                 return entry["mean"], entry["std"]
-        elif row["features"] == "zch" and entry.get("temperature") == row["temperature"]:
+        elif row["features"] == FULL["doom"] and entry.get("temperature") == row["temperature"]:
             kind = row["env"]
             return entry[f"{kind}_mean"], entry[f"{kind}_std"]
     return None
 
 
 def text(row: dict) -> str:
-    """The published score of a row as "906 ± 21", or "-" where there is none."""
+    """The published score of a row as "mean ± std", or "-" where there is none."""
     found = score(row)
-    return "-" if found is None else f"{found[0]:g} ± {found[1]:g}"
+    return "-" if found is None else plus_minus(*found)
+
+
+def plus_minus(mean: float, std: float | None) -> str:
+    """A score as it was published: mean ± std, or the mean alone."""
+    return f"{mean:g}" if std is None else f"{mean:g} ± {std:g}"
+
+
+def peers(row: dict) -> list[str]:
+    """What other reimplementations report for what a row measured, as "mean ± std (name)".
+
+    A peer is named if it left the same models untrained, and had the same view (CarRacing) or, where it says
+    one, the same temperature (Doom).
+    """
+    found = []
+    if row["features"] != FULL[row["task"]]:
+        return found
+    for peer in read()["peers"]:
+        name = peer["name"].partition("/")[0]
+        if row["task"] == "doom":
+            entry = peer.get("doom", {})
+            fits = entry.get("temperature", row["temperature"]) == row["temperature"] and row["untrained"] == "none"
+            if row["env"] in entry and fits:
+                found.append(f"{entry[row['env']]} ({name}{'' if 'temperature' in entry else ', τ not stated'})")
+            continue
+        for entry in peer.get("carracing", []):
+            if entry.get("untrained", "none") == row["untrained"] and entry.get("view", "v0") == row["view"]:
+                when = f", generation {entry['generation']}" if "generation" in entry else ""
+                found.append(f"{plus_minus(entry['mean'], entry['std'])} ({name}{when})")
+    return found
+
+
+def curve(task: str) -> dict[str, dict[str, tuple]]:
+    """The release's training log in columns.
+
+    Returns:
+        "generations": generation, seconds, mean, min, max, ... of the population's fitness;
+        "evaluation": generation, seconds and mean of the agent scored on fresh episodes.
+    """
+    data = read()["training_curves"][task]
+    tables = {
+        "generations": (data["columns"], data["rows"]),
+        "evaluation": (["generation", "seconds", "mean"], data["evaluation"]),
+    }
+    return {key: dict(zip(names, zip(*rows, strict=True), strict=True)) for key, (names, rows) in tables.items()}
+
+
+def temperatures() -> list[dict]:
+    """Doom's published scores: those with a temperature, rising, then those without."""
+    return sorted(read()["scores"]["doom"], key=lambda entry: entry.get("temperature", float("inf")))
+
+
+def sources(task: str) -> list[tuple[str, str, str]]:
+    """Every published score of a task, the paper's and then the peers', as (agent, score, source)."""
+    found = []
+    for entry in read()["scores"][task]:
+        agent = entry.get("agent") or f"trained at τ {entry['temperature']}"
+        if "generation" in entry:
+            agent += f", generation {entry['generation']}, {entry['episodes']} episodes"
+        if task == "carracing":
+            found.append((agent, plus_minus(entry["mean"], entry["std"]), entry["source"]))
+            continue
+        for kind in KINDS:
+            if f"{kind}_mean" in entry:
+                value = plus_minus(entry[f"{kind}_mean"], entry[f"{kind}_std"])
+                found.append((f"{agent}, {kind}", value, entry["source"]))
+    for peer in read()["peers"]:
+        if task == "doom":
+            entry = peer.get("doom", {})
+            found += [(f"{peer['name']}, {kind}", entry[kind], entry["source"]) for kind in KINDS if kind in entry]
+            continue
+        for entry in peer.get("carracing", []):
+            which = [entry["agent"]] if "agent" in entry else []
+            which += [f"generation {entry['generation']}"] if "generation" in entry else []
+            agent = ", ".join([peer["name"], *which])
+            found.append((agent, plus_minus(entry["mean"], entry["std"]), entry["source"]))
+    return found
+
+
+def curve_source(task: str) -> str:
+    """Where the published curve is from."""
+    data = read()["training_curves"][task]
+    return f"{data['source']}; evaluations: {data['evaluation_source']}"
+
+
+def machine() -> str:
+    """What the paper's authors trained on."""
+    return read()["machine"]

@@ -15,9 +15,10 @@ import math
 import numpy as np
 from numba import njit
 
+from pixels import SIZE
+
 FRAME = 96  # pixels: width of the frame, and its height with the status bar
 ROWS = 84  # rows above the status bar
-SIZE = 64  # pixels: side of the observation
 
 # Colour numbers: rows of a palette, uint8 (ROAD + N, 3). Those from ROAD on are the N polygons of the road.
 BLACK, FIELD, GRASS, WHEEL, WHEEL_WHITE, HULL, ROAD = range(7)

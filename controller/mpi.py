@@ -39,11 +39,11 @@ def on_leader(comm, function, *args):
     return result
 
 
-def wait(comm) -> None:
-    """A barrier whose early arrivals sleep: MPI's own would keep their cores busy."""
+def wait(comm, seconds: float = 0.01) -> None:
+    """A barrier whose early arrivals sleep between two looks: MPI's own would keep their cores busy."""
     request = comm.Ibarrier()
     while not request.Test():
-        time.sleep(0.01)
+        time.sleep(seconds)
 
 
 def launch(main) -> None:

@@ -1,0 +1,34 @@
+# Each target makes .venv and installs before it starts; a second run does not install again.
+PYTHON ?= python3
+TASK ?= carracing
+PRESET ?= smoke
+RUN ?= runs/$(TASK)-$(PRESET)
+RANKS ?= $(shell nproc)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+# A cluster's own MPI is used with MPIRUN=mpirun.
+MPIRUN ?= $(BIN)/mpirun
+
+.PHONY: run test bench evaluate
+
+run: $(READY)
+	$(MPIRUN) -n $(RANKS) $(BIN)/python train_all.py --run $(RUN) --task $(TASK) --preset $(PRESET)
+
+test: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest
+
+bench: $(READY)
+	$(BIN)/python bench.py
+
+evaluate: $(READY)
+	for task in carracing doom; do \
+		$(MPIRUN) -n $(RANKS) $(BIN)/python evaluate.py --run pretrained/$$task --episodes 100 || exit 1; \
+	done
+
+$(READY): requirements.txt requirements-dev.txt requirements.lock
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --disable-pip-version-check -q -r requirements.txt -r requirements-dev.txt -c requirements.lock
+	touch $(READY)

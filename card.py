@@ -1,0 +1,143 @@
+"""The model card: what a reader of the Hugging Face hub, or of a folder of weights, needs to know of a run."""
+
+import dataclasses
+
+import config as configs
+import published
+
+ENVIRONMENTS = {("carracing", "v0"): "CarRacing-v0", ("carracing", "v3"): "CarRacing-v3", "doom": "DoomTakeCover-v0"}
+
+TASKS = {
+    "carracing": """\
+Gymnasium's CarRacing, seen as 64x64 pixels and cut after {max_frames} steps. Views: `v0` draws it with the camera of
+CarRacing-v0, which the paper played; `v3` is Gymnasium's own. The action is steer, gas, brake. A return is the points
+of an episode.""",
+    "doom": """\
+ViZDoom's Take Cover, seen as 64x64 pixels and cut after {max_frames} steps. The agent moves left or right, away from
+fireballs. A return is the time steps survived. "Dream" is the same game as M dreams it, at a temperature τ.""",
+}
+
+HOW = {"real": "in the game itself", "dream": "in M's dream of the game"}
+
+FILES = {
+    "config.json": "the configuration below",
+    "vae.weights.h5": "V, Keras weights",
+    "rnn.weights.h5": "M, Keras weights",
+    "controller/best.json": "C: its flat parameters, generation and score when it was chosen",
+    "initial_z.npz": "first frames' mu and logvar, where dreams start",
+    "results.json": "every test episode's seed and return",
+}
+
+USE = """\
+`DIR` is the folder that holds `config.json`.
+
+```
+python evaluate.py --run DIR --episodes 100
+```
+
+```python
+import json
+from pathlib import Path
+
+import folder
+from controller.agent import load_rnn, load_vae
+
+run = Path("DIR")
+config = folder.load(run)
+vae, rnn = load_vae(run, config), load_rnn(run, config)
+parameters = json.loads((run / "controller" / "best.json").read_text())["parameters"]
+```
+"""
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table; a bar inside a cell is escaped."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
+
+
+def environment(task: str, view: str | None) -> str:
+    """The environment's id, as papers and the hub call it."""
+    return ENVIRONMENTS["doom" if task == "doom" else (task, view)]
+
+
+def where(row: dict) -> str:
+    """What a row of results.json was played in, in words."""
+    tau = f"τ {row['temperature']:g}" if row["temperature"] is not None else ""
+    if row["env"] == "dream":
+        return f"dream, {tau}"
+    text = f"ViZDoom, trained at {tau}" if row["task"] == "doom" else f"CarRacing, view {row['view']}"
+    return text + (f", {row['pixels']} pixels" if row["pixels"] != "paper" else "")
+
+
+def front_matter(config: configs.Config, rows: list[dict]) -> str:
+    """YAML for the hub: tags, and in `model-index` every score in the real environment."""
+    name = environment(config.task, config.view)
+    lines = ["library_name: keras", "pipeline_tag: reinforcement-learning", "tags:"]
+    lines += [f"- {tag}" for tag in ("reinforcement-learning", "world-models", name)]
+    if rows:
+        lines += ["model-index:", f"- name: world-models-{config.task}", "  results:"]
+    for row in rows:
+        name = environment(row["task"], row["view"])
+        lines += [
+            "  - task:",
+            "      type: reinforcement-learning",
+            "      name: reinforcement-learning",
+            "    dataset:",
+            f"      name: {name}",
+            f"      type: {name}",
+            "    metrics:",
+            "    - type: mean_reward",
+            f"      value: {row['mean']:.2f} +/- {row['std']:.2f}",
+            "      name: mean_reward",
+            "      verified: false",
+        ]
+    return "\n".join(["---", *lines, "---", ""])
+
+
+def differences(config: configs.Config) -> list[list[str]]:
+    """(setting, this run's value, the paper's) of all settings that are not the paper's, seed and preset apart."""
+    paper = configs.preset(config.task, "paper")
+    pairs = [(f.name, getattr(config, f.name), getattr(paper, f.name)) for f in dataclasses.fields(config)]
+    return [[name, str(a), str(b)] for name, a, b in pairs if a != b and name not in ("seed", "preset")]
+
+
+def card(run) -> str:
+    """The card of a run (a report.Run), as Markdown."""
+    config = run.config
+    rows = [row for row in run.rows if "mean" in row and run.agent(row) is run]
+    fields = dataclasses.fields(config)
+    paper = configs.preset(config.task, "paper")
+    settings = [[f.name, str(getattr(config, f.name)), str(getattr(paper, f.name)), f.metadata["help"]] for f in fields]
+    scores = [
+        [where(row), f"{row['mean']:.1f} ± {row['std']:.1f}", str(row["episodes"]), published.text(row)] for row in rows
+    ]
+    files = [[f"`{name}`", what] for name, what in FILES.items() if (run.path / name).exists()]
+    made = [f"V and M learn from {config.episodes} episodes of random play (policy `{config.policy}`)."]
+    if config.untrained != "none":
+        made.append(f"Left at random first weights here: {config.untrained}.")
+    made.append(f"C sees `{config.features}` and is evolved by CMA-ES, {HOW[config.env]}.")
+    if run.history:
+        made.append(f"Its evolution took {len(run.history)} generations so far.")
+    if run.best and run.best.get("generation"):
+        made.append(f"The agent kept is generation {run.best['generation']}'s.")
+    return "\n".join(
+        [
+            front_matter(config, [row for row in rows if row["env"] == "real"]),
+            f"# World Models: {environment(config.task, config.view)}\n",
+            "V (a convolutional VAE), M (an MDN-RNN) and C (a small controller), after Ha and Schmidhuber, *World",
+            "Models*, 2018 (arXiv:1803.10122), in Keras.\n",
+            " ".join(made) + "\n",
+            "## Environment\n",
+            TASKS[config.task].format(max_frames=config.max_frames) + "\n",
+            "## Scores\n",
+            "Mean ± standard deviation over test episodes, whose seeds training never saw.\n",
+            table(["environment", "this agent", "episodes", "paper"], scores or [[""] * 4]),
+            "## Load and evaluate\n",
+            USE,
+            "## Files\n",
+            table(["file", "what it is"], files),
+            "## Configuration\n",
+            table(["setting", "value", "paper's", "meaning"], settings),
+        ]
+    )

@@ -1,0 +1,186 @@
+"""The report's figures. Every line has a style or marker of its own, and every area a hatch: they read in grey."""
+
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from folder import whole
+
+OURS, THEIRS = "#12365e", "#d07a10"  # dark and light, so that they stay apart when printed in grey
+LINES = ("-", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))  # "--" is the published curve's
+MARKERS = ("o", "s", "^", "D", "v", "P")
+HATCHES = ("", "///", "...", "xxx", "\\\\\\", "++")
+RETURNS = {"carracing": "return (points an episode)", "doom": "time steps survived"}
+XLABELS = {"generation": "generation", "hours": "hours of evolution"}
+BINS = 40  # of the histograms, over all that a figure shows
+ROOM = 10  # how many times as far as our runs the published curve is shown
+
+# What a line of metrics.jsonl calls a loss, in the reader's words.
+LOSSES = {
+    "vae": {"vae_loss": "loss", "r_loss": "reconstruction", "kl_loss": "KL to the prior"},
+    "rnn": {"loss": "loss", "z_loss": "next z", "r_loss": "restart"},
+}
+LOSS_LABELS = {
+    "vae": ("V", "loss (squared error a frame; KL in nats)"),
+    "rnn": ("M", "loss (nats; of z, a dimension)"),
+}
+
+
+def save(figure: Figure, path: Path) -> None:
+    with whole(path) as beside:
+        figure.savefig(beside, format="png", dpi=120)
+
+
+def plain(axis) -> None:
+    """Writes a log axis's ticks as plain numbers."""
+    axis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def columns(history: list[dict]) -> dict[str, dict[str, tuple]]:
+    """Lines of history.jsonl -> columns, as published.curve has them."""
+    names = ("generation", "seconds", "mean", "min", "max")
+    scored = [line for line in history if line["evaluation"]]
+    return {
+        "generations": {name: tuple(line[name] for line in history) for name in names},
+        "evaluation": {
+            "generation": tuple(line["generation"] for line in scored),
+            "seconds": tuple(line["seconds"] for line in scored),
+            "mean": tuple(line["evaluation"]["mean"] for line in scored),
+        },
+    }
+
+
+def training(path: Path, task: str, curves: list[tuple[str, list[dict]]], published: dict) -> None:
+    """Fitness against generations and against hours, over the published curve.
+
+    Both x axes are logarithmic and end ROOM times after our last point (but show some of the published curve),
+    so that a run of minutes can be read beside one of weeks.
+
+    Args:
+        path: the PNG to write.
+        task: a task's name.
+        curves: (label, lines of history.jsonl) of each run.
+        published: published.curve(task).
+    """
+    figure = Figure(figsize=(11, 5), layout="constrained")
+    ours = [columns(history) for _, history in curves]
+    colors = [OURS] if len(ours) == 1 else mpl.colormaps["viridis"](np.linspace(0, 0.8, len(ours)))
+    styles = [(color, LINES[k % len(LINES)], MARKERS[k % len(MARKERS)]) for k, color in enumerate(colors)]
+    for axes, unit in zip(figure.subplots(1, 2, sharey=True), XLABELS, strict=True):
+        first = min(along(curve["generations"], unit)[0] for curve in ours)
+        last = max(along(curve["generations"], unit)[-1] for curve in ours)
+        theirs = along(published["generations"], unit)
+        end = max(min(ROOM * max(last, theirs[0]), theirs[-1]), 1.2 * last)
+        _draw(axes, unit, published, end, (THEIRS, "--", "x"), band=True)
+        for curve, style in zip(ours, styles, strict=True):
+            _draw(axes, unit, curve, end, style)
+        axes.set(xscale="log", xlim=(min(first, theirs[0]) * 0.9, end), xlabel=f"{XLABELS[unit]} (logarithmic)")
+        axes.set_ylabel(RETURNS[task])
+        axes.tick_params(labelleft=True)
+        axes.grid(alpha=0.3)
+        plain(axes.xaxis)
+    names = ["published (dream)" if task == "doom" else "published", *(label for label, _ in curves)]
+    named = zip(names, [(THEIRS, "--", "x"), *styles], strict=True)
+    handles = [
+        Line2D([], [], c=c, ls=ls, marker=m, mfc="white", mew=1.5, lw=2, label=name) for name, (c, ls, m) in named
+    ]
+    handles += [
+        Line2D([], [], c="0.3", lw=2.5, label="line: mean of the candidates"),
+        Line2D([], [], c="0.3", lw=0.7, label="thin lines, or area: best and worst candidate"),
+        Line2D(
+            [], [], c="0.3", ls="", marker="o", mfc="white", label="marker: the distribution's mean, fresh episodes"
+        ),
+    ]
+    longest = max(len(handle.get_label()) for handle in handles)
+    figure.legend(handles=handles, loc="outside lower center", ncols=max(1, 150 // (longest + 6)), fontsize="small")
+    save(figure, path)
+
+
+def along(table: dict[str, tuple], unit: str) -> np.ndarray:
+    """The x of a curve's points: its generations, or its seconds as hours."""
+    return np.array(table["seconds"]) / 3600 if unit == "hours" else np.array(table["generation"])
+
+
+def _draw(axes: Axes, unit: str, curve: dict, end: float, style: tuple, band: bool = False) -> None:
+    """One curve, up to x = `end`: mean, best and worst candidate (thin lines, or a hatched band), evaluations."""
+    color, line, marker = style
+    table = curve["generations"]
+    x = along(table, unit)
+    seen = np.searchsorted(x, end) + 1  # one point beyond the edge, for the lines to run into it
+    x = x[:seen]
+    mean, worst, best = (table[name][:seen] for name in ("mean", "min", "max"))
+    axes.plot(x, mean, line, color=color, lw=1.8)
+    if band:
+        axes.fill_between(x, worst, best, facecolor=color, edgecolor=color, alpha=0.25, hatch="...", lw=0)
+    else:
+        axes.plot(x, best, line, color=color, lw=0.6)
+        axes.plot(x, worst, line, color=color, lw=0.6)
+    table = curve["evaluation"]
+    x = along(table, unit)
+    seen = x <= end
+    axes.plot(x[seen], np.array(table["mean"])[seen], marker, color=color, mfc="white", ms=6, mew=1.3)
+
+
+def histograms(path: Path, task: str, groups: list[tuple[str, dict[str, list[float]], tuple | None]]) -> None:
+    """Returns of test episodes beside the published mean ± std; a panel for each kind of test.
+
+    Args:
+        path: the PNG to write.
+        task: a task's name.
+        groups: (title, returns by label of the run, published (mean, std) or None) of each panel.
+    """
+    wide = min(len(groups), 2)
+    rows = -(-len(groups) // wide)
+    figure = Figure(figsize=(6.5 * wide, 0.7 + 3.3 * rows), layout="constrained")
+    panels = figure.subplots(rows, wide, squeeze=False, sharex=True).flat
+    seen = [value for _, returns, _ in groups for values in returns.values() for value in values]
+    seen += [edge for _, _, known in groups if known for edge in (known[0] - known[1], known[0] + known[1])]
+    bins = np.histogram_bin_edges(seen, bins=BINS)
+    for axes, (title, returns, known) in zip(panels, groups, strict=False):
+        if known:
+            mean, std = known
+            axes.axvspan(mean - std, mean + std, facecolor=THEIRS, edgecolor=THEIRS, alpha=0.25, hatch="...", lw=0)
+            axes.axvline(mean, color=THEIRS, ls="--", lw=2, label=f"published: {mean:g} ± {std:g}")
+        labels = [f"{label}: {np.mean(values):.1f} ± {np.std(values):.1f}" for label, values in returns.items()]
+        shades = [str(shade) for shade in np.linspace(0.8, 0.45, len(returns))]
+        hatches = [HATCHES[k % len(HATCHES)] for k in range(len(returns))]
+        style = {"color": shades, "hatch": hatches, "edgecolor": "black", "lw": 0.6, "label": labels}
+        counts, _, _ = axes.hist(list(returns.values()), bins, stacked=True, **style)
+        axes.axvline(np.mean(np.concatenate(list(returns.values()))), color="black", lw=2, label="our mean")
+        axes.set(title=title, xlabel=RETURNS[task], ylabel="test episodes", ylim=(0, 1.1 * np.max(counts)))
+        axes.tick_params(labelbottom=True)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, fontsize="small")
+        axes.yaxis.get_major_locator().set_params(integer=True)
+    for axes in figure.axes[len(groups) :]:
+        axes.set_axis_off()
+    save(figure, path)
+
+
+def losses(path: Path, metrics: list[dict]) -> None:
+    """Learning curves of V and M, from lines of metrics.jsonl."""
+    models = [name for name in LOSSES if any(line["model"] == name for line in metrics)]
+    figure = Figure(figsize=(5.5 * len(models), 4), layout="constrained")
+    for axes, model in zip(figure.subplots(1, len(models), squeeze=False).flat, models, strict=True):
+        lines = [line for line in metrics if line["model"] == model]
+        names = [name for name in lines[-1] if name not in ("model", "step", "seconds")]
+        for k, name in enumerate(names):
+            label = LOSSES[model].get(name, name)
+            values = [line.get(name, np.nan) for line in lines]
+            axes.plot(
+                [line["step"] for line in lines], values, LINES[k % len(LINES)], color=OURS, lw=2.2 - 0.5 * k,
+                marker=MARKERS[k % len(MARKERS)], markevery=max(1, len(lines) // 8), mfc="white", label=label,
+            )  # fmt: skip
+        title, label = LOSS_LABELS[model]
+        axes.set(title=title, xlabel="training step", ylabel=label)
+        if model == "vae":  # M's loss is a density's and may be negative
+            axes.set_yscale("log")
+            axes.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
+            plain(axes.yaxis)
+            axes.yaxis.set_minor_formatter(mpl.ticker.NullFormatter())
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize="small")
+    save(figure, path)

@@ -1,0 +1,144 @@
+"""ViZDoom's TakeCover as the paper ran it: dodge fireballs for as long as you can.
+
+ViZDoom's own configuration and Gymnasium wrapper differ from the published environment (gym-doom 60ff576 with
+doom-py 0.0.15), so the game is set up by hand here.
+"""
+
+import os
+import warnings
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import vizdoom
+from gymnasium.utils import EzPickle
+from PIL import Image
+
+from config import UserError
+from pixels import PIXELS, SIZE, choose, shrink
+
+ROWS = 400  # of the frame's 480: the status bar begins at 403
+TIMEOUT = 2100  # tics, one a step: a minute
+THIRD = 1 / 3  # the action's middle third stands still (doomrnn/doomreal.py)
+RIGHT, STILL, LEFT = [1, 0], [0, 0], [0, 1]
+
+
+def game_file(*parts: str) -> str:
+    path = Path(vizdoom.__file__).parent.joinpath(*parts)
+    if not path.exists():
+        raise UserError(
+            f"vizdoom's game file {path} is missing; install it again: pip install --force-reinstall vizdoom"
+        )
+    return str(path)
+
+
+def make_game() -> vizdoom.DoomGame:
+    """A started engine."""
+    game = vizdoom.DoomGame()
+    game.set_doom_game_path(game_file("freedoom2.wad"))
+    game.set_doom_scenario_path(game_file("scenarios", "take_cover.wad"))
+    game.set_doom_config_path(os.devnull)  # where the engine insists on saving its settings
+    game.set_doom_map("map01")
+    game.set_doom_skill(4)  # the old code asked for 5, which its engine cut to 4; today 5 is Nightmare
+    game.set_living_reward(1)
+    game.set_screen_resolution(vizdoom.ScreenResolution.RES_640X480)
+    game.set_screen_format(vizdoom.ScreenFormat.RGB24)
+    game.set_render_hud(True)  # without it the horizon moves
+    for setting in ("weapon", "crosshair", "decals", "particles", "messages", "screen_flashes"):
+        getattr(game, f"set_render_{setting}")(False)
+    game.set_render_effects_sprites(True)
+    game.set_render_corpses(True)
+    game.set_episode_start_time(14)
+    game.set_episode_timeout(TIMEOUT)
+    game.set_available_buttons([vizdoom.Button.MOVE_RIGHT, vizdoom.Button.MOVE_LEFT])
+    game.set_window_visible(False)
+    game.set_sound_enabled(False)
+    game.set_mode(vizdoom.Mode.PLAYER)
+    game.init()
+    return game
+
+
+class DoomTakeCover(gym.Env, EzPickle):
+    """TakeCover, seen at 64x64.
+
+    Args:
+        render_mode: None or "rgb_array" (the game's own 480x640 frame).
+        pixels: "paper": rows 0-399, resized; "release": also the release's contrast stretch and wrap.
+
+    Observation: uint8 (64, 64, 3); all zeros once dead. Action: float32 (1,) in -1..1; above 1/3 moves right,
+    below -1/3 left. Reward: 1 a step, the last included. Terminates on death, truncates after 2,100 tics.
+    An episode is decided by its seed and actions.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 35}  # noqa: RUF012 Gymnasium's own convention
+
+    def __init__(self, render_mode: str | None = None, pixels: str = "paper"):
+        EzPickle.__init__(self, render_mode=render_mode, pixels=pixels)
+        self.render_mode = render_mode
+        self.pixels = choose("pixels", pixels, PIXELS)
+        self.observation_space = gym.spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
+        self.action_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
+        self._game: vizdoom.DoomGame | None = None
+        self._seed, self._past = 0, []
+        self._frame = np.zeros((480, 640, 3), np.uint8)
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None):
+        super().reset(seed=seed)
+        self._seed = int(self.np_random.integers(1 << 31)) if seed is None else seed
+        self._past = []
+        try:
+            self._begin()
+        except vizdoom.ViZDoomErrorException as error:
+            self._restart(error)
+        return self._observe(), {}
+
+    def step(self, action: np.ndarray):
+        move = float(np.asarray(action).reshape(-1)[0])
+        buttons = RIGHT if move > THIRD else LEFT if move < -THIRD else STILL
+        try:
+            reward = self._game.make_action(buttons)
+        except vizdoom.ViZDoomErrorException as error:
+            self._restart(error)
+            reward = self._game.make_action(buttons)
+        self._past.append(buttons)
+        terminated = self._game.is_player_dead()
+        truncated = not terminated and (self._game.is_episode_finished() or len(self._past) >= TIMEOUT)
+        return self._observe(), float(reward), terminated, truncated, {}
+
+    def _begin(self) -> None:
+        if self._game is None:
+            self._game = make_game()
+        self._game.set_seed(self._seed)  # before the episode, or it does not count
+        self._game.new_episode()
+
+    def _restart(self, error: Exception) -> None:
+        """A new engine in the place of a crashed one, brought to where that was."""
+        warnings.warn(f"Doom's engine died ({error}); it is started again", RuntimeWarning, stacklevel=3)
+        self.close()
+        self._begin()
+        for buttons in self._past:
+            self._game.make_action(buttons)
+
+    def _observe(self) -> np.ndarray:
+        state = self._game.get_state()
+        if state is None:  # the episode is over; after a time-out the last picture stays
+            if self._game.is_player_dead():
+                self._frame = np.zeros_like(self._frame)
+                return np.zeros((SIZE, SIZE, 3), np.uint8)
+        else:
+            self._frame = state.screen_buffer
+        return shrink(self._frame[:ROWS], self.pixels, resize)
+
+    def render(self) -> np.ndarray | None:
+        return self._frame if self.render_mode == "rgb_array" else None
+
+    def close(self) -> None:
+        """Ends the engine's process. The environment can be reset again afterwards."""
+        if self._game is not None:
+            self._game.close()
+        self._game = None
+
+
+def resize(frame: np.ndarray) -> np.ndarray:
+    """uint8 (400, 640, 3) -> (64, 64, 3), by Pillow's bilinear filter."""
+    return np.asarray(Image.fromarray(frame).resize((SIZE, SIZE), Image.Resampling.BILINEAR))

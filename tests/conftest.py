@@ -1,0 +1,57 @@
+"""What several tests need: quiet TensorFlow, and one small run made by the real commands."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from training import quiet_tensorflow
+
+quiet_tensorflow()
+
+ROOT = Path(__file__).parent.parent
+# Small enough for a test, and every stage real.
+SMALL = {
+    "carracing": "--max-frames 60 --episodes 4 --vae-epochs 1 --vae-batch 60 --rnn-steps 4 --rnn-batch 4 "
+    "--rnn-length 40 --population 4 --rollouts 2 --generations 5 --eval-every 2 --eval-episodes 3 --lanes 4",
+    "doom": "--episodes 5 --vae-epochs 1 --rnn-steps 4 --rnn-batch 4 --rnn-length 40 --max-frames 150 "
+    "--population 4 --rollouts 2 --generations 2 --eval-every 2 --eval-episodes 3 --lanes 4",
+}
+
+
+def run_script(*command: str | Path, ranks: int = 0, check: bool = True) -> subprocess.CompletedProcess:
+    """Runs one of the project's scripts as a user would, under mpirun if `ranks` is given."""
+    prefix = []
+    if ranks:
+        beside = Path(sys.executable).parent / "mpirun"
+        prefix = [beside if beside.exists() else "mpirun", "-n", str(ranks)]
+    script, *rest = command
+    done = subprocess.run(
+        [*prefix, sys.executable, ROOT / script, *rest], cwd=ROOT, capture_output=True, text=True, env=os.environ
+    )
+    if check:
+        assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def make_run(run: Path, task: str) -> Path:
+    """All stages but the evolution, small."""
+    flags = ["--task", task, "--preset", "smoke", *SMALL[task].split()]
+    run_script("extract.py", "--run", run, *flags, ranks=3)
+    run_script("train_vae.py", "--run", run)
+    run_script("train_rnn.py", "--run", run)
+    return run
+
+
+@pytest.fixture(scope="session")
+def car_run(tmp_path_factory) -> Path:
+    """A CarRacing run with V and M, ready to evolve C."""
+    return make_run(tmp_path_factory.mktemp("runs") / "car", "carracing")
+
+
+@pytest.fixture(scope="session")
+def doom_run(tmp_path_factory) -> Path:
+    """A Doom run with V and M."""
+    return make_run(tmp_path_factory.mktemp("runs") / "doom", "doom")

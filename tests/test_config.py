@@ -1,0 +1,117 @@
+"""Presets, the run folder, and a user's mistakes."""
+
+import json
+
+import pytest
+
+import config as configs
+import folder
+from config import UserError
+
+
+def test_paper_preset_is_the_published_configuration():
+    car, doom = configs.preset("carracing", "paper"), configs.preset("doom", "paper")
+    assert (car.episodes, car.max_frames, car.z_size, car.vae_epochs, car.vae_batch) == (10_000, 1000, 32, 10, 100)
+    assert (car.rnn_units, car.mixtures, car.rnn_steps, car.rnn_batch, car.rnn_length) == (256, 5, 4000, 100, 999)
+    assert (car.rnn_rate, car.rnn_rate_end, car.vae_rate, car.kl_tolerance) == (1e-3, 1e-3, 1e-4, 0.5)
+    assert (car.population, car.rollouts, car.generations, car.sigma) == (64, "16", 1800, 0.1)
+    assert (car.eval_every, car.eval_episodes, car.features, car.env) == (25, 1024, "zh", "real")
+    assert (car.view, car.pixels, car.policy, car.seeds, car.dtype) == ("v0", "paper", "release", "pairs", "float32")
+    assert (doom.max_frames, doom.min_frames, doom.z_size, doom.rnn_units) == (2100, 100, 64, 512)
+    assert (doom.rnn_steps, doom.rnn_length, doom.rnn_rate_end, doom.rnn_rate_decay) == (24_400, 500, 1e-5, 0.99999)
+    assert (doom.env, doom.temperature, doom.features, doom.restart_weight) == ("dream", 1.15, "zch", 10.0)
+
+
+@pytest.mark.parametrize("task", configs.TASKS)
+@pytest.mark.parametrize("name", configs.PRESETS)
+def test_every_preset_is_valid(task, name):
+    assert configs.check(configs.preset(task, name)).preset == name
+
+
+@pytest.mark.parametrize(
+    ("schedule", "generation", "episodes"),
+    [("16", 1, 16), ("4,20:8,50:16", 19, 4), ("4,20:8,50:16", 20, 8), ("4,20:8,50:16", 1000, 16)],
+)
+def test_rollout_schedules(schedule, generation, episodes):
+    assert configs.rollouts_at(schedule, generation) == episodes
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"temperature": 0.0}, "--temperature: expected a number above 0, got 0.0"),
+        ({"population": 7}, "--population: expected an even number"),
+        ({"rollouts": "four"}, "--rollouts: expected a count or a schedule"),
+        ({"lanes": 0}, "--lanes: expected 1 or more, got 0"),
+        ({"env": "dream"}, "CarRacing's dream has no reward"),
+        ({"view": "v9"}, "--view: expected one of v0, v3, got 'v9'"),
+    ],
+)
+def test_nonsense_is_named(changes, message):
+    values = {**vars(configs.preset("carracing", "smoke")), **changes}
+    with pytest.raises(UserError, match=message):
+        configs.check(configs.Config(**values))
+
+
+def test_unknown_task_and_preset():
+    with pytest.raises(UserError, match="unknown task 'pong': expected one of carracing, doom"):
+        configs.preset("pong", "paper")
+    with pytest.raises(UserError, match="unknown preset 'huge'"):
+        configs.preset("doom", "huge")
+
+
+def test_a_run_remembers_and_refuses_contradictions(tmp_path):
+    run = tmp_path / "run"
+    made = folder.prepare(run, {"task": "carracing", "preset": "smoke", "population": 10})
+    assert made.population == 10
+    assert folder.prepare(run, {}) == folder.prepare(run, {"population": 10}) == made
+    with pytest.raises(UserError, match=r"--population 12: .* was made with --population 10"):
+        folder.prepare(run, {"population": 12})
+    with pytest.raises(UserError, match="--task doom: .* was made with --task carracing"):
+        folder.prepare(run, {"task": "doom"})
+
+
+def test_a_new_run_needs_a_task_and_a_broken_one_is_named(tmp_path):
+    with pytest.raises(UserError, match="is a new run: say --task"):
+        folder.prepare(tmp_path / "new", {})
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "config.json").write_text('{"task": "carracing", "colour": 3}')
+    with pytest.raises(UserError, match=r"config\.json is not a run's configuration"):
+        folder.load(tmp_path)
+    with pytest.raises(UserError, match="holds no run"):
+        folder.load(tmp_path / "nowhere")
+
+
+def test_a_derived_run_takes_what_still_fits(tmp_path):
+    base = tmp_path / "base"
+    folder.prepare(base, {"task": "carracing", "preset": "smoke"})
+    (base / "record").mkdir()
+    for name in ("series.npz", "vae.weights.h5", "rnn.weights.h5", "initial_z.npz"):
+        (base / name).write_text(name)
+    ablation = tmp_path / "z"
+    assert folder.prepare(ablation, {"features": "z"}, base).features == "z"
+    assert (ablation / "rnn.weights.h5").read_text() == "rnn.weights.h5" and (ablation / "record").is_dir()
+    other = tmp_path / "units"
+    folder.prepare(other, {"rnn_units": 16}, base)
+    assert (other / "vae.weights.h5").exists() and not (other / "rnn.weights.h5").exists()
+    untrained = tmp_path / "untrained"
+    folder.prepare(untrained, {"untrained": "vae"}, base)
+    assert (untrained / "record").is_dir() and not (untrained / "vae.weights.h5").exists()
+    with pytest.raises(UserError, match="is a run of task carracing"):
+        folder.prepare(tmp_path / "doom", {"task": "doom"}, base)
+
+
+def test_files_appear_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "file.json"
+    folder.write_text(path, "old")
+    with pytest.raises(RuntimeError), folder.whole(path) as beside:
+        beside.write_text("ne")
+        raise RuntimeError
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_every_flag_is_explained(capsys):
+    with pytest.raises(SystemExit):
+        configs.parser("x").parse_args(["--help"])
+    text = capsys.readouterr().out
+    assert all(configs.flag(name) in text for name in json.loads(json.dumps(list(vars(configs.Config())))))

@@ -1,0 +1,152 @@
+"""C: its layouts, its search, its seeds."""
+
+import numpy as np
+import pytest
+
+import config as configs
+import seeds
+from config import UserError
+from controller import policy
+from controller.es import CMAES
+from train_controller import Evolution, episode_plan
+
+
+@pytest.mark.parametrize(
+    ("task", "features", "parameters"),
+    [
+        ("carracing", "zh", 867),
+        ("carracing", "z", 99),
+        ("carracing", "z_hidden", 1443),
+        ("carracing", "zc", 867),
+        ("carracing", "zch", 1635),
+        ("doom", "zch", 1088),
+        ("doom", "zh", 576),
+        ("doom", "zc", 576),
+        ("doom", "z", 64),
+    ],
+)
+def test_parameters_are_as_many_as_published(task, features, parameters):
+    config = configs.preset(task, "paper")
+    assert policy.count(task, features, config.z_size, config.rnn_units) == parameters
+
+
+def test_carracing_layout_biases_then_rows_of_weights():
+    """Two features, three actions: each number worked out by hand."""
+    params = np.array([[0.1, 0.2, 0.3, 1, 2, 3, 4, 5, 6]])  # b, then W's rows for feature 0 and 1
+    x = np.array([[0.5, -0.25]])
+    raw = np.tanh([0.1 + 0.5 * 1 - 0.25 * 4, 0.2 + 0.5 * 2 - 0.25 * 5, 0.3 + 0.5 * 3 - 0.25 * 6])
+    expected = [raw[0], (raw[1] + 1) / 2, min(max(raw[2], 0), 1)]
+    np.testing.assert_allclose(policy.act(params, x, "carracing", "z", 2, 0)[0], expected)
+
+
+def test_doom_sees_cell_before_hidden_and_has_no_bias():
+    z, c, h = np.array([[1.0]]), np.array([[2.0]]), np.array([[3.0]])
+    x = policy.observe(z, c, h, "zch")
+    assert x.tolist() == [[1, 2, 3]]
+    params = np.array([[0.1, 0.02, 0.003]])
+    np.testing.assert_allclose(policy.act(params, x, "doom", "zch", 1, 1)[0], np.tanh([0.1 + 0.04 + 0.009]))
+
+
+def test_hidden_layer_by_hand():
+    """carracing/model.py: hidden biases, hidden weights, output biases, output weights."""
+    rng = np.random.default_rng(0)
+    hidden_b, hidden_w = rng.normal(size=40), rng.normal(size=(2, 40))
+    out_b, out_w = rng.normal(size=3), rng.normal(size=(40, 3))
+    params = np.concatenate([hidden_b, hidden_w.ravel(), out_b, out_w.ravel()])[None]
+    x = rng.normal(size=(1, 2))
+    raw = np.tanh(np.tanh(x @ hidden_w + hidden_b) @ out_w + out_b)
+    found = policy.act(params, x, "carracing", "z_hidden", 2, 0)
+    np.testing.assert_allclose(found, policy.squash(raw, "carracing"))
+
+
+def test_each_agent_of_a_batch_has_its_own_parameters():
+    rng = np.random.default_rng(0)
+    params, x = rng.normal(size=(5, 9)), rng.normal(size=(5, 2))
+    together = policy.act(params, x, "carracing", "z", 2, 0)
+    alone = [policy.act(params[k : k + 1], x[k : k + 1], "carracing", "z", 2, 0)[0] for k in range(5)]
+    np.testing.assert_allclose(together, alone)
+
+
+def test_random_drivers_do_what_the_release_did():
+    """Their steering is noise about a constant; over many drivers it favours no side."""
+    steer = [policy.RandomDriver(np.random.default_rng(k)).act(0)[0] for k in range(400)]
+    assert abs(np.mean(steer)) < 0.03 and 0.01 < np.std(steer) < 0.5
+
+
+def sphere(x: np.ndarray) -> np.ndarray:
+    return -((x - 0.3) ** 2).sum(axis=1)
+
+
+def test_cmaes_climbs():
+    es = CMAES(10, 0.1, 16, np.random.default_rng(0))
+    for _ in range(60):
+        es.tell(sphere(es.ask()))
+    np.testing.assert_allclose(es.mean(), 0.3, atol=0.02)
+
+
+def test_cmaes_resumes_to_the_bit(tmp_path):
+    def run(stop: int | None) -> list[np.ndarray]:
+        es, asked = CMAES(120, 0.1, 12, np.random.default_rng(3)), []
+        for generation in range(40):
+            asked.append(es.ask())
+            es.tell(sphere(asked[-1]))
+            if generation == stop:
+                es.save(tmp_path / "state.npz", {"generation": generation})
+                es = CMAES(120, 0.1, 12, np.random.default_rng(99))
+                assert es.restore(tmp_path / "state.npz") == {"generation": stop}
+        return asked
+
+    np.testing.assert_array_equal(run(None), run(17))
+
+
+def test_cmaes_leaves_the_global_generator_alone():
+    np.random.seed(1)
+    expected = np.random.random()
+    np.random.seed(1)
+    es = CMAES(5, 0.1, 6, np.random.default_rng(0))
+    es.tell(sphere(es.ask()))
+    assert np.random.random() == expected
+
+
+def test_a_broken_checkpoint_is_named(tmp_path):
+    (tmp_path / "state.npz").write_bytes(b"PK")
+    with pytest.raises(UserError, match=r"state\.npz is not a checkpoint"):
+        CMAES(5, 0.1, 6, np.random.default_rng(0)).restore(tmp_path / "state.npz")
+
+
+def test_pairs_share_seeds_and_generations_do_not():
+    config = configs.preset("carracing", "paper")
+    episodes, plan = episode_plan(config, 1)
+    assert episodes == 16 and len(plan) == 64 * 16
+    rows = np.array(plan).reshape(64, 16)
+    np.testing.assert_array_equal(rows[:32], rows[32:])
+    assert len(np.unique(rows)) == 32 * 16
+    assert not set(plan) & set(episode_plan(config, 2)[1])
+
+
+def test_common_seeds_and_a_schedule():
+    config = configs.Config(**{**vars(configs.preset("carracing", "laptop")), "rollouts": "4,3:8"})
+    plans = [episode_plan(config, generation) for generation in (1, 2, 3)]
+    assert [episodes for episodes, _ in plans] == [4, 4, 8]
+    rows = np.array(plans[2][1]).reshape(config.population, 8)
+    assert (rows == rows[0]).all()
+    used = [set(plan) for _, plan in plans]
+    assert not used[0] & used[1] and not used[1] & used[2]
+
+
+def test_purposes_never_share_an_episode():
+    ranges = [set(seeds.episode_seeds(7, purpose, 0, 5000)) for purpose in seeds.PURPOSES]
+    assert all(len(r) == 5000 for r in ranges)
+    assert len(set.union(*ranges)) == 5000 * len(seeds.PURPOSES)
+    assert max(set.union(*ranges)) < 2**31
+
+
+def test_the_best_mean_is_kept_not_the_last(tmp_path):
+    config = configs.preset("carracing", "smoke")
+    evolution = Evolution(tmp_path, config, 9)
+    for score in (10.0, 30.0, 20.0):
+        evolution.told(np.arange(8.0), np.full(8, 60), 1.5)
+        evolution.scored(np.full(9, score / 1000 + 0.00001), np.array([score - 1, score + 1]), 0.5)
+    assert evolution.best["score"] == 30 and evolution.best["generation"] == 2
+    assert evolution.best["parameters"] == [0.03] * 9  # rounded to 4 decimals
+    assert evolution.history[0]["std"] == np.arange(8.0).std() and evolution.history[2]["seconds"] == 6.0

@@ -1,0 +1,138 @@
+"""The dream: its rules, its batch against its single environment, and Doom's stages from end to end."""
+
+import json
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from conftest import run_script
+from gymnasium.utils.env_checker import check_env
+
+import config as configs
+import folder
+from config import UserError
+from controller import policy
+from controller.agent import load_rnn, policy_size
+from controller.rollout import play
+from doom_rnn.dream import SEGMENT, DreamEnv, DreamLanes, Randomness
+
+
+class Queue:
+    """Jobs for one process, without MPI."""
+
+    def __init__(self, count: int):
+        self.left = list(range(count))
+
+    def next(self) -> int | None:
+        return self.left.pop(0) if self.left else None
+
+    def serve(self) -> None:
+        pass
+
+
+def dream_alone(env: DreamEnv, params: np.ndarray, seed: int) -> tuple[int, np.ndarray]:
+    """(steps, observations) of one dream in the single environment, played by the linear controller."""
+    config = env.config
+    observation, _ = env.reset(seed=seed)
+    seen = [observation]
+    while True:
+        z, c, h = np.split(observation[None], [config.z_size, config.z_size + config.rnn_units], axis=1)
+        x = policy.observe(z, c, h, config.features)
+        action = policy.act(params[None], x, "doom", config.features, config.z_size, config.rnn_units)
+        observation, reward, terminated, truncated, _ = env.step(action[0])
+        assert reward == 1.0
+        seen.append(observation)
+        if terminated or truncated:
+            return len(seen) - 1, np.stack(seen)
+
+
+@pytest.fixture(scope="module")
+def mortal(doom_run):
+    """(config, M) whose dreams end: the small run's M hardly foretells death, so its logit is raised."""
+    config = folder.load(doom_run)
+    rnn = load_rnn(doom_run, config)
+    weights, bias = rnn.head.get_weights()
+    rng = np.random.default_rng(0)
+    weights[:, 0] = rng.normal(size=len(weights)) * 2
+    bias[0] = -1.5
+    rnn.head.set_weights([weights, bias])
+    return config, rnn
+
+
+def test_a_lane_of_the_batch_equals_the_single_environment(doom_run, mortal):
+    config, rnn = mortal
+    env = gym.make("doom_rnn:WorldModels/DoomRNN-v0", run=doom_run, temperature=config.temperature).unwrapped
+    env.rnn.set_weights(rnn.get_weights())
+    params = np.random.default_rng(1).normal(size=(9, policy_size(config))) * 0.3
+    seeds = [100 + k for k in range(9)]
+    # Nine dreams in four lanes: some take over lanes of others that have ended.
+    lanes = DreamLanes(config, rnn, doom_run / "initial_z.npz", 4)
+    together = play(lanes, Queue(9), params, seeds)
+    lengths = [together[k][1] for k in range(9)]
+    assert lengths == [dream_alone(env, params[k], seeds[k])[0] for k in range(9)]
+    assert all(together[k][0] == lengths[k] for k in range(9))
+    assert len(set(lengths)) > 2 and min(lengths) < config.max_frames
+
+    # And step by step: the states that a segment passes through end where the single dream's do.
+    lanes = DreamLanes(config, rnn, doom_run / "initial_z.npz", 4)
+    longest = int(np.argmax(lengths))
+    lanes.start(2, params[longest], seeds[longest])
+    _, seen = dream_alone(env, params[longest], seeds[longest])
+    for k in range(1, lengths[longest] // SEGMENT + 1):
+        lanes.advance()
+        state = np.concatenate([lanes.state[name][2] for name in ("z", "c", "h")])
+        np.testing.assert_allclose(state, seen[k * SEGMENT], atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["DoomRNN-v0", "CarRacingDream-v0"])
+def test_passes_gymnasiums_checks(name, doom_run, car_run):
+    run = doom_run if name == "DoomRNN-v0" else car_run
+    env = gym.make(f"doom_rnn:WorldModels/{name}", run=run, render_mode="rgb_array")
+    check_env(env.unwrapped, skip_render_check=True)
+    env.reset(seed=1, options={"temperature": 0.5})
+    assert env.unwrapped.temperature == 0.5
+    assert env.render().shape == (64, 64, 3) and env.render().std() > 0
+
+
+def test_carracings_dream_pays_nothing(car_run):
+    env = gym.make("doom_rnn:WorldModels/CarRacingDream-v0", run=car_run).unwrapped
+    env.reset(seed=1)
+    steps = [env.step(env.action_space.sample()) for _ in range(60)]
+    assert all(reward == 0 and not terminated for _, reward, terminated, _, _ in steps)
+    assert [truncated for *_, truncated, _ in steps] == [False] * 59 + [True]
+
+
+def test_dreams_start_from_stored_frames():
+    mu, logvar = np.arange(12, dtype=np.float32).reshape(4, 3) * 100, np.full((4, 3), -40, np.float32)
+    firsts = {tuple(np.round(Randomness(seed).first(mu, logvar))) for seed in range(60)}
+    assert firsts == {tuple(row) for row in mu}
+
+
+def test_mistakes_are_named(doom_run, car_run, tmp_path):
+    with pytest.raises(UserError, match="temperature: expected a number above 0, got 0"):
+        DreamEnv(doom_run, temperature=0)
+    with pytest.raises(UserError, match="is a run of carracing; DreamEnv dreams of doom"):
+        DreamEnv(car_run)
+    folder.prepare(tmp_path / "new", {"task": "doom", "preset": "smoke"})
+    with pytest.raises(UserError, match=r"initial_z\.npz is missing; make it with: python train_rnn\.py"):
+        DreamEnv(tmp_path / "new")
+    wrong = tmp_path / "wrong"
+    folder.prepare(wrong, {"task": "doom", "preset": "smoke"})
+    for name in ("initial_z.npz", "rnn.weights.h5"):
+        (wrong / name).write_bytes((car_run / name).read_bytes())
+    with pytest.raises(UserError, match=r"initial_z\.npz holds mu \(4, 32\)"):
+        DreamEnv(wrong)
+    (wrong / "initial_z.npz").write_bytes((doom_run / "initial_z.npz").read_bytes())
+    with pytest.raises(UserError, match=r"rnn\.weights\.h5 does not hold M of 512 units for doom"):
+        DreamEnv(wrong)
+
+
+def test_dream_and_back_to_the_game(doom_run):
+    """C evolved in the dream by two ranks, then scored there and in the real game."""
+    run_script("train_controller.py", "--run", doom_run, ranks=2)
+    for env in ("dream", "real"):
+        run_script("evaluate.py", "--run", doom_run, "--env", env, "--episodes", "2", "--no-video", ranks=2)
+    rows = json.loads((doom_run / "results.json").read_text())["results"]
+    assert [row["env"] for row in rows] == ["dream", "real"]
+    assert all(row["temperature"] == 1.15 and row["mean"] == row["mean_steps"] for row in rows)
+    assert configs.Config(**json.loads((doom_run / "config.json").read_text())).env == "dream"

@@ -1,0 +1,192 @@
+"""The commands themselves, under a real mpirun, on real CarRacing."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, SMALL, run_script
+
+import folder
+from vae.data import episode_path, read_episode
+
+
+def copy_of(run: Path, to: Path) -> Path:
+    """A run to evolve in, with the same V and M."""
+    shutil.copytree(run, to, symlinks=True, ignore=shutil.ignore_patterns("controller", "results.json", "videos"))
+    return to
+
+
+def curve(run: Path) -> list[dict]:
+    """The history without its clock."""
+    lines = [json.loads(line) for line in (run / "controller" / "history.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def evolved(car_run) -> Path:
+    """`car_run` with C evolved by three ranks."""
+    run_script("train_controller.py", "--run", car_run, ranks=3)
+    return car_run
+
+
+def test_extract_wrote_every_episode_and_does_nothing_twice(car_run):
+    config = folder.load(car_run)
+    before = {}
+    for index in range(config.episodes):
+        obs, action = read_episode(episode_path(car_run, index))
+        assert obs.shape == (60, 64, 64, 3) and obs.dtype == np.uint8
+        assert action.shape == (60, 3) and action.dtype == np.float32
+        before[index] = episode_path(car_run, index).stat().st_mtime_ns
+    removed = episode_path(car_run, 1).read_bytes()
+    episode_path(car_run, 1).unlink()
+    done = run_script("extract.py", "--run", car_run, ranks=2)
+    assert "1 episodes, 60 frames" in done.stdout and "frames/s" in done.stdout
+    assert episode_path(car_run, 0).stat().st_mtime_ns == before[0]
+    # Which rank records an episode does not matter.
+    again, first = (np.load(path)["obs"] for path in (episode_path(car_run, 1), _write(removed, car_run / "old.npz")))
+    np.testing.assert_array_equal(again, first)
+
+
+def _write(content: bytes, path: Path) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def test_training_left_weights_curves_and_pictures(car_run):
+    for name in ("vae.weights.h5", "rnn.weights.h5", "series.npz", "initial_z.npz", "pictures/reconstructions.png"):
+        assert (car_run / name).exists(), name
+    assert not list(car_run.glob("*.checkpoint.npz"))
+    lines = [json.loads(line) for line in (car_run / "metrics.jsonl").read_text().splitlines()]
+    assert {line["model"] for line in lines} == {"vae", "rnn"} and all(np.isfinite(line["step"]) for line in lines)
+    assert list((car_run / "tensorboard" / "vae").iterdir())
+    assert np.load(car_run / "initial_z.npz")["mu"].shape == (4, 32)
+
+
+def test_the_curve_does_not_depend_on_the_number_of_ranks(evolved, tmp_path):
+    for ranks in (1, 2):
+        run = copy_of(evolved, tmp_path / str(ranks))
+        run_script("train_controller.py", "--run", run, ranks=ranks if ranks > 1 else 0)
+        assert curve(run) == curve(evolved)
+
+
+def test_the_kept_agent_is_the_best_scored_mean(evolved):
+    best = json.loads((evolved / "controller" / "best.json").read_text())
+    scored = {line["generation"]: line["evaluation"] for line in curve(evolved) if line["evaluation"]}
+    assert set(scored) == {2, 4, 5}
+    assert best["score"] == max(value["mean"] for value in scored.values())
+    assert len(best["parameters"]) == 867
+
+
+def test_killed_and_started_again_gives_the_same_curve(evolved, tmp_path):
+    """SIGKILL to every rank in the middle of a generation; the third, at the earliest."""
+    run = copy_of(evolved, tmp_path / "run")
+    mpirun = Path(sys.executable).parent / "mpirun"
+    command = [mpirun if mpirun.exists() else "mpirun", "-n", "2", sys.executable, ROOT / "train_controller.py"]
+    job = subprocess.Popen([*command, "--run", run], start_new_session=True, stderr=subprocess.DEVNULL)
+    history = run / "controller" / "history.jsonl"
+    deadline = time.monotonic() + 300
+    while not (history.exists() and len(history.read_text().splitlines()) >= 3):
+        assert time.monotonic() < deadline and job.poll() is None
+        time.sleep(0.02)
+    os.killpg(job.pid, signal.SIGKILL)
+    subprocess.run(["pkill", "-9", "-f", f"train_controller.py --run {run}"])
+    job.wait()
+    survived = len(history.read_text().splitlines())
+    assert 3 <= survived <= 5
+    run_script("train_controller.py", "--run", run, ranks=2)
+    assert curve(run) == curve(evolved)
+
+
+def test_evaluate_scores_films_and_keeps_its_rows(evolved):
+    done = run_script("evaluate.py", "--run", evolved, "--episodes", "3", ranks=2)
+    assert "906 ± 21" in done.stdout
+    [row] = json.loads((evolved / "results.json").read_text())["results"]
+    assert len(row["returns"]) == len(set(row["seeds"])) == 3
+    assert row["mean"] == pytest.approx(np.mean(row["returns"])) and row["std"] == pytest.approx(np.std(row["returns"]))
+    assert [path.suffix for path in (evolved / "videos").iterdir()] == [".mp4"]
+    run_script("evaluate.py", "--run", evolved, "--episodes", "2", "--view", "v3", "--no-video")
+    run_script("evaluate.py", "--run", evolved, "--episodes", "2", "--no-video")
+    rows = json.loads((evolved / "results.json").read_text())["results"]
+    assert {(row["view"], row["episodes"]) for row in rows} == {("v3", 2), ("v0", 2)}
+    again = next(new for new in rows if new["view"] == "v0")
+    assert again["returns"] == row["returns"][:2]  # the same seeds, on another number of ranks
+
+
+def test_ablations_start_from_another_runs_v_and_m(evolved, tmp_path):
+    run = tmp_path / "z"
+    flags = ["--features", "z_hidden", "--generations", "1", "--eval-every", "1"]
+    run_script("train_controller.py", "--run", run, "--from", evolved, *flags)
+    assert len(json.loads((run / "controller" / "best.json").read_text())["parameters"]) == 1443
+    untrained = tmp_path / "untrained"
+    run_script("train_rnn.py", "--run", untrained, "--from", evolved, "--untrained", "rnn")
+    assert (untrained / "vae.weights.h5").exists() and (untrained / "rnn.weights.h5").exists()
+
+
+def mistake(*command, ranks: int = 0) -> str:
+    """The one line that a failing command says."""
+    done = run_script(*command, ranks=ranks, check=False)
+    assert done.returncode != 0
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1 and "Traceback" not in done.stderr, done.stderr
+    return lines[0]
+
+
+def test_a_missing_stage_names_the_command_that_makes_it(tmp_path):
+    run = tmp_path / "run"
+    flags = ["--task", "carracing", "--preset", "smoke"]
+    assert f"python extract.py --run {run}" in mistake("train_vae.py", "--run", run, *flags)
+    assert f"python train_vae.py --run {run}" in mistake("train_rnn.py", "--run", run)
+    assert f"python train_vae.py --run {run}" in mistake("train_controller.py", "--run", run, ranks=2)
+    assert "is a new run: say --task" in mistake("extract.py", "--run", tmp_path / "other", ranks=2)
+    assert "holds no run" in mistake("evaluate.py", "--run", tmp_path / "nothing")
+
+
+def test_mistakes_overwrite_nothing(car_run, tmp_path):
+    run = copy_of(car_run, tmp_path / "run")
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    assert "--task doom" in mistake("train_vae.py", "--run", run, "--task", "doom")
+    other = copy_of(car_run, tmp_path / "other")
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps({**config, "z_size": 16}))
+    line = mistake("train_controller.py", "--run", other)
+    assert "vae.weights.h5 does not hold V with z of 16 numbers" in line
+    assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+
+def test_a_truncated_episode_stops_training_by_name(car_run, tmp_path):
+    run = copy_of(car_run, tmp_path / "run")
+    (run / "vae.weights.h5").unlink()
+    path = episode_path(run, 2)
+    path.write_bytes(path.read_bytes()[:1000])
+    assert "000002.npz is not a whole episode" in mistake("train_vae.py", "--run", run)
+    assert not (run / "vae.weights.h5").exists()
+
+
+def test_a_workers_exception_ends_the_job_and_is_shown_whole(car_run, tmp_path):
+    run = copy_of(car_run, tmp_path / "run")
+    broken = tmp_path / "broken.py"
+    broken.write_text(
+        "import sys; sys.path.insert(0, sys.argv.pop(1))\n"
+        "import train_controller\nfrom controller import mpi, rollout\n"
+        "def advance(self): raise RuntimeError('the wheel came off')\n"
+        "if mpi.world().rank == 1: rollout.RealLanes.advance = advance\n"
+        "mpi.launch(train_controller.main)\n"
+    )
+    done = run_script(broken, ROOT, "--run", run, ranks=2, check=False)
+    assert done.returncode != 0
+    assert "RuntimeError: the wheel came off" in done.stderr and "in advance" in done.stderr
+
+
+def test_the_whole_pipeline_in_one_command(tmp_path):
+    run = tmp_path / "run"
+    flags = [*SMALL["carracing"].split(), "--generations", "1", "--test-episodes", "2"]
+    done = run_script("train_all.py", "--run", run, "--task", "carracing", "--preset", "smoke", *flags, ranks=2)
+    assert "906 ± 21" in done.stdout and "seconds: extract" in done.stdout and "vae.weights.h5" in done.stdout
+    assert len(json.loads((run / "results.json").read_text())["results"]) == 1

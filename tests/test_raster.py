@@ -1,0 +1,87 @@
+"""CarRacing's frames: the compiled drawing against the published environment, Gymnasium's, and plain numpy."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gymnasium.envs.box2d import car_racing
+from PIL import Image
+
+import raster
+from carracing import CAMERAS, HULL, HULL_SIDES, WHEEL, WHITE, CarRacing, camera_of
+
+DATA = Path(__file__).parent / "data" / "carracing_v0_frames.npz"
+
+
+def actions(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Driving wild enough to leave the road, skid and turn round."""
+    return np.stack([rng.uniform(-1, 1, count), rng.uniform(0, 0.9, count), rng.uniform(0, 0.2, count)], axis=1).astype(
+        np.float32
+    )
+
+
+def published_frames():
+    """(published frame, our frame), rows 0-83, of the 30 frames that CarRacing-v0 itself drew."""
+    data = np.load(DATA)
+    for k in range(30):
+        t, x, y, angle, vx, vy, _ = data[f"state_{k}"]
+        wheels = data[f"wheels_{k}"]
+        bodies = np.concatenate([wheels[:, :3], [[x, y, angle]]])
+        car, sides = np.zeros((12, 8, 2)), np.zeros(12, np.int64)
+        raster.pose_car(bodies, wheels[:, 4].copy(), WHEEL, HULL, HULL_SIDES, WHITE, car, sides)
+        image = np.empty((raster.ROWS, raster.FRAME), np.uint16)
+        camera = camera_of(CAMERAS["v0"], t, x, y, angle, vx, vy)
+        field, grass = car_racing.PLAYFIELD, car_racing.GRASS_DIM
+        raster.draw(image, camera, field, grass, data[f"road_{k}"], car, sides, raster.CAR_COLOUR)
+        road = np.rint(data[f"roadcol_{k}"] * 255).astype(np.uint8)
+        frame = np.empty((raster.ROWS, raster.FRAME, 3), np.uint8)
+        raster.shade(image, np.concatenate([CAMERAS["v0"].colours, road]), 1, frame)
+        yield data[f"frame_{k}"][: raster.ROWS], frame
+
+
+def test_v0_reproduces_the_published_environments_pixels():
+    same = [np.abs(a.astype(int) - b).max(axis=-1) <= 1 for a, b in published_frames()]
+    assert len(same) == 30
+    assert np.mean(same) >= 0.999
+
+
+@pytest.mark.parametrize("view", ["v0", "v3"])
+def test_drawing_matches_its_reference(view):
+    """10 tracks x 50 frames, the zoom-in and the grass included. v0: equal. v3: Gymnasium's, nearly."""
+    env, reference = CarRacing(view=view), CarRacing(view=view, drawer="gymnasium")
+    differences, off_road = [], 0
+    for track in range(10):
+        env.reset(seed=track)
+        for n, action in enumerate(actions(np.random.default_rng(track), 150)):
+            observation = env.step(action)[0].astype(int)
+            if n % 3 == 0:
+                # The same state, drawn by the other drawer.
+                for name in ("car", "t", "_road", "_palette", "road_poly", "reward"):
+                    setattr(reference, name, getattr(env, name))
+                differences.append(np.abs(observation - reference._render("state_pixels")))
+                off_road += not any(wheel.tiles for wheel in env.car.wheels)
+    differences = np.stack(differences)
+    assert len(differences) == 500 and off_road > 20
+    if view == "v0":
+        assert differences.max() == 0
+    else:
+        assert differences.mean() < 0.5
+        assert np.percentile(differences, 99.9) < 12
+
+
+def test_resize_is_pillows_to_the_bit():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        frame = rng.integers(0, 256, (raster.ROWS, raster.FRAME, 3)).astype(np.uint8)
+        expected = np.asarray(Image.fromarray(frame).resize((64, 64), Image.Resampling.BILINEAR))
+        np.testing.assert_array_equal(raster.resize(frame), expected)
+
+
+def test_polygons_are_filled_at_pixel_centres():
+    """A right angle's corner at (1, 1) with legs of 3: the centres inside are counted by hand."""
+    image = np.zeros((6, 6), np.uint16)
+    xs, ys = np.array([1.0, 4.0, 1.0]), np.array([1.0, 1.0, 4.0])
+    raster._fill(image, xs, ys, 3, 7, np.empty(16))
+    expected = np.zeros((6, 6), int)
+    expected[1, 1:3] = expected[2, 1] = 7  # centres (1.5, 1.5), (2.5, 1.5), (1.5, 2.5) have x + y < 5
+    np.testing.assert_array_equal(image, expected)

@@ -1,0 +1,256 @@
+"""The report: our numbers from the run, the published ones from published.json, gaps left empty."""
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import config as configs
+import folder
+import published
+import report
+from card import card
+
+ROOT = Path(report.__file__).parent
+
+
+def result(config, returns, **changes) -> dict:
+    """A row as evaluate.py writes it."""
+    returns = np.array(returns, float)
+    row = report.identity(config) | {
+        "generation": 4,
+        "episodes": len(returns),
+        "mean": float(returns.mean()),
+        "std": float(returns.std()),
+        "ranks": 2,
+        "hardware": "a processor, 2 ranks",
+        "command": "evaluate.py --run runs/x --episodes 3",
+        "returns": returns.tolist(),
+        "seeds": list(range(len(returns))),
+    }
+    return row | changes
+
+
+def make_run(path: Path, config, rows: list[dict], trained: bool = True) -> Path:
+    """A run folder of JSON files; with `trained`, also histories of four generations and a picture."""
+    folder.save(config, path)
+    folder.write_text(path / "results.json", json.dumps({"results": rows}))
+    if not trained:
+        return path
+    history = [
+        {
+            "generation": g,
+            "seconds": 3600.0 * g,
+            "mean": 100.0 * g,
+            "min": 10.0 * g,
+            "max": 150.0 * g,
+            "evaluation": {"mean": 120.0 * g, "std": 5.0, "episodes": 4} if g % 2 == 0 else None,
+        }
+        for g in range(1, 5)
+    ]
+    metrics = [{"model": "vae", "step": k, "seconds": k, "vae_loss": 90.0 / k, "r_loss": 70.0 / k} for k in (20, 40)]
+    metrics += [{"model": "rnn", "step": k, "seconds": k / 2, "loss": 2.0 - k / 60} for k in (20, 40)]
+    for name, lines in (("controller/history.jsonl", history), ("metrics.jsonl", metrics)):
+        folder.write_text(path / name, "".join(json.dumps(line) + "\n" for line in lines))
+    folder.write_text(path / "controller" / "best.json", json.dumps({"generation": 4, "score": 1.0, "parameters": []}))
+    (path / "pictures").mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (64, 128, 3), np.uint8)
+    Image.fromarray(noise).save(path / "pictures" / "reconstructions.png")
+    return path
+
+
+def cells_of(text: str, start: str) -> list[list[str]]:
+    """The lines of a report's tables that begin with the cell `start`."""
+    lines = [line for line in text.splitlines() if line.startswith(f"| {start} |")]
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+
+
+@pytest.fixture
+def car(tmp_path) -> Path:
+    config = configs.preset("carracing", "smoke")
+    return make_run(tmp_path / "car", config, [result(config, [800.5, 850.25, 912.0])])
+
+
+def test_row_has_the_runs_and_the_published_numbers(car):
+    report.main([str(car)])
+    text = (car / "report" / "report.md").read_text()
+    row = json.loads((car / "results.json").read_text())["results"][0]
+    line = dict(zip(report.HEADER, cells_of(text, "carracing")[0], strict=True))
+    assert line["ours: mean ± std"] == f"{row['mean']:.1f} ± {row['std']:.1f}" == "854.2 ± 45.6"
+    assert (line["episodes"], line["seed"], line["generation"]) == ("3", "0", "4")
+    assert line["hardware of the test"] == row["hardware"]
+    assert line["command"] == f"`mpirun -n 2 python {row['command']}`"
+    assert line["training time"] == "V 40 s, M 20 s, C 4.0 h"
+    full = published.read()["scores"]["carracing"][0]
+    assert line["paper"] == f"{full['mean']} ± {full['std']}"
+    peer = published.read()["peers"][2]["carracing"][0]
+    assert f"{peer['mean']} ± {peer['std']} (AdeelMufti)" in line["peers"]
+    for _, score, source in published.sources("carracing"):
+        assert score in text and source in text
+
+
+def test_pictures_are_there_and_not_blank(car):
+    report.main([str(car)])
+    names = {path.name for path in (car / "report").glob("*.png")}
+    assert names == {"training-carracing.png", "histogram-carracing.png", "losses.png", "reconstructions.png"}
+    text = (car / "report" / "report.md").read_text()
+    for name in names:
+        assert f"({name})" in text
+        assert np.asarray(Image.open(car / "report" / name).convert("L"), float).std() > 10
+
+
+def test_missing_things_are_empty_cells(tmp_path):
+    config = dataclasses.replace(configs.preset("carracing", "smoke"), features="zch")
+    run = make_run(tmp_path / "bare", config, [], trained=False)
+    report.main([str(run), "--out", str(tmp_path / "out")])
+    text = (tmp_path / "out" / "report.md").read_text()
+    line = dict(zip(report.HEADER, cells_of(text, "carracing")[0], strict=True))
+    empty = {name for name, cell in line.items() if not cell}
+    assert empty == set(report.HEADER) - {"task", "environment", "preset", "features", "seed"}
+    assert not list((tmp_path / "out").glob("*.png"))
+    assert "mean_reward" not in (tmp_path / "out" / "model_card.md").read_text()
+
+
+def test_a_resumed_trainings_seconds_add_up():
+    assert report.seconds_of([{"seconds": s} for s in (10, 30, 5, 20)]) == 50
+    assert report.seconds_of([{"seconds": s} for s in (8, 16)]) == 16
+
+
+def test_bootstrap_interval():
+    assert report.interval([5.0, 5.0, 5.0]) == (5.0, 5.0)
+    # Of two seeds, a resampled mean is the lower, the middle or the higher with 1/4, 1/2, 1/4.
+    assert report.interval([1.0, 3.0]) == (1.0, 3.0)
+    means = [700.0, 720.0, 810.0, 760.0, 790.0, 735.0]
+    low, high = report.interval(means)
+    assert min(means) < low < np.mean(means) < high < max(means)
+    assert report.interval(means) == (low, high)
+
+
+def test_seeds_get_a_line_of_their_own(tmp_path):
+    runs = []
+    for seed, returns in enumerate(([100.0, 200.0], [300.0, 400.0], [500.0, 600.0])):
+        config = dataclasses.replace(configs.preset("carracing", "smoke"), seed=seed)
+        runs.append(str(make_run(tmp_path / f"s{seed}", config, [result(config, returns)])))
+    report.main([*runs, "--out", str(tmp_path / "out")])
+    lines = cells_of((tmp_path / "out" / "report.md").read_text(), "carracing")
+    assert [line[8] for line in lines] == ["0", "1", "2", "3 seeds: 0, 1, 2"]
+    assert lines[3][6:8] == ["**350.0**, 95% interval 150.0 to 550.0", "each 2"]
+    assert (tmp_path / "out" / "losses-s1.png").exists()
+
+
+def test_one_seed_or_another_experiment_gets_no_such_line(tmp_path):
+    first = configs.preset("carracing", "smoke")
+    second = dataclasses.replace(first, seed=1, features="z")
+    paths = [make_run(tmp_path / c.features, c, [result(c, [1.0, 2.0])], trained=False) for c in (first, second)]
+    assert "interval" not in report.results_table(report.read_runs(paths))
+
+
+def test_temperature_table(tmp_path):
+    config = configs.preset("doom", "smoke")
+    rows = [
+        result(config, [900.0, 1100.0], env="dream", temperature=1.15),
+        result(config, [800.0, 1000.0], temperature=1.15),
+        result(config, [300.0, 500.0], temperature=0.5),
+        result(config, [30.0, 50.0], temperature=0.1, features="z"),
+    ]
+    run = make_run(tmp_path / "doom", config, rows)
+    part = make_run(run / "temperature-0.5", dataclasses.replace(config, temperature=0.5), [])
+    runs = report.read_runs([run])
+    report.write_report(runs, tmp_path / "out")
+    text = (tmp_path / "out" / "report.md").read_text()
+    entries = {e.get("temperature"): e for e in published.read()["scores"]["doom"]}
+    theirs = {
+        tau: [f"{e[f'{kind}_mean']} ± {e[f'{kind}_std']}" for kind in ("dream", "real")]
+        for tau, e in entries.items()
+        if tau
+    }
+    assert cells_of(text, "1.15")[0] == ["1.15", theirs[1.15][0], "1000.0 ± 100.0", theirs[1.15][1], "900.0 ± 100.0"]
+    assert cells_of(text, "0.5")[0] == ["0.5", theirs[0.5][0], "", theirs[0.5][1], "400.0 ± 100.0"]
+    assert cells_of(text, "0.1")[0] == ["0.1", theirs[0.1][0], "", theirs[0.1][1], ""]
+    chance = next(e for e in published.read()["scores"]["doom"] if e.get("agent") == "random policy")
+    expected = ["random policy", "", "", f"{chance['real_mean']} ± {chance['real_std']}", ""]
+    assert cells_of(text, "random policy") == [expected]
+    assert runs[0].agent(rows[2]).path == part
+    assert runs[0].agent(rows[3]) is None
+    # The card is of the agent in the run itself: the game at its temperature, and no other.
+    assert (tmp_path / "out" / "model_card.md").read_text().count("type: mean_reward") == 1
+
+
+def test_model_card(car, tmp_path):
+    path = tmp_path / "pretrained" / "README.md"
+    report.main([str(car), "--card", str(path)])
+    text = path.read_text()
+    assert text == (car / "report" / "model_card.md").read_text() == card(report.read_run(car, "car"))
+    _, front, body = text.split("---\n", 2)
+    lines = front.splitlines()
+    assert text.startswith("---\n") and "\t" not in front
+    assert lines[0] == "library_name: keras"
+    assert {"- reinforcement-learning", "- world-models", "- CarRacing-v0"} <= set(lines)
+    start = lines.index("model-index:")
+    assert [line.strip() for line in lines[start:]] == [
+        "model-index:",
+        "- name: world-models-carracing",
+        "results:",
+        "- task:",
+        "type: reinforcement-learning",
+        "name: reinforcement-learning",
+        "dataset:",
+        "name: CarRacing-v0",
+        "type: CarRacing-v0",
+        "metrics:",
+        "- type: mean_reward",
+        "value: 854.25 +/- 45.61",
+        "name: mean_reward",
+        "verified: false",
+    ]
+    # A key stands two deeper than the list item or mapping it belongs to.
+    assert [len(line) - len(line.lstrip()) for line in lines[start:]] == [0, 0, 2, 2, 6, 6, 4, 6, 6, 4, 4, 6, 6, 6]
+    assert "python evaluate.py --run DIR" in body
+    assert "| max_frames | 300 | 1000 |" in body
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "expected"),
+    [
+        ("config.json", None, "holds no run"),
+        ("results.json", '{"results": [', "results.json is broken"),
+        ("results.json", "[]x", "results.json is broken"),
+        ("results.json", '{"rows": 1}', "not a results file"),
+        ("controller/history.jsonl", '{"generation": 1\n{}\n', "line 1, is broken"),
+    ],
+)
+def test_users_errors_are_one_line(car, capsys, file, text, expected):
+    (car / file).unlink() if text is None else (car / file).write_text(text)
+    with pytest.raises(SystemExit) as stopped:
+        report.main([str(car)])
+    assert stopped.value.code != 0
+    error = capsys.readouterr().err
+    assert expected in error and error.count("\n") == 1
+    assert not (car / "report").exists()
+
+
+def test_a_folder_that_is_no_run(tmp_path):
+    with pytest.raises(configs.UserError, match="holds no run"):
+        report.read_runs([tmp_path])
+
+
+def test_a_line_still_being_written_is_left_out(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\n{"st')
+    assert report.read_lines(path) == [{"step": 1}]
+
+
+def test_published_numbers_have_sources_and_stand_nowhere_else():
+    data = published.read()
+    entries = [entry for task in data["scores"].values() for entry in task]
+    entries += [entry for peer in data["peers"] for entry in [*peer.get("carracing", []), peer.get("doom")] if entry]
+    assert all(entry["source"] for entry in entries)
+    assert all(curve["source"] and curve["evaluation_source"] for curve in data["training_curves"].values())
+    numbers = {f"{entry[key]:g}" for entry in entries for key in ("mean", "dream_mean", "real_mean") if key in entry}
+    for name in ("report.py", "plots.py", "card.py", "published.py", "evaluate.py"):
+        code = (ROOT / name).read_text()
+        assert not [number for number in numbers if re.search(rf"\b{re.escape(number)}\b", code)], name

@@ -1,0 +1,185 @@
+"""M: its LSTM, its mixture, its losses, its batches; CarRacing's and Doom's."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import config as configs
+from controller.agent import make_rnn
+from doom_rnn.data import Streams
+from rnn import lstm, mdn
+from rnn.data import Series, Windows
+from train_rnn import Rate, make_step
+from train_vae import make_optimizer
+
+
+@pytest.mark.parametrize(("task", "parameters"), [("carracing", 422_368), ("doom", 1_678_785)])
+def test_parameters_are_as_many_as_published(task, parameters):
+    assert make_rnn(configs.preset(task, "paper")).count_params() == parameters
+
+
+def test_forget_bias_is_one():
+    bias = make_rnn(configs.preset("carracing", "paper")).cell.bias.numpy()
+    assert (bias[256:512] == 1).all() and (bias[:256] == 0).all() and (bias[512:] == 0).all()
+
+
+def plain_unroll(cell, x, h, c, keep):
+    """The same recurrence through Keras' own cell, for automatic differentiation."""
+    hs = []
+    for t in range(x.shape[0]):
+        h, (_, c) = cell(x[t], [h * keep[t], c * keep[t]])
+        hs.append(h)
+    return tf.stack(hs)
+
+
+def test_unrolled_lstm_equals_keras_cell_and_its_gradients():
+    rng = np.random.default_rng(0)
+    cell = keras.layers.LSTMCell(6)
+    cell.build((None, 4))
+    x = tf.constant(rng.normal(size=(9, 3, 4)), tf.float32)
+    h, c = (tf.constant(rng.normal(size=(3, 6)), tf.float32) for _ in range(2))
+    keep = tf.constant(rng.random((9, 3, 1)) > 0.3, tf.float32)
+    weight = tf.constant(rng.normal(size=(9, 3, 6)), tf.float32)
+    results = []
+    for unroll in (lambda: lstm.unroll(cell, x, h, c, keep)[0], lambda: plain_unroll(cell, x, h, c, keep)):
+        with tf.GradientTape() as tape:
+            hs = unroll()
+            loss = tf.reduce_sum(hs * weight)
+        results.append([hs, *tape.gradient(loss, cell.trainable_variables)])
+    for ours, plain in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, plain, atol=1e-5)
+
+
+def numpy_loss(z, logmix, mean, logstd):
+    """-mean log sum_k pi_k N(z; mean_k, std_k), written out in double precision."""
+    z, logmix, mean, logstd = (np.asarray(a, np.float64) for a in (z, logmix, mean, logstd))
+    top = logmix.max(axis=-1, keepdims=True)
+    logmix = logmix - top - np.log(np.exp(logmix - top).sum(axis=-1, keepdims=True))
+    terms = logmix - 0.5 * np.log(2 * np.pi) - logstd - 0.5 * ((z[..., None] - mean) / np.exp(logstd)) ** 2
+    top = terms.max(axis=-1, keepdims=True)
+    return -np.mean(top[..., 0] + np.log(np.exp(terms - top).sum(axis=-1)))
+
+
+@pytest.mark.parametrize("extreme", [1, 80])
+def test_mixture_loss_at_extreme_logits(extreme):
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(4, 7, 32)).astype(np.float32)
+    logmix = (extreme * rng.normal(size=(4, 7, 32, 5))).astype(np.float32)
+    mean, logstd = (rng.normal(size=(4, 7, 32, 5)).astype(np.float32) for _ in range(2))
+    found = float(mdn.loss(z, logmix, mean, logstd))
+    assert found == pytest.approx(numpy_loss(z, logmix, mean, logstd), rel=1e-5)
+
+
+def test_a_narrow_density_has_a_negative_loss():
+    """One Gaussian of standard deviation 0.01 at its mean: log(0.01 sqrt(2 pi)) = -3.686."""
+    zeros = np.zeros((1, 1, 5), np.float32)
+    value = float(mdn.loss(np.zeros((1, 1), np.float32), zeros, zeros, zeros + np.log(0.01).astype(np.float32)))
+    assert value == pytest.approx(np.log(0.01 * np.sqrt(2 * np.pi)), rel=1e-5)
+
+
+def test_output_is_split_into_logmix_mean_logstd_for_each_dimension():
+    output = np.arange(2 * 15, dtype=np.float32)[None]
+    logmix, mean, logstd = mdn.split(output, 2, 5)
+    assert logmix[0, 1].numpy().tolist() == [15, 16, 17, 18, 19]
+    assert mean[0, 0].numpy().tolist() == [5, 6, 7, 8, 9]
+    assert logstd[0, 1].numpy().tolist() == [25, 26, 27, 28, 29]
+
+
+def test_samples_follow_the_mixture_and_the_temperature():
+    """Two far components of weight 0.2 and 0.8; at tau 0.5 the odds are squared and the spread falls by sqrt."""
+    rng = np.random.default_rng(0)
+    shape = (200_000, 1)
+    logmix = np.broadcast_to(np.log(np.float32([0.2, 0.8])), (*shape, 2))
+    mean = np.broadcast_to(np.float32([-10, 10]), (*shape, 2))
+    logstd = np.broadcast_to(np.log(np.float32([1, 2])), (*shape, 2))
+    for tau, odds in ((1.0, 0.25), (0.5, 0.0625)):
+        uniform, noise = rng.random(shape, np.float32), rng.standard_normal(shape, np.float32)
+        z = mdn.sample(logmix, mean, logstd, tau, uniform, noise).numpy()
+        low, high = z[z < 0], z[z > 0]
+        assert len(low) / len(high) == pytest.approx(odds, rel=0.03)
+        assert high.std() == pytest.approx(2 * np.sqrt(tau), rel=0.02)
+    exact = mdn.mixture(logmix[0], mean[0], logstd[0])
+    assert float(exact.mean()[0]) == pytest.approx(0.8 * 10 - 0.2 * 10, rel=1e-5)
+
+
+def small(task: str) -> configs.Config:
+    return configs.Config(**{**vars(configs.preset(task, "smoke")), "rnn_units": 16, "rnn_length": 12, "rnn_batch": 4})
+
+
+def make_series(config: configs.Config, lengths: list[int]) -> Series:
+    rng = np.random.default_rng(0)
+    total = sum(lengths)
+    mu = rng.normal(size=(total, config.z_size)).astype(np.float16)
+    action = rng.normal(size=(total, configs.action_size(config.task))).astype(np.float32)
+    return Series(mu, np.full_like(mu, -2), action, np.array(lengths))
+
+
+@pytest.mark.parametrize("task", ["carracing", "doom"])
+def test_training_lowers_the_loss(task):
+    config = small(task)
+    kind = Streams if task == "doom" else Windows
+    batches = kind(make_series(config, [20, 30, 40, 50, 60]), config.rnn_batch, config.rnn_length, seed=0)
+    keras.utils.set_random_seed(0)
+    model = make_rnn(config)
+    state = [tf.Variable(tf.zeros((4, 16)), trainable=False) for _ in range(2)]
+    optimizer = make_optimizer(1e-3, model.trainable_variables)
+    step = make_step(model, optimizer, state, config)
+    batch = next(batches(0))
+    values = [float(step(tf.constant(0, tf.int64), *batch)["loss"]) for _ in range(5)]
+    assert values[4] < values[0]
+    assert not (state[0].numpy() == 0).all()  # the state is carried on
+
+
+def test_restart_loss_weighs_deaths_tenfold():
+    config = small("doom")
+    model = make_rnn(config)
+    output = np.zeros((2, 1, 1 + 15 * config.z_size), np.float32)  # logit 0: cross-entropy log 2 either way
+    restart = np.float32([[[0]], [[1]]])
+    losses = model.losses(output, np.zeros((2, 1, config.z_size), np.float32), restart)
+    assert float(losses["r_loss"]) == pytest.approx((1 + 10) / 2 * np.log(2), rel=1e-5)
+    assert float(losses["loss"]) == pytest.approx(float(losses["r_loss"] + losses["z_loss"]))
+
+
+def test_restart_zeroes_the_state():
+    config = small("doom")
+    model = make_rnn(config)
+    z, action = np.ones((1, config.z_size), np.float32), np.ones((1, 1), np.float32)
+    h, c = np.full((1, 16), 0.5, np.float32), np.full((1, 16), -0.5, np.float32)
+    one = np.ones((1, 1), np.float32)
+    with_state, without = model.step(z, action, one, h, c), model.step(z, action, one, 0 * h, 0 * c)
+    np.testing.assert_array_equal(with_state[0], without[0])
+    assert not np.array_equal(model.step(z, action, 0 * one, h, c)[0], without[0])
+
+
+def test_streams_join_episodes_and_mark_their_first_frames():
+    config = small("doom")
+    series = make_series(config, [30, 20, 25, 40])
+    streams = Streams(series, 2, 10, seed=0)
+    index, restart = streams.order(0)
+    assert index.shape == (2, 57) and len(np.unique(index)) == 114
+    assert set(index[restart == 1]) <= set(series.starts) and restart.sum() >= 3
+    batches = [next(streams(k)) for k in range(streams.pieces)]
+    assert [batch[0] for batch in batches] == [True] + [False] * (streams.pieces - 1)
+    # The last frame of a piece is the first of the next.
+    np.testing.assert_array_equal(batches[0][1][-1], batches[1][1][0])
+    # Going on from the middle gives the same batches.
+    again = streams(0)
+    for batch in batches:
+        for ours, other in zip(next(again), batch, strict=True):
+            np.testing.assert_array_equal(ours, other)
+
+
+def test_windows_are_whole_episodes_when_as_long():
+    config = small("carracing")
+    series = make_series(config, [13, 13, 13, 13, 8])
+    _, mu, _, action, _ = next(Windows(series, 4, 12, seed=0)(0))
+    assert mu.shape == (13, 4, config.z_size) and action.shape == (13, 4, 3)
+    firsts = {tuple(row) for row in series.mu[series.starts[:4]]}
+    assert {tuple(row) for row in mu[0]} == firsts
+
+
+def test_rate_falls_as_in_the_release():
+    rate = Rate(1e-3, 1e-5, 0.99999)
+    assert float(rate(0)) == pytest.approx(1e-3)
+    assert float(rate(24_400)) == pytest.approx((1e-3 - 1e-5) * 0.99999**24_400 + 1e-5, rel=1e-3)

@@ -1,0 +1,109 @@
+"""Doom's TakeCover: the real game."""
+
+import os
+import subprocess
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+import takecover
+from config import UserError
+from controller.policy import RandomStrafer
+from takecover import DoomTakeCover
+
+
+@pytest.fixture(scope="module")
+def env():
+    env = DoomTakeCover()
+    yield env
+    env.close()
+
+
+def engines() -> list[str]:
+    """Engine processes that belong to this one."""
+    found = subprocess.run(["pgrep", "-P", str(os.getpid()), "vizdoom"], capture_output=True, text=True)
+    return found.stdout.split()
+
+
+def play(env, seed: int, after=lambda step: None) -> tuple[list[bytes], int, float]:
+    """(frames, steps, return) of an episode of uniform random actions."""
+    frames, total = [env.reset(seed=seed)[0].tobytes()], 0.0
+    rng = np.random.default_rng(seed)
+    while True:
+        observation, reward, terminated, truncated, _ = env.step(rng.uniform(-1, 1, 1))
+        frames.append(observation.tobytes())
+        total += reward
+        after(len(frames))
+        if terminated or truncated:
+            assert terminated != truncated
+            return frames, len(frames) - 1, total
+
+
+def test_is_registered_and_passes_gymnasiums_checks():
+    env = gym.make("env:WorldModels/DoomTakeCover-v0")
+    check_env(env.unwrapped, skip_render_check=True)
+    env.close()
+
+
+def test_random_play_survives_as_long_as_published(env):
+    """60 episodes of uniform actions: 205 on average, give or take 40; a reward of 1 a step."""
+    episodes = [play(env, 1000 + k) for k in range(60)]
+    assert all(steps == total for _, steps, total in episodes)
+    assert abs(np.mean([steps for _, steps, _ in episodes]) - 205) < 40
+
+
+def test_a_seed_repeats_its_episode_and_death_is_dark(env):
+    first, again, other = (play(env, seed)[0] for seed in (5, 5, 6))
+    assert first == again and first != other
+    assert not any(first[-1]) and any(first[-2])
+
+
+def test_actions_have_thirds(env):
+    """Right of 1/3 the player moves right, left of -1/3 left, between them not at all."""
+
+    def place(action: float) -> float:
+        env.reset(seed=3)
+        for _ in range(10):
+            env.step(np.float32([action]))
+        return env._game.get_state().screen_buffer[200, :, 0].astype(int)
+
+    still = place(0.0)
+    np.testing.assert_array_equal(place(0.33), still)
+    np.testing.assert_array_equal(place(-0.33), still)
+    assert not (place(0.34) == still).all() and not (place(0.34) == place(-0.34)).all()
+
+
+def test_a_crashed_engine_is_replaced_unnoticed(env):
+    whole = play(env, 5)[0]
+
+    def crash(step: int) -> None:
+        if step == 50:
+            subprocess.run(["pkill", "-9", "-P", str(os.getpid()), "vizdoom"], check=True)
+
+    with pytest.warns(RuntimeWarning, match="engine died"):
+        assert play(env, 5, crash)[0] == whole
+
+
+def test_close_leaves_no_engine_behind():
+    before = engines()
+    env = DoomTakeCover()
+    env.reset(seed=1)
+    assert len(engines()) == len(before) + 1
+    env.close()
+    assert engines() == before
+
+
+def test_missing_game_files_are_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(takecover.vizdoom, "__file__", str(tmp_path / "__init__.py"))
+    with pytest.raises(UserError, match=r"freedoom2\.wad is missing"):
+        DoomTakeCover().reset(seed=1)
+
+
+def test_the_extraction_policy_redraws_where_repeat_divides_the_frame():
+    policy = RandomStrafer(np.random.default_rng(0))
+    actions = [policy.act(frame)[0] for frame in range(300)]
+    changes = [frame for frame in range(1, 300) if actions[frame] != actions[frame - 1]]
+    assert 40 < len(changes) < 250
+    assert all(-1 <= action <= 1 for action in actions)

@@ -1,0 +1,113 @@
+"""V: its layers, its loss, its data."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import config as configs
+from config import UserError
+from train_vae import make_optimizer, make_step
+from vae.data import Frames, episode_path, read_episode
+from vae.model import VAE, Down, Up, losses
+
+
+@pytest.mark.parametrize(("z_size", "parameters"), [(32, 4_348_547), (64, 4_446_915)])
+def test_parameters_are_as_many_as_published(z_size, parameters):
+    assert VAE(z_size).count_params() == parameters
+
+
+def test_shapes():
+    model = VAE(32)
+    mu, logvar = model.encode(np.zeros((3, 64, 64, 3), np.uint8))
+    assert mu.shape == logvar.shape == (3, 32)
+    frames = model.decode(np.zeros((3, 32), np.float32)).numpy()
+    assert frames.shape == (3, 64, 64, 3) and frames.min() >= 0 and frames.max() <= 1
+
+
+@pytest.mark.parametrize("size", [64, 31, 14, 6])
+def test_down_is_a_strided_convolution(size):
+    x = keras.random.normal((2, size, size, 5), seed=1)
+    ours, plain = Down(7), keras.layers.Conv2D(7, 4, strides=2, activation="relu")
+    plain.build(x.shape)
+    ours.build(x.shape)
+    ours.set_weights([w + 0.1 for w in plain.get_weights()])
+    plain.set_weights(ours.get_weights())
+    np.testing.assert_allclose(ours(x), plain(x), atol=1e-5)
+
+
+@pytest.mark.parametrize(("size", "kernel"), [(1, 5), (5, 5), (13, 6), (30, 6), (13, 5)])
+def test_up_is_a_transposed_convolution(size, kernel):
+    x = keras.random.normal((2, size, size, 5), seed=1)
+    ours, plain = Up(3, kernel), keras.layers.Conv2DTranspose(3, kernel, strides=2, activation="relu")
+    plain.build(x.shape)
+    ours.build(x.shape)
+    ours.set_weights([w + 0.1 for w in plain.get_weights()])
+    plain.set_weights(ours.get_weights())
+    np.testing.assert_allclose(ours(x), plain(x), atol=1e-5)
+
+
+def test_loss_by_hand():
+    """One pixel a quarter off, another half; a KL above its floor, and one below."""
+    frames = np.zeros((2, 64, 64, 3), np.uint8)
+    reconstruction = np.zeros((2, 64, 64, 3), np.float32)
+    reconstruction[0, 0, 0, 0], reconstruction[1, 3, 4, 1] = 0.25, 0.5
+    mu, logvar = np.zeros((2, 4), np.float32), np.zeros((2, 4), np.float32)
+    mu[0] = 2.0  # KL = 4 x 2^2 / 2 = 8 for the first frame, 0 for the second, whose floor is 0.5 x 4
+    r_loss, kl_loss = losses(frames, reconstruction, mu, logvar, 0.5)
+    assert float(r_loss) == pytest.approx((0.0625 + 0.25) / 2)
+    assert float(kl_loss) == pytest.approx((8 + 2) / 2)
+
+
+def test_a_training_step_lowers_the_loss():
+    config = configs.preset("carracing", "smoke")
+    keras.utils.set_random_seed(0)
+    model = VAE(config.z_size)
+    step = make_step(model, make_optimizer(config.vae_rate, model.trainable_variables), config)
+    frames = np.random.default_rng(0).integers(0, 256, (config.vae_batch, 64, 64, 3)).astype(np.uint8)
+    values = [float(step(tf.constant(0, tf.int64), frames)["vae_loss"]) for _ in range(4)]
+    assert values[3] < values[0]
+
+
+def write_episode(run, index: int, length: int) -> None:
+    """An episode whose frames' first two bytes tell their episode and number."""
+    obs = np.zeros((length, 64, 64, 3), np.uint8)
+    obs[:, 0, 0, 0], obs[:, 0, 0, 1] = index, np.arange(length)
+    path = episode_path(run, index)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path, obs=obs, action=np.zeros((length, 3), np.float32))
+
+
+def test_frames_visit_each_frame_once_an_epoch_and_resume_anywhere(tmp_path, monkeypatch):
+    monkeypatch.setattr("vae.data.POOL", 60)
+    for index in range(9):
+        write_episode(tmp_path, index, 20 + index)
+    frames = Frames([episode_path(tmp_path, k) for k in range(9)], 10, seed=3)
+    assert frames.steps == 216 // 10
+
+    def names(batches):
+        return [[tuple(frame[0, 0, :2]) for frame in batch] for batch in batches]
+
+    whole = names(frames.epoch(0))
+    seen = [name for batch in whole for name in batch]
+    assert len(whole) == frames.steps and len(set(seen)) == len(seen) == 210
+    assert whole != names(frames.epoch(1))
+    for skip in range(frames.steps + 1):
+        assert names(frames.epoch(0, skip)) == whole[skip:]
+
+
+def test_a_broken_episode_is_named(tmp_path):
+    write_episode(tmp_path, 0, 20)
+    path = episode_path(tmp_path, 0)
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(UserError, match=r"000000\.npz is not a whole episode .* expected obs uint8"):
+        read_episode(path)
+    np.savez_compressed(path, obs=np.zeros((5, 32, 32, 3), np.uint8), action=np.zeros((5, 3)))
+    with pytest.raises(UserError, match=r"found obs uint8 \(5, 32, 32, 3\)"):
+        read_episode(path)
+
+
+def test_too_few_frames_for_a_batch_is_a_users_mistake(tmp_path):
+    write_episode(tmp_path, 0, 20)
+    with pytest.raises(UserError, match="20 frames are recorded, too few for one batch of 100"):
+        Frames([episode_path(tmp_path, 0)], 100, seed=0)

@@ -1,0 +1,75 @@
+"""All stages in a row: random episodes, V, M, C, and the test episodes beside the published score.
+
+    mpirun -n 2 python train_all.py --run runs/demo --task carracing --preset smoke
+
+Every stage is what its own script does, and is skipped as far as its result is there: the same command again
+goes on where it stopped. V and M are trained by rank 0 with all cores, while the other ranks sleep.
+"""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import config as configs
+import evaluate
+import extract
+import folder
+import train_controller
+from controller import mpi
+
+SLEEP = 0.5  # seconds between two looks of a rank that waits for a training
+
+
+def train(comm, script: str, run: Path) -> None:
+    """Runs a single-process stage as a program of its own, on rank 0: it wants every core, MPI's ranks one each."""
+    failed = None
+    if comm.rank == 0:
+        failed = subprocess.run([sys.executable, Path(__file__).parent / script, "--run", run]).returncode
+    mpi.wait(comm, SLEEP)
+    failed = comm.bcast(failed)
+    if failed:
+        raise mpi.Shared(f"{script} ended with status {failed}; its message stands above")
+
+
+def stages(comm, run: Path, config: configs.Config, episodes: int) -> dict[str, float]:
+    """Runs them all; seconds by stage."""
+    tests = [config.env] if config.env == "real" else ["dream", "real"]
+    work = {
+        "extract": lambda: extract.extract(comm, run, config),
+        "vae": lambda: train(comm, "train_vae.py", run),
+        "rnn": lambda: train(comm, "train_rnn.py", run),
+        "controller": lambda: train_controller.evolve(comm, run, config),
+    }
+    for env in tests:
+        there = evaluate.configured(config, env=env)
+        work[f"test, {env}"] = lambda there=there: evaluate.evaluate(
+            comm, run, there, episodes, video=there.env == "real"
+        )
+    seconds = {}
+    for name, stage in work.items():
+        started = time.monotonic()
+        stage()
+        seconds[name] = time.monotonic() - started
+    return seconds
+
+
+def main(comm) -> None:
+    parser = configs.parser(__doc__)
+    parser.add_argument("--test-episodes", type=int, default=100, help="test episodes at the end (default 100)")
+    args = parser.parse_args()
+    config = mpi.on_leader(comm, folder.prepare, args.run, configs.overrides(args), args.base)
+    seconds = stages(comm, args.run, config, args.test_episodes)
+    if comm.rank == 0:
+        print()
+        print(evaluate.table(evaluate.read_results(args.run / "results.json")))
+        print("seconds: " + ", ".join(f"{name} {value:.0f}" for name, value in seconds.items()))
+        print(f"{args.run} now holds:")
+        for path in sorted(args.run.rglob("*")):
+            if path.is_file() and "record" not in path.parts and "tensorboard" not in path.parts:
+                print(f"  {path.relative_to(args.run)}  {path.stat().st_size / 1e6:.2f} MB")
+        print(f"  record/  {len(list((args.run / 'record').iterdir()))} episodes")
+
+
+if __name__ == "__main__":
+    mpi.launch(main)

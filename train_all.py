@@ -12,11 +12,9 @@ import time
 from pathlib import Path
 
 import config as configs
-import evaluate
-import extract
 import folder
-import train_controller
-from controller import mpi
+from controller import evolution, mpi, recording, scoring
+from training import quiet_tensorflow
 
 SLEEP = 0.5  # seconds between two looks of a rank that waits for a training
 
@@ -36,17 +34,18 @@ def stages(comm, run: Path, config: configs.Config, episodes: int) -> dict[str, 
     """Runs them all; seconds by stage."""
     tests = [config.env] if config.env == "real" else ["dream", "real"]
     work = {
-        "extract": lambda: extract.extract(comm, run, config),
+        "extract": lambda: recording.extract(comm, run, config),
         "vae": lambda: train(comm, "train_vae.py", run),
         "rnn": lambda: train(comm, "train_rnn.py", run),
-        "controller": lambda: train_controller.evolve(comm, run, config),
+        "controller": lambda: evolution.evolve(comm, run, config),
     }
     for env in tests:
-        there = evaluate.configured(config, env=env)
-        work[f"test, {env}"] = lambda there=there: evaluate.evaluate(
+        there = scoring.configured(config, env=env)
+        work[f"test, {env}"] = lambda there=there: scoring.evaluate(
             comm, run, there, episodes, video=there.env == "real"
         )
     seconds = {}
+    quiet_tensorflow()
     for name, stage in work.items():
         started = time.monotonic()
         stage()
@@ -62,7 +61,7 @@ def main(comm) -> None:
     seconds = stages(comm, args.run, config, args.test_episodes)
     if comm.rank == 0:
         print()
-        print(evaluate.table(evaluate.read_results(args.run / "results.json")))
+        print(scoring.table(scoring.read_results(args.run / "results.json")))
         print("seconds: " + ", ".join(f"{name} {value:.0f}" for name, value in seconds.items()))
         print(f"{args.run} now holds:")
         for path in sorted(args.run.rglob("*")):

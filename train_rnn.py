@@ -15,17 +15,16 @@ import config as configs
 import folder
 import seeds
 from progress import bar as progress_bar
-from training import fit, load_weights, quiet_tensorflow, save_arrays, save_weights
+from training import fit, make_optimizer, quiet_tensorflow, save_arrays, save_weights
 
 quiet_tensorflow()
 
 import keras  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
-from controller.agent import make_rnn, make_vae  # noqa: E402
 from doom_rnn.data import Streams  # noqa: E402
+from doom_rnn.models import load_vae, make_rnn  # noqa: E402
 from rnn.data import Series, Windows, encode  # noqa: E402
-from train_vae import make_optimizer  # noqa: E402
 from vae.data import episodes  # noqa: E402
 from vae.model import sample  # noqa: E402
 
@@ -83,9 +82,7 @@ def series_of(run: Path, config: configs.Config) -> Series:
     path = run / "series.npz"
     if path.exists():
         return Series.read(path, config.z_size)
-    folder.need(run / "vae.weights.h5", f"python train_vae.py --run {run}")
-    vae = make_vae(config)
-    load_weights(vae, run / "vae.weights.h5", f"V with z of {config.z_size} numbers")
+    vae = load_vae(run, config)
     chunk = 500
     compiled = tf.function(vae.encode, reduce_retracing=True)
 

@@ -13,7 +13,7 @@ import numpy as np
 import config as configs
 import folder
 import seeds
-from training import fit, quiet_tensorflow, save_weights
+from training import fit, make_optimizer, quiet_tensorflow, save_weights
 
 quiet_tensorflow()
 
@@ -40,13 +40,6 @@ def make_step(model: VAE, optimizer, config: configs.Config):
         return {"vae_loss": loss, "r_loss": r_loss, "kl_loss": kl_loss}
 
     return step
-
-
-def make_optimizer(rate, variables) -> keras.optimizers.Adam:
-    """Adam with TensorFlow 1's epsilon, 1e-8."""
-    optimizer = keras.optimizers.Adam(rate, epsilon=1e-8)
-    optimizer.build(variables)
-    return optimizer
 
 
 def train(run: Path, config: configs.Config) -> None:

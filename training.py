@@ -30,6 +30,15 @@ def quiet_tensorflow() -> None:
         os.close(null)
 
 
+def make_optimizer(rate, variables):
+    """Keras' Adam with TensorFlow 1's epsilon, 1e-8; `rate` a number or a schedule."""
+    import keras
+
+    optimizer = keras.optimizers.Adam(rate, epsilon=1e-8)
+    optimizer.build(variables)
+    return optimizer
+
+
 def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     with whole(path) as beside, open(beside, "wb") as file:
         np.savez(file, **arrays)

@@ -1,44 +1,12 @@
 """V, M and C together, as one compiled function over a batch of agents ("lanes")."""
 
-from pathlib import Path
-
 import keras
 import tensorflow as tf
 
-from config import Config, UserError, action_size
+from config import Config, UserError
 from controller import policy
-from doom_rnn.model import RestartMDNRNN
-from folder import need
 from rnn.model import MDNRNN
-from training import load_weights
 from vae.model import VAE, sample
-
-
-def make_vae(config: Config, dtype: str = "float32") -> VAE:
-    return VAE(config.z_size, dtype)
-
-
-def make_rnn(config: Config) -> MDNRNN:
-    sizes = (config.z_size, action_size(config.task), config.rnn_units, config.mixtures)
-    if config.task == "doom":
-        return RestartMDNRNN(*sizes, restart_weight=config.restart_weight)
-    return MDNRNN(*sizes)
-
-
-def load_vae(run: Path, config: Config, dtype: str = "float32") -> VAE:
-    """V with the run's weights; UserError saying what to run if there are none, or they are another size's."""
-    path = need(run / "vae.weights.h5", f"python train_vae.py --run {run}")
-    model = make_vae(config, dtype)
-    load_weights(model, path, f"V with z of {config.z_size} numbers")
-    return model
-
-
-def load_rnn(run: Path, config: Config) -> MDNRNN:
-    """M with the run's weights; UserError as for V."""
-    path = need(run / "rnn.weights.h5", f"python train_rnn.py --run {run}")
-    model = make_rnn(config)
-    load_weights(model, path, f"M of {config.rnn_units} units for {config.task} and z of {config.z_size} numbers")
-    return model
 
 
 def policy_size(config: Config) -> int:
@@ -54,6 +22,8 @@ def act(config: Config, params, z, c, h):
 
 def use_one_thread() -> None:
     """One TensorFlow thread for this process: ranks share the cores, and sums keep their order."""
+    if tf.config.threading.get_intra_op_parallelism_threads() == 1:
+        return
     try:
         tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.threading.set_inter_op_parallelism_threads(1)

@@ -27,6 +27,8 @@ class CMAES:
         self.rng = rng
         options = {
             "popsize": population,
+            # Cumulative step-size adaptation, pycma's choice of 2018; for so many dimensions today's would be TPA.
+            "AdaptSigma": cma.sigma_adaptation.CMAAdaptSigmaCSA,
             "randn": lambda *shape: self.rng.standard_normal(shape),
             "seed": np.nan,  # leave numpy's global generator alone
             "verbose": -9,
@@ -82,6 +84,9 @@ class CMAES:
 SKIPPED = {"opts", "inopts", "_inopts_save_fix", "timer", "logger", "more_to_write", "randn", "_randn"}
 
 
+LIST = "[]"  # ends the name of an array that stands for a list of its rows
+
+
 def collect(item: object, prefix: str, arrays: dict, small: dict, aliases: dict, seen: dict) -> None:
     """Gathers the numbers of an object and of the objects it holds, by dotted name.
 
@@ -104,12 +109,16 @@ def collect(item: object, prefix: str, arrays: dict, small: dict, aliases: dict,
             small[path] = value
         elif isinstance(value, (list, tuple)) and all(isinstance(v, (bool, int, float)) for v in value):
             small[path] = [v.item() if isinstance(v, np.generic) else v for v in value]
+        elif isinstance(value, list) and all(isinstance(v, np.ndarray) for v in value):
+            arrays[path + LIST] = np.stack(value)  # directions to be tried next, all of one length
         elif hasattr(value, "__dict__") and type(value).__module__.startswith("cma") and id(value) not in seen:
             collect(value, path + ".", arrays, small, aliases, seen)
 
 
 def assign(item: object, path: str, value: object) -> None:
     """Sets what `collect` found, where it found it."""
+    if path.endswith(LIST):
+        path, value = path.removesuffix(LIST), list(value)
     *parents, name = path.split(".")
     for parent in parents:
         item = getattr(item, parent)

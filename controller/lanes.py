@@ -1,17 +1,19 @@
 """The lanes of a run: in its real environment, or in its dream."""
 
+from functools import partial
 from pathlib import Path
 
 from config import Config
-from controller.agent import load_rnn, load_vae, use_one_thread
+from controller.agent import act, policy_size, use_one_thread
 from controller.rollout import RealLanes
+from doom_rnn.batch import DreamLanes
+from doom_rnn.models import load_rnn, load_vae
 
 
 def make_lanes(run: Path, config: Config, count: int):
     """`count` lanes of the kind that `config.env` says, with the run's V and M."""
     use_one_thread()
     if config.env == "dream":
-        from doom_rnn.dream import DreamLanes
-
-        return DreamLanes(config, load_rnn(run, config), run / "initial_z.npz", count)
+        rnn = load_rnn(run, config)
+        return DreamLanes(config, rnn, run / "initial_z.npz", count, partial(act, config), policy_size(config))
     return RealLanes(config, load_vae(run, config, config.dtype), load_rnn(run, config), count)

@@ -1,9 +1,9 @@
 """Dreams: M in the place of the game (paper 4; doomrnn/doomrnn.py of the release).
 
 A dream starts from a recorded first frame, and M foretells one z after the other. In Doom's, M also foretells
-death. `Dream` holds the rules; `DreamLanes` plays whole populations through them in one compiled loop, and
-`DreamEnv` is one dream as a Gymnasium environment. Both draw from the same streams, so the same seed and
-actions give the same dream.
+death. `Dream` holds the rules; `DreamEnv` is one dream as a Gymnasium environment, and batch.py plays whole
+populations in one compiled loop. Both draw from the same streams, so the same seed and actions give the same
+dream.
 """
 
 from pathlib import Path
@@ -13,12 +13,10 @@ import numpy as np
 import tensorflow as tf
 
 from config import Config, UserError, action_size
-from controller.agent import act, load_rnn, load_vae, policy_size
+from doom_rnn.models import load_rnn, load_vae
 from folder import load, need
 from pictures import to_uint8
 from rnn import mdn
-
-SEGMENT = 50  # steps dreamed between two looks at who has ended
 
 
 def read_starts(path: Path, config: Config) -> tuple[np.ndarray, np.ndarray]:
@@ -71,71 +69,6 @@ class Dream:
         if self.rnn.flags:
             death = tf.cast(self.rnn.restart_logit(output) > 0, tf.float32)
         return z, death, h, c
-
-
-class DreamLanes:
-    """Lanes in Doom's dream, for `controller.rollout.play`; their return is the steps survived.
-
-    All lanes advance together through compiled segments of SEGMENT steps; the randomness of a segment is drawn
-    beforehand, each lane's from its own seed. A lane whose agent dies inside a segment idles to its end.
-
-    Args:
-        config: the run's.
-        rnn: M with its weights.
-        starts: initial_z.npz.
-        count: lanes.
-    """
-
-    def __init__(self, config: Config, rnn, starts: Path, count: int):
-        self.config, self.count, self.dream = config, count, Dream(config, rnn)
-        self.mu, self.logvar = read_starts(starts, config)
-        sizes = dict(z=config.z_size, params=policy_size(config), restart=1, h=config.rnn_units, c=config.rnn_units)
-        self.state = {name: np.zeros((count, size), np.float32) for name, size in sizes.items()}
-        self.steps = np.zeros((count, 1), np.int32)
-        self.playing = np.zeros((count, 1), bool)
-        self.random: list[Randomness | None] = [None] * count
-        self.uniform = np.zeros((count, SEGMENT, config.z_size), np.float32)
-        self.noise = np.zeros_like(self.uniform)
-        self.segment = tf.function(self._segment, jit_compile=True, autograph=False)
-
-    def start(self, lane: int, params: np.ndarray, seed: int) -> None:
-        """Begins a dream in a lane."""
-        self.random[lane] = Randomness(seed)
-        self.state["z"][lane] = self.random[lane].first(self.mu, self.logvar)
-        self.state["params"][lane], self.state["restart"][lane] = params, 1
-        self.state["h"][lane] = self.state["c"][lane] = 0
-        self.steps[lane], self.playing[lane] = 0, True
-
-    def _segment(self, z, params, restart, h, c, steps, playing, uniform, noise):
-        """SEGMENT steps of all lanes; uniform and noise (SEGMENT, B, Z)."""
-        config = self.config
-
-        def step(t, z, restart, h, c, steps, playing):
-            action = act(config, params, z, c, h)
-            z, death, h, c = self.dream.step(z, action, restart, h, c, config.temperature, uniform[t], noise[t])
-            steps = steps + tf.cast(playing, tf.int32)
-            playing = playing & (death < 0.5) & (steps < config.max_frames)
-            return t + 1, z, tf.zeros_like(restart), h, c, steps, playing
-
-        loop = (0, z, restart, h, c, steps, playing)
-        return tf.while_loop(lambda t, *_: t < SEGMENT, step, loop, maximum_iterations=SEGMENT)[1:]
-
-    def advance(self) -> list[tuple[int, float, int]]:
-        """SEGMENT steps of every lane; (lane, return, steps) of the dreams that ended in them."""
-        for lane in np.flatnonzero(self.playing):
-            self.random[lane].uniform.random(dtype=np.float32, out=self.uniform[lane])
-            self.random[lane].noise.standard_normal(dtype=np.float32, out=self.noise[lane])
-        before = self.playing.copy()
-        randomness = (a.transpose(1, 0, 2) for a in (self.uniform, self.noise))
-        results = self.segment(*self.state.values(), self.steps, self.playing, *randomness)
-        for name, value in zip(("z", "restart", "h", "c"), results[:4], strict=True):
-            self.state[name] = value.numpy().copy()
-        self.steps, self.playing = (value.numpy().copy() for value in results[4:])
-        ended = np.flatnonzero(before & ~self.playing)
-        return [(int(lane), float(self.steps[lane, 0]), int(self.steps[lane, 0])) for lane in ended]
-
-    def close(self) -> None:
-        pass
 
 
 class DreamEnv(gym.Env):

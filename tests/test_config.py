@@ -67,7 +67,7 @@ def test_a_run_remembers_and_refuses_contradictions(tmp_path):
     assert folder.prepare(run, {}) == folder.prepare(run, {"population": 10}) == made
     with pytest.raises(UserError, match=r"--population 12: .* was made with --population 10"):
         folder.prepare(run, {"population": 12})
-    with pytest.raises(UserError, match="--task doom: .* was made with --task carracing"):
+    with pytest.raises(UserError, match=r"--task doom: .* was made with --task carracing"):
         folder.prepare(run, {"task": "doom"})
 
 

@@ -8,7 +8,7 @@ import seeds
 from config import UserError
 from controller import policy
 from controller.es import CMAES
-from train_controller import Evolution, episode_plan
+from controller.evolution import Evolution, episode_plan
 
 
 @pytest.mark.parametrize(
@@ -84,15 +84,16 @@ def test_cmaes_climbs():
     np.testing.assert_allclose(es.mean(), 0.3, atol=0.02)
 
 
-def test_cmaes_resumes_to_the_bit(tmp_path):
+@pytest.mark.parametrize(("size", "population"), [(120, 12), (867, 4), (300, 64)])
+def test_cmaes_resumes_to_the_bit(size, population, tmp_path):
     def run(stop: int | None) -> list[np.ndarray]:
-        es, asked = CMAES(120, 0.1, 12, np.random.default_rng(3)), []
-        for generation in range(40):
+        es, asked = CMAES(size, 0.1, population, np.random.default_rng(3)), []
+        for generation in range(30):
             asked.append(es.ask())
             es.tell(sphere(asked[-1]))
             if generation == stop:
                 es.save(tmp_path / "state.npz", {"generation": generation})
-                es = CMAES(120, 0.1, 12, np.random.default_rng(99))
+                es = CMAES(size, 0.1, population, np.random.default_rng(99))
                 assert es.restore(tmp_path / "state.npz") == {"generation": stop}
         return asked
 

@@ -2,26 +2,26 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import run_script
 
 import config as configs
-import convert
 import folder
 from config import UserError
-from training import quiet_tensorflow, save_arrays, save_weights
-
-quiet_tensorflow()
-
-from controller.agent import load_rnn, load_vae, make_rnn, make_vae, policy_size  # noqa: E402
+from controller.agent import policy_size
+from doom_rnn.models import load_rnn, load_vae, make_rnn, make_vae
+from release.json_format import SCALE
+from release.layouts import to_keras, to_release
+from release.parts import json_name, read_rnn
+from release.transfer import export_run, import_run
+from training import save_arrays, save_weights
 
 TASKS = ("carracing", "doom")
 CONTROLLERS = {"carracing": "carracing.cma.16.64.best.json", "doom": "doomrnn.cma.16.64.best.json"}
-HALF = 0.5 / convert.SCALE + 1e-6  # half a ten-thousandth, and float32's own rounding
+HALF = 0.5 / SCALE + 1e-6  # half a ten-thousandth, and float32's own rounding
 # An M that is quick to write by hand: inputs 4 + 3, outputs 4 * 3 * 2.
 SMALL = dict(task="carracing", z_size=4, rnn_units=5, mixtures=2)
 SMALL_SHAPES = {"output_w": (5, 24), "output_b": (24,), "lstm_kernel": (12, 20), "lstm_bias": (20,)}
@@ -59,7 +59,7 @@ def exported(request, tmp_path_factory):
     best = {"generation": 25, "score": 812.34, "std": 3.0, "episodes": 8}
     best["parameters"] = rng.normal(0, 0.5, policy_size(config)).tolist()
     folder.write_text(run / "controller" / "best.json", json.dumps(best))
-    convert.export_run(run, out)
+    export_run(run, out)
     return run, out, *models
 
 
@@ -72,7 +72,7 @@ def test_export_then_import_keeps_every_number(exported, tmp_path):
     run, out, *models = exported
     config = folder.load(run)
     new = tmp_path / "new"
-    convert.import_run(new, files_of(out, config.task), {"task": config.task})
+    import_run(new, files_of(out, config.task), {"task": config.task})
     found = folder.load(new)
     assert (found.task, found.preset, found.pixels) == (config.task, "paper", "release")
     for before, load in zip(models, (load_vae, load_rnn), strict=True):
@@ -137,7 +137,7 @@ def test_m_is_the_releases_equations(task, tmp_path, rng):
     written = {name: integers(rng, shape) for name, shape in shapes.items()}
     order = ("lstm_kernel", "lstm_bias", "output_w", "output_b") if doom else tuple(shapes)
     path = write(tmp_path / "rnn.json", [written[name] for name in order])
-    rnn = convert.read_rnn(path, configs.preset(task, "paper"))
+    rnn = read_rnn(path, configs.preset(task, "paper"))
     weights = {name: np.array(values) / 10000.0 for name, values in written.items()}
 
     steps, batch = 50, 3
@@ -170,10 +170,10 @@ def test_m_is_the_releases_equations(task, tmp_path, rng):
 def test_gates_by_hand():
     # One input, one unit: rows x, h; columns i, j, f, o.
     kernel = np.array([[1, 2, 3, 4], [5, 6, 7, 8]])
-    x, h, bias = convert.to_keras(kernel, np.array([10, 20, 30, 40]), inputs=1)
+    x, h, bias = to_keras(kernel, np.array([10, 20, 30, 40]), inputs=1)
     assert x.tolist() == [[1, 3, 2, 4]] and h.tolist() == [[5, 7, 6, 8]]  # i, f, j, o
     assert bias.tolist() == [10, 31, 20, 40]
-    back, bias = convert.to_release(x, h, bias)
+    back, bias = to_release(x, h, bias)
     assert back.tolist() == kernel.tolist() and bias.tolist() == [10, 20, 30, 40]
 
 
@@ -185,7 +185,7 @@ def test_m_is_read_in_either_order(tmp_path, rng):
     output_w, output_b, kernel, bias = small_rnn(rng)
     config = dataclasses.replace(configs.preset("carracing", "paper"), **SMALL)
     for arrays in ([output_w, output_b, kernel, bias], [kernel, bias, output_w, output_b]):
-        rnn = convert.read_rnn(write(tmp_path / "rnn.json", arrays), config)
+        rnn = read_rnn(write(tmp_path / "rnn.json", arrays), config)
         np.testing.assert_allclose(rnn.head.kernel, np.array(output_w) / 10000, atol=1e-7)
         np.testing.assert_allclose(rnn.cell.kernel[:, 5:10], np.array(kernel)[:7, 10:15] / 10000, atol=1e-7)
 
@@ -243,7 +243,7 @@ def test_a_broken_file_is_named_and_nothing_is_written(spoil, name, expected, fo
     z = write(tmp_path / "initial_z.json", [integers(rng, (2, 4)), integers(rng, (2, 4))])
     run = tmp_path / "run"
     with pytest.raises(UserError) as caught:
-        convert.import_run(run, {"initial_z": z, "rnn": tmp_path / "rnn.json"}, SMALL)
+        import_run(run, {"initial_z": z, "rnn": tmp_path / "rnn.json"}, SMALL)
     message = str(caught.value)
     assert message.startswith(str(tmp_path / "rnn.json")) and "\n" not in message
     assert all(part in message for part in (name, expected, found)), message
@@ -264,16 +264,16 @@ def test_a_broken_file_is_named_and_nothing_is_written(spoil, name, expected, fo
 def test_the_other_files_are_checked_too(part, value, words, tmp_path):
     path = write(tmp_path / "file.json", value)
     with pytest.raises(UserError) as caught:
-        convert.import_run(tmp_path / "run", {part: path}, SMALL)
+        import_run(tmp_path / "run", {part: path}, SMALL)
     assert all(word in str(caught.value) for word in words), caught.value
     assert not (tmp_path / "run").exists()
 
 
 def test_missing_file_and_no_file(tmp_path):
     with pytest.raises(UserError, match=r"none\.json cannot be read"):
-        convert.import_run(tmp_path / "run", {"rnn": tmp_path / "none.json"}, SMALL)
+        import_run(tmp_path / "run", {"rnn": tmp_path / "none.json"}, SMALL)
     with pytest.raises(UserError, match="at least one of --vae, --rnn, --controller, --initial-z"):
-        convert.import_run(tmp_path / "run", {}, SMALL)
+        import_run(tmp_path / "run", {}, SMALL)
 
 
 def test_parts_may_come_one_by_one_and_are_not_overwritten(tmp_path, rng):
@@ -281,76 +281,66 @@ def test_parts_may_come_one_by_one_and_are_not_overwritten(tmp_path, rng):
     z = write(tmp_path / "z.json", [integers(rng, (2, 4)), integers(rng, (2, 4))])
     rnn = write(tmp_path / "rnn.json", small_rnn(rng))
     with pytest.raises(UserError, match="say --task"):
-        convert.import_run(run, {"initial_z": z}, {})
-    done = convert.import_run(run, {"initial_z": z}, SMALL)
+        import_run(run, {"initial_z": z}, {})
+    done = import_run(run, {"initial_z": z}, SMALL)
     assert "initial_z.npz" in done and "lacks vae, rnn, controller" in done
     assert sorted(p.name for p in run.iterdir()) == ["config.json", "initial_z.npz"]
     # The same folder, without or with the flags it was made with; not with others.
     with pytest.raises(UserError, match=r"--rnn-units 6: .* was made with --rnn-units 5"):
-        convert.import_run(run, {"rnn": rnn}, {"rnn_units": 6})
-    convert.import_run(run, {"rnn": rnn}, {"rnn_units": 5})
+        import_run(run, {"rnn": rnn}, {"rnn_units": 6})
+    import_run(run, {"rnn": rnn}, {"rnn_units": 5})
     kept = {p.name: p.read_bytes() for p in run.iterdir()}
     assert sorted(kept) == ["config.json", "initial_z.npz", "rnn.weights.h5"]
     agent = write(tmp_path / "c.json", [[0.25] * 30, 1.5])
     with pytest.raises(UserError, match=r"rnn\.weights\.h5 is there already"):
-        convert.import_run(run, {"controller": agent, "rnn": rnn}, {})
+        import_run(run, {"controller": agent, "rnn": rnn}, {})
     assert {p.name: p.read_bytes() for p in run.iterdir()} == kept
     # Out again: what is there, and a word on what is not.
-    said = convert.export_run(run, tmp_path / "out")
+    said = export_run(run, tmp_path / "out")
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["initial_z.json", "rnn.json"]
     assert "left out" in said and "vae.weights.h5, controller/best.json" in said
     assert "--z-size 4 --rnn-units 5 --mixtures 2" in said
     assert json.loads((tmp_path / "out" / "rnn.json").read_text()) == json.loads(rnn.read_text())
     assert json.loads((tmp_path / "out" / "initial_z.json").read_text()) == json.loads(z.read_text())
     with pytest.raises(UserError, match=r"rnn\.json is there already"):
-        convert.export_run(run, tmp_path / "out")
+        export_run(run, tmp_path / "out")
 
 
 def test_v_of_other_pixels_needs_a_word(tmp_path):
     run = tmp_path / "run"
     folder.save(configs.preset("carracing", "paper"), run)
     with pytest.raises(UserError, match="made with --pixels paper"):
-        convert.import_run(run, {"vae": tmp_path / "vae.json"}, {})
+        import_run(run, {"vae": tmp_path / "vae.json"}, {})
 
 
 def test_nothing_to_export(tmp_path):
     with pytest.raises(UserError, match="holds no run"):
-        convert.export_run(tmp_path, tmp_path / "out")
+        export_run(tmp_path, tmp_path / "out")
     folder.save(configs.preset("doom", "paper"), tmp_path)
     with pytest.raises(UserError, match="nothing to export"):
-        convert.export_run(tmp_path, tmp_path / "out")
+        export_run(tmp_path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_names_say_episodes_and_population():
-    assert convert.json_name("controller", configs.preset("doom", "paper")) == "doomrnn.cma.16.64.best.json"
-    assert convert.json_name("controller", configs.preset("carracing", "laptop")) == "carracing.cma.16.48.best.json"
+    assert json_name("controller", configs.preset("doom", "paper")) == "doomrnn.cma.16.64.best.json"
+    assert json_name("controller", configs.preset("carracing", "laptop")) == "carracing.cma.16.48.best.json"
 
 
-def test_command_line(tmp_path, monkeypatch, capsys, rng):
-    path = write(tmp_path / "agent.json", [rng.normal(size=99).round(4).tolist(), 631.5])
+def test_the_commands(exported, tmp_path):
+    """As a user would: import, refuse to import again, and play the imported agent in its game."""
+    _, out, *_ = exported
+    task = folder.load(exported[0]).task
     run = tmp_path / "run"
-    command = ["convert.py", "import", "--task", "carracing", "--features", "z", "--controller", str(path)]
-    monkeypatch.setattr(sys, "argv", [*command, "--run", str(run)])
-    convert.main()
-    assert "wrote controller/best.json, config.json" in capsys.readouterr().out
-    with pytest.raises(SystemExit) as caught:
-        convert.main()
-    assert caught.value.code == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ") and error.count("\n") == 1 and "best.json is there already" in error
-
-
-def test_evaluate_plays_an_imported_agent(exported, tmp_path):
-    run, out, *_ = exported
-    if folder.load(run).task == "doom":
-        pytest.skip("one task is enough")
-    new = tmp_path / "new"
-    convert.import_run(new, files_of(out, "carracing"), {"task": "carracing", "max_frames": 15})
-    command = [sys.executable, "evaluate.py", "--run", str(new), "--episodes", "2", "--no-video"]
-    root = Path(convert.__file__).parent
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    row = json.loads((new / "results.json").read_text())["results"][0]
-    assert row["pixels"] == "release" and row["mean_steps"] == 15 and len(row["returns"]) == 2
-    assert np.isfinite(row["returns"]).all()
+    flags = [text for name, path in files_of(out, task).items() for text in (configs.flag(name), path)]
+    command = ["convert.py", "import", "--run", run, "--task", task, "--max-frames", "20", *flags]
+    assert "play it with: python evaluate.py" in run_script(*command).stdout
+    kept = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    done = run_script(*command, check=False)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: ") and "vae.weights.h5 is there already" in done.stderr
+    assert kept == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    run_script("evaluate.py", "--run", run, "--env", "real", "--episodes", "2", "--no-video")
+    row = json.loads((run / "results.json").read_text())["results"][0]
+    assert (row["task"], row["env"], row["pixels"]) == (task, "real", "release")
+    assert row["mean_steps"] == 20 and len(row["returns"]) == 2 and np.isfinite(row["returns"]).all()

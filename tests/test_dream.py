@@ -1,6 +1,7 @@
 """The dream: its rules, its batch against its single environment, and Doom's stages from end to end."""
 
 import json
+from functools import partial
 
 import gymnasium as gym
 import numpy as np
@@ -12,9 +13,11 @@ import config as configs
 import folder
 from config import UserError
 from controller import policy
-from controller.agent import load_rnn, policy_size
+from controller.agent import act, policy_size
 from controller.rollout import play
-from doom_rnn.dream import SEGMENT, DreamEnv, DreamLanes, Randomness
+from doom_rnn.batch import SEGMENT, DreamLanes
+from doom_rnn.dream import DreamEnv, Randomness
+from doom_rnn.models import load_rnn
 
 
 class Queue:
@@ -66,7 +69,8 @@ def test_a_lane_of_the_batch_equals_the_single_environment(doom_run, mortal):
     params = np.random.default_rng(1).normal(size=(9, policy_size(config))) * 0.3
     seeds = [100 + k for k in range(9)]
     # Nine dreams in four lanes: some take over lanes of others that have ended.
-    lanes = DreamLanes(config, rnn, doom_run / "initial_z.npz", 4)
+    arguments = (config, rnn, doom_run / "initial_z.npz", 4, partial(act, config), policy_size(config))
+    lanes = DreamLanes(*arguments)
     together = play(lanes, Queue(9), params, seeds)
     lengths = [together[k][1] for k in range(9)]
     assert lengths == [dream_alone(env, params[k], seeds[k])[0] for k in range(9)]
@@ -74,7 +78,7 @@ def test_a_lane_of_the_batch_equals_the_single_environment(doom_run, mortal):
     assert len(set(lengths)) > 2 and min(lengths) < config.max_frames
 
     # And step by step: the states that a segment passes through end where the single dream's do.
-    lanes = DreamLanes(config, rnn, doom_run / "initial_z.npz", 4)
+    lanes = DreamLanes(*arguments)
     longest = int(np.argmax(lengths))
     lanes.start(2, params[longest], seeds[longest])
     _, seen = dream_alone(env, params[longest], seeds[longest])

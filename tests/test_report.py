@@ -7,21 +7,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ROOT, run_script
 from PIL import Image
 
 import config as configs
 import folder
 import published
-import report
-from card import card
-
-ROOT = Path(report.__file__).parent
+from reporting.card import card
+from reporting.pages import write_report
+from reporting.runs import identity, read_lines, read_run, read_runs
+from reporting.tables import HEADER, interval, results_table, seconds_of
 
 
 def result(config, returns, **changes) -> dict:
     """A row as evaluate.py writes it."""
     returns = np.array(returns, float)
-    row = report.identity(config) | {
+    row = identity(config) | {
         "generation": 4,
         "episodes": len(returns),
         "mean": float(returns.mean()),
@@ -69,17 +70,24 @@ def cells_of(text: str, start: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
 
 
-@pytest.fixture
-def car(tmp_path) -> Path:
+def make_car(path: Path) -> Path:
     config = configs.preset("carracing", "smoke")
-    return make_run(tmp_path / "car", config, [result(config, [800.5, 850.25, 912.0])])
+    return make_run(path, config, [result(config, [800.5, 850.25, 912.0])])
+
+
+@pytest.fixture(scope="module")
+def car(tmp_path_factory) -> Path:
+    """A run with its report, and its card in README.md, both by the command."""
+    path = make_car(tmp_path_factory.mktemp("report") / "car")
+    done = run_script("report.py", path, "--card", path / "README.md")
+    assert done.stdout.splitlines() == [str(path / "report" / "report.md"), str(path / "README.md")]
+    return path
 
 
 def test_row_has_the_runs_and_the_published_numbers(car):
-    report.main([str(car)])
     text = (car / "report" / "report.md").read_text()
     row = json.loads((car / "results.json").read_text())["results"][0]
-    line = dict(zip(report.HEADER, cells_of(text, "carracing")[0], strict=True))
+    line = dict(zip(HEADER, cells_of(text, "carracing")[0], strict=True))
     assert line["ours: mean ± std"] == f"{row['mean']:.1f} ± {row['std']:.1f}" == "854.2 ± 45.6"
     assert (line["episodes"], line["seed"], line["generation"]) == ("3", "0", "4")
     assert line["hardware of the test"] == row["hardware"]
@@ -94,7 +102,6 @@ def test_row_has_the_runs_and_the_published_numbers(car):
 
 
 def test_pictures_are_there_and_not_blank(car):
-    report.main([str(car)])
     names = {path.name for path in (car / "report").glob("*.png")}
     assert names == {"training-carracing.png", "histogram-carracing.png", "losses.png", "reconstructions.png"}
     text = (car / "report" / "report.md").read_text()
@@ -106,37 +113,35 @@ def test_pictures_are_there_and_not_blank(car):
 def test_missing_things_are_empty_cells(tmp_path):
     config = dataclasses.replace(configs.preset("carracing", "smoke"), features="zch")
     run = make_run(tmp_path / "bare", config, [], trained=False)
-    report.main([str(run), "--out", str(tmp_path / "out")])
-    text = (tmp_path / "out" / "report.md").read_text()
-    line = dict(zip(report.HEADER, cells_of(text, "carracing")[0], strict=True))
+    text = write_report(read_runs([run]), tmp_path / "out").read_text()
+    line = dict(zip(HEADER, cells_of(text, "carracing")[0], strict=True))
     empty = {name for name, cell in line.items() if not cell}
-    assert empty == set(report.HEADER) - {"task", "environment", "preset", "features", "seed"}
+    assert empty == set(HEADER) - {"task", "environment", "preset", "features", "seed"}
     assert not list((tmp_path / "out").glob("*.png"))
     assert "mean_reward" not in (tmp_path / "out" / "model_card.md").read_text()
 
 
 def test_a_resumed_trainings_seconds_add_up():
-    assert report.seconds_of([{"seconds": s} for s in (10, 30, 5, 20)]) == 50
-    assert report.seconds_of([{"seconds": s} for s in (8, 16)]) == 16
+    assert seconds_of([{"seconds": s} for s in (10, 30, 5, 20)]) == 50
+    assert seconds_of([{"seconds": s} for s in (8, 16)]) == 16
 
 
 def test_bootstrap_interval():
-    assert report.interval([5.0, 5.0, 5.0]) == (5.0, 5.0)
+    assert interval([5.0, 5.0, 5.0]) == (5.0, 5.0)
     # Of two seeds, a resampled mean is the lower, the middle or the higher with 1/4, 1/2, 1/4.
-    assert report.interval([1.0, 3.0]) == (1.0, 3.0)
+    assert interval([1.0, 3.0]) == (1.0, 3.0)
     means = [700.0, 720.0, 810.0, 760.0, 790.0, 735.0]
-    low, high = report.interval(means)
+    low, high = interval(means)
     assert min(means) < low < np.mean(means) < high < max(means)
-    assert report.interval(means) == (low, high)
+    assert interval(means) == (low, high)
 
 
 def test_seeds_get_a_line_of_their_own(tmp_path):
     runs = []
     for seed, returns in enumerate(([100.0, 200.0], [300.0, 400.0], [500.0, 600.0])):
         config = dataclasses.replace(configs.preset("carracing", "smoke"), seed=seed)
-        runs.append(str(make_run(tmp_path / f"s{seed}", config, [result(config, returns)])))
-    report.main([*runs, "--out", str(tmp_path / "out")])
-    lines = cells_of((tmp_path / "out" / "report.md").read_text(), "carracing")
+        runs.append(make_run(tmp_path / f"s{seed}", config, [result(config, returns)]))
+    lines = cells_of(write_report(read_runs(runs), tmp_path / "out").read_text(), "carracing")
     assert [line[8] for line in lines] == ["0", "1", "2", "3 seeds: 0, 1, 2"]
     assert lines[3][6:8] == ["**350.0**, 95% interval 150.0 to 550.0", "each 2"]
     assert (tmp_path / "out" / "losses-s1.png").exists()
@@ -146,22 +151,24 @@ def test_one_seed_or_another_experiment_gets_no_such_line(tmp_path):
     first = configs.preset("carracing", "smoke")
     second = dataclasses.replace(first, seed=1, features="z")
     paths = [make_run(tmp_path / c.features, c, [result(c, [1.0, 2.0])], trained=False) for c in (first, second)]
-    assert "interval" not in report.results_table(report.read_runs(paths))
+    assert "interval" not in results_table(read_runs(paths))
 
 
 def test_temperature_table(tmp_path):
     config = configs.preset("doom", "smoke")
     rows = [
-        result(config, [900.0, 1100.0], env="dream", temperature=1.15),
-        result(config, [800.0, 1000.0], temperature=1.15),
-        result(config, [300.0, 500.0], temperature=0.5),
-        result(config, [30.0, 50.0], temperature=0.1, features="z"),
+        result(config, [900.0, 1100.0], env="dream"),
+        result(config, [800.0, 1000.0]),
+        result(config, [300.0, 500.0], temperature=0.5, trained_temperature=0.5),
+        result(config, [30.0, 50.0], temperature=0.1, trained_temperature=0.1, features="z"),
+        result(config, [700.0, 900.0], env="dream", temperature=0.5),
     ]
+    for row in rows[2:4]:
+        del row["trained_temperature"]  # as older rows are: the agent's is the test's
     run = make_run(tmp_path / "doom", config, rows)
     part = make_run(run / "temperature-0.5", dataclasses.replace(config, temperature=0.5), [])
-    runs = report.read_runs([run])
-    report.write_report(runs, tmp_path / "out")
-    text = (tmp_path / "out" / "report.md").read_text()
+    runs = read_runs([run])
+    text = write_report(runs, tmp_path / "out").read_text()
     entries = {e.get("temperature"): e for e in published.read()["scores"]["doom"]}
     theirs = {
         tau: [f"{e[f'{kind}_mean']} ± {e[f'{kind}_std']}" for kind in ("dream", "real")]
@@ -174,17 +181,21 @@ def test_temperature_table(tmp_path):
     chance = next(e for e in published.read()["scores"]["doom"] if e.get("agent") == "random policy")
     expected = ["random policy", "", "", f"{chance['real_mean']} ± {chance['real_std']}", ""]
     assert cells_of(text, "random policy") == [expected]
-    assert runs[0].agent(rows[2]).path == part
-    assert runs[0].agent(rows[3]) is None
+    agents = [runs[0].agent(row) for row in runs[0].rows]
+    assert [agent and agent.path for agent in agents] == [run, run, part, None, run]
+    # A dream at another temperature than the agent's own is still a test of that agent.
+    places = [line[1] for line in cells_of(text, "doom")]
+    assert "dream, τ 1.15" in places and "dream, τ 0.5, trained at τ 1.15" in places
+    assert {place for place in places if "ViZDoom" in place} == {
+        f"ViZDoom, trained at τ {tau}" for tau in (0.1, 0.5, 1.15)
+    }
     # The card is of the agent in the run itself: the game at its temperature, and no other.
     assert (tmp_path / "out" / "model_card.md").read_text().count("type: mean_reward") == 1
 
 
-def test_model_card(car, tmp_path):
-    path = tmp_path / "pretrained" / "README.md"
-    report.main([str(car), "--card", str(path)])
-    text = path.read_text()
-    assert text == (car / "report" / "model_card.md").read_text() == card(report.read_run(car, "car"))
+def test_model_card(car):
+    text = (car / "README.md").read_text()
+    assert text == (car / "report" / "model_card.md").read_text() == card(read_run(car, "car"))
     _, front, body = text.split("---\n", 2)
     lines = front.splitlines()
     assert text.startswith("---\n") and "\t" not in front
@@ -223,25 +234,23 @@ def test_model_card(car, tmp_path):
         ("controller/history.jsonl", '{"generation": 1\n{}\n', "line 1, is broken"),
     ],
 )
-def test_users_errors_are_one_line(car, capsys, file, text, expected):
-    (car / file).unlink() if text is None else (car / file).write_text(text)
-    with pytest.raises(SystemExit) as stopped:
-        report.main([str(car)])
-    assert stopped.value.code != 0
-    error = capsys.readouterr().err
-    assert expected in error and error.count("\n") == 1
-    assert not (car / "report").exists()
+def test_a_broken_file_is_named(tmp_path, file, text, expected):
+    run = make_car(tmp_path / "car")
+    (run / file).unlink() if text is None else (run / file).write_text(text)
+    with pytest.raises(configs.UserError, match=expected):
+        read_runs([run])
 
 
-def test_a_folder_that_is_no_run(tmp_path):
-    with pytest.raises(configs.UserError, match="holds no run"):
-        report.read_runs([tmp_path])
+def test_users_errors_are_one_line(tmp_path):
+    done = run_script("report.py", tmp_path, check=False)
+    assert done.returncode == 2 and done.stderr.startswith(f"error: {tmp_path} holds no run")
+    assert done.stderr.count("\n") == 1 and not list(tmp_path.iterdir())
 
 
 def test_a_line_still_being_written_is_left_out(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1}\n{"st')
-    assert report.read_lines(path) == [{"step": 1}]
+    assert read_lines(path) == [{"step": 1}]
 
 
 def test_published_numbers_have_sources_and_stand_nowhere_else():
@@ -251,6 +260,9 @@ def test_published_numbers_have_sources_and_stand_nowhere_else():
     assert all(entry["source"] for entry in entries)
     assert all(curve["source"] and curve["evaluation_source"] for curve in data["training_curves"].values())
     numbers = {f"{entry[key]:g}" for entry in entries for key in ("mean", "dream_mean", "real_mean") if key in entry}
-    for name in ("report.py", "plots.py", "card.py", "published.py", "evaluate.py"):
-        code = (ROOT / name).read_text()
-        assert not [number for number in numbers if re.search(rf"\b{re.escape(number)}\b", code)], name
+    names = ("report.py", "published.py", "evaluate.py", "controller/scoring.py")
+    files = [*(ROOT / name for name in names), *(ROOT / "reporting").glob("*.py")]
+    assert ROOT / "reporting" / "tables.py" in files
+    for path in files:
+        code = path.read_text()
+        assert not [number for number in numbers if re.search(rf"\b{re.escape(number)}\b", code)], path

@@ -6,12 +6,12 @@ import pytest
 import tensorflow as tf
 
 import config as configs
-from controller.agent import make_rnn
 from doom_rnn.data import Streams
+from doom_rnn.models import make_rnn
 from rnn import lstm, mdn
 from rnn.data import Series, Windows
 from train_rnn import Rate, make_step
-from train_vae import make_optimizer
+from training import make_optimizer
 
 
 @pytest.mark.parametrize(("task", "parameters"), [("carracing", 422_368), ("doom", 1_678_785)])

@@ -7,7 +7,8 @@ import tensorflow as tf
 
 import config as configs
 from config import UserError
-from train_vae import make_optimizer, make_step
+from train_vae import make_step
+from training import make_optimizer
 from vae.data import Frames, episode_path, read_episode
 from vae.model import VAE, Down, Up, losses
 

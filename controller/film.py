@@ -6,8 +6,8 @@ import imageio
 import numpy as np
 
 from config import Config
-from controller.agent import load_rnn, load_vae
 from controller.rollout import RealLanes
+from doom_rnn.models import load_rnn, load_vae
 from folder import whole
 from pictures import to_uint8
 

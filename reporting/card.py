@@ -4,8 +4,8 @@ import dataclasses
 
 import config as configs
 import published
-
-ENVIRONMENTS = {("carracing", "v0"): "CarRacing-v0", ("carracing", "v3"): "CarRacing-v3", "doom": "DoomTakeCover-v0"}
+from reporting.runs import Run
+from reporting.words import environment, table, where
 
 TASKS = {
     "carracing": """\
@@ -40,7 +40,7 @@ import json
 from pathlib import Path
 
 import folder
-from controller.agent import load_rnn, load_vae
+from doom_rnn.models import load_rnn, load_vae
 
 run = Path("DIR")
 config = folder.load(run)
@@ -48,26 +48,6 @@ vae, rnn = load_vae(run, config), load_rnn(run, config)
 parameters = json.loads((run / "controller" / "best.json").read_text())["parameters"]
 ```
 """
-
-
-def table(header: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table; a bar inside a cell is escaped."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
-
-
-def environment(task: str, view: str | None) -> str:
-    """The environment's id, as papers and the hub call it."""
-    return ENVIRONMENTS["doom" if task == "doom" else (task, view)]
-
-
-def where(row: dict) -> str:
-    """What a row of results.json was played in, in words."""
-    tau = f"τ {row['temperature']:g}" if row["temperature"] is not None else ""
-    if row["env"] == "dream":
-        return f"dream, {tau}"
-    text = f"ViZDoom, trained at {tau}" if row["task"] == "doom" else f"CarRacing, view {row['view']}"
-    return text + (f", {row['pixels']} pixels" if row["pixels"] != "paper" else "")
 
 
 def front_matter(config: configs.Config, rows: list[dict]) -> str:
@@ -95,15 +75,8 @@ def front_matter(config: configs.Config, rows: list[dict]) -> str:
     return "\n".join(["---", *lines, "---", ""])
 
 
-def differences(config: configs.Config) -> list[list[str]]:
-    """(setting, this run's value, the paper's) of all settings that are not the paper's, seed and preset apart."""
-    paper = configs.preset(config.task, "paper")
-    pairs = [(f.name, getattr(config, f.name), getattr(paper, f.name)) for f in dataclasses.fields(config)]
-    return [[name, str(a), str(b)] for name, a, b in pairs if a != b and name not in ("seed", "preset")]
-
-
-def card(run) -> str:
-    """The card of a run (a report.Run), as Markdown."""
+def card(run: Run) -> str:
+    """The card of a run, as Markdown."""
     config = run.config
     rows = [row for row in run.rows if "mean" in row and run.agent(row) is run]
     fields = dataclasses.fields(config)

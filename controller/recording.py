@@ -1,0 +1,70 @@
+"""Random episodes, recorded: what extract.py does."""
+
+import time
+
+import numpy as np
+
+import folder
+import seeds
+from controller import mpi
+from controller.policy import random_policy
+from env import make_env
+from progress import bar as progress_bar
+from vae.data import episode_path
+
+
+def record(env, config, index: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """Plays episode number `index` of a run: (obs (T, 64, 64, 3), action (T, A), return).
+
+    CarRacing's done flag is ignored, as in the release: its frames off the field are data like any other, but
+    the return stops there.
+    Doom's episodes end with their agent; those under `min_frames` are played again with other seeds.
+    """
+    for attempt in range(1000):
+        rng = seeds.generator(config.seed, "record", index, attempt)
+        # Episodes have a thousand seeds each, for a thousand attempts.
+        seed = seeds.episode_seeds(config.seed, "record", 1000 * index + attempt, 1)[0]
+        policy = random_policy(config.task, config.policy, rng)
+        observations, actions, total, over = [], [], 0.0, False
+        observation, _ = env.reset(seed=seed)
+        for frame in range(config.max_frames):
+            action = policy.act(frame)
+            observations.append(observation)
+            actions.append(action)
+            observation, reward, terminated, _, _ = env.step(action)
+            total += 0.0 if over else float(reward)
+            over |= terminated
+            if over and config.task == "doom":
+                break
+        if len(actions) > config.min_frames:
+            return np.stack(observations), np.stack(actions), total
+    raise RuntimeError(f"no episode of over {config.min_frames} frames in 1000 attempts")
+
+
+def extract(comm, run, config) -> None:
+    """Records this rank's share of the episodes that are missing."""
+    missing = [k for k in range(config.episodes) if not episode_path(run, k).exists()]
+    mine = missing[comm.rank :: comm.size]
+    env = make_env(config)
+    frames, disk, returns, start = 0, 0, [], time.perf_counter()
+    for index in progress_bar(mine, desc=f"episodes of rank 0 of {comm.size}", disable=comm.rank > 0, unit="episode"):
+        obs, action, total = record(env, config, index)
+        path = episode_path(run, index)
+        with folder.whole(path) as beside, open(beside, "wb") as file:
+            np.savez_compressed(file, obs=obs, action=action)
+        frames, disk = frames + len(obs), disk + path.stat().st_size
+        returns.append(total)
+    env.close()
+    mpi.wait(comm)
+    seconds = time.perf_counter() - start
+    shares = comm.gather((frames, disk, returns))
+    if comm.rank == 0:
+        frames, disk = sum(s[0] for s in shares), sum(s[1] for s in shares)
+        returns = [value for share in shares for value in share[2]]
+        if not returns:
+            print(f"all {config.episodes} episodes are there already")
+            return
+        print(
+            f"{len(returns)} episodes, {frames} frames in {seconds:.0f} s: {frames / seconds:.0f} frames/s, "
+            f"{disk / 1e6:.0f} MB on disk; return {np.mean(returns):.0f} ± {np.std(returns):.0f}"
+        )

@@ -1,0 +1,144 @@
+"""Test episodes and their results: what evaluate.py does."""
+
+import dataclasses
+import json
+import platform
+import shlex
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+import config as configs
+import folder
+import published
+import seeds
+from controller import mpi
+from progress import bar as progress_bar
+
+LIBRARIES = ("tensorflow", "keras", "gymnasium", "vizdoom", "cma", "numpy")
+
+
+def read_best(run: Path, size: int) -> dict:
+    """The kept agent; UserError if there is none or it is another architecture's."""
+    path = folder.need(run / "controller" / "best.json", f"python train_controller.py --run {run}")
+    try:
+        best = json.loads(path.read_text())
+        found = len(best["parameters"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise configs.UserError(f"{path} does not hold an agent: {error!r}") from None
+    if found != size:
+        raise configs.UserError(f"{path} holds {found} parameters; this run's controller has {size}")
+    return best
+
+
+def score(comm, run: Path, config: configs.Config, best: dict, episodes: int) -> dict | None:
+    """Plays `episodes` test episodes; on rank 0 the row of results.json, elsewhere None."""
+    from controller.lanes import make_lanes
+
+    started = time.monotonic()
+    lanes = make_lanes(run, config, min(config.lanes, episodes))
+    plan = seeds.episode_seeds(config.seed, "test", 0, episodes)
+    params = np.repeat(np.array(best["parameters"])[None], episodes, axis=0)
+    bar = progress_bar(total=episodes, desc="test episodes", unit="episode", disable=comm.rank > 0)
+    # Other ranks' episodes are seen only at the end: each has about as many as this one.
+    returns, steps = mpi.evaluate(comm, lanes, params, plan, lambda n: bar.update(min(comm.size, episodes - bar.n)))
+    bar.close()
+    lanes.close()
+    if comm.rank:
+        return None
+    return {
+        "task": config.task,
+        "preset": config.preset,
+        "env": config.env,
+        "view": config.view if config.task == "carracing" else None,
+        "pixels": config.pixels,
+        "temperature": config.temperature if config.task == "doom" else None,
+        "features": config.features,
+        "untrained": config.untrained,
+        "seed": config.seed,
+        "generation": best["generation"],
+        "episodes": episodes,
+        "mean": float(returns.mean()),
+        "std": float(returns.std()),
+        "median": float(np.median(returns)),
+        "min": float(returns.min()),
+        "max": float(returns.max()),
+        "mean_steps": float(steps.mean()),
+        "seconds": round(time.monotonic() - started, 1),
+        "ranks": comm.size,
+        "hardware": f"{processor()}, {comm.size} rank{'s' * (comm.size > 1)}",
+        "versions": {name: version(name) for name in LIBRARIES} | {"python": platform.python_version()},
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "returns": [float(value) for value in returns],
+        "seeds": [int(value) for value in plan],
+    }
+
+
+def processor() -> str:
+    """The processor's name, where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0]}, {len(names)} cores" if names else platform.machine()
+
+
+KEY = ("env", "view", "pixels", "temperature", "features", "untrained", "seed")  # what tells rows apart
+
+
+def add_result(path: Path, row: dict) -> None:
+    """Adds a row to results.json, in the place of an older one of the same kind."""
+    rows = read_results(path)
+    rows = [old for old in rows if any(old.get(name) != row[name] for name in KEY)]
+    folder.write_text(path, json.dumps({"results": [*rows, row]}, indent=1) + "\n")
+
+
+def read_results(path: Path) -> list[dict]:
+    if not path.exists():
+        return []
+    try:
+        return json.loads(path.read_text())["results"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise configs.UserError(f"{path} is not a results file: {error!r}; move it away") from None
+
+
+def table(rows: list[dict]) -> str:
+    """Results beside the published scores, as text."""
+    form = "{:<10} {:<22} {:>12} {:>16} {:>8} {:>8} {:>8} {:>9}"
+    lines = [form.format("task", "where", "paper", "ours", "median", "min", "max", "episodes")]
+    for row in rows:
+        where = f"dream, tau {row['temperature']}" if row["env"] == "dream" else row["view"] or "ViZDoom"
+        if row["env"] == "real" and row["temperature"] is not None:
+            where += f", from tau {row['temperature']}"
+        ours = f"{row['mean']:.1f} ± {row['std']:.1f}"
+        middle = [f"{row[name]:.1f}" for name in ("median", "min", "max")]
+        lines.append(form.format(row["task"], where, published.text(row), ours, *middle, row["episodes"]))
+    return "\n".join(lines)
+
+
+def evaluate(comm, run: Path, config: configs.Config, episodes: int, video: bool) -> dict | None:
+    """Scores the run's agent in `config`'s environment, adds it to results.json, films an episode."""
+    from controller.agent import policy_size
+
+    best = mpi.on_leader(comm, read_best, run, policy_size(config))
+    row = score(comm, run, config, best, episodes)
+    if comm.rank == 0:
+        add_result(run / "results.json", row)
+        print(table([row]))
+        if video:
+            from controller.film import film
+
+            print(f"film: {film(run, config, best['parameters'], row['seeds'][0])}")
+    mpi.wait(comm)
+    return row
+
+
+def configured(config: configs.Config, **changes) -> configs.Config:
+    """The run's configuration, with what a test changes: a test is always played in float32."""
+    if config.task == "doom":
+        changes.pop("view", None)
+    return configs.check(dataclasses.replace(config, dtype="float32", **changes))

@@ -1,0 +1,37 @@
+"""A run's V and M: made for its task, and filled with its weights."""
+
+from pathlib import Path
+
+from config import Config, action_size
+from doom_rnn.model import RestartMDNRNN
+from folder import need
+from rnn.model import MDNRNN
+from training import load_weights
+from vae.model import VAE
+
+
+def make_vae(config: Config, dtype: str = "float32") -> VAE:
+    return VAE(config.z_size, dtype)
+
+
+def make_rnn(config: Config) -> MDNRNN:
+    sizes = (config.z_size, action_size(config.task), config.rnn_units, config.mixtures)
+    if config.task == "doom":
+        return RestartMDNRNN(*sizes, restart_weight=config.restart_weight)
+    return MDNRNN(*sizes)
+
+
+def load_vae(run: Path, config: Config, dtype: str = "float32") -> VAE:
+    """V with the run's weights; UserError saying what to run if there are none, or they are another size's."""
+    path = need(run / "vae.weights.h5", f"python train_vae.py --run {run}")
+    model = make_vae(config, dtype)
+    load_weights(model, path, f"V with z of {config.z_size} numbers")
+    return model
+
+
+def load_rnn(run: Path, config: Config) -> MDNRNN:
+    """M with the run's weights; UserError as for V."""
+    path = need(run / "rnn.weights.h5", f"python train_rnn.py --run {run}")
+    model = make_rnn(config)
+    load_weights(model, path, f"M of {config.rnn_units} units for {config.task} and z of {config.z_size} numbers")
+    return model

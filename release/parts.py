@@ -1,0 +1,170 @@
+"""V, M, C and the first frames: each read from the release's JSON, and taken from a run for it."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import config as configs
+from config import Config, UserError
+from release.json_format import array, read, read_scaled, scaled
+from release.layouts import HEAD_FIRST, RNN_ORDERS, to_keras, to_release
+from training import save_arrays, save_weights
+
+# What needs TensorFlow is imported where it is used: its start-up messages must have been quieted before.
+
+DECIMALS = 4  # of C's parameters, which are plain numbers there (train.py)
+
+
+def vae_variables(vae) -> dict:
+    """V's variables by the release's names, in the order of vae.json."""
+    layers = [*vae.convolutions, vae.mu, vae.logvar, vae.dense, *vae.transposed]
+    return {f"{layer.name}/{kind}": getattr(layer, kind) for layer in layers for kind in ("kernel", "bias")}
+
+
+def read_vae(path: Path, config: Config):
+    """V with the weights of a vae.json."""
+    from doom_rnn.models import make_vae
+
+    vae = make_vae(config)
+    variables = vae_variables(vae)
+    arrays = read_scaled(path, {name: tuple(variable.shape) for name, variable in variables.items()})
+    for name, variable in variables.items():
+        variable.assign(arrays[name])
+    return vae
+
+
+def take_vae(run: Path, config: Config) -> list:
+    from doom_rnn.models import load_vae
+
+    variables = vae_variables(load_vae(run, config))
+    return scaled(run / "vae.weights.h5", {name: np.asarray(variable) for name, variable in variables.items()})
+
+
+def read_rnn(path: Path, config: Config):
+    """M with the weights of an rnn.json."""
+    from doom_rnn.models import make_rnn
+
+    rnn = make_rnn(config)
+    inputs, outputs = rnn.cell.kernel.shape[0], rnn.head.kernel.shape[1]
+    shapes = {
+        "output_w": (rnn.units, outputs),
+        "output_b": (outputs,),
+        "lstm_kernel": (inputs + rnn.units, 4 * rnn.units),
+        "lstm_bias": (4 * rnn.units,),
+    }
+    arrays = read_scaled(path, *({name: shapes[name] for name in order} for order in RNN_ORDERS[config.task]))
+    kernel, recurrent, bias = to_keras(arrays["lstm_kernel"], arrays["lstm_bias"], inputs)
+    rnn.cell.kernel.assign(kernel)
+    rnn.cell.recurrent_kernel.assign(recurrent)
+    rnn.cell.bias.assign(bias)
+    rnn.head.kernel.assign(arrays["output_w"])
+    rnn.head.bias.assign(arrays["output_b"])
+    return rnn
+
+
+def take_rnn(run: Path, config: Config) -> list:
+    from doom_rnn.models import load_rnn
+
+    rnn = load_rnn(run, config)
+    lstm = to_release(*map(np.asarray, (rnn.cell.kernel, rnn.cell.recurrent_kernel, rnn.cell.bias)))
+    arrays = dict(zip(HEAD_FIRST, (*map(np.asarray, (rnn.head.kernel, rnn.head.bias)), *lstm), strict=True))
+    return scaled(run / "rnn.weights.h5", {name: arrays[name] for name in RNN_ORDERS[config.task][0]})
+
+
+def read_controller(path: Path, config: Config) -> dict:
+    """The content of controller/best.json. What the release does not tell is None."""
+    from controller.agent import policy_size
+
+    layout = {f"parameters of --features {config.features}": (policy_size(config),), "score": ()}
+    parameters, score = read(path, layout).values()
+    return {
+        "generation": None,
+        "score": float(score),
+        "std": None,
+        "episodes": None,
+        "parameters": parameters.tolist(),
+    }
+
+
+def take_controller(run: Path, config: Config) -> list:
+    from controller.agent import policy_size
+
+    path = run / PARTS["controller"].place
+    try:
+        best = json.loads(path.read_text())
+        parameters, score = best["parameters"], best["score"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} does not hold an agent: {error!r}") from None
+    parameters = array(f"{path}: parameters", parameters, (policy_size(config),))
+    return [parameters.round(DECIMALS).tolist(), float(array(f"{path}: score", score, ()))]
+
+
+def read_initial_z(path: Path, config: Config) -> dict[str, np.ndarray]:
+    """mu and logvar, float32 (N, Z)."""
+    arrays = read_scaled(path, dict.fromkeys(("mu", "logvar"), (None, config.z_size)))
+    array(f"{path}: logvar", arrays["logvar"], arrays["mu"].shape)
+    return {name: values.astype(np.float32) for name, values in arrays.items()}
+
+
+def take_initial_z(run: Path, config: Config) -> list:
+    path = run / PARTS["initial_z"].place
+    try:
+        with np.load(path) as file:
+            arrays = {name: file[name] for name in ("mu", "logvar")}
+    except Exception as error:
+        raise UserError(f"{path} does not hold mu and logvar: {error}") from None
+    for name, values in arrays.items():
+        array(f"{path}: {name}", values, (len(arrays["mu"]), config.z_size))
+    return scaled(path, arrays)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of the release's files, and its place in a run.
+
+    Attributes:
+        place: the file in the run folder.
+        text: help of its flag.
+        read: read(JSON file, config) -> what `write` takes.
+        write: write(that, file of the run).
+        take: take(run folder, config) -> the list that JSON gets.
+    """
+
+    place: str
+    text: str
+    read: Callable
+    write: Callable
+    take: Callable
+
+
+def write_best(best: dict, path: Path) -> None:
+    path.write_text(json.dumps(best) + "\n")
+
+
+def write_arrays(arrays: dict[str, np.ndarray], path: Path) -> None:
+    save_arrays(path, arrays)
+
+
+PARTS = {
+    "vae": Part("vae.weights.h5", "V: vae.json", read_vae, save_weights, take_vae),
+    "rnn": Part("rnn.weights.h5", "M: rnn.json", read_rnn, save_weights, take_rnn),
+    "controller": Part(
+        "controller/best.json",
+        "C: carracing.cma.16.64.best.json or doomrnn.cma.16.64.best.json",
+        read_controller,
+        write_best,
+        take_controller,
+    ),
+    "initial_z": Part("initial_z.npz", "initial_z.json", read_initial_z, write_arrays, take_initial_z),
+}
+
+
+def json_name(name: str, config: Config) -> str:
+    """A part's file name, as the release would call it: C's says the episodes a candidate and the population."""
+    if name != "controller":
+        return f"{name}.json"
+    task = {"carracing": "carracing", "doom": "doomrnn"}[config.task]
+    return f"{task}.cma.{configs.rollouts_at(config.rollouts, config.generations)}.{config.population}.best.json"

@@ -1,0 +1,87 @@
+"""The report, section by section, and its pictures: what report.py writes."""
+
+import shutil
+from pathlib import Path
+
+import folder
+import published
+from reporting import plots
+from reporting.card import card
+from reporting.runs import Run, groups
+from reporting.tables import differences, results_table, temperature_table
+from reporting.words import table, where
+
+
+def training_section(runs: list[Run], out: Path) -> list[str]:
+    text = []
+    for task in sorted({run.config.task for run in runs}):
+        parts = [part for run in runs for part in (run, *run.parts) if run.config.task == task and part.history]
+        if not parts:
+            continue
+        curves = [(part.name + (f" ({part.config.env})" if task == "doom" else ""), part.history) for part in parts]
+        plots.training(out / f"training-{task}.png", task, curves, published.curve(task))
+        text += [
+            f"![Training curves, {task}](training-{task}.png)\n",
+            "Ours over the published curve: mean, best and worst fitness of a generation's candidates, and the "
+            "distribution's mean scored on fresh episodes, from which the kept agent is chosen. Hours are ours on "
+            f"our machine, theirs on {published.machine()}. Source: {published.curve_source(task)}.\n",
+        ]
+    return ["## Training of C\n", *text] if text else []
+
+
+def test_section(runs: list[Run], out: Path) -> list[str]:
+    text = []
+    by_task: dict[str, list] = {}
+    for group in groups(runs).values():
+        row = group[0][1]
+        title = ", ".join([where(row), row["features"]] + ([row["preset"]] if len(runs) > 1 else []))
+        returns = {f"{run.name}, seed {r['seed']}": r["returns"] for run, r in group}
+        by_task.setdefault(row["task"], []).append((title, returns, published.score(row)))
+    for task, panels in by_task.items():
+        plots.histograms(out / f"histogram-{task}.png", task, panels)
+        text.append(f"![Returns of test episodes, {task}](histogram-{task}.png)\n")
+    return ["## Test episodes\n", *text] if text else []
+
+
+def model_section(run: Run, out: Path, suffix: str) -> list[str]:
+    """V's and M's learning curves and pictures, of one run."""
+    text = []
+    if run.metrics:
+        plots.losses(out / f"losses{suffix}.png", run.metrics)
+        text.append(f"![Learning curves of V and M](losses{suffix}.png)\n")
+    captions = {"reconstructions": "Frames, and below them V's reconstructions.", "dream*": "A dream of M."}
+    for pattern, caption in captions.items():
+        for picture in sorted((run.path / "pictures").glob(f"{pattern}.png")):
+            name = f"{picture.stem}{suffix}.png"
+            with folder.whole(out / name) as beside:
+                shutil.copyfile(picture, beside)
+            text.append(f"{caption}\n\n![{caption}]({name})\n")
+    return [f"## V and M: {run.name}\n", *text] if text else []
+
+
+def write_report(runs: list[Run], out: Path) -> Path:
+    """Writes report.md, its pictures and model_card.md to `out`; the report's path."""
+    tasks = sorted({run.config.task for run in runs})
+    text = [
+        f"# Report: {', '.join(run.name for run in runs)}\n",
+        "## Results\n",
+        "Mean ± standard deviation over test episodes. The paper and, where nothing else is said, the peers played "
+        "CarRacing-v0 and Doom's Take Cover. An empty cell was not measured, or not published.\n",
+        results_table(runs),
+        *training_section(runs, out),
+        *test_section(runs, out),
+    ]
+    if "doom" in tasks:
+        text += ["## Temperatures\n", "Trained in the dream at τ, tested there and in the game.\n"]
+        text += [temperature_table(runs)]
+    for run in runs:
+        text += model_section(run, out, f"-{run.name}" if len(runs) > 1 else "")
+    text += ["## What differs from the paper's configuration\n"]
+    for run in runs:
+        text += [f"{run.name}, seed {run.config.seed}:\n", table(["setting", "here", "paper"], differences(run.config))]
+    text += ["## Published scores and their sources\n"]
+    for task in tasks:
+        text += [f"{task}:\n", table(["agent", "score", "source"], [list(line) for line in published.sources(task)])]
+    folder.write_text(out / "report.md", "\n".join(text))
+    folder.write_text(out / "model_card.md", card(runs[0]))
+    return out / "report.md"

@@ -1,0 +1,110 @@
+"""What run folders hold, as the report reads it, and which of their tests are the same experiment."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import config as configs
+import folder
+
+# Tests of runs that share these are the same experiment, repeated with other seeds.
+KEY = ("task", "preset", "env", "view", "pixels", "temperature", "trained_temperature", "features", "untrained")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run folder holds. `parts` are the runs in its temperature-*/ folders."""
+
+    path: Path
+    name: str
+    config: configs.Config
+    rows: list[dict] = field(default_factory=list)  # results.json
+    history: list[dict] = field(default_factory=list)  # controller/history.jsonl
+    metrics: list[dict] = field(default_factory=list)  # metrics.jsonl
+    best: dict | None = None  # controller/best.json
+    parts: tuple["Run", ...] = ()
+
+    def agent(self, row: dict) -> "Run | None":
+        """The run that evolved the agent of a row of `rows`: this one, a part, or None if it is not here."""
+        if self.config.task == "carracing":
+            return self
+        found = [run for run in (self, *self.parts) if run.config.temperature == row["trained_temperature"]]
+        return next((run for run in found if run.best), found[0] if found else None)
+
+
+def read_run(path: Path, name: str) -> Run:
+    """UserError if `path` is no run, or a file in it is broken."""
+    config = folder.load(path)
+    parts = sorted(p.parent for p in path.glob("temperature-*/config.json"))
+    results = read_json(path / "results.json") or {"results": []}
+    try:
+        rows = [complete(config, row) for row in results["results"]]
+    except (KeyError, TypeError) as error:
+        raise configs.UserError(f"{path / 'results.json'} is not a results file: {error!r}") from None
+    return Run(
+        path,
+        name,
+        config,
+        rows or [identity(config)],
+        read_lines(path / "controller" / "history.jsonl"),
+        read_lines(path / "metrics.jsonl"),
+        read_json(path / "controller" / "best.json"),
+        tuple(read_run(part, f"{name}/{part.name}") for part in parts),
+    )
+
+
+def identity(config: configs.Config) -> dict:
+    """What a row of results.json says of a run before any test: all else is missing."""
+    row = {name: getattr(config, name) for name in ("task", "preset", "pixels", "features", "untrained", "seed")}
+    view, tau = (config.view, None) if config.task == "carracing" else (None, config.temperature)
+    return row | {"env": "real", "view": view, "temperature": tau, "trained_temperature": tau}
+
+
+def complete(config: configs.Config, row: dict) -> dict:
+    """A row of results.json; one that does not say at which temperature its agent was evolved was tested at it."""
+    known = identity(config) | row
+    return known | {"trained_temperature": row.get("trained_temperature", known["temperature"])}
+
+
+def read_json(path: Path):
+    """A JSON file; None if it is missing."""
+    try:
+        return json.loads(path.read_text()) if path.exists() else None
+    except ValueError as error:
+        raise configs.UserError(f"{path} is broken: {error}") from None
+
+
+def read_lines(path: Path) -> list[dict]:
+    """A file of JSON lines; [] if it is missing. A training may be writing the last line: it may be cut short."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    found = []
+    for number, line in enumerate(lines, 1):
+        try:
+            found.append(json.loads(line))
+        except ValueError as error:
+            if number < len(lines):
+                raise configs.UserError(f"{path}, line {number}, is broken: {error}") from None
+    return found
+
+
+def read_runs(paths: list[Path]) -> list[Run]:
+    """The runs, named by their folders; by their whole paths where two folders have the same name."""
+    names = [path.resolve().name for path in paths]
+    if len(set(names)) < len(names):
+        names = [str(path).strip("/").replace("/", "-") for path in paths]
+    return [read_run(path, name) for path, name in zip(paths, names, strict=True)]
+
+
+def groups(runs: list[Run]) -> dict[tuple, list[tuple[Run, dict]]]:
+    """The measured rows of all runs by experiment (KEY); Doom's by its agent's temperature, dream before game."""
+    found: dict[tuple, list] = {}
+    for run in runs:
+        for row in run.rows:
+            if "mean" in row:
+                found.setdefault(tuple(row[name] for name in KEY), []).append((run, row))
+
+    def order(key: tuple) -> tuple:
+        values = dict(zip(KEY, key, strict=True))
+        return values["task"], values["trained_temperature"] or 0, str(key)
+
+    return {key: found[key] for key in sorted(found, key=order)}

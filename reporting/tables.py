@@ -1,0 +1,117 @@
+"""The report's tables: our numbers from the runs, the published ones beside them."""
+
+import dataclasses
+
+import numpy as np
+
+import config as configs
+import published
+from reporting.runs import Run, groups
+from reporting.words import table, where
+
+HEADER = ["task", "environment", "preset", "features", "paper", "peers", "ours: mean ± std", "episodes", "seed",
+          "generation", "training time", "hardware of the test", "command"]  # fmt: skip
+RESAMPLES = 10_000
+
+
+def interval(means: list[float]) -> tuple[float, float]:
+    """The 95% bootstrap interval of the mean of `means`, one a seed (percentiles of resampled means).
+
+    Of three seeds or fewer, it reaches from the lowest to the highest.
+    """
+    means = np.asarray(means)
+    chosen = np.random.default_rng(0).integers(len(means), size=(RESAMPLES, len(means)))
+    low, high = np.percentile(means[chosen].mean(axis=1), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def duration(seconds: float) -> str:
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def seconds_of(lines: list[dict]) -> float:
+    """Seconds of a training, from its lines: a resumed one counts from 0 again."""
+    seconds = [line["seconds"] for line in lines]
+    return sum(now for now, after in zip(seconds, [*seconds[1:], 0], strict=True) if after < now)
+
+
+def training_time(run: Run, row: dict) -> str:
+    """How long V, M and C took, as far as it was noted here."""
+    trained = run.agent(row)
+    stages = {"V": "vae", "M": "rnn"}
+    lines = {letter: [line for line in run.metrics if line["model"] == name] for letter, name in stages.items()}
+    lines["C"] = trained.history if trained else []
+    return ", ".join(f"{letter} {duration(seconds_of(noted))}" for letter, noted in lines.items() if noted)
+
+
+def cells(run: Run, row: dict) -> list[str]:
+    """A row of the results table; what was not measured is empty."""
+    features = row["features"] + (f", untrained {row['untrained']}" if row["untrained"] != "none" else "")
+    paper = published.text(row) if published.score(row) else ""
+    start = [row["task"], where(row), row["preset"], features, paper, "<br>".join(published.peers(row))]
+    ours = f"{row['mean']:.1f} ± {row['std']:.1f}" if "mean" in row else ""
+    episodes, seed, generation, hardware = (
+        "" if row.get(name) is None else str(row[name]) for name in ("episodes", "seed", "generation", "hardware")
+    )
+    launch = f"mpirun -n {row['ranks']} python" if row.get("ranks", 1) > 1 else "python"
+    command = f"`{launch} {row['command']}`" if "command" in row else ""
+    return [*start, ours, episodes, seed, generation, training_time(run, row), hardware, command]
+
+
+def over_seeds(group: list[tuple[Run, dict]]) -> list[str] | None:
+    """The line of an experiment that was repeated with other seeds, or None if it was not."""
+    by_seed: dict[int, list[float]] = {}
+    for _, row in group:
+        by_seed.setdefault(row["seed"], []).append(row["mean"])
+    if len(by_seed) < 2:
+        return None
+    means = [float(np.mean(values)) for values in by_seed.values()]
+    low, high = interval(means)
+    line = cells(*group[0])[:6]
+    ours = f"**{np.mean(means):.1f}**, 95% interval {low:.1f} to {high:.1f}"
+    episodes = sorted({row["episodes"] for _, row in group})
+    seeds = f"{len(means)} seeds: " + ", ".join(str(seed) for seed in sorted(by_seed))
+    return [*line, ours, "each " + " or ".join(map(str, episodes)), seeds, "", "", "", ""]
+
+
+def results_table(runs: list[Run]) -> str:
+    lines = [cells(run, row) for run in runs for row in run.rows if "mean" not in row]
+    for group in groups(runs).values():
+        lines += [cells(run, row) for run, row in group]
+        lines += [line for line in [over_seeds(group)] if line]
+    return table(HEADER, lines)
+
+
+def temperature_table(runs: list[Run]) -> str:
+    """Doom's full agents, trained in the dream at each temperature and tested there: published beside ours."""
+    tests = [row for run in runs for row in run.rows if "mean" in row and row["task"] == "doom"]
+    tests = [row for row in tests if row["features"] == published.FULL["doom"] and row["untrained"] == "none"]
+    tests = [row for row in tests if row["temperature"] == row["trained_temperature"]]
+
+    def ours(temperature: float, kind: str) -> str:
+        fit = [row for row in tests if (row["temperature"], row["env"]) == (temperature, kind)]
+        tail = (lambda row: f" (seed {row['seed']})") if len(fit) > 1 else (lambda row: "")
+        return "<br>".join(f"{row['mean']:.1f} ± {row['std']:.1f}{tail(row)}" for row in fit)
+
+    entries = {entry.get("temperature", entry.get("agent")): entry for entry in published.temperatures()}
+    temperatures = sorted({row["temperature"] for row in tests} | {k for k in entries if isinstance(k, float)})
+    lines = []
+    for key in [*temperatures, *(k for k in entries if isinstance(k, str))]:
+        entry = entries.get(key, {})
+        theirs = [
+            published.plus_minus(entry[f"{kind}_mean"], entry[f"{kind}_std"]) if f"{kind}_mean" in entry else ""
+            for kind in published.KINDS
+        ]
+        mine = ["", ""] if isinstance(key, str) else [ours(key, kind) for kind in published.KINDS]
+        lines.append([f"{key:g}" if isinstance(key, float) else key, theirs[0], mine[0], theirs[1], mine[1]])
+    return table(["τ", "dream: published", "dream: ours", "real: published", "real: ours"], lines)
+
+
+def differences(config: configs.Config) -> list[list[str]]:
+    """(setting, this run's value, the paper's) of all settings that are not the paper's, seed and preset apart."""
+    paper = configs.preset(config.task, "paper")
+    pairs = [(f.name, getattr(config, f.name), getattr(paper, f.name)) for f in dataclasses.fields(config)]
+    return [[name, str(a), str(b)] for name, a, b in pairs if a != b and name not in ("seed", "preset")]

@@ -24,7 +24,7 @@ class View:
 
     Attributes:
         window: (width, height) in the window's pixels, where the zoom is 2.7 x 6 a world unit.
-        samples: points a pixel along each axis, averaged.
+        samples: points a pixel along each axis, averaged; 1 or 4.
         follow: whether the camera turns with the direction of travel, or with the car.
         colours: (6, 3) uint8, in `raster`'s order: outside, field, grass, wheel, white of the tyre, hull.
         dim: levels that each colour loses when the frame is shrunk (pygame's smoothscale rounds down, twice).

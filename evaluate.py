@@ -31,6 +31,8 @@ def parse() -> argparse.Namespace:
 def settle(args: argparse.Namespace) -> configs.Config:
     if args.episodes < 1:
         raise configs.UserError(f"--episodes: expected 1 or more, got {args.episodes}")
+    if args.temperature is not None and args.env != "dream":
+        raise configs.UserError("--temperature: the game has none; add --env dream")
     config = folder.load(args.run)
     folder.need_models(args.run)
     given = {name: value for name in ("env", "view", "temperature") if (value := getattr(args, name)) is not None}

@@ -15,9 +15,14 @@ def read() -> dict:
     return json.loads(FILE.read_text())
 
 
+def elsewhere(row: dict) -> bool:
+    """Whether a row is of a dream at another temperature than its agent's: nobody published such a test."""
+    return row["env"] == "dream" and row["temperature"] != row.get("trained_temperature", row["temperature"])
+
+
 def score(row: dict) -> tuple[float, float] | None:
     """(mean, std) that the paper reports for what a row of results.json measured, or None."""
-    if row["untrained"] != "none":
+    if row["untrained"] != "none" or elsewhere(row):
         return None
     for entry in read()["scores"][row["task"]]:
         if row["task"] == "carracing":
@@ -47,7 +52,7 @@ def peers(row: dict) -> list[str]:
     one, the same temperature (Doom).
     """
     found = []
-    if row["features"] != FULL[row["task"]]:
+    if row["features"] != FULL[row["task"]] or elsewhere(row):
         return found
     for peer in read()["peers"]:
         name = peer["name"].partition("/")[0]

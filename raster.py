@@ -56,8 +56,11 @@ _DOWN = resize_weights(ROWS, SIZE)
 
 
 @njit(cache=True)
-def _fill(image, xs, ys, count, colour, crossing):
-    """Fills an even-odd polygon whose vertices are in sample coordinates (sample k lies at k + 0.5)."""
+def _fill(image, xs, ys, count, colour, crossing, found):
+    """Fills an even-odd polygon whose vertices are in sample coordinates (sample k lies at k + 0.5).
+
+    `crossing` (rows, 16) and `found` (rows,) are scratch: where the polygon's edges cross each row.
+    """
     height, width = image.shape
     top, bottom = ys[0], ys[0]
     left, right = xs[0], xs[0]
@@ -69,41 +72,48 @@ def _fill(image, xs, ys, count, colour, crossing):
     first = max(0, math.ceil(top - 0.5))
     last = min(height, math.ceil(bottom - 0.5))
     for row in range(first, last):
-        y = row + 0.5
-        n = 0
-        for k in range(count):
-            m = k + 1 if k + 1 < count else 0
-            if (ys[k] > y) != (ys[m] > y):
-                x = (xs[m] - xs[k]) * (y - ys[k]) / (ys[m] - ys[k]) + xs[k]
-                place = n
-                while place > 0 and crossing[place - 1] > x:
-                    crossing[place] = crossing[place - 1]
-                    place -= 1
-                crossing[place] = x
-                n += 1
-        for pair in range(0, n - 1, 2):
-            a = max(0, math.ceil(crossing[pair] - 0.5))
-            b = min(width, math.ceil(crossing[pair + 1] - 0.5))
-            for column in range(a, b):
-                image[row, column] = colour
+        found[row] = 0
+    for k in range(count):
+        m = k + 1 if k + 1 < count else 0
+        if ys[k] == ys[m]:
+            continue
+        if ys[k] < ys[m]:
+            x, y, end, slope = xs[k], ys[k], ys[m], (xs[m] - xs[k]) / (ys[m] - ys[k])
+        else:
+            x, y, end, slope = xs[m], ys[m], ys[k], (xs[k] - xs[m]) / (ys[k] - ys[m])
+        for row in range(max(0, math.ceil(y - 0.5)), min(height, math.ceil(end - 0.5))):
+            n = found[row]
+            found[row] = n + 1
+            at = x + slope * (row + 0.5 - y)
+            while n > 0 and crossing[row, n - 1] > at:
+                crossing[row, n] = crossing[row, n - 1]
+                n -= 1
+            crossing[row, n] = at
+    for row in range(first, last):
+        line = image[row]
+        for pair in range(0, found[row] - 1, 2):
+            a = max(0, math.ceil(crossing[row, pair] - 0.5))
+            b = min(width, math.ceil(crossing[row, pair + 1] - 0.5))
+            for column in range(b - a):
+                line[a + column] = colour
 
 
 @njit(cache=True)
-def _square(image, camera, left, low, side, colour, xs, ys, crossing):
+def _square(image, camera, left, low, side, colour, xs, ys, crossing, found):
     a, b, c, d, e, f = camera
     for k in range(4):
         x = left + (side if k in (0, 3) else 0.0)
         y = low + (side if k >= 2 else 0.0)
         xs[k] = a * x - b * y + c
         ys[k] = d * x + e * y + f
-    _fill(image, xs, ys, 4, colour, crossing)
+    _fill(image, xs, ys, 4, colour, crossing, found)
 
 
 @njit(cache=True)
-def _ground(image, camera, field, grass, xs, ys, crossing):
+def _ground(image, camera, field, grass, xs, ys, crossing, found):
     """The field, and those of its 20 x 20 squares that the picture's corners enclose."""
     a, b, c, d, e, f = camera
-    _square(image, camera, -field, -field, 2 * field, FIELD, xs, ys, crossing)
+    _square(image, camera, -field, -field, 2 * field, FIELD, xs, ys, crossing, found)
     left = low = np.inf
     right = high = -np.inf
     for corner in range(4):
@@ -114,7 +124,7 @@ def _ground(image, camera, field, grass, xs, ys, crossing):
         left, right, low, high = min(left, x), max(right, x), min(low, y), max(high, y)
     for i in range(max(0, int(left / (2 * grass) + 9)), min(20, int(right / (2 * grass) + 11))):
         for j in range(max(0, int(low / (2 * grass) + 9)), min(20, int(high / (2 * grass) + 11))):
-            _square(image, camera, grass * (2 * i - 20), grass * (2 * j - 20), grass, GRASS, xs, ys, crossing)
+            _square(image, camera, grass * (2 * i - 20), grass * (2 * j - 20), grass, GRASS, xs, ys, crossing, found)
 
 
 @njit(cache=True)
@@ -129,16 +139,17 @@ def draw(image, camera, field, grass, road, car, car_sides, car_colour):
         car: float64 (M, V, 2), world coordinates; `car_sides` (M,) how many of the V are in use (0: skip).
         car_colour: (M,) colour numbers.
     """
-    xs, ys, crossing = np.empty(16), np.empty(16), np.empty(16)
+    xs, ys = np.empty(16), np.empty(16)
+    crossing, found = np.empty((image.shape[0], 16)), np.empty(image.shape[0], np.int64)
     image[:] = BLACK
-    _ground(image, camera, field, grass, xs, ys, crossing)
+    _ground(image, camera, field, grass, xs, ys, crossing, found)
     a, b, c, d, e, f = camera
     for n in range(len(road)):
         for k in range(4):
             x, y = road[n, k, 0], road[n, k, 1]
             xs[k] = a * x - b * y + c
             ys[k] = d * x + e * y + f
-        _fill(image, xs, ys, 4, ROAD + n, crossing)
+        _fill(image, xs, ys, 4, ROAD + n, crossing, found)
     for n in range(len(car)):
         sides = car_sides[n]
         for k in range(sides):
@@ -146,12 +157,12 @@ def draw(image, camera, field, grass, road, car, car_sides, car_colour):
             xs[k] = a * x - b * y + c
             ys[k] = d * x + e * y + f
         if sides:
-            _fill(image, xs, ys, sides, car_colour[n], crossing)
+            _fill(image, xs, ys, sides, car_colour[n], crossing, found)
 
 
 @njit(cache=True)
 def shade(image, palette, samples, frame):
-    """Averages the samples of each pixel: `image` of colour numbers -> `frame` (ROWS, FRAME, 3) uint8."""
+    """Averages the samples of each pixel, 1 or 4 x 4: `image` of colour numbers -> `frame` (ROWS, FRAME, 3)."""
     if samples == 1:
         for row in range(frame.shape[0]):
             for column in range(frame.shape[1]):
@@ -160,25 +171,26 @@ def shade(image, palette, samples, frame):
                 frame[row, column, 1] = palette[n, 1]
                 frame[row, column, 2] = palette[n, 2]
         return
-    area = samples * samples
+    # Four samples of 16 bits are one word, so that a pixel of one colour is told by four comparisons.
+    words = image.view(np.uint64)
     for row in range(frame.shape[0]):
         for column in range(frame.shape[1]):
-            top, left = row * samples, column * samples
+            top, left = row * 4, column * 4
             n = image[top, left]
-            same = True
-            for i in range(samples):
-                for j in range(samples):
-                    same &= image[top + i, left + j] == n
+            word = words[top, column]
+            same = word == n * np.uint64(0x0001000100010001)
+            for i in range(1, 4):
+                same &= words[top + i, column] == word
             a, b, c = np.int32(palette[n, 0]), np.int32(palette[n, 1]), np.int32(palette[n, 2])
             if not same:
                 a = b = c = np.int32(0)
-                for i in range(samples):
-                    for j in range(samples):
+                for i in range(4):
+                    for j in range(4):
                         n = image[top + i, left + j]
                         a += palette[n, 0]
                         b += palette[n, 1]
                         c += palette[n, 2]
-                a, b, c = a // area, b // area, c // area
+                a, b, c = a // 16, b // 16, c // 16
             frame[row, column, 0] = a
             frame[row, column, 1] = b
             frame[row, column, 2] = c
@@ -294,9 +306,8 @@ def draw_reference(image, camera, field, grass, road, car, car_sides, car_colour
             continue
         inside = np.zeros(image.shape, bool)
         for k in range(len(xs)):
-            m = (k + 1) % len(xs)
-            crosses = (ys[k] > row) != (ys[m] > row)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                at = (xs[m] - xs[k]) * (row - ys[k]) / (ys[m] - ys[k]) + xs[k]
-            inside ^= crosses & (column < at)
+            (y0, x0), (y1, x1) = sorted([(ys[k], xs[k]), (ys[k - 1], xs[k - 1])])
+            if y0 < y1:
+                at = x0 + (x1 - x0) / (y1 - y0) * (row - y0)
+                inside ^= (y0 <= row) & (row < y1) & (column < at)
         image[inside] = colour

@@ -12,16 +12,41 @@ generation. The curves do not depend on the number of ranks.
 import config as configs
 import folder
 from controller import mpi
-from controller.evolution import evolve
+from controller.evolution import evolve, temperature_row
 from training import quiet_tensorflow
 
 
+def temperatures(text: str) -> list[float]:
+    """'0.1,1.15' -> [0.1, 1.15]; UserError unless all are above 0."""
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if not values or min(values) <= 0:
+        raise configs.UserError(f"--temperatures: expected numbers above 0 such as 0.1,1.15, got {text!r}")
+    return values
+
+
 def main(comm) -> None:
-    args = configs.parser(__doc__).parse_args()
+    parser = configs.parser(__doc__)
+    parser.add_argument(
+        "--temperatures",
+        metavar="T,T,...",
+        help="evolve an agent in the dream at each of these, and test each in its dream and in the game: a row "
+        "of the paper's table each, in DIR/results.json",
+    )
+    parser.add_argument("--test-episodes", type=int, default=100, help="episodes of those tests (default 100)")
+    args = parser.parse_args()
     config = mpi.on_leader(comm, folder.prepare, args.run, configs.overrides(args), args.base)
     mpi.on_leader(comm, folder.need_models, args.run)
+    row = mpi.on_leader(comm, temperatures, args.temperatures) if args.temperatures else None
+    if row and config.task != "doom":
+        raise mpi.Shared("--temperatures: only Doom's agents are evolved in a dream")
     quiet_tensorflow()
-    evolve(comm, args.run, config)
+    if row:
+        temperature_row(comm, args.run, config, row, args.test_episodes)
+    else:
+        evolve(comm, args.run, config)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import config as configs
 import folder
 import seeds
 from progress import bar as progress_bar
-from training import fit, make_optimizer, quiet_tensorflow, save_arrays, save_weights
+from training import fit, hold_memory, make_optimizer, quiet_tensorflow, save_arrays, save_weights
 
 quiet_tensorflow()
 
@@ -125,6 +125,7 @@ def main() -> None:
         if (args.run / "rnn.weights.h5").exists():
             print(f"{args.run}/rnn.weights.h5 is there already")
         else:
+            hold_memory()
             train(args.run, config)
     except configs.UserError as error:
         configs.exit_with(error)

@@ -13,7 +13,7 @@ import numpy as np
 import config as configs
 import folder
 import seeds
-from training import fit, make_optimizer, quiet_tensorflow, save_weights
+from training import fit, hold_memory, make_optimizer, quiet_tensorflow, save_weights
 
 quiet_tensorflow()
 
@@ -85,6 +85,7 @@ def main() -> None:
         if (args.run / "vae.weights.h5").exists():
             print(f"{args.run}/vae.weights.h5 is there already")
         else:
+            hold_memory()
             train(args.run, config)
     except configs.UserError as error:
         configs.exit_with(error)

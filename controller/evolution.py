@@ -9,7 +9,7 @@ import numpy as np
 import config as configs
 import folder
 import seeds
-from controller import mpi
+from controller import mpi, scoring
 from controller.es import CMAES
 from progress import bar as progress_bar
 
@@ -44,6 +44,11 @@ class Evolution:
         if (self.path / "checkpoint.npz").exists():
             extra = self.es.restore(self.path / "checkpoint.npz")
             self.history, self.best, self.seconds = extra["history"], extra["best"], extra["seconds"]
+        elif (self.path / "best.json").exists():
+            raise configs.UserError(
+                f"{self.path}/best.json is an agent that was not evolved here; evolve another one with: "
+                f"train_controller.py --run OTHER --from {run}"
+            )
 
     def told(self, fitness: np.ndarray, steps: np.ndarray, seconds: float) -> dict:
         """Adds a generation to the history; its line."""
@@ -98,7 +103,7 @@ def evolve(comm, run: Path, config: configs.Config) -> None:
     lanes = make_lanes(run, config, config.lanes)
     size = policy_size(config)
     leader = comm.rank == 0
-    evolution = Evolution(run, config, size) if leader else None
+    evolution = mpi.on_leader(comm, Evolution, run, config, size, share=False)
     first = comm.bcast(len(evolution.history) + 1 if leader else None)
     bar = progress_bar(
         total=config.generations,
@@ -131,6 +136,23 @@ def evolve(comm, run: Path, config: configs.Config) -> None:
             f"best mean: {best['score']:.1f} ± {best['std']:.1f} over {best['episodes']} episodes, "
             f"generation {best['generation']}; {run}/controller/best.json"
         )
+
+
+def temperature_row(comm, run: Path, config: configs.Config, temperatures: list[float], episodes: int) -> None:
+    """The paper's table: an agent evolved at each temperature, tested in its dream and in the game.
+
+    Each is a run of its own below `run`, with the same V and M; all results are also in `run`'s results.json.
+    """
+    for tau in temperatures:
+        below = run / f"temperature-{tau:g}"
+        below_config = mpi.on_leader(comm, folder.prepare, below, {"temperature": tau, "env": "dream"}, run)
+        evolve(comm, below, below_config)
+        for env in ("dream", "real"):
+            row = scoring.evaluate(comm, below, scoring.configured(below_config, env=env), episodes, video=False)
+            if comm.rank == 0:
+                scoring.add_result(run / "results.json", row)
+    if comm.rank == 0:
+        print(scoring.table(scoring.read_results(run / "results.json")))
 
 
 def score_mean(comm, lanes, config: configs.Config, evolution, generation: int) -> None:

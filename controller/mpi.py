@@ -22,8 +22,11 @@ def world():
     return MPI.COMM_WORLD
 
 
-def on_leader(comm, function, *args):
-    """Rank 0's result of `function(*args)`, given to every rank; its UserError is raised on all of them."""
+def on_leader(comm, function, *args, share: bool = True):
+    """Calls `function(*args)` on rank 0; a UserError of it is raised on every rank.
+
+    Returns its result, on every rank; with share=False, on rank 0 only, and None elsewhere.
+    """
     result = error = None
     if comm.rank == 0:
         try:
@@ -33,10 +36,10 @@ def on_leader(comm, function, *args):
         except BaseException:
             fail(comm)
     wait(comm)
-    result, error = comm.bcast((result, error))
+    shared, error = comm.bcast((result if share else None, error))
     if error is not None:
         raise Shared(error)
-    return result
+    return shared if share else result
 
 
 def wait(comm, seconds: float = 0.01) -> None:

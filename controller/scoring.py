@@ -36,6 +36,7 @@ def read_best(run: Path, size: int) -> dict:
 
 def score(comm, run: Path, config: configs.Config, best: dict, episodes: int) -> dict | None:
     """Plays `episodes` test episodes; on rank 0 the row of results.json, elsewhere None."""
+    trained = folder.load(run).temperature
     from controller.lanes import make_lanes
 
     started = time.monotonic()
@@ -56,6 +57,7 @@ def score(comm, run: Path, config: configs.Config, best: dict, episodes: int) ->
         "view": config.view if config.task == "carracing" else None,
         "pixels": config.pixels,
         "temperature": config.temperature if config.task == "doom" else None,
+        "trained_temperature": trained if config.task == "doom" else None,
         "features": config.features,
         "untrained": config.untrained,
         "seed": config.seed,
@@ -87,7 +89,16 @@ def processor() -> str:
     return f"{names[0]}, {len(names)} cores" if names else platform.machine()
 
 
-KEY = ("env", "view", "pixels", "temperature", "features", "untrained", "seed")  # what tells rows apart
+KEY = (
+    "env",
+    "view",
+    "pixels",
+    "temperature",
+    "trained_temperature",
+    "features",
+    "untrained",
+    "seed",
+)  # what tells rows apart
 
 
 def add_result(path: Path, row: dict) -> None:
@@ -132,7 +143,8 @@ def evaluate(comm, run: Path, config: configs.Config, episodes: int, video: bool
         if video:
             from controller.film import film
 
-            print(f"film: {film(run, config, best['parameters'], row['seeds'][0])}")
+            for path in film(run, config, best["parameters"], row["seeds"][0]):
+                print(f"film: {path}")
     mpi.wait(comm)
     return row
 

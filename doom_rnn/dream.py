@@ -157,3 +157,6 @@ class CarRacingDreamEnv(DreamEnv):
 
     def _reward(self) -> float:
         return 0.0
+
+
+DREAMS = {"doom": DreamEnv, "carracing": CarRacingDreamEnv}

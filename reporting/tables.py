@@ -89,15 +89,15 @@ def temperature_table(runs: list[Run]) -> str:
     """Doom's full agents, trained in the dream at each temperature and tested there: published beside ours."""
     tests = [row for run in runs for row in run.rows if "mean" in row and row["task"] == "doom"]
     tests = [row for row in tests if row["features"] == published.FULL["doom"] and row["untrained"] == "none"]
-    tests = [row for row in tests if row["temperature"] == row["trained_temperature"]]
+    tests = [row for row in tests if row["env"] == "real" or row["temperature"] == row["trained_temperature"]]
 
     def ours(temperature: float, kind: str) -> str:
-        fit = [row for row in tests if (row["temperature"], row["env"]) == (temperature, kind)]
+        fit = [row for row in tests if (row["trained_temperature"], row["env"]) == (temperature, kind)]
         tail = (lambda row: f" (seed {row['seed']})") if len(fit) > 1 else (lambda row: "")
         return "<br>".join(f"{row['mean']:.1f} ± {row['std']:.1f}{tail(row)}" for row in fit)
 
     entries = {entry.get("temperature", entry.get("agent")): entry for entry in published.temperatures()}
-    temperatures = sorted({row["temperature"] for row in tests} | {k for k in entries if isinstance(k, float)})
+    temperatures = sorted({row["trained_temperature"] for row in tests} | {k for k in entries if isinstance(k, float)})
     lines = []
     for key in [*temperatures, *(k for k in entries if isinstance(k, str))]:
         entry = entries.get(key, {})

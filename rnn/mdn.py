@@ -4,9 +4,6 @@ An output of 15 numbers a dimension is split, in this order, into 5 logmix, 5 me
 """
 
 import tensorflow as tf
-import tensorflow_probability as tfp
-
-tfd = tfp.distributions
 
 
 def split(output, z_size: int, mixtures: int):
@@ -16,8 +13,14 @@ def split(output, z_size: int, mixtures: int):
     return tf.split(output, 3, axis=-1)
 
 
-def mixture(logmix, mean, logstd) -> tfd.MixtureSameFamily:
-    """The distribution of each dimension of z; parameters (..., Z, K), events scalar, batch (..., Z)."""
+def mixture(logmix, mean, logstd):
+    """The distribution of each dimension of z, TensorFlow Probability's MixtureSameFamily.
+
+    Parameters (..., Z, K); events are scalar, the batch is (..., Z).
+    """
+    # Here and not above: training needs it, and a rank that acts need not carry its 100 MB.
+    from tensorflow_probability import distributions as tfd
+
     return tfd.MixtureSameFamily(
         tfd.Categorical(logits=logmix), tfd.Normal(loc=mean, scale=tf.exp(logstd)), validate_args=False
     )

@@ -2,11 +2,13 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import run_script
+from conftest import ROOT, run_script
 
 import config as configs
 import folder
@@ -21,6 +23,7 @@ from training import save_arrays, save_weights
 
 TASKS = ("carracing", "doom")
 CONTROLLERS = {"carracing": "carracing.cma.16.64.best.json", "doom": "doomrnn.cma.16.64.best.json"}
+FRAMES = 20  # of an imported agent's episodes
 HALF = 0.5 / SCALE + 1e-6  # half a ten-thousandth, and float32's own rounding
 # An M that is quick to write by hand: inputs 4 + 3, outputs 4 * 3 * 2.
 SMALL = dict(task="carracing", z_size=4, rnn_units=5, mixtures=2)
@@ -41,13 +44,11 @@ def rng():
     return np.random.default_rng(7)
 
 
-@pytest.fixture(scope="module", params=TASKS)
-def exported(request, tmp_path_factory):
+def export(task: str, base: Path) -> tuple:
     """(run, folder of its JSON files, V, M): the paper's sizes, random weights, biases too."""
     rng = np.random.default_rng(3)
-    base = tmp_path_factory.mktemp(request.param)
     run, out = base / "run", base / "out"
-    config = configs.preset(request.param, "paper")
+    config = configs.preset(task, "paper")
     folder.save(config, run)
     models = [make_vae(config), make_rnn(config)]
     for model, name in zip(models, ("vae.weights.h5", "rnn.weights.h5"), strict=True):
@@ -63,18 +64,32 @@ def exported(request, tmp_path_factory):
     return run, out, *models
 
 
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory) -> dict[str, tuple]:
+    """What `export` made of each task."""
+    return {task: export(task, tmp_path_factory.mktemp(task)) for task in TASKS}
+
+
 def files_of(out: Path, task: str) -> dict[str, Path]:
     names = {"vae": "vae.json", "rnn": "rnn.json", "controller": CONTROLLERS[task], "initial_z": "initial_z.json"}
     return {name: out / file for name, file in names.items()}
 
 
-def test_export_then_import_keeps_every_number(exported, tmp_path):
-    run, out, *models = exported
-    config = folder.load(run)
-    new = tmp_path / "new"
-    import_run(new, files_of(out, config.task), {"task": config.task})
+@pytest.fixture(scope="module")
+def imported(exported, tmp_path_factory) -> dict[str, Path]:
+    """The runs that those files make, of short episodes."""
+    base = tmp_path_factory.mktemp("imported")
+    for task, (_, out, *_) in exported.items():
+        import_run(base / task, files_of(out, task), {"task": task, "max_frames": FRAMES})
+    return {task: base / task for task in exported}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_export_then_import_keeps_every_number(task, exported, imported):
+    run, _, *models = exported[task]
+    new = imported[task]
     found = folder.load(new)
-    assert (found.task, found.preset, found.pixels) == (config.task, "paper", "release")
+    assert (found.task, found.preset, found.pixels) == (task, "paper", "release")
     for before, load in zip(models, (load_vae, load_rnn), strict=True):
         after = load(new, found)
         assert len(before.trainable_variables) == len(after.trainable_variables) > 0
@@ -89,9 +104,9 @@ def test_export_then_import_keeps_every_number(exported, tmp_path):
     assert kept == {"generation": None, "score": 812.34, "std": None, "episodes": None}
 
 
-def test_files_have_the_releases_order(exported):
-    run, out, model, _ = exported
-    task = folder.load(run).task
+@pytest.mark.parametrize("task", TASKS)
+def test_files_have_the_releases_order(task, exported):
+    _, out, model, _ = exported[task]
     rnn = [np.array(a) for a in json.loads((out / "rnn.json").read_text())]
     units, inputs, outputs, z = {"carracing": (256, 35, 480, 32), "doom": (512, 66, 961, 64)}[task]
     head, lstm = [(units, outputs), (outputs,)], [(inputs + units, 4 * units), (4 * units,)]
@@ -306,6 +321,14 @@ def test_parts_may_come_one_by_one_and_are_not_overwritten(tmp_path, rng):
         export_run(run, tmp_path / "out")
 
 
+def test_what_c_sees_says_how_many_parameters_it_has(tmp_path, rng):
+    parameters = rng.normal(size=99).round(4).tolist()
+    path = write(tmp_path / "agent.json", [parameters, 631.5])
+    done = import_run(tmp_path / "run", {"controller": path}, {"task": "carracing", "features": "z"})
+    assert "wrote controller/best.json, config.json; it lacks vae, rnn" in done
+    assert json.loads((tmp_path / "run" / "controller" / "best.json").read_text())["parameters"] == parameters
+
+
 def test_v_of_other_pixels_needs_a_word(tmp_path):
     run = tmp_path / "run"
     folder.save(configs.preset("carracing", "paper"), run)
@@ -327,20 +350,39 @@ def test_names_say_episodes_and_population():
     assert json_name("controller", configs.preset("carracing", "laptop")) == "carracing.cma.16.48.best.json"
 
 
-def test_the_commands(exported, tmp_path):
-    """As a user would: import, refuse to import again, and play the imported agent in its game."""
-    _, out, *_ = exported
-    task = folder.load(exported[0]).task
-    run = tmp_path / "run"
-    flags = [text for name, path in files_of(out, task).items() for text in (configs.flag(name), path)]
-    command = ["convert.py", "import", "--run", run, "--task", task, "--max-frames", "20", *flags]
-    assert "play it with: python evaluate.py" in run_script(*command).stdout
-    kept = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    done = run_script(*command, check=False)
+# Scripts as if each were started by itself, but in one process: TensorFlow is slow to start.
+COMMANDS = """import json, runpy, sys
+for argv in json.loads(sys.argv[1]):
+    sys.argv = argv
+    runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_the_commands(exported, imported, tmp_path):
+    """Imported agents play their games, and a run comes out and goes in again as it was."""
+    out, new = tmp_path / "out", tmp_path / "new"
+    files = files_of(out, "doom").items()
+    flags = [text for name, path in files for text in (configs.flag(name), str(path))]
+    again = ["convert.py", "import", "--run", str(new), "--task", "doom", *flags]
+    commands = [
+        ["evaluate.py", "--run", str(run), "--env", "real", "--episodes", "2", "--no-video"]
+        for run in imported.values()
+    ]
+    commands += [["convert.py", "export", "--run", str(imported["doom"]), "--out", str(out)], again]
+    command = [sys.executable, "-c", COMMANDS, json.dumps(commands)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for task, run in imported.items():
+        [row] = json.loads((run / "results.json").read_text())["results"]
+        assert (row["task"], row["env"], row["pixels"], row["generation"]) == (task, "real", "release", None)
+        assert row["mean_steps"] == FRAMES and len(row["returns"]) == 2 and np.isfinite(row["returns"]).all()
+
+    assert f"import with --task doom --max-frames {FRAMES}" in done.stdout
+    assert f"play it with: python evaluate.py --run {new}" in done.stdout
+    for name, path in files:
+        assert path.read_bytes() == files_of(exported["doom"][1], "doom")[name].read_bytes(), name
+    kept = {path: path.read_bytes() for path in new.rglob("*") if path.is_file()}
+    done = run_script(*again, check=False)
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert done.stderr.startswith("error: ") and "vae.weights.h5 is there already" in done.stderr
-    assert kept == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    run_script("evaluate.py", "--run", run, "--env", "real", "--episodes", "2", "--no-video")
-    row = json.loads((run / "results.json").read_text())["results"][0]
-    assert (row["task"], row["env"], row["pixels"]) == (task, "real", "release")
-    assert row["mean_steps"] == 20 and len(row["returns"]) == 2 and np.isfinite(row["returns"]).all()
+    assert kept == {path: path.read_bytes() for path in new.rglob("*") if path.is_file()}

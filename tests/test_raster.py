@@ -81,7 +81,7 @@ def test_polygons_are_filled_at_pixel_centres():
     """A right angle's corner at (1, 1) with legs of 3: the centres inside are counted by hand."""
     image = np.zeros((6, 6), np.uint16)
     xs, ys = np.array([1.0, 4.0, 1.0]), np.array([1.0, 1.0, 4.0])
-    raster._fill(image, xs, ys, 3, 7, np.empty(16))
+    raster._fill(image, xs, ys, 3, 7, np.empty((6, 16)), np.empty(6, np.int64))
     expected = np.zeros((6, 6), int)
     expected[1, 1:3] = expected[2, 1] = 7  # centres (1.5, 1.5), (2.5, 1.5), (1.5, 2.5) have x + y < 5
     np.testing.assert_array_equal(image, expected)

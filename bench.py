@@ -23,7 +23,7 @@ import config as configs
 import folder
 import published
 
-LANES, STEPS = 64, 60  # of the agents' measurement
+LANES, STEPS = 48, 60  # of the agents' measurement
 PAPER = {
     task: published.read()["training_curves"][task]["agent_steps_per_second_on_64_cores"] for task in configs.TASKS
 }

@@ -129,9 +129,17 @@ LAPTOP = dict(
     generations=120,
     eval_every=10,
     eval_episodes=64,
+    lanes=48,
 )
 LAPTOP_DOOM = dict(
-    episodes=2000, policy="release", rnn_steps=3000, rollouts="16", population=64, generations=300, eval_every=25
+    lanes=512,
+    episodes=2000,
+    policy="release",
+    rnn_steps=3000,
+    rollouts="16",
+    population=64,
+    generations=300,
+    eval_every=25,
 )
 
 # Minutes: every stage real, none long enough to be good.

@@ -107,7 +107,7 @@ def collect(item: object, prefix: str, arrays: dict, small: dict, aliases: dict,
             small[path] = value.item()
         elif value is None or isinstance(value, (bool, int, float, str)):
             small[path] = value
-        elif isinstance(value, (list, tuple)) and all(isinstance(v, (bool, int, float)) for v in value):
+        elif isinstance(value, (list, tuple, range)) and all(isinstance(v, (bool, int, float)) for v in value):
             small[path] = [v.item() if isinstance(v, np.generic) else v for v in value]
         elif isinstance(value, list) and all(isinstance(v, np.ndarray) for v in value):
             arrays[path + LIST] = np.stack(value)  # directions to be tried next, all of one length

@@ -1,0 +1,78 @@
+"""The training loop: its files, its checkpoints, and what it does when the loss is no number."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import training
+from config import UserError
+
+
+class Weight:
+    """A model of one number, which a step moves by a tenth of each batch."""
+
+    def __init__(self):
+        self.value = tf.Variable(0.0)
+        self.variables = [self.value]
+
+    def save_weights(self, path) -> None:
+        path.write_text(str(float(self.value)))
+
+    def step(self, number, batch) -> dict:
+        self.value.assign_add(0.1 * batch)
+        return {"loss": self.value}
+
+
+def batches(first: int):
+    for number in range(first, 100):
+        yield (float(number),)
+
+
+def fit(run, steps: int, model: Weight, source=batches) -> None:
+    training.fit(run, "toy", model, [], model.step, source, steps, every=2)
+
+
+def test_fit_writes_weights_and_curves(tmp_path):
+    model = Weight()
+    fit(tmp_path, 5, model)
+    assert float((tmp_path / "toy.weights.h5").read_text()) == pytest.approx(0.1 * (0 + 1 + 2 + 3 + 4))
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 4, 5]
+    assert lines[0]["loss"] == pytest.approx((0.0 + 0.1) / 2)  # the mean since the last line
+
+
+def test_fit_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
+
+    def cut(first: int):
+        for (number,) in batches(first):
+            if number == 5:
+                raise KeyboardInterrupt
+            yield (number,)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path, 8, Weight(), cut)
+    assert not (tmp_path / "toy.weights.h5").exists() and (tmp_path / "toy.checkpoint.npz").exists()
+    fit(tmp_path, 8, Weight())
+    assert float((tmp_path / "toy.weights.h5").read_text()) == pytest.approx(0.1 * sum(range(8)))
+    assert not (tmp_path / "toy.checkpoint.npz").exists()
+    steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [2, 4, 6, 8]
+
+
+def test_a_loss_that_is_no_number_stops_training_by_step(tmp_path):
+    def poisoned(first: int):
+        for (number,) in batches(first):
+            yield (np.nan if number == 3 else number,)
+
+    with pytest.raises(UserError, match="toy: the loss is .* at step 4; training stopped"):
+        fit(tmp_path, 8, Weight(), poisoned)
+    assert not (tmp_path / "toy.weights.h5").exists()
+
+
+def test_a_checkpoint_of_another_model_is_named(tmp_path):
+    training.save_arrays(tmp_path / "toy.checkpoint.npz", {"step": np.array(3), "000": np.zeros((2, 2))})
+    with pytest.raises(UserError, match=r"toy\.checkpoint\.npz does not fit this model"):
+        fit(tmp_path, 8, Weight())

@@ -1,5 +1,7 @@
 """Episodes as series of (mu, logvar, action), encoded once by V, and the batches M learns from."""
 
+import struct
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,8 +32,7 @@ class Series:
     @classmethod
     def read(cls, path: Path, z_size: int) -> "Series":
         try:
-            with np.load(path) as file:
-                series = cls(file["mu"], file["logvar"], file["action"], file["lengths"])
+            series = cls(*(mapped(path, name) for name in ("mu", "logvar", "action", "lengths")))
         except Exception as error:
             raise UserError(f"{path} is not a whole series ({error}); delete it and run train_rnn.py again") from None
         if series.mu.shape[1] != z_size:
@@ -40,6 +41,18 @@ class Series:
 
     def write(self, path: Path) -> None:
         save_arrays(path, dict(mu=self.mu, logvar=self.logvar, action=self.action, lengths=self.lengths))
+
+
+def mapped(path: Path, name: str) -> np.ndarray:
+    """An array of an uncompressed npz, mapped instead of read: ten million frames need no memory of their own."""
+    with zipfile.ZipFile(path) as archive, open(path, "rb") as file:
+        start = archive.getinfo(f"{name}.npy").header_offset
+        file.seek(start + 26)  # lengths of the name and of the extra field, at the end of the local header
+        name_length, extra_length = struct.unpack("<HH", file.read(4))
+        file.seek(start + 30 + name_length + extra_length)
+        np.lib.format.read_magic(file)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        return np.memmap(path, dtype, "r", file.tell(), shape)
 
 
 def encode(run: Path, paths: list[Path], encoder, progress) -> Series:

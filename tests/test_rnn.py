@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import config as configs
+from config import UserError
 from doom_rnn.data import Streams
 from doom_rnn.models import make_rnn
 from rnn import lstm, mdn
@@ -183,3 +184,19 @@ def test_rate_falls_as_in_the_release():
     rate = Rate(1e-3, 1e-5, 0.99999)
     assert float(rate(0)) == pytest.approx(1e-3)
     assert float(rate(24_400)) == pytest.approx((1e-3 - 1e-5) * 0.99999**24_400 + 1e-5, rel=1e-3)
+
+
+def test_series_are_mapped_not_read_and_broken_ones_named(tmp_path):
+    config = small("carracing")
+    series = make_series(config, [13, 20])
+    series.write(tmp_path / "series.npz")
+    read = Series.read(tmp_path / "series.npz", config.z_size)
+    for name in ("mu", "logvar", "action", "lengths"):
+        assert isinstance(getattr(read, name), np.memmap)
+        np.testing.assert_array_equal(getattr(read, name), getattr(series, name))
+    with pytest.raises(UserError, match="holds z of 32 numbers, expected 64"):
+        Series.read(tmp_path / "series.npz", 64)
+    content = (tmp_path / "series.npz").read_bytes()
+    (tmp_path / "series.npz").write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match=r"series\.npz is not a whole series"):
+        Series.read(tmp_path / "series.npz", config.z_size)

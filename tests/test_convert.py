@@ -347,7 +347,7 @@ def test_nothing_to_export(tmp_path):
 
 def test_names_say_episodes_and_population():
     assert json_name("controller", configs.preset("doom", "paper")) == "doomrnn.cma.16.64.best.json"
-    assert json_name("controller", configs.preset("carracing", "laptop")) == "carracing.cma.16.48.best.json"
+    assert json_name("controller", configs.preset("carracing", "laptop")) == "carracing.cma.8.48.best.json"
 
 
 # Scripts as if each were started by itself, but in one process: TensorFlow is slow to start.

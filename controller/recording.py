@@ -43,7 +43,8 @@ def record(env, config, index: int) -> tuple[np.ndarray, np.ndarray, float]:
 
 def extract(comm, run, config) -> None:
     """Records this rank's share of the episodes that are missing."""
-    missing = [k for k in range(config.episodes) if not episode_path(run, k).exists()]
+    # One rank looks: another, a moment later, would already miss what the first has recorded.
+    missing = mpi.on_leader(comm, lambda: [k for k in range(config.episodes) if not episode_path(run, k).exists()])
     mine = missing[comm.rank :: comm.size]
     env = make_env(config)
     frames, disk, returns, start = 0, 0, [], time.perf_counter()

@@ -12,7 +12,8 @@ from gymnasium.envs.box2d import car_dynamics, car_racing
 from gymnasium.utils import EzPickle
 
 import raster
-from pixels import PIXELS, choose, shrink
+from pixels import PIXELS, SIZE, choose, shrink
+from resize import shrink_car
 
 VIEWS = ("v0", "v3")
 DRAWERS = ("raster", "gymnasium")
@@ -91,7 +92,7 @@ class CarRacing(car_racing.CarRacing):
         self.pixels = choose("pixels", pixels, PIXELS)
         self.drawer = choose("drawer", drawer, DRAWERS)
         self.camera = CAMERAS[view]
-        self.observation_space = gym.spaces.Box(0, 255, (raster.SIZE, raster.SIZE, 3), np.uint8)
+        self.observation_space = gym.spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
         samples = self.camera.samples
         self._image = np.empty((raster.ROWS * samples, raster.FRAME * samples), np.uint16)
         self._frame = np.empty((raster.ROWS, raster.FRAME, 3), np.uint8)
@@ -101,6 +102,7 @@ class CarRacing(car_racing.CarRacing):
         if not super()._create_track():
             return False
         self._road = np.array([polygon for polygon, _ in self.road_poly])
+        self._reach = raster.reach_of(self._road)
         # Each tile's colour becomes a row of one array. Gymnasium repaints a tile in place when it is driven
         # on, so that the array is up to date at no cost.
         road_colour = np.array([colour for _, colour in self.road_poly]).astype(np.uint8)
@@ -116,7 +118,7 @@ class CarRacing(car_racing.CarRacing):
     def _render(self, mode: str):
         if mode != "state_pixels":
             return super()._render(mode)
-        return shrink(self.frame(), self.pixels, raster.resize)
+        return shrink(self.frame(), self.pixels, shrink_car)
 
     def frame(self) -> np.ndarray:
         """The picture before it is shrunk: uint8 (84, 96, 3), rows 0-83 of the 96."""
@@ -125,14 +127,16 @@ class CarRacing(car_racing.CarRacing):
         draw = raster.draw if self.drawer == "raster" else raster.draw_reference
         hull = self.car.hull
         wheels = self.car.wheels
-        bodies = [(body.position.x, body.position.y, body.angle) for body in (*wheels, hull)]
+        # Every question to Box2D makes new objects; ask once.
+        bodies = [(*body.position, body.angle) for body in (*wheels, hull)]
         phases = np.array([wheel.phase for wheel in wheels])
         raster.pose_car(np.array(bodies), phases, WHEEL, HULL, HULL_SIDES, WHITE, self._car, self._car_sides)
-        velocity = hull.linearVelocity
-        camera = camera_of(self.camera, self.t, *bodies[4], velocity.x, velocity.y)
+        camera = camera_of(self.camera, self.t, *bodies[4], *hull.linearVelocity)
         field, grass = car_racing.PLAYFIELD, car_racing.GRASS_DIM
-        draw(self._image, camera, field, grass, self._road, self._car, self._car_sides, raster.CAR_COLOUR)
-        palette = np.maximum(self._palette, self.camera.dim) - np.uint8(self.camera.dim)
+        draw(self._image, camera, field, grass, self._road, self._reach, self._car, self._car_sides, raster.CAR_COLOUR)
+        palette = self._palette
+        if self.camera.dim:
+            palette = np.maximum(palette, self.camera.dim) - np.uint8(self.camera.dim)
         raster.shade(self._image, palette, self.camera.samples, self._frame)
         return self._frame
 

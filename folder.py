@@ -12,11 +12,14 @@ from config import Config, UserError, check, fields_of, flag, preset
 def settle(run: Path, given: dict, base: Path | None = None) -> Config:
     """The run's configuration: read from its folder, or decided from `given` (and `base`) if it is new.
 
-    Nothing is written; `save` does that. Raises UserError where `given` contradicts what the run holds.
+    Nothing is written; `save` does that. Raises UserError where `given` contradicts what the run holds; but
+    more generations than it has are no contradiction: the search goes on.
     """
     path = run / "config.json"
     if path.exists():
         config = load(run)
+        if given.get("generations", 0) > config.generations:
+            config = dataclasses.replace(config, generations=given["generations"])
         for name, value in given.items():
             if getattr(config, name) != value:
                 raise UserError(
@@ -51,9 +54,9 @@ def prepare(run: Path, given: dict, base: Path | None = None) -> Config:
     """Settles a run's configuration and writes it; a new run with a `base` also gets what it can use of it."""
     new = not (run / "config.json").exists()
     config = settle(run, given, base)
-    if new:
-        if base is not None:
-            inherit(run, config, base)
+    if new and base is not None:
+        inherit(run, config, base)
+    if new or config != load(run):
         save(config, run)
     return config
 

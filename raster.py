@@ -6,8 +6,7 @@ points a pixel; what lies outside the picture and the rows under the status bar 
 at the pixel's centre is what the published CarRacing-v0 did; many samples, averaged, are what Gymnasium's
 CarRacing-v3 comes to, which draws large and shrinks.
 
-The result is the 64x64 observation: rows 0-83 of the 96x96 frame, resized as Pillow's bilinear filter does
-(same weights, same rounding).
+The result is rows 0-83 of the 96x96 frame, which resize.py shrinks to the 64x64 observation.
 """
 
 import math
@@ -15,44 +14,11 @@ import math
 import numpy as np
 from numba import njit
 
-from pixels import SIZE
-
 FRAME = 96  # pixels: width of the frame, and its height with the status bar
 ROWS = 84  # rows above the status bar
 
 # Colour numbers: rows of a palette, uint8 (ROAD + N, 3). Those from ROAD on are the N polygons of the road.
 BLACK, FIELD, GRASS, WHEEL, WHEEL_WHITE, HULL, ROAD = range(7)
-
-
-def resize_weights(size_in: int, size_out: int) -> tuple[np.ndarray, np.ndarray]:
-    """The weights of Pillow's bilinear resize along one axis (libImaging/Resample.c, 8 bits a channel).
-
-    Returns (first, weight): `first` (size_out,) int64, the first input index of each output, and `weight`
-    (size_out, taps) int32, fixed-point numbers with 22 bits behind the point, zero-padded.
-    """
-    scale = size_in / size_out
-    support = max(scale, 1.0)
-    rows, first = [], []
-    for out in range(size_out):
-        centre = (out + 0.5) * scale
-        low = max(int(centre - support + 0.5), 0)
-        high = min(int(centre + support + 0.5), size_in)
-        weight = np.maximum(0.0, 1.0 - np.abs((np.arange(low, high) - centre + 0.5) / support))
-        first.append(low)
-        rows.append((weight / weight.sum() * (1 << 22) + 0.5).astype(np.int32))
-    table = np.zeros((size_out, max(map(len, rows))), np.int32)
-    for out, row in enumerate(rows):
-        table[out, : len(row)] = row
-        # Padding taps weigh nothing, but must stay inside the input.
-        shift = max(0, first[out] + table.shape[1] - size_in)
-        if shift:
-            table[out] = np.roll(table[out], shift)
-            first[out] -= shift
-    return np.array(first, np.int64), table
-
-
-_ACROSS = resize_weights(FRAME, SIZE)
-_DOWN = resize_weights(ROWS, SIZE)
 
 
 @njit(cache=True)
@@ -127,8 +93,13 @@ def _ground(image, camera, field, grass, xs, ys, crossing, found):
             _square(image, camera, grass * (2 * i - 20), grass * (2 * j - 20), grass, GRASS, xs, ys, crossing, found)
 
 
+def reach_of(road: np.ndarray) -> float:
+    """How far the vertices of a road polygon lie at most from its first: road (N, 4, 2) -> world units."""
+    return float(np.sqrt(((road - road[:, :1]) ** 2).sum(axis=-1).max()))
+
+
 @njit(cache=True)
-def draw(image, camera, field, grass, road, car, car_sides, car_colour):
+def draw(image, camera, field, grass, road, reach, car, car_sides, car_colour):
     """Draws colour numbers, in the release's order: field, grass, road, car.
 
     Args:
@@ -136,6 +107,7 @@ def draw(image, camera, field, grass, road, car, car_sides, car_colour):
         camera: float64 (6,), (a, b, c, d, e, f): column = a x - b y + c, row = d x + e y + f, in samples.
         field, grass: float, half the field's side and a grass square's side, in world units.
         road: float64 (N, 4, 2), world coordinates in drawing order; polygon n has colour number ROAD + n.
+        reach: float, no vertex of a road polygon lies further from its first.
         car: float64 (M, V, 2), world coordinates; `car_sides` (M,) how many of the V are in use (0: skip).
         car_colour: (M,) colour numbers.
     """
@@ -144,7 +116,14 @@ def draw(image, camera, field, grass, road, car, car_sides, car_colour):
     image[:] = BLACK
     _ground(image, camera, field, grass, xs, ys, crossing, found)
     a, b, c, d, e, f = camera
+    # Most of the road is out of sight, which its first vertex tells.
+    margin_x, margin_y = reach * math.hypot(a, b), reach * math.hypot(d, e)
+    width, height = image.shape[1] + margin_x, image.shape[0] + margin_y
     for n in range(len(road)):
+        x, y = road[n, 0, 0], road[n, 0, 1]
+        column, row = a * x - b * y + c, d * x + e * y + f
+        if column < -margin_x or column > width or row < -margin_y or row > height:
+            continue
         for k in range(4):
             x, y = road[n, k, 0], road[n, k, 1]
             xs[k] = a * x - b * y + c
@@ -197,44 +176,6 @@ def shade(image, palette, samples, frame):
 
 
 @njit(cache=True)
-def _resize(frame, across_first, across, down_first, down, out):
-    """Pillow's two passes, each rounded to 8 bits: across, then down. Sums fit 32 bits: 255 << 22 < 2^31."""
-    rows, columns = frame.shape[0], out.shape[1]
-    half = np.int32(1 << 21)
-    wide = np.empty(frame.shape[1] * 3, np.int32)
-    narrow = np.empty((rows, columns * 3), np.int32)
-    for row in range(rows):
-        flat = frame[row].ravel()
-        for k in range(len(wide)):
-            wide[k] = flat[k]
-        for column in range(columns):
-            first = 3 * across_first[column]
-            # Three taps, since 96 / 64 = 1.5; written out, they compile to a third of the time.
-            w0, w1, w2 = across[column, 0], across[column, 1], across[column, 2]
-            for channel in range(3):
-                k = first + channel
-                narrow[row, 3 * column + channel] = (half + w0 * wide[k] + w1 * wide[k + 3] + w2 * wide[k + 6]) >> 22
-    line = np.empty(columns * 3, np.int32)
-    for row in range(out.shape[0]):
-        line[:] = half
-        for tap in range(down.shape[1]):
-            weight = down[row, tap]
-            source = narrow[down_first[row] + tap]
-            for k in range(columns * 3):
-                line[k] += weight * source[k]
-        flat = out[row].ravel()
-        for k in range(columns * 3):
-            flat[k] = line[k] >> 22
-
-
-def resize(frame: np.ndarray) -> np.ndarray:
-    """(84, 96, 3) uint8 -> (64, 64, 3) uint8, to the bit what Pillow's `Image.resize(BILINEAR)` gives."""
-    out = np.empty((SIZE, SIZE, 3), np.uint8)
-    _resize(frame, *_ACROSS, *_DOWN, out)
-    return out
-
-
-@njit(cache=True)
 def pose_car(bodies, phases, wheel, hull, hull_sides, white, car, car_sides):
     """The car's polygons in the release's drawing order: each wheel, the white of its tyre, then the hull.
 
@@ -280,10 +221,10 @@ def pose_car(bodies, phases, wheel, hull, hull_sides, white, car, car_sides):
 CAR_COLOUR = np.array([WHEEL, WHEEL_WHITE] * 4 + [HULL] * 4)
 
 
-def draw_reference(image, camera, field, grass, road, car, car_sides, car_colour):
+def draw_reference(image, camera, field, grass, road, reach, car, car_sides, car_colour):
     """The same picture as `draw`, in plain numpy: which polygon is the last on top of each sample?
 
-    Slow and easy to check; takes the same arguments. The compiled drawing is tested against it.
+    Slow and easy to check; takes the same arguments, and needs no `reach`. The compiled drawing is tested against it.
     """
     column = np.arange(image.shape[1]) + 0.5
     row = (np.arange(image.shape[0]) + 0.5)[:, None]

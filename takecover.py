@@ -12,10 +12,10 @@ import gymnasium as gym
 import numpy as np
 import vizdoom
 from gymnasium.utils import EzPickle
-from PIL import Image
 
 from config import UserError
 from pixels import PIXELS, SIZE, choose, shrink
+from resize import shrink_doom
 
 ROWS = 400  # of the frame's 480: the status bar begins at 403
 TIMEOUT = 2100  # tics, one a step: a minute
@@ -127,7 +127,7 @@ class DoomTakeCover(gym.Env, EzPickle):
                 return np.zeros((SIZE, SIZE, 3), np.uint8)
         else:
             self._frame = state.screen_buffer
-        return shrink(self._frame[:ROWS], self.pixels, resize)
+        return shrink(self._frame[:ROWS], self.pixels, shrink_doom)
 
     def render(self) -> np.ndarray | None:
         return self._frame if self.render_mode == "rgb_array" else None
@@ -137,8 +137,3 @@ class DoomTakeCover(gym.Env, EzPickle):
         if self._game is not None:
             self._game.close()
         self._game = None
-
-
-def resize(frame: np.ndarray) -> np.ndarray:
-    """uint8 (400, 640, 3) -> (64, 64, 3), by Pillow's bilinear filter."""
-    return np.asarray(Image.fromarray(frame).resize((SIZE, SIZE), Image.Resampling.BILINEAR))

@@ -6,7 +6,7 @@
 Needs V and M. Rank 0 asks CMA-ES for candidates and tells it their scores; all ranks play, rank 0 too. Writes
 DIR/controller/: history.jsonl (a line a generation), checkpoint.npz (CMA-ES's whole state), best.json (the
 distribution's mean that scored best on fresh episodes). The same command again goes on from the last whole
-generation. The curves do not depend on the number of ranks.
+generation, and --generations N beyond the last. The curves do not depend on the number of ranks.
 """
 
 import config as configs

@@ -9,7 +9,7 @@ from test_raster import actions
 
 from carracing import CarRacing
 from pixels import shrink, stretch, wrap_black
-from raster import resize
+from resize import shrink_car
 
 
 def test_is_registered_and_passes_gymnasiums_checks():
@@ -53,9 +53,9 @@ def test_release_pixels_by_hand():
     # 50..100 is stretched to 0..255; then every level is one lower, and black wraps to white.
     assert set(np.unique(stretch(frame))) == {0, 255}
     assert wrap_black(np.uint8([0, 1, 255])).tolist() == [255, 0, 254]
-    observation = shrink(frame, "release", resize)
+    observation = shrink(frame, "release", shrink_car)
     assert observation[0, 0, 0] == 255 and observation[-1, 0, 0] == 254
-    np.testing.assert_array_equal(shrink(frame, "paper", resize), resize(frame))
+    np.testing.assert_array_equal(shrink(frame, "paper", shrink_car), shrink_car(frame))
 
 
 @pytest.mark.parametrize("option", ["view", "pixels", "drawer"])

@@ -71,6 +71,18 @@ def test_a_run_remembers_and_refuses_contradictions(tmp_path):
         folder.prepare(run, {"task": "doom"})
 
 
+def test_a_search_may_go_on_but_not_shrink(tmp_path):
+    run = tmp_path / "run"
+    made = folder.prepare(run, {"task": "carracing", "preset": "smoke"})
+    with pytest.raises(UserError, match="--population 12"):
+        folder.prepare(run, {"generations": made.generations + 1, "population": 12})
+    assert folder.load(run) == made
+    assert folder.prepare(run, {"generations": made.generations + 5}).generations == made.generations + 5
+    assert folder.load(run).generations == made.generations + 5
+    with pytest.raises(UserError, match="--generations"):
+        folder.prepare(run, {"generations": made.generations})
+
+
 def test_a_new_run_needs_a_task_and_a_broken_one_is_named(tmp_path):
     with pytest.raises(UserError, match="is a new run: say --task"):
         folder.prepare(tmp_path / "new", {})

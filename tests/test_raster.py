@@ -9,6 +9,7 @@ from PIL import Image
 
 import raster
 from carracing import CAMERAS, HULL, HULL_SIDES, WHEEL, WHITE, CarRacing, camera_of
+from resize import shrink_car, shrink_doom
 
 DATA = Path(__file__).parent / "data" / "carracing_v0_frames.npz"
 
@@ -32,7 +33,8 @@ def published_frames():
         image = np.empty((raster.ROWS, raster.FRAME), np.uint16)
         camera = camera_of(CAMERAS["v0"], t, x, y, angle, vx, vy)
         field, grass = car_racing.PLAYFIELD, car_racing.GRASS_DIM
-        raster.draw(image, camera, field, grass, data[f"road_{k}"], car, sides, raster.CAR_COLOUR)
+        road = data[f"road_{k}"]
+        raster.draw(image, camera, field, grass, road, raster.reach_of(road), car, sides, raster.CAR_COLOUR)
         road = np.rint(data[f"roadcol_{k}"] * 255).astype(np.uint8)
         frame = np.empty((raster.ROWS, raster.FRAME, 3), np.uint8)
         raster.shade(image, np.concatenate([CAMERAS["v0"].colours, road]), 1, frame)
@@ -56,7 +58,7 @@ def test_drawing_matches_its_reference(view):
             observation = env.step(action)[0].astype(int)
             if n % 3 == 0:
                 # The same state, drawn by the other drawer.
-                for name in ("car", "t", "_road", "_palette", "road_poly", "reward"):
+                for name in ("car", "t", "_road", "_reach", "_palette", "road_poly", "reward"):
                     setattr(reference, name, getattr(env, name))
                 differences.append(np.abs(observation - reference._render("state_pixels")))
                 off_road += not any(wheel.tiles for wheel in env.car.wheels)
@@ -69,12 +71,13 @@ def test_drawing_matches_its_reference(view):
         assert np.percentile(differences, 99.9) < 12
 
 
-def test_resize_is_pillows_to_the_bit():
+@pytest.mark.parametrize(("ours", "shape"), [(shrink_car, (84, 96)), (shrink_doom, (400, 640))])
+def test_resize_is_pillows_to_the_bit(ours, shape):
     rng = np.random.default_rng(0)
-    for _ in range(20):
-        frame = rng.integers(0, 256, (raster.ROWS, raster.FRAME, 3)).astype(np.uint8)
+    for low in range(0, 250, 25):
+        frame = rng.integers(low, 256, (*shape, 3)).astype(np.uint8)
         expected = np.asarray(Image.fromarray(frame).resize((64, 64), Image.Resampling.BILINEAR))
-        np.testing.assert_array_equal(raster.resize(frame), expected)
+        np.testing.assert_array_equal(ours(frame), expected)
 
 
 def test_polygons_are_filled_at_pixel_centres():

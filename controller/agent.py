@@ -42,13 +42,21 @@ def make_agent(config: Config, vae: VAE, rnn: MDNRNN, lanes: int):
     signature = [tf.TensorSpec((lanes, 64, 64, 3), tf.uint8)]
     signature += [tf.TensorSpec((lanes, size), tf.float32) for size in shapes.values()]
 
-    # XLA also makes a lane's numbers independent of its place in the batch, to the bit.
-    @tf.function(input_signature=signature, autograph=False, jit_compile=True)
-    def agent(frames, noise, params, fresh, h, c):
+    def decide(mu, logvar, noise, params, fresh, h, c):
         h, c = h * (1 - fresh), c * (1 - fresh)
-        z = sample(*vae.encode(frames), noise)
+        z = sample(mu, logvar, noise)
         action = act(config, params, z, c, h)
         h, c = rnn.step(z, action, fresh, h, c)
         return action, h, c
+
+    # XLA also makes a lane's numbers independent of its place in the batch, to the bit. But it computes
+    # bfloat16 convolutions in float32; TensorFlow itself has oneDNN do them, so they stay outside.
+    compiled = config.dtype == "float32"
+    if not compiled:
+        decide = tf.function(decide, autograph=False, jit_compile=True)
+
+    @tf.function(input_signature=signature, autograph=False, jit_compile=compiled)
+    def agent(frames, *rest):
+        return decide(*vae.encode(frames), *rest)
 
     return agent

@@ -1,0 +1,54 @@
+"""V, M and C in one compiled step."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import config as configs
+from controller.agent import make_agent, policy_size
+from doom_rnn.models import make_rnn, make_vae
+from vae.model import VAE
+
+LANES = 6
+CONFIG = configs.preset("carracing", "smoke")
+
+
+def step(config, vae, rnn, order=None, fresh=0.0, state=0.3):
+    """One step of six agents of fixed, different numbers, their lanes in `order`: (action, h, c)."""
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (LANES, 64, 64, 3)).astype(np.uint8)
+    noise, params = rng.normal(size=(LANES, config.z_size)), rng.normal(0, 0.3, (LANES, policy_size(config)))
+    h, c = state * rng.normal(size=(2, LANES, config.rnn_units))
+    numbers = [x.astype(np.float32) for x in (noise, params, np.full((LANES, 1), fresh), h, c)]
+    order = np.arange(LANES) if order is None else order
+    agent = make_agent(config, vae, rnn, LANES)
+    return [np.asarray(x) for x in agent(*(tf.constant(x[order]) for x in (frames, *numbers)))]
+
+
+@pytest.fixture(scope="module")
+def models():
+    return make_vae(CONFIG), make_rnn(CONFIG)
+
+
+def test_an_agents_numbers_do_not_depend_on_its_lane(models):
+    order = np.array([3, 0, 5, 1, 4, 2])
+    for straight, shuffled in zip(step(CONFIG, *models), step(CONFIG, *models, order), strict=True):
+        np.testing.assert_array_equal(straight[order], shuffled)
+
+
+def test_a_fresh_episode_forgets_the_state(models):
+    for fresh, same in ((1.0, True), (0.0, False)):
+        one, other = (step(CONFIG, *models, fresh=fresh, state=scale) for scale in (0.3, 0.6))
+        assert all((a == b).all() == same for a, b in zip(one, other, strict=True))
+
+
+def test_bfloat16_acts_nearly_as_float32_does(models):
+    vae, rnn = models
+    narrow = VAE(CONFIG.z_size, "bfloat16")
+    narrow.set_weights(vae.get_weights())
+    wide = step(CONFIG, vae, rnn)
+    close = step(dataclasses.replace(CONFIG, dtype="bfloat16"), narrow, rnn)
+    difference = max(np.abs(a - b).max() for a, b in zip(wide, close, strict=True))
+    assert 0 < difference < 0.05

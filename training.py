@@ -3,6 +3,7 @@
 import ctypes
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,10 @@ CHECKPOINT_SECONDS = 120
 def quiet_tensorflow() -> None:
     """Imports TensorFlow without its start-up messages, which it writes past every log level of its own."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # Keras would take matplotlib along for plots that nobody here asks it for: half a second, 30 MB a rank.
+    unseen = "matplotlib" not in sys.modules
+    if unseen:
+        sys.modules["matplotlib"] = None
     saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
     try:
@@ -26,6 +31,8 @@ def quiet_tensorflow() -> None:
 
         tf.config.list_physical_devices()  # says what it finds of GPUs, too
     finally:
+        if unseen:
+            del sys.modules["matplotlib"]
         os.dup2(saved, 2)
         os.close(saved)
         os.close(null)

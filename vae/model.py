@@ -80,7 +80,14 @@ class VAE(keras.Model):
             Up(32, 6, name="dec_deconv3"),
             Up(3, 6, activation="sigmoid", name="dec_deconv4"),
         ]
-        self(tf.zeros((1, 64, 64, 3), tf.uint8), tf.zeros((1, z_size)))
+        # Built layer by layer: a first call would have a rank that only acts compute a reconstruction.
+        for layer, channels in zip(self.convolutions, (3, 32, 64, 128), strict=True):
+            layer.build((None, None, None, channels))
+        for layer, size in ((self.mu, 1024), (self.logvar, 1024), (self.dense, z_size)):
+            layer.build((None, size))
+        for layer, channels in zip(self.transposed, (1024, 128, 64, 32), strict=True):
+            layer.build((None, None, None, channels))
+        self.built = True
 
     def encode(self, frames):
         """uint8 (B, 64, 64, 3) -> (mu, logvar), each float32 (B, Z)."""

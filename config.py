@@ -14,6 +14,7 @@ TASKS = ("carracing", "doom")
 PRESETS = ("paper", "laptop", "smoke")
 FEATURES = ("z", "z_hidden", "zh", "zc", "zch")
 UNTRAINED = ("none", "rnn", "vae", "vae+rnn")
+DTYPES = ("float32", "bfloat16")
 
 
 class UserError(Exception):
@@ -96,7 +97,7 @@ class Config:
     eval_every: int = knob(25, "generations between scorings of the distribution's mean", "C")  # [train.py]
     eval_episodes: int = knob(1024, "episodes of such a scoring", "C")  # [train.py]
     lanes: int = knob(16, "episodes a rank advances at once; in a dream, dreamed at once", "C")
-    dtype: str = knob("float32", "arithmetic of V's encoder while C acts in training", "C", ("float32", "bfloat16"))
+    dtype: str = knob("float32", "arithmetic of V's encoder while C acts in training", "C", DTYPES)
 
 
 # What Doom changes [doomrnn/*.py]; the rest is as in CarRacing.

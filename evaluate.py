@@ -4,7 +4,7 @@
     python evaluate.py --run runs/doom --env dream
 
 Needs controller/best.json. Prints mean ± std, median, min and max; writes results.json (every episode's seed
-and return) and videos/ (one episode: what the agent sees beside V's reconstruction of it).
+and return) and videos/ (the first episode, and the worst: what the agent sees, V's reconstruction of it, a dream).
 """
 
 import argparse
@@ -24,7 +24,13 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--env", choices=("real", "dream"), default="real", help="where to play (default real)")
     parser.add_argument("--view", choices=("v0", "v3"), help="CarRacing's camera (default: the run's)")
     parser.add_argument("--temperature", type=float, help="the dream's temperature (default: the run's)")
-    parser.add_argument("--no-video", dest="video", action="store_false", help="do not film an episode")
+    parser.add_argument(
+        "--dtype",
+        choices=configs.DTYPES,
+        default="float32",
+        help="arithmetic of V's encoder (default float32; bfloat16 shows what acting in it does to returns)",
+    )
+    parser.add_argument("--no-video", dest="video", action="store_false", help="do not film episodes")
     return parser.parse_args()
 
 
@@ -35,7 +41,9 @@ def settle(args: argparse.Namespace) -> configs.Config:
         raise configs.UserError("--temperature: the game has none; add --env dream")
     config = folder.load(args.run)
     folder.need_models(args.run)
-    given = {name: value for name in ("env", "view", "temperature") if (value := getattr(args, name)) is not None}
+    given = {
+        name: value for name in ("env", "view", "temperature", "dtype") if (value := getattr(args, name)) is not None
+    }
     return configured(config, **given)
 
 

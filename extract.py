@@ -12,12 +12,14 @@ import config as configs
 import folder
 from controller import mpi
 from controller.recording import extract
+from diary import noted
 
 
 def main(comm) -> None:
     args = configs.parser(__doc__).parse_args()
     config = mpi.on_leader(comm, folder.prepare, args.run, configs.overrides(args), args.base)
-    extract(comm, args.run, config)
+    with noted(args.run, comm):
+        extract(comm, args.run, config)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python report.py runs/car
     python report.py runs/car-0 runs/car-1 runs/car-2 --out runs/seeds
-    python report.py runs/car --card pretrained/carracing/README.md
+    python report.py pretrained/carracing pretrained/doom --readme README.md
 
 Reads what the run folders hold: config.json, results.json (from evaluate.py), controller/history.jsonl and
 metrics.jsonl (from training), pictures/. Writes report.md, PNG pictures beside it, and model_card.md, the
@@ -18,6 +18,9 @@ import folder
 from reporting.card import card
 from reporting.pages import write_report
 from reporting.runs import read_runs
+from reporting.tables import short_table
+
+BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 
 
 def parse() -> argparse.Namespace:
@@ -25,16 +28,31 @@ def parse() -> argparse.Namespace:
     parser.add_argument("runs", nargs="+", type=Path, metavar="DIR", help="run folders, one or several")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: report/ in the first run)")
     parser.add_argument("--card", type=Path, metavar="PATH", help="also write the first run's model card to this file")
+    parser.add_argument(
+        "--readme", type=Path, metavar="PATH", help="only put the results into this file, between its two comments"
+    )
     return parser.parse_args()
+
+
+def fill(path: Path, runs: list) -> None:
+    """Replaces what stands between the comments BEGIN and END of a Markdown file by the runs' results."""
+    before, begin, rest = path.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise configs.UserError(f"{path} has no lines '{BEGIN}' and '{END}' for the results to stand between")
+    folder.write_text(path, f"{before}{BEGIN}\n{short_table(runs)}{END}{after}")
 
 
 def main() -> None:
     args = parse()
     try:
         runs = read_runs(args.runs)
+        if args.readme:
+            fill(args.readme, runs)
+            return
         print(write_report(runs, args.out or args.runs[0] / "report"))
         if args.card:
-            folder.write_text(args.card, card(runs[0]))
+            folder.write_text(args.card, card(runs[0], args.card.parent))
             print(args.card)
     except configs.UserError as error:
         configs.exit_with(error)

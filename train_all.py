@@ -14,6 +14,7 @@ from pathlib import Path
 import config as configs
 import folder
 from controller import evolution, mpi, recording, scoring
+from diary import noted
 from training import quiet_tensorflow
 
 SLEEP = 0.5  # seconds between two looks of a rank that waits for a training
@@ -58,7 +59,8 @@ def main(comm) -> None:
     parser.add_argument("--test-episodes", type=int, default=100, help="test episodes at the end (default 100)")
     args = parser.parse_args()
     config = mpi.on_leader(comm, folder.prepare, args.run, configs.overrides(args), args.base)
-    seconds = stages(comm, args.run, config, args.test_episodes)
+    with noted(args.run, comm):
+        seconds = stages(comm, args.run, config, args.test_episodes)
     if comm.rank == 0:
         print()
         print(scoring.table(scoring.read_results(args.run / "results.json")))

@@ -13,6 +13,7 @@ import config as configs
 import folder
 from controller import mpi
 from controller.evolution import evolve, temperature_row
+from diary import noted
 from training import quiet_tensorflow
 
 
@@ -43,10 +44,11 @@ def main(comm) -> None:
     if row and config.task != "doom":
         raise mpi.Shared("--temperatures: only Doom's agents are evolved in a dream")
     quiet_tensorflow()
-    if row:
-        temperature_row(comm, args.run, config, row, args.test_episodes)
-    else:
-        evolve(comm, args.run, config)
+    with noted(args.run, comm):
+        if row:
+            temperature_row(comm, args.run, config, row, args.test_episodes)
+        else:
+            evolve(comm, args.run, config)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import numpy as np
 import config as configs
 import folder
 import seeds
+from diary import noted
 from progress import bar as progress_bar
 from training import fit, hold_memory, make_optimizer, quiet_tensorflow, save_arrays, save_weights
 
@@ -126,7 +127,8 @@ def main() -> None:
             print(f"{args.run}/rnn.weights.h5 is there already")
         else:
             hold_memory()
-            train(args.run, config)
+            with noted(args.run):
+                train(args.run, config)
     except configs.UserError as error:
         configs.exit_with(error)
 

@@ -13,6 +13,7 @@ import numpy as np
 import config as configs
 import folder
 import seeds
+from diary import noted
 from training import fit, hold_memory, make_optimizer, quiet_tensorflow, save_weights
 
 quiet_tensorflow()
@@ -86,7 +87,8 @@ def main() -> None:
             print(f"{args.run}/vae.weights.h5 is there already")
         else:
             hold_memory()
-            train(args.run, config)
+            with noted(args.run):
+                train(args.run, config)
     except configs.UserError as error:
         configs.exit_with(error)
 

@@ -11,17 +11,19 @@ from controller.rollout import RealLanes
 from doom_rnn.dream import DREAMS, DreamEnv
 from doom_rnn.models import load_rnn, load_vae
 from folder import whole
-from pictures import save_rows, to_uint8
+from pictures import save_pairs, save_rows, to_uint8
 
 FPS = {"carracing": 50, "doom": 35}
 SCALE = 4
+END = 10  # steps between the pictured frames of an episode's end
 
 
-def film(run: Path, config: Config, parameters: list[float], seed: int) -> list[Path]:
+def film(run: Path, config: Config, parameters: list[float], seed: int, name: str) -> list[Path]:
     """Films one real episode, of `seed`, and one dream, with the same controller.
 
-    Writes DIR/videos/TASK-VIEW-SEED.mp4, of three panels: frame, reconstruction, dream (held where it ends
-    first); and pictures/dream-TAU.png, a strip of the dream. Returns their paths.
+    Writes DIR/videos/TASK-VIEW-NAME.mp4, of three panels: frame, reconstruction, dream (held where it ends
+    first); pictures/TASK-VIEW-NAME.png, the episode's last frames over their reconstructions; and
+    pictures/dream-TAU.png, a strip of the dream. Returns their paths.
     """
     vae = load_vae(run, config)
     lanes = RealLanes(config, vae, load_rnn(run, config), 1)
@@ -33,13 +35,16 @@ def film(run: Path, config: Config, parameters: list[float], seed: int) -> list[
     frames = np.stack(frames)
     seen = np.concatenate([vae.decode(vae.encode(frames[k : k + 100])[0]) for k in range(0, len(frames), 100)])
     dreamed = dream(run, config, parameters, seed)
-    last = np.minimum(np.arange(len(frames)), len(dreamed) - 1)
-    panels = np.concatenate([frames, to_uint8(seen), dreamed[last]], axis=2)
-    name = f"{config.task}-{config.view}" if config.task == "carracing" else config.task
-    video = write_video(run / "videos" / f"{name}-{seed}.mp4", panels, FPS[config.task])
+    held = np.minimum(np.arange(len(frames)), len(dreamed) - 1)
+    panels = np.concatenate([frames, to_uint8(seen), dreamed[held]], axis=2)
+    name = f"{config.task}-{config.view}-{name}" if config.task == "carracing" else f"{config.task}-{name}"
+    video = write_video(run / "videos" / f"{name}.mp4", panels, FPS[config.task])
+    end = run / "pictures" / f"{name}.png"
+    last = np.maximum(np.arange(len(frames) - 12 * END, len(frames), END), 0)
+    save_pairs(end, frames[last], seen[last])
     picture = run / "pictures" / f"dream-{config.temperature:g}.png"
     save_rows(picture, list(dreamed[np.linspace(0, len(dreamed) - 1, 24, dtype=int)].reshape(2, 12, 64, 64, 3)))
-    return [video, picture]
+    return [video, end, picture]
 
 
 def dream(run: Path, config: Config, parameters: list[float], seed: int) -> np.ndarray:

@@ -16,6 +16,7 @@ import folder
 import published
 import seeds
 from controller import mpi
+from diary import processor
 from progress import bar as progress_bar
 
 LIBRARIES = ("tensorflow", "keras", "gymnasium", "vizdoom", "cma", "numpy")
@@ -60,6 +61,7 @@ def score(comm, run: Path, config: configs.Config, best: dict, episodes: int) ->
         "trained_temperature": trained if config.task == "doom" else None,
         "features": config.features,
         "untrained": config.untrained,
+        "dtype": config.dtype,
         "seed": config.seed,
         "generation": best["generation"],
         "episodes": episodes,
@@ -79,16 +81,6 @@ def score(comm, run: Path, config: configs.Config, best: dict, episodes: int) ->
     }
 
 
-def processor() -> str:
-    """The processor's name, where the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0]}, {len(names)} cores" if names else platform.machine()
-
-
 KEY = (
     "env",
     "view",
@@ -97,6 +89,7 @@ KEY = (
     "trained_temperature",
     "features",
     "untrained",
+    "dtype",
     "seed",
 )  # what tells rows apart
 
@@ -125,6 +118,8 @@ def table(rows: list[dict]) -> str:
         where = f"dream, tau {row['temperature']}" if row["env"] == "dream" else row["view"] or "ViZDoom"
         if row["env"] == "real" and row["temperature"] is not None:
             where += f", from tau {row['temperature']}"
+        if row["dtype"] != "float32":
+            where += f", {row['dtype']}"
         ours = f"{row['mean']:.1f} ± {row['std']:.1f}"
         middle = [f"{row[name]:.1f}" for name in ("median", "min", "max")]
         lines.append(form.format(row["task"], where, published.text(row), ours, *middle, row["episodes"]))
@@ -143,14 +138,16 @@ def evaluate(comm, run: Path, config: configs.Config, episodes: int, video: bool
         if video:
             from controller.film import film
 
-            for path in film(run, config, best["parameters"], row["seeds"][0]):
-                print(f"film: {path}")
+            worst = row["seeds"][int(np.argmin(row["returns"]))]
+            for name, seed in (("first", row["seeds"][0]), ("worst", worst)):
+                for path in film(run, config, best["parameters"], seed, name):
+                    print(f"film: {path}")
     mpi.wait(comm)
     return row
 
 
 def configured(config: configs.Config, **changes) -> configs.Config:
-    """The run's configuration, with what a test changes: a test is always played in float32."""
+    """The run's configuration, with what a test changes: it is played in float32 unless `changes` has another."""
     if config.task == "doom":
         changes.pop("view", None)
-    return configs.check(dataclasses.replace(config, dtype="float32", **changes))
+    return configs.check(dataclasses.replace(config, **({"dtype": "float32"} | changes)))

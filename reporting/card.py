@@ -1,10 +1,13 @@
 """The model card: what a reader of the Hugging Face hub, or of a folder of weights, needs to know of a run."""
 
 import dataclasses
+from pathlib import Path
 
 import config as configs
+import diary
 import published
 from reporting.runs import Run
+from reporting.tables import duration, training_time
 from reporting.words import environment, table, where
 
 TASKS = {
@@ -75,8 +78,54 @@ def front_matter(config: configs.Config, rows: list[dict]) -> str:
     return "\n".join(["---", *lines, "---", ""])
 
 
-def card(run: Run) -> str:
-    """The card of a run, as Markdown."""
+PICTURES = {
+    "training-*.png": "C's evolution over the published one.",
+    "histogram-*.png": "Returns of the test episodes, and the published mean ± std.",
+    "losses.png": "V's and M's learning curves.",
+    "reconstructions.png": "Recorded frames, and below them V's reconstructions.",
+    "dream-*.png": "A dream of M at this temperature, driven by the agent.",
+    "*-worst.png": "Where it fails: the end of the worst test episode, ten steps from picture to picture.",
+}
+
+
+def record(run: Run) -> list[str]:
+    """How the run was made: every command with its wall-clock, and what each stage amounted to."""
+    rows = [
+        [
+            f"`{line['command']}`",
+            str(line["ranks"]),
+            line["started"],
+            duration(line["seconds"]) + ("" if line["ended"] else ", interrupted"),
+            line["hardware"],
+        ]
+        for line in diary.read(run.path)
+    ]
+    last = {line["model"]: line["step"] for line in run.metrics}
+    amounts = [f"{letter} {last[name]:,} steps" for letter, name in (("V", "vae"), ("M", "rnn")) if name in last]
+    amounts += [f"C {len(run.history):,} generations"] if run.history else []
+    if not rows and not amounts:
+        return []
+    text = ["## How it was made\n"]
+    if rows:
+        text.append(table(["command", "ranks", "started", "wall-clock", "machine"], rows))
+    if amounts:
+        text.append(f"{', '.join(amounts)}. Time in training: {training_time(run, run.rows[0])}.\n")
+    return text
+
+
+def gallery(at: Path) -> list[str]:
+    """The report's pictures, as far as they lie at `at` or in the report/ below."""
+    found = [
+        (path.relative_to(at), caption)
+        for pattern, caption in PICTURES.items()
+        for below in (at, at / "report")
+        for path in sorted(below.glob(pattern))
+    ]
+    return ["## Looked at\n", *(f"{caption}\n\n![{path.stem}]({path})\n" for path, caption in found)] if found else []
+
+
+def card(run: Run, at: Path) -> str:
+    """The card of a run, as Markdown, to stand in the folder `at` beside the report's pictures."""
     config = run.config
     rows = [row for row in run.rows if "mean" in row and run.agent(row) is run]
     fields = dataclasses.fields(config)
@@ -106,6 +155,8 @@ def card(run: Run) -> str:
             "## Scores\n",
             "Mean ± standard deviation over test episodes, whose seeds training never saw.\n",
             table(["environment", "this agent", "episodes", "paper"], scores or [[""] * 4]),
+            *record(run),
+            *gallery(at),
             "## Load and evaluate\n",
             USE,
             "## Files\n",

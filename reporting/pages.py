@@ -49,7 +49,11 @@ def model_section(run: Run, out: Path, suffix: str) -> list[str]:
     if run.metrics:
         plots.losses(out / f"losses{suffix}.png", run.metrics)
         text.append(f"![Learning curves of V and M](losses{suffix}.png)\n")
-    captions = {"reconstructions": "Frames, and below them V's reconstructions.", "dream*": "A dream of M."}
+    captions = {
+        "reconstructions": "Frames, and below them V's reconstructions.",
+        "dream*": "A dream of M.",
+        "*-worst": "The end of the worst test episode.",
+    }
     for pattern, caption in captions.items():
         for picture in sorted((run.path / "pictures").glob(f"{pattern}.png")):
             name = f"{picture.stem}{suffix}.png"
@@ -83,5 +87,5 @@ def write_report(runs: list[Run], out: Path) -> Path:
     for task in tasks:
         text += [f"{task}:\n", table(["agent", "score", "source"], [list(line) for line in published.sources(task)])]
     folder.write_text(out / "report.md", "\n".join(text))
-    folder.write_text(out / "model_card.md", card(runs[0]))
+    folder.write_text(out / "model_card.md", card(runs[0], out))
     return out / "report.md"

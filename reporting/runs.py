@@ -8,7 +8,18 @@ import config as configs
 import folder
 
 # Tests of runs that share these are the same experiment, repeated with other seeds.
-KEY = ("task", "preset", "env", "view", "pixels", "temperature", "trained_temperature", "features", "untrained")
+KEY = (
+    "task",
+    "preset",
+    "env",
+    "view",
+    "pixels",
+    "temperature",
+    "trained_temperature",
+    "features",
+    "untrained",
+    "dtype",
+)
 
 
 @dataclass(frozen=True)
@@ -57,7 +68,7 @@ def identity(config: configs.Config) -> dict:
     """What a row of results.json says of a run before any test: all else is missing."""
     row = {name: getattr(config, name) for name in ("task", "preset", "pixels", "features", "untrained", "seed")}
     view, tau = (config.view, None) if config.task == "carracing" else (None, config.temperature)
-    return row | {"env": "real", "view": view, "temperature": tau, "trained_temperature": tau}
+    return row | {"env": "real", "dtype": "float32", "view": view, "temperature": tau, "trained_temperature": tau}
 
 
 def complete(config: configs.Config, row: dict) -> dict:

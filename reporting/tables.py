@@ -85,6 +85,14 @@ def results_table(runs: list[Run]) -> str:
     return table(HEADER, lines)
 
 
+def short_table(runs: list[Run]) -> str:
+    """The results table without what the peers report and what is the same in every row."""
+    kept = ["environment", "features", "paper", "ours: mean ± std", "episodes", "seed", "generation", "training time",
+            "hardware of the test", "command"]  # fmt: skip
+    lines = [cells(run, row) for group in groups(runs).values() for run, row in group]
+    return table(kept, [[line[HEADER.index(name)] for name in kept] for line in lines])
+
+
 def temperature_table(runs: list[Run]) -> str:
     """Doom's full agents, trained in the dream at each temperature and tested there: published beside ours."""
     tests = [row for run in runs for row in run.rows if "mean" in row and row["task"] == "doom"]

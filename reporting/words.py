@@ -23,4 +23,5 @@ def where(row: dict) -> str:
         if row["env"] == "dream":
             return f"dream, τ {row['temperature']:g}" + trained * (row["temperature"] != row["trained_temperature"])
         text = f"ViZDoom{trained}"
-    return text + (f", {row['pixels']} pixels" if row["pixels"] != "paper" else "")
+    text += f", {row['pixels']} pixels" if row["pixels"] != "paper" else ""
+    return text + (f", {row['dtype']}" if row["dtype"] != "float32" else "")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -110,13 +111,34 @@ def test_evaluate_scores_films_and_keeps_its_rows(evolved):
     [row] = json.loads((evolved / "results.json").read_text())["results"]
     assert len(row["returns"]) == len(set(row["seeds"])) == 3
     assert row["mean"] == pytest.approx(np.mean(row["returns"])) and row["std"] == pytest.approx(np.std(row["returns"]))
-    assert [path.suffix for path in (evolved / "videos").iterdir()] == [".mp4"]
+    assert {path.name for path in (evolved / "videos").iterdir()} == {
+        "carracing-v0-first.mp4",
+        "carracing-v0-worst.mp4",
+    }
+    assert (evolved / "pictures" / "carracing-v0-worst.png").exists()
     run_script("evaluate.py", "--run", evolved, "--episodes", "2", "--view", "v3", "--no-video")
     run_script("evaluate.py", "--run", evolved, "--episodes", "2", "--no-video")
     rows = json.loads((evolved / "results.json").read_text())["results"]
     assert {(row["view"], row["episodes"]) for row in rows} == {("v3", 2), ("v0", 2)}
     again = next(new for new in rows if new["view"] == "v0")
     assert again["returns"] == row["returns"][:2]  # the same seeds, on another number of ranks
+
+
+def test_a_packed_run_is_a_run(evolved, tmp_path):
+    small = tmp_path / "pretrained" / "car"
+    assert "MB" in run_script("pack.py", "--run", evolved, "--out", small).stdout
+    assert not (small / "record").exists() and not (small / "controller" / "checkpoint.npz").exists()
+    card = (small / "README.md").read_text()
+    for command in ("train_vae.py", "train_rnn.py", "train_controller.py"):
+        assert f"`{command} --run {evolved}`" in card
+    for picture in re.findall(r"\]\((\S+\.png)\)", card):
+        assert (small / picture).exists()
+    before = json.loads((evolved / "results.json").read_text())["results"]
+    run_script("evaluate.py", "--run", small, "--episodes", "2", "--no-video")
+    after = json.loads((small / "results.json").read_text())["results"]
+    assert {tuple(row["returns"]) for row in before} == {tuple(row["returns"]) for row in after}
+    run_script("pack.py", "--run", evolved, "--out", small, "--checkpoint")
+    assert (small / "controller" / "checkpoint.npz").exists()
 
 
 def test_ablations_start_from_another_runs_v_and_m(evolved, tmp_path):

@@ -195,7 +195,8 @@ def test_temperature_table(tmp_path):
 
 def test_model_card(car):
     text = (car / "README.md").read_text()
-    assert text == (car / "report" / "model_card.md").read_text() == card(read_run(car, "car"))
+    assert text == card(read_run(car, "car"), car)
+    assert (car / "report" / "model_card.md").read_text() == card(read_run(car, "car"), car / "report")
     _, front, body = text.split("---\n", 2)
     lines = front.splitlines()
     assert text.startswith("---\n") and "\t" not in front
@@ -266,3 +267,17 @@ def test_published_numbers_have_sources_and_stand_nowhere_else():
     for path in files:
         code = path.read_text()
         assert not [number for number in numbers if re.search(rf"\b{re.escape(number)}\b", code)], path
+
+
+def test_the_readme_gets_the_results_between_its_comments(tmp_path):
+    car = make_car(tmp_path / "car")
+    readme = tmp_path / "README.md"
+    readme.write_text("before\n<!-- results -->\nold\n<!-- end of results -->\nafter\n")
+    for _ in range(2):
+        run_script("report.py", car, "--readme", readme)
+        text = readme.read_text()
+        assert text.startswith("before\n<!-- results -->\n|") and text.endswith("<!-- end of results -->\nafter\n")
+        assert "old" not in text and text.count("854.2 ± 45.6") == 1 and "906 ± 21" in text
+    readme.write_text("nothing")
+    assert "<!-- results -->" in run_script("report.py", car, "--readme", readme, check=False).stderr
+    assert readme.read_text() == "nothing"

@@ -1,11 +1,13 @@
 """The training loop: its files, its checkpoints, and what it does when the loss is no number."""
 
 import json
+import time
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+import diary
 import training
 from config import UserError
 
@@ -76,3 +78,21 @@ def test_a_checkpoint_of_another_model_is_named(tmp_path):
     training.save_arrays(tmp_path / "toy.checkpoint.npz", {"step": np.array(3), "000": np.zeros((2, 2))})
     with pytest.raises(UserError, match=r"toy\.checkpoint\.npz does not fit this model"):
         fit(tmp_path, 8, Weight())
+
+
+def test_a_command_is_noted_while_it_runs_and_when_it_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr(diary, "BEAT", 0.05)
+    monkeypatch.setattr("sys.argv", ["train_vae.py", "--run", "runs/a b"])
+    with diary.noted(tmp_path):
+        time.sleep(0.2)
+        (line,) = diary.read(tmp_path)
+        assert line["command"] == "train_vae.py --run 'runs/a b'" and line["ranks"] == 1
+        assert not line["ended"] and line["seconds"] > 0
+    (line,) = diary.read(tmp_path)
+    assert line["ended"]
+
+
+def test_a_command_that_fails_is_noted_as_not_ended(tmp_path):
+    with pytest.raises(ZeroDivisionError), diary.noted(tmp_path):
+        raise ZeroDivisionError
+    assert not diary.read(tmp_path)[0]["ended"]

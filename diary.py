@@ -1,0 +1,82 @@
+"""The record of a run: which commands made it, when, on what machine, and how long each took."""
+
+import json
+import platform
+import shlex
+import sys
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from config import UserError
+from folder import write_text
+
+BEAT = 60  # seconds between two writings: what a killed command loses of its time
+
+
+class noted:
+    """Context manager: notes this process's command in DIR/commands/, one file a command.
+
+    Written when it begins and once a minute, so that a killed one has its time too; `ended` says whether it
+    came to its end. With a communicator only rank 0 writes.
+    """
+
+    def __init__(self, run: Path, comm=None):
+        self.silent = comm is not None and comm.rank > 0
+        now = datetime.now(UTC)
+        script = Path(sys.argv[0]).name
+        self.path = run / "commands" / f"{now:%Y%m%dT%H%M%S}-{Path(script).stem}.json"
+        self.line = {
+            "command": shlex.join([script, *sys.argv[1:]]),
+            "ranks": comm.size if comm is not None else 1,
+            "hardware": processor(),
+            "started": f"{now:%Y-%m-%d %H:%M} UTC",
+            "seconds": 0.0,
+            "ended": False,
+        }
+        self.over = threading.Event()
+        self.clock = threading.Thread(target=self._beat, daemon=True)
+
+    def __enter__(self):
+        self.start = time.monotonic()
+        if not self.silent:
+            self._write()
+            self.clock.start()
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        if not self.silent:
+            self.over.set()
+            self.clock.join()
+            self.line["ended"] = kind is None
+            self._write()
+
+    def _beat(self) -> None:
+        while not self.over.wait(BEAT):
+            self._write()
+
+    def _write(self) -> None:
+        self.line["seconds"] = round(time.monotonic() - self.start, 1)
+        write_text(self.path, json.dumps(self.line) + "\n")
+
+
+def read(run: Path) -> list[dict]:
+    """The commands of a run, in the order in which they began."""
+    found = []
+    for path in sorted((run / "commands").glob("*.json")):
+        try:
+            found.append(json.loads(path.read_text()))
+        except ValueError as error:
+            raise UserError(f"{path} is broken: {error}") from None
+    return found
+
+
+def processor() -> str:
+    """The processor's name and cores, where the system tells them."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0]}, {len(names)} cores" if names else platform.machine()

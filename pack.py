@@ -1,0 +1,73 @@
+"""Packs what a run has learnt, and the record of how, into a folder small enough to share.
+
+    python pack.py --run runs/car --out pretrained/carracing
+
+The folder is a run without its data: evaluate.py, report.py, convert.py and --from take it like one. It holds the
+weights of V, M and C, the first frames, configuration, history, results, learning curves, the commands with
+their time, pictures and videos, a report, and README.md, the model card. An older one is replaced.
+"""
+
+import argparse
+import shutil
+from pathlib import Path
+
+import config as configs
+import folder
+from reporting.card import card
+from reporting.pages import write_report
+from reporting.runs import read_runs
+
+PARTS = (
+    "config.json",
+    "vae.weights.h5",
+    "rnn.weights.h5",
+    "initial_z.npz",
+    "controller/best.json",
+    "controller/history.jsonl",
+    "results.json",
+    "metrics.jsonl",
+    "commands/*.json",
+    "pictures/*.png",
+    "videos/*.mp4",
+)
+CHECKPOINT = "controller/checkpoint.npz"
+
+
+def pack(run: Path, out: Path, checkpoint: bool) -> float:
+    """Makes `out` of `run`; its size in MB."""
+    folder.load(run)
+    folder.need_models(run)
+    folder.need(run / "controller" / "best.json", f"python train_controller.py --run {run}")
+    beside = out.with_name(f".{out.name}.new")
+    shutil.rmtree(beside, ignore_errors=True)
+    for pattern in (*PARTS, CHECKPOINT) if checkpoint else PARTS:
+        for path in run.glob(pattern):
+            to = beside / path.relative_to(run)
+            to.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, to)
+    if out.exists():
+        folder.load(out)  # what is replaced is a run
+        shutil.rmtree(out)
+    beside.rename(out)
+    write_report(read_runs([out]), out / "report")
+    folder.write_text(out / "README.md", card(read_runs([out])[0], out))
+    return sum(path.stat().st_size for path in out.rglob("*") if path.is_file()) / 1e6
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run folder")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to make")
+    parser.add_argument(
+        "--checkpoint", action="store_true", help="with the evolution's checkpoint (13 MB), so that it can go on"
+    )
+    args = parser.parse_args()
+    try:
+        size = pack(args.run, args.out, args.checkpoint)
+        print(f"{args.out}: {size:.1f} MB")
+    except configs.UserError as error:
+        configs.exit_with(error)
+
+
+if __name__ == "__main__":
+    main()

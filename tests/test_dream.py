@@ -140,3 +140,15 @@ def test_dream_and_back_to_the_game(doom_run):
     assert [row["env"] for row in rows] == ["dream", "real"]
     assert all(row["temperature"] == 1.15 and row["mean"] == row["mean_steps"] for row in rows)
     assert configs.Config(**json.loads((doom_run / "config.json").read_text())).env == "dream"
+
+
+def test_a_row_of_temperatures(doom_run):
+    run_script("train_controller.py", "--run", doom_run, "--temperatures", "0.5,1.3", "--test-episodes", "2", ranks=2)
+    rows = json.loads((doom_run / "results.json").read_text())["results"]
+    found = {(row["trained_temperature"], row["env"]) for row in rows}
+    assert {(0.5, "dream"), (0.5, "real"), (1.3, "dream"), (1.3, "real")} <= found
+    for tau in (0.5, 1.3):
+        below = json.loads((doom_run / f"temperature-{tau}" / "config.json").read_text())
+        assert below["temperature"] == tau and below["env"] == "dream"
+        assert (doom_run / f"temperature-{tau}" / "controller" / "best.json").exists()
+    assert "trained at τ 1.3" in run_script("report.py", doom_run).stdout + (doom_run / "report/report.md").read_text()

@@ -4,6 +4,7 @@ Physics, rewards and tracks are untouched; what differs is how a frame is drawn 
 """
 
 import math
+import threading
 from dataclasses import dataclass
 
 import gymnasium as gym
@@ -93,10 +94,6 @@ class CarRacing(car_racing.CarRacing):
         self.drawer = choose("drawer", drawer, DRAWERS)
         self.camera = CAMERAS[view]
         self.observation_space = gym.spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
-        samples = self.camera.samples
-        self._image = np.empty((raster.ROWS * samples, raster.FRAME * samples), np.uint16)
-        self._frame = np.empty((raster.ROWS, raster.FRAME, 3), np.uint8)
-        self._car, self._car_sides = np.zeros((12, 8, 2)), np.zeros(12, np.int64)
 
     def _create_track(self) -> bool:
         if not super()._create_track():
@@ -118,10 +115,14 @@ class CarRacing(car_racing.CarRacing):
     def _render(self, mode: str):
         if mode != "state_pixels":
             return super()._render(mode)
-        return shrink(self.frame(), self.pixels, shrink_car)
+        return shrink(self._draw(), self.pixels, shrink_car)
 
     def frame(self) -> np.ndarray:
         """The picture before it is shrunk: uint8 (84, 96, 3), rows 0-83 of the 96."""
+        return self._draw().copy()
+
+    def _draw(self) -> np.ndarray:
+        """As `frame`, in memory that the next drawing overwrites, of whichever environment."""
         if self.drawer == "gymnasium" and self.view == "v3":
             return np.ascontiguousarray(super()._render("state_pixels")[: raster.ROWS])
         draw = raster.draw if self.drawer == "raster" else raster.draw_reference
@@ -130,15 +131,30 @@ class CarRacing(car_racing.CarRacing):
         # Every question to Box2D makes new objects; ask once.
         bodies = [(*body.position, body.angle) for body in (*wheels, hull)]
         phases = np.array([wheel.phase for wheel in wheels])
-        raster.pose_car(np.array(bodies), phases, WHEEL, HULL, HULL_SIDES, WHITE, self._car, self._car_sides)
+        car, sides = SCRATCH.car, SCRATCH.sides
+        raster.pose_car(np.array(bodies), phases, WHEEL, HULL, HULL_SIDES, WHITE, car, sides)
+        samples = self.camera.samples
+        image = SCRATCH.images[samples]
         camera = camera_of(self.camera, self.t, *bodies[4], *hull.linearVelocity)
         field, grass = car_racing.PLAYFIELD, car_racing.GRASS_DIM
-        draw(self._image, camera, field, grass, self._road, self._reach, self._car, self._car_sides, raster.CAR_COLOUR)
+        draw(image, camera, field, grass, self._road, self._reach, car, sides, raster.CAR_COLOUR)
         palette = self._palette
         if self.camera.dim:
             palette = np.maximum(palette, self.camera.dim) - np.uint8(self.camera.dim)
-        raster.shade(self._image, palette, self.camera.samples, self._frame)
-        return self._frame
+        raster.shade(image, palette, samples, SCRATCH.frame)
+        return SCRATCH.frame
+
+
+class Scratch(threading.local):
+    """What a drawing needs and nobody keeps. One for all environments of a thread: it stays in the cache."""
+
+    def __init__(self):
+        self.images = {k: np.empty((raster.ROWS * k, raster.FRAME * k), np.uint16) for k in (1, 4)}
+        self.frame = np.empty((raster.ROWS, raster.FRAME, 3), np.uint8)
+        self.car, self.sides = np.zeros((12, 8, 2)), np.zeros(12, np.int64)
+
+
+SCRATCH = Scratch()
 
 
 def camera_of(view: View, t: float, x: float, y: float, angle: float, vx: float, vy: float) -> np.ndarray:

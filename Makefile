@@ -25,7 +25,7 @@ bench: $(READY)
 
 evaluate: $(READY)
 	for task in carracing doom; do \
-		$(MPIRUN) -n $(RANKS) $(BIN)/python evaluate.py --run pretrained/$$task --episodes 100 || exit 1; \
+		$(MPIRUN) -n $(RANKS) $(BIN)/python evaluate.py --run pretrained/$$task --episodes 100 --no-save || exit 1; \
 	done
 
 $(READY): requirements.txt requirements-dev.txt requirements.lock

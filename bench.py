@@ -118,7 +118,7 @@ def agent(run: Path, lanes: int, dtype: str) -> None:
     comm = mpi.world()
     config = dataclasses.replace(folder.load(run), dtype=dtype)
     dreaming = config.env == "dream"
-    lanes = make_lanes(run, config, lanes)
+    lanes = make_lanes(run, dataclasses.replace(config, lanes=lanes))
     rng = np.random.default_rng(comm.rank)
     for lane in range(lanes.count):
         lanes.start(lane, 0.1 * rng.standard_normal(policy_size(config)), 1000 * comm.rank + lane)

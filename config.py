@@ -6,6 +6,7 @@ fields as flags when the run is new; later stages read the file, and a flag that
 
 import argparse
 import dataclasses
+import math
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -113,7 +114,7 @@ DOOM = dict(
     env="dream",
     temperature=1.15,
     features="zch",
-    lanes=1024,
+    lanes=128,
 )
 
 # An evening on two cores. Fewer random episodes, several passes where data is cheap to reuse, and a search
@@ -133,7 +134,6 @@ LAPTOP = dict(
     lanes=48,
 )
 LAPTOP_DOOM = dict(
-    lanes=512,
     episodes=2000,
     policy="release",
     rnn_steps=350,
@@ -195,9 +195,10 @@ def check(config: Config) -> Config:
     for item in dataclasses.fields(config):
         value, choices = getattr(config, item.name), item.metadata["choices"]
         if choices and value not in choices:
-            raise UserError(f"--{item.name}: expected one of {', '.join(choices)}, got {value!r}")
-        if item.type is int and item.name not in ("seed", "min_frames") and value < 1:
-            raise UserError(f"--{item.name}: expected 1 or more, got {value}")
+            raise UserError(f"{flag(item.name)}: expected one of {', '.join(choices)}, got {value!r}")
+        low = 0 if item.name in ("seed", "min_frames") else 1
+        if item.type is int and value < low:
+            raise UserError(f"{flag(item.name)}: expected {low} or more, got {value}")
     try:
         valid = rollouts_at(config.rollouts, 1) >= 1
         valid &= all(rollouts_at(config.rollouts, g) >= 1 for g in range(1, config.generations + 1))
@@ -205,8 +206,15 @@ def check(config: Config) -> Config:
         valid = False
     if not valid:
         raise UserError(f"--rollouts: expected a count or a schedule like '4,20:8', got {config.rollouts!r}")
-    if config.temperature <= 0:
-        raise UserError(f"--temperature: expected a number above 0, got {config.temperature}")
+    for name in ("temperature", "sigma", "vae_rate", "rnn_rate"):
+        if not 0 < getattr(config, name) < math.inf:
+            raise UserError(f"{flag(name)}: expected a number above 0, got {getattr(config, name)}")
+    if config.max_frames <= config.min_frames:
+        raise UserError(
+            f"--max-frames: expected more than the {config.min_frames} of --min-frames, got {config.max_frames}"
+        )
+    if config.task == "doom" and config.policy != "release":
+        raise UserError(f"--policy {config.policy}: it is for CarRacing; Doom has only release")
     if config.population < 4 or config.population % 2:
         raise UserError(f"--population: expected an even number of 4 or more, got {config.population}")
     if config.env == "dream" and config.task == "carracing":
@@ -223,9 +231,16 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+class Parser(argparse.ArgumentParser):
+    """argparse's, which says a mistake in one line instead of after all its flags."""
+
+    def error(self, message: str):
+        exit_with(UserError(f"{message} (see {self.prog} --help)"))
+
+
 def parser(text: str) -> argparse.ArgumentParser:
     """A parser with --run and one flag for each field of Config, under headings."""
-    out = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    out = Parser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     out.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run folder; made if it is new")
     out.add_argument(
         "--from",
@@ -258,7 +273,19 @@ def overrides(args: argparse.Namespace) -> dict:
     return {name: value for name, value in vars(args).items() if name in names}
 
 
+def count(text: str) -> int:
+    """A flag's number of things, 1 or more."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected 1 or more, got {value}")
+    return value
+
+
+speaks = True  # whether this process tells the user; of several ranks only the first does (controller/mpi.py)
+
+
 def exit_with(error: UserError) -> None:
     """The one line a user's mistake becomes."""
-    print(f"error: {error}", file=sys.stderr)
+    if speaks:
+        print(f"error: {error}", file=sys.stderr)
     raise SystemExit(2)

@@ -34,7 +34,7 @@ EXPORT = """Writes vae.json, rnn.json, initial_z.json and C's .best.json, whiche
 
 def parse_arguments() -> argparse.Namespace:
     raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    parser = configs.Parser(description=__doc__, formatter_class=raw)
     commands = parser.add_subparsers(dest="command", required=True, metavar="{import,export}")
     given = argparse.ArgumentParser(add_help=False)
     files = given.add_argument_group("files (their format: python convert.py --help)")

@@ -64,7 +64,7 @@ class noted:
 def read(run: Path) -> list[dict]:
     """The commands of a run, in the order in which they began."""
     found = []
-    for path in sorted((run / "commands").glob("*.json")):
+    for path in sorted((run / "commands").glob("[0-9]*.json")):
         try:
             found.append(json.loads(path.read_text()))
         except ValueError as error:

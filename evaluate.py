@@ -18,9 +18,9 @@ from training import quiet_tensorflow
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = configs.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run folder")
-    parser.add_argument("--episodes", type=int, default=100, help="test episodes (default 100, as published)")
+    parser.add_argument("--episodes", type=configs.count, default=100, help="test episodes (default 100, as published)")
     parser.add_argument("--env", choices=("real", "dream"), default="real", help="where to play (default real)")
     parser.add_argument("--view", choices=("v0", "v3"), help="CarRacing's camera (default: the run's)")
     parser.add_argument("--temperature", type=float, help="the dream's temperature (default: the run's)")
@@ -30,13 +30,14 @@ def parse() -> argparse.Namespace:
         default="float32",
         help="arithmetic of V's encoder (default float32; bfloat16 shows what acting in it does to returns)",
     )
+    parser.add_argument(
+        "--no-save", dest="save", action="store_false", help="only print: leave results.json and videos/ as they are"
+    )
     parser.add_argument("--no-video", dest="video", action="store_false", help="do not film episodes")
     return parser.parse_args()
 
 
 def settle(args: argparse.Namespace) -> configs.Config:
-    if args.episodes < 1:
-        raise configs.UserError(f"--episodes: expected 1 or more, got {args.episodes}")
     if args.temperature is not None and args.env != "dream":
         raise configs.UserError("--temperature: the game has none; add --env dream")
     config = folder.load(args.run)
@@ -51,7 +52,7 @@ def main(comm) -> None:
     args = parse()
     config = mpi.on_leader(comm, settle, args)
     quiet_tensorflow()
-    evaluate(comm, args.run, config, args.episodes, args.video)
+    evaluate(comm, args.run, config, args.episodes, args.video and args.save, args.save)
 
 
 if __name__ == "__main__":

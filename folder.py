@@ -19,7 +19,7 @@ def settle(run: Path, given: dict, base: Path | None = None) -> Config:
     if path.exists():
         config = load(run)
         if given.get("generations", 0) > config.generations:
-            config = dataclasses.replace(config, generations=given["generations"])
+            config = check(dataclasses.replace(config, generations=given["generations"]))
         for name, value in given.items():
             if getattr(config, name) != value:
                 raise UserError(
@@ -29,6 +29,8 @@ def settle(run: Path, given: dict, base: Path | None = None) -> Config:
         return config
     if base is not None:
         start = load(base)
+        if "preset" in given:
+            raise UserError(f"--preset {given['preset']}: with --from the rest is as in {base}; leave one of them out")
         if given.get("task", start.task) != start.task:
             raise UserError(f"--task {given['task']}: {base} is a run of task {start.task}")
     else:

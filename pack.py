@@ -8,6 +8,7 @@ their time, pictures and videos, a report, and README.md, the model card. An old
 """
 
 import argparse
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -29,8 +30,12 @@ PARTS = (
     "commands/*.json",
     "pictures/*.png",
     "videos/*.mp4",
+    "temperature-*/config.json",
+    "temperature-*/controller/best.json",
+    "temperature-*/controller/history.jsonl",
 )
 CHECKPOINT = "controller/checkpoint.npz"
+DATA = ("record", "series", "series.npz", "vae.checkpoint.npz", "rnn.checkpoint.npz")  # what a packed run has not
 
 
 def pack(run: Path, out: Path, checkpoint: bool) -> float:
@@ -38,24 +43,30 @@ def pack(run: Path, out: Path, checkpoint: bool) -> float:
     folder.load(run)
     folder.need_models(run)
     folder.need(run / "controller" / "best.json", f"python train_controller.py --run {run}")
+    if out.exists():
+        folder.load(out)
+        if out.resolve() == run.resolve() or any((out / name).exists() for name in DATA):
+            raise configs.UserError(f"--out {out} is a run with its data, which would be lost; choose another folder")
     beside = out.with_name(f".{out.name}.new")
     shutil.rmtree(beside, ignore_errors=True)
     for pattern in (*PARTS, CHECKPOINT) if checkpoint else PARTS:
         for path in run.glob(pattern):
+            if path.name.startswith("."):
+                continue  # half of a file that somebody is writing
             to = beside / path.relative_to(run)
             to.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, to)
-    if out.exists():
-        folder.load(out)  # what is replaced is a run
-        shutil.rmtree(out)
+    packed = read_runs([beside])[0]
+    packed = dataclasses.replace(packed, name=out.name)
+    write_report([packed], beside / "report")
+    folder.write_text(beside / "README.md", card(packed, beside))
+    shutil.rmtree(out, ignore_errors=True)
     beside.rename(out)
-    write_report(read_runs([out]), out / "report")
-    folder.write_text(out / "README.md", card(read_runs([out])[0], out))
     return sum(path.stat().st_size for path in out.rglob("*") if path.is_file()) / 1e6
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = configs.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run folder")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to make")
     parser.add_argument(
@@ -67,6 +78,8 @@ def main() -> None:
         print(f"{args.out}: {size:.1f} MB")
     except configs.UserError as error:
         configs.exit_with(error)
+    except OSError as error:
+        configs.exit_with(configs.UserError(str(error)))
 
 
 if __name__ == "__main__":

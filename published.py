@@ -22,7 +22,7 @@ def elsewhere(row: dict) -> bool:
 
 def score(row: dict) -> tuple[float, float] | None:
     """(mean, std) that the paper reports for what a row of results.json measured, or None."""
-    if row["untrained"] != "none" or elsewhere(row):
+    if row["untrained"] != "none" or elsewhere(row) or row["view"] == "v3":
         return None
     for entry in read()["scores"][row["task"]]:
         if row["task"] == "carracing":

@@ -24,7 +24,7 @@ BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = configs.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, metavar="DIR", help="run folders, one or several")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: report/ in the first run)")
     parser.add_argument("--card", type=Path, metavar="PATH", help="also write the first run's model card to this file")

@@ -58,6 +58,16 @@ def make_game() -> vizdoom.DoomGame:
     return game
 
 
+# What the engine's end can look like; the library's exceptions have no common base.
+CRASHES = (
+    vizdoom.ViZDoomErrorException,
+    vizdoom.ViZDoomUnexpectedExitException,
+    vizdoom.ViZDoomIsNotRunningException,
+    vizdoom.MessageQueueException,
+    vizdoom.SharedMemoryException,
+)
+
+
 class DoomTakeCover(gym.Env, EzPickle):
     """TakeCover, seen at 64x64.
 
@@ -88,7 +98,7 @@ class DoomTakeCover(gym.Env, EzPickle):
         self._past = []
         try:
             self._begin()
-        except vizdoom.ViZDoomErrorException as error:
+        except CRASHES as error:
             self._restart(error)
         return self._observe(), {}
 
@@ -97,7 +107,7 @@ class DoomTakeCover(gym.Env, EzPickle):
         buttons = RIGHT if move > THIRD else LEFT if move < -THIRD else STILL
         try:
             reward = self._game.make_action(buttons)
-        except vizdoom.ViZDoomErrorException as error:
+        except CRASHES as error:
             self._restart(error)
             reward = self._game.make_action(buttons)
         self._past.append(buttons)

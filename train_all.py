@@ -56,7 +56,9 @@ def stages(comm, run: Path, config: configs.Config, episodes: int) -> dict[str, 
 
 def main(comm) -> None:
     parser = configs.parser(__doc__)
-    parser.add_argument("--test-episodes", type=int, default=100, help="test episodes at the end (default 100)")
+    parser.add_argument(
+        "--test-episodes", type=configs.count, default=100, help="test episodes at the end (default 100)"
+    )
     args = parser.parse_args()
     config = mpi.on_leader(comm, folder.prepare, args.run, configs.overrides(args), args.base)
     with noted(args.run, comm):

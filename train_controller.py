@@ -36,7 +36,9 @@ def main(comm) -> None:
         help="evolve an agent in the dream at each of these, and test each in its dream and in the game: a row "
         "of the paper's table each, in DIR/results.json",
     )
-    parser.add_argument("--test-episodes", type=int, default=100, help="episodes of those tests (default 100)")
+    parser.add_argument(
+        "--test-episodes", type=configs.count, default=100, help="episodes of those tests (default 100)"
+    )
     args = parser.parse_args()
     config = mpi.on_leader(comm, folder.prepare, args.run, configs.overrides(args), args.base)
     mpi.on_leader(comm, folder.need_models, args.run)

@@ -44,6 +44,7 @@ class Evolution:
         if (self.path / "checkpoint.npz").exists():
             extra = self.es.restore(self.path / "checkpoint.npz")
             self.history, self.best, self.seconds = extra["history"], extra["best"], extra["seconds"]
+            self.show()  # where it was killed between the two writings
         elif (self.path / "best.json").exists():
             raise configs.UserError(
                 f"{self.path}/best.json is an agent that was not evolved here; evolve another one with: "
@@ -87,12 +88,16 @@ class Evolution:
             }
 
     def save(self) -> None:
-        """Writes history and best agent, then the checkpoint that vouches for them."""
+        """Writes the checkpoint, then history and best agent, which it holds too."""
+        extra = {"history": self.history, "best": self.best, "seconds": self.seconds}
+        self.es.save(self.path / "checkpoint.npz", extra)
+        self.show()
+
+    def show(self) -> None:
+        """Writes history and best agent for others to read."""
         folder.write_text(self.path / "history.jsonl", "".join(json.dumps(line) + "\n" for line in self.history))
         if self.best is not None:
             folder.write_text(self.path / "best.json", json.dumps(self.best) + "\n")
-        extra = {"history": self.history, "best": self.best, "seconds": self.seconds}
-        self.es.save(self.path / "checkpoint.npz", extra)
 
 
 def evolve(comm, run: Path, config: configs.Config) -> None:
@@ -100,7 +105,7 @@ def evolve(comm, run: Path, config: configs.Config) -> None:
     from controller.agent import policy_size
     from controller.lanes import make_lanes
 
-    lanes = make_lanes(run, config, config.lanes)
+    lanes = make_lanes(run, config)
     size = policy_size(config)
     leader = comm.rank == 0
     evolution = mpi.on_leader(comm, Evolution, run, config, size, share=False)
@@ -141,11 +146,15 @@ def evolve(comm, run: Path, config: configs.Config) -> None:
 def temperature_row(comm, run: Path, config: configs.Config, temperatures: list[float], episodes: int) -> None:
     """The paper's table: an agent evolved at each temperature, tested in its dream and in the game.
 
-    Each is a run of its own below `run`, with the same V and M; all results are also in `run`'s results.json.
+    Each is a run of its own below `run`, with the same V and M, but that of `run`'s own temperature, which is
+    `run` itself; all results are also in `run`'s results.json.
     """
     for tau in temperatures:
-        below = run / f"temperature-{tau:g}"
-        below_config = mpi.on_leader(comm, folder.prepare, below, {"temperature": tau, "env": "dream"}, run)
+        below, below_config = run, config
+        if (tau, "dream") != (config.temperature, config.env):
+            below = run / f"temperature-{tau:g}"
+            given = {"temperature": tau, "env": "dream", "generations": config.generations}
+            below_config = mpi.on_leader(comm, folder.prepare, below, given, run)
         evolve(comm, below, below_config)
         for env in ("dream", "real"):
             row = scoring.evaluate(comm, below, scoring.configured(below_config, env=env), episodes, video=False)

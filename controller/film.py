@@ -1,4 +1,4 @@
-"""Films of an agent: what it sees beside V's reconstruction and M's dream of the same start; and a dream alone."""
+"""Films of an agent: what it sees beside V's reconstruction of it and a dream of M; and a dream alone."""
 
 from pathlib import Path
 
@@ -7,9 +7,9 @@ import numpy as np
 
 from config import Config
 from controller import policy
-from controller.rollout import RealLanes
+from controller.lanes import make_lanes
 from doom_rnn.dream import DREAMS, DreamEnv
-from doom_rnn.models import load_rnn, load_vae
+from doom_rnn.models import load_vae
 from folder import whole
 from pictures import save_pairs, save_rows, to_uint8
 
@@ -18,33 +18,64 @@ SCALE = 4
 END = 10  # steps between the pictured frames of an episode's end
 
 
-def film(run: Path, config: Config, parameters: list[float], seed: int, name: str) -> list[Path]:
-    """Films one real episode, of `seed`, and one dream, with the same controller.
-
-    Writes DIR/videos/TASK-VIEW-NAME.mp4, of three panels: frame, reconstruction, dream (held where it ends
-    first); pictures/TASK-VIEW-NAME.png, the episode's last frames over their reconstructions; and
-    pictures/dream-TAU.png, a strip of the dream. Returns their paths.
-    """
-    vae = load_vae(run, config)
-    lanes = RealLanes(config, vae, load_rnn(run, config), 1)
-    lanes.start(0, np.array(parameters), seed)
-    frames = [lanes.frames[0].copy()]
-    while not lanes.advance():
-        frames.append(lanes.frames[0].copy())
+def films(run: Path, config: Config, parameters: list[float], row: dict) -> list[Path]:
+    """Films what a row of results.json scored: its first episode and its worst, or its first dream."""
+    if config.env == "dream":
+        dreamed = dream(run, config, parameters, row["seeds"][0])
+        name = f"{config.task}-dream-{config.temperature:g}"
+        return [write_video(run / "videos" / f"{name}.mp4", dreamed, FPS[config.task]), strip(run, config, dreamed)]
+    numbers = {"first": 0, "worst": int(np.argmin(row["returns"]))}
+    vae, lanes = load_vae(run, config), make_lanes(run, config)
+    written = []
+    for name, number in numbers.items():
+        seed = row["seeds"][number]
+        frames, total = episode(lanes, parameters, seed)
+        if total != row["returns"][number]:
+            print(f"the film's {name} episode returned {total:.1f}, the test's {row['returns'][number]:.1f}")
+        written += film(run, config, parameters, vae, frames, name, seed)
     lanes.close()
-    frames = np.stack(frames)
+    return written
+
+
+def film(run: Path, config: Config, parameters: list[float], vae, frames, name: str, seed: int) -> list[Path]:
+    """Films an episode beside V's reconstruction of it and, where there are starting points, one of M's dreams.
+
+    Writes DIR/videos/TASK-VIEW-NAME.mp4 (the dream is held where it ends first), pictures/TASK-VIEW-NAME.png, the
+    last frames over their reconstructions, and pictures/dream-TAU.png, a strip of the dream. Returns their paths.
+    """
     seen = np.concatenate([vae.decode(vae.encode(frames[k : k + 100])[0]) for k in range(0, len(frames), 100)])
-    dreamed = dream(run, config, parameters, seed)
-    held = np.minimum(np.arange(len(frames)), len(dreamed) - 1)
-    panels = np.concatenate([frames, to_uint8(seen), dreamed[held]], axis=2)
+    panels, written = [frames, to_uint8(seen)], []
+    if (run / "initial_z.npz").exists():
+        dreamed = dream(run, config, parameters, seed)
+        panels.append(dreamed[np.minimum(np.arange(len(frames)), len(dreamed) - 1)])
+        written.append(strip(run, config, dreamed))
     name = f"{config.task}-{config.view}-{name}" if config.task == "carracing" else f"{config.task}-{name}"
-    video = write_video(run / "videos" / f"{name}.mp4", panels, FPS[config.task])
     end = run / "pictures" / f"{name}.png"
-    last = np.maximum(np.arange(len(frames) - 12 * END, len(frames), END), 0)
+    last = np.maximum(len(frames) - 1 - END * np.arange(11, -1, -1), 0)
     save_pairs(end, frames[last], seen[last])
-    picture = run / "pictures" / f"dream-{config.temperature:g}.png"
-    save_rows(picture, list(dreamed[np.linspace(0, len(dreamed) - 1, 24, dtype=int)].reshape(2, 12, 64, 64, 3)))
-    return [video, end, picture]
+    video = write_video(run / "videos" / f"{name}.mp4", np.concatenate(panels, axis=2), FPS[config.task])
+    return [video, end, *written]
+
+
+def episode(lanes, parameters: list[float], seed: int) -> tuple[np.ndarray, float]:
+    """Plays one real episode, in a batch of as many lanes as the test had, of which one is in use.
+
+    Returns its frames, uint8 (T, 64, 64, 3), and its return.
+    """
+    lanes.start(0, np.array(parameters), seed)
+    frames = []
+    ended = []
+    while not ended:
+        frames.append(lanes.frames[0].copy())
+        ended = lanes.advance()
+    return np.stack(frames), ended[0][1]
+
+
+def strip(run: Path, config: Config, dreamed: np.ndarray) -> Path:
+    """Writes two rows of twelve frames of a dream, from its first to its last."""
+    path = run / "pictures" / f"dream-{config.temperature:g}.png"
+    save_rows(path, list(dreamed[np.linspace(0, len(dreamed) - 1, 24, dtype=int)].reshape(2, 12, 64, 64, 3)))
+    return path
 
 
 def dream(run: Path, config: Config, parameters: list[float], seed: int) -> np.ndarray:
@@ -66,9 +97,10 @@ def dream(run: Path, config: Config, parameters: list[float], seed: int) -> np.n
 
 def write_video(path: Path, frames: np.ndarray, fps: int) -> Path:
     """uint8 (N, H, W, 3) -> an mp4, SCALE times as large."""
-    large = frames.repeat(SCALE, axis=1).repeat(SCALE, axis=2)
     with whole(path) as beside:
         written = beside.with_name(beside.name + ".mp4")  # the ending decides the format
-        imageio.mimwrite(written, large, fps=fps, macro_block_size=8, quality=7)
+        with imageio.get_writer(written, fps=fps, macro_block_size=8, quality=7) as writer:
+            for frame in frames:
+                writer.append_data(frame.repeat(SCALE, axis=0).repeat(SCALE, axis=1))
         written.replace(beside)
     return path

@@ -9,10 +9,17 @@ from controller.rollout import RealLanes
 from doom_rnn.batch import DreamLanes
 from doom_rnn.models import load_rnn, load_vae
 
+ENGINES = 16  # of Doom a rank: each is a process of its own
 
-def make_lanes(run: Path, config: Config, count: int):
-    """`count` lanes of the kind that `config.env` says, with the run's V and M."""
+
+def make_lanes(run: Path, config: Config):
+    """The lanes of a rank, of the kind that `config.env` says, with the run's V and M.
+
+    Their number is the configuration's, not that of the episodes at hand: the last bits of a batched sum
+    depend on the batch's size.
+    """
     use_one_thread()
+    count = config.lanes if config.task == "carracing" or config.env == "dream" else min(config.lanes, ENGINES)
     if config.env == "dream":
         rnn = load_rnn(run, config)
         return DreamLanes(config, rnn, run / "initial_z.npz", count, partial(act, config), policy_size(config))

@@ -8,6 +8,7 @@ import sys
 import time
 import traceback
 
+import config
 from config import UserError, exit_with
 
 
@@ -56,12 +57,11 @@ def launch(main) -> None:
     every rank.
     """
     comm = world()
+    config.speaks = comm.rank == 0
     try:
         main(comm)
     except Shared as error:
-        if comm.rank == 0:
-            exit_with(error)
-        raise SystemExit(2) from None
+        exit_with(error)
     except UserError as error:
         if comm.size == 1:
             exit_with(error)
@@ -85,27 +85,23 @@ ASK, JOB, DONE = range(1, 4)  # message tags
 
 
 class Jobs:
-    """Numbers 0 .. count - 1, each handed to exactly one rank, when that rank asks.
+    """Numbers 0 .. count - 1, each handed to exactly one rank, as ranks become free.
 
-    Rank 0 keeps the counter and works as well: it answers the others whenever it is itself at `next` or
-    `serve`. A rank asks for its next job before it needs it, so that none waits for the answer.
+    Rank 0 keeps the counter and works as well: it answers the others whenever it is itself at `take` or
+    `serve`. A rank asks for as many as it has room for, plays on until the answer is there, and gets at most
+    an even share of what is left: so all are busy until nearly the end.
     """
 
     def __init__(self, comm, count: int):
         self.comm, self.count, self.given, self.finished = comm, count, 0, 0
         self.pending = None
-        if comm.rank:
-            self._ask()
+        self.over = False  # whether this rank knows that no job is left for it
 
-    def _ask(self) -> None:
-        self.comm.send(None, dest=0, tag=ASK)
-        self.pending = self.comm.irecv(source=0, tag=JOB)
-
-    def _take(self) -> int | None:
-        if self.given >= self.count:
-            return None
-        self.given += 1
-        return self.given - 1
+    def _give(self, wanted: int) -> range:
+        share = -(-(self.count - self.given) // self.comm.size)
+        first = self.given
+        self.given += min(wanted, share)
+        return range(first, self.given)
 
     def serve(self) -> None:
         """On rank 0: answers whoever has asked. Elsewhere nothing. Cheap; called at every step."""
@@ -115,27 +111,32 @@ class Jobs:
 
         status = MPI.Status()
         while self.comm.iprobe(tag=ASK, status=status):
-            self.comm.recv(source=status.source, tag=ASK)
-            job = self._take()
-            self.finished += job is None
-            self.comm.send(job, dest=status.source, tag=JOB)
+            jobs = self._give(self.comm.recv(source=status.source, tag=ASK))
+            self.finished += not jobs
+            self.comm.send(jobs, dest=status.source, tag=JOB)
 
-    def next(self) -> int | None:
-        """The next job of this rank, or None when all are given."""
+    def take(self, wanted: int, wait: bool) -> range:
+        """Up to `wanted` jobs for this rank. With `wait`, none only if there are no more: then it is `over`."""
+        jobs = None
+        if self.over:
+            return range(0)
         if self.comm.rank == 0:
             self.serve()
-            return self._take()
-        if self.pending is None:
-            return None
-        while True:
-            ready, job = self.pending.test()
-            if ready:
-                break
-            time.sleep(0.0005)
-        self.pending = None
-        if job is not None:
-            self._ask()
-        return job
+            jobs = self._give(wanted)
+        else:
+            if self.pending is None:
+                self.comm.send(wanted, dest=0, tag=ASK)
+                self.pending = self.comm.irecv(source=0, tag=JOB)
+            while True:
+                ready, jobs = self.pending.test()
+                if ready or not wait:
+                    break
+                time.sleep(0.0005)
+            if not ready:
+                return range(0)
+            self.pending = None
+        self.over = not jobs
+        return jobs
 
     def close(self) -> None:
         """Rank 0 goes on answering until every other rank has been told that there is no more."""

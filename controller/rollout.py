@@ -11,6 +11,7 @@ import tensorflow as tf
 from config import Config
 from controller.agent import make_agent, policy_size
 from env import make_env
+from seeds import generator
 
 
 def play(lanes, jobs, params: np.ndarray, seeds: list[int], done=None) -> dict[int, tuple[float, int]]:
@@ -19,7 +20,7 @@ def play(lanes, jobs, params: np.ndarray, seeds: list[int], done=None) -> dict[i
     Args:
         lanes: `RealLanes` or `DreamLanes`: `count`, `start(lane, params, seed)`, and `advance()`, which
             returns (lane, return, steps) of the episodes that ended.
-        jobs: `next()` gives the number of an episode, or None when there are no more; `serve()`.
+        jobs: who plays which episode; see `mpi.Jobs`.
         params: (J, P), the controller of each episode; seeds: (J,), its seed.
         done: called with each finished episode's number.
 
@@ -29,18 +30,16 @@ def play(lanes, jobs, params: np.ndarray, seeds: list[int], done=None) -> dict[i
     playing: dict[int, int] = {}
     free = list(range(lanes.count))
     results: dict[int, tuple[float, int]] = {}
-    more = True
     while True:
-        while free and more:
-            job = jobs.next()
-            if job is None:
-                more = False
-                break
-            lane = free.pop()
-            lanes.start(lane, params[job], seeds[job])
-            playing[lane] = job
+        if free and not jobs.over:
+            for job in jobs.take(len(free), wait=not playing):
+                lane = free.pop()
+                lanes.start(lane, params[job], seeds[job])
+                playing[lane] = job
         if not playing:
-            return results
+            if jobs.over:
+                return results
+            continue
         for lane, total, steps in lanes.advance():
             job = playing.pop(lane)
             results[job] = (total, steps)
@@ -75,7 +74,7 @@ class RealLanes:
         """Begins an episode; `seed` decides the environment's randomness and the noise of z."""
         self.frames[lane], _ = self.envs[lane].reset(seed=seed)
         self.params[lane], self.fresh[lane] = params, 1
-        self.random[lane] = np.random.default_rng(seed)
+        self.random[lane] = generator(seed, "noise of z")  # not the track's stream, which has the seed itself
         self.total[lane], self.steps[lane] = 0, 0
 
     def advance(self) -> list[tuple[int, float, int]]:

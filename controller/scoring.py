@@ -41,7 +41,7 @@ def score(comm, run: Path, config: configs.Config, best: dict, episodes: int) ->
     from controller.lanes import make_lanes
 
     started = time.monotonic()
-    lanes = make_lanes(run, config, min(config.lanes, episodes))
+    lanes = make_lanes(run, config)
     plan = seeds.episode_seeds(config.seed, "test", 0, episodes)
     params = np.repeat(np.array(best["parameters"])[None], episodes, axis=0)
     bar = progress_bar(total=episodes, desc="test episodes", unit="episode", disable=comm.rank > 0)
@@ -91,6 +91,7 @@ KEY = (
     "untrained",
     "dtype",
     "seed",
+    "episodes",
 )  # what tells rows apart
 
 
@@ -126,22 +127,21 @@ def table(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def evaluate(comm, run: Path, config: configs.Config, episodes: int, video: bool) -> dict | None:
-    """Scores the run's agent in `config`'s environment, adds it to results.json, films an episode."""
+def evaluate(comm, run: Path, config: configs.Config, episodes: int, video: bool, keep: bool = True) -> dict | None:
+    """Scores the run's agent in `config`'s environment; with `keep` adds it to results.json, with `video` films."""
     from controller.agent import policy_size
 
     best = mpi.on_leader(comm, read_best, run, policy_size(config))
     row = score(comm, run, config, best, episodes)
     if comm.rank == 0:
-        add_result(run / "results.json", row)
+        if keep:
+            add_result(run / "results.json", row)
         print(table([row]))
         if video:
-            from controller.film import film
+            from controller.film import films
 
-            worst = row["seeds"][int(np.argmin(row["returns"]))]
-            for name, seed in (("first", row["seeds"][0]), ("worst", worst)):
-                for path in film(run, config, best["parameters"], seed, name):
-                    print(f"film: {path}")
+            for path in films(run, config, best["parameters"], row):
+                print(f"film: {path}")
     mpi.wait(comm)
     return row
 

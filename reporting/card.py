@@ -6,7 +6,7 @@ from pathlib import Path
 import config as configs
 import diary
 import published
-from reporting.runs import Run
+from reporting.runs import Run, identity
 from reporting.tables import duration, training_time
 from reporting.words import environment, table, where
 
@@ -109,7 +109,7 @@ def record(run: Run) -> list[str]:
     if rows:
         text.append(table(["command", "ranks", "started", "wall-clock", "machine"], rows))
     if amounts:
-        text.append(f"{', '.join(amounts)}. Time in training: {training_time(run, run.rows[0])}.\n")
+        text.append(f"{', '.join(amounts)}. Time in training: {training_time(run, identity(run.config))}.\n")
     return text
 
 
@@ -132,7 +132,15 @@ def card(run: Run, at: Path) -> str:
     paper = configs.preset(config.task, "paper")
     settings = [[f.name, str(getattr(config, f.name)), str(getattr(paper, f.name)), f.metadata["help"]] for f in fields]
     scores = [
-        [where(row), f"{row['mean']:.1f} ± {row['std']:.1f}", str(row["episodes"]), published.text(row)] for row in rows
+        [
+            where(row),
+            f"{row['mean']:.1f} ± {row['std']:.1f}",
+            str(row["episodes"]),
+            published.text(row),
+            f"`{row.get('command', '')}`",
+            duration(row["seconds"]) if "seconds" in row else "",
+        ]
+        for row in rows
     ]
     files = [[f"`{name}`", what] for name, what in FILES.items() if (run.path / name).exists()]
     made = [f"V and M learn from {config.episodes} episodes of random play (policy `{config.policy}`)."]
@@ -154,7 +162,7 @@ def card(run: Run, at: Path) -> str:
             TASKS[config.task].format(max_frames=config.max_frames) + "\n",
             "## Scores\n",
             "Mean ± standard deviation over test episodes, whose seeds training never saw.\n",
-            table(["environment", "this agent", "episodes", "paper"], scores or [[""] * 4]),
+            table(["environment", "this agent", "episodes", "paper", "command", "wall-clock"], scores or [[""] * 6]),
             *record(run),
             *gallery(at),
             "## Load and evaluate\n",

@@ -1,5 +1,6 @@
 """Episodes as series of (mu, logvar, action), encoded once by V, and the batches M learns from."""
 
+import shutil
 import struct
 import zipfile
 from collections.abc import Iterator
@@ -79,10 +80,8 @@ def encode(run: Path, paths: list[Path], encoder, progress) -> Series:
     names = ("mu", "logvar", "action", "lengths")
     series = Series(*(np.concatenate([file[name] for file in loaded]) for name in names))
     series.write(run / "series.npz")
-    for part in parts:
-        part.unlink()
-    (run / "series").rmdir()
-    return series
+    shutil.rmtree(run / "series")
+    return Series.read(run / "series.npz", series.mu.shape[1])  # mapped, no longer in memory
 
 
 class Windows:

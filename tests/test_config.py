@@ -43,6 +43,10 @@ def test_rollout_schedules(schedule, generation, episodes):
         ({"population": 7}, "--population: expected an even number"),
         ({"rollouts": "four"}, "--rollouts: expected a count or a schedule"),
         ({"lanes": 0}, "--lanes: expected 1 or more, got 0"),
+        ({"seed": -1}, "--seed: expected 0 or more, got -1"),
+        ({"sigma": 0.0}, "--sigma: expected a number above 0"),
+        ({"temperature": float("nan")}, "--temperature: expected a number above 0"),
+        ({"min_frames": 300, "max_frames": 300}, "--max-frames: expected more than the 300 of --min-frames"),
         ({"env": "dream"}, "CarRacing's dream has no reward"),
         ({"view": "v9"}, "--view: expected one of v0, v3, got 'v9'"),
     ],
@@ -81,6 +85,13 @@ def test_a_search_may_go_on_but_not_shrink(tmp_path):
     assert folder.load(run).generations == made.generations + 5
     with pytest.raises(UserError, match="--generations"):
         folder.prepare(run, {"generations": made.generations})
+
+
+def test_a_preset_is_not_put_over_another_runs_configuration(tmp_path):
+    folder.prepare(tmp_path / "base", {"task": "carracing", "preset": "smoke"})
+    with pytest.raises(UserError, match="--preset paper: with --from"):
+        folder.prepare(tmp_path / "new", {"preset": "paper"}, tmp_path / "base")
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_new_run_needs_a_task_and_a_broken_one_is_named(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 import config as configs
 import seeds
 from config import UserError
-from controller import policy
+from controller import mpi, policy
 from controller.es import CMAES
 from controller.evolution import Evolution, episode_plan
 
@@ -151,3 +151,36 @@ def test_the_best_mean_is_kept_not_the_last(tmp_path):
     assert evolution.best["score"] == 30 and evolution.best["generation"] == 2
     assert evolution.best["parameters"] == [0.03] * 9  # rounded to 4 decimals
     assert evolution.history[0]["std"] == np.arange(8.0).std() and evolution.history[2]["seconds"] == 6.0
+
+
+class Desk:
+    """A communicator's end for tests of `Jobs`: the other ranks' requests, and what they were given."""
+
+    rank = 0
+
+    def __init__(self, size: int):
+        self.size, self.asked, self.given = size, [], []
+
+    def iprobe(self, tag, status) -> bool:
+        return bool(self.asked)
+
+    def recv(self, source, tag) -> int:
+        return self.asked.pop()
+
+    def send(self, jobs, dest, tag) -> None:
+        self.given.append(jobs)
+
+
+def test_jobs_are_shared_evenly_and_each_is_given_once():
+    desk = Desk(2)
+    jobs = mpi.Jobs(desk, 100)
+    mine = list(jobs.take(80, wait=True))
+    assert len(mine) == 50  # as many as it has room for, but no more than an even share
+    while not jobs.over:
+        desk.asked.append(8)
+        mine += jobs.take(8, wait=True)
+    desk.asked.append(8)
+    jobs.serve()
+    theirs = [job for given in desk.given for job in given]
+    assert sorted(mine + theirs) == list(range(100))
+    assert len(theirs) >= 20 and jobs.finished == 1

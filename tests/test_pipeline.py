@@ -65,7 +65,9 @@ def test_training_left_weights_curves_and_pictures(car_run):
         assert (car_run / name).exists(), name
     assert not list(car_run.glob("*.checkpoint.npz"))
     lines = [json.loads(line) for line in (car_run / "metrics.jsonl").read_text().splitlines()]
-    assert {line["model"] for line in lines} == {"vae", "rnn"} and all(np.isfinite(line["step"]) for line in lines)
+    assert {line["model"] for line in lines} == {"vae", "rnn"} and all(
+        np.isfinite(list(line.values())[3:]).all() for line in lines
+    )
     assert list((car_run / "tensorboard" / "vae").iterdir())
     assert np.load(car_run / "initial_z.npz")["mu"].shape == (4, 32)
 
@@ -119,13 +121,17 @@ def test_evaluate_scores_films_and_keeps_its_rows(evolved):
     run_script("evaluate.py", "--run", evolved, "--episodes", "2", "--view", "v3", "--no-video")
     run_script("evaluate.py", "--run", evolved, "--episodes", "2", "--no-video")
     rows = json.loads((evolved / "results.json").read_text())["results"]
-    assert {(row["view"], row["episodes"]) for row in rows} == {("v3", 2), ("v0", 2)}
-    again = next(new for new in rows if new["view"] == "v0")
+    assert {(row["view"], row["episodes"]) for row in rows} == {("v0", 3), ("v3", 2), ("v0", 2)}
+    again = next(new for new in rows if (new["view"], new["episodes"]) == ("v0", 2))
     assert again["returns"] == row["returns"][:2]  # the same seeds, on another number of ranks
+    before = (evolved / "results.json").read_bytes()
+    assert "906 ± 21" in run_script("evaluate.py", "--run", evolved, "--episodes", "1", "--no-save").stdout
+    assert (evolved / "results.json").read_bytes() == before
 
 
 def test_a_packed_run_is_a_run(evolved, tmp_path):
     small = tmp_path / "pretrained" / "car"
+    run_script("evaluate.py", "--run", evolved, "--episodes", "2", "--no-video")
     assert "MB" in run_script("pack.py", "--run", evolved, "--out", small).stdout
     assert not (small / "record").exists() and not (small / "controller" / "checkpoint.npz").exists()
     card = (small / "README.md").read_text()
@@ -139,6 +145,8 @@ def test_a_packed_run_is_a_run(evolved, tmp_path):
     assert {tuple(row["returns"]) for row in before} == {tuple(row["returns"]) for row in after}
     run_script("pack.py", "--run", evolved, "--out", small, "--checkpoint")
     assert (small / "controller" / "checkpoint.npz").exists()
+    assert "would be lost" in mistake("pack.py", "--run", small, "--out", evolved)
+    assert (evolved / "record").exists()
 
 
 def test_ablations_start_from_another_runs_v_and_m(evolved, tmp_path):
@@ -174,6 +182,7 @@ def test_mistakes_overwrite_nothing(car_run, tmp_path):
     run = copy_of(car_run, tmp_path / "run")
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     assert "--task doom" in mistake("train_vae.py", "--run", run, "--task", "doom")
+    assert "invalid choice: 'pong'" in mistake("extract.py", "--run", run, "--task", "pong", ranks=2)
     other = copy_of(car_run, tmp_path / "other")
     config = json.loads((other / "config.json").read_text())
     (other / "config.json").write_text(json.dumps({**config, "z_size": 16}))

@@ -105,5 +105,5 @@ def test_the_extraction_policy_redraws_where_repeat_divides_the_frame():
     policy = RandomStrafer(np.random.default_rng(0))
     actions = [policy.act(frame)[0] for frame in range(300)]
     changes = [frame for frame in range(1, 300) if actions[frame] != actions[frame - 1]]
-    assert 40 < len(changes) < 250
+    assert 65 <= len(changes) < 250  # a policy that held each action for `repeat` frames would change 60 times at most
     assert all(-1 <= action <= 1 for action in actions)

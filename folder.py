@@ -75,7 +75,9 @@ def inherit(run: Path, config: Config, base: Path) -> None:
     vae = data and same("V") and ("vae" in config.untrained) == ("vae" in start.untrained)
     rnn = vae and same("M") and ("rnn" in config.untrained) == ("rnn" in start.untrained)
     run.mkdir(parents=True, exist_ok=True)
-    for name, fits in (("record", data), ("series.npz", vae)):
+    # Only whole: a stage that completes the base's episodes must not do so with this run's seed.
+    recorded = data and len(list((base / "record").glob("[0-9]*.npz"))) == start.episodes
+    for name, fits in (("record", recorded), ("series.npz", vae)):
         if fits and (base / name).exists():
             (run / name).symlink_to((base / name).resolve())
     for name, fits in (("vae.weights.h5", vae), ("initial_z.npz", vae), ("rnn.weights.h5", rnn)):

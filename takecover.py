@@ -5,6 +5,7 @@ doom-py 0.0.15), so the game is set up by hand here.
 """
 
 import os
+import subprocess
 import warnings
 from pathlib import Path
 
@@ -58,6 +59,26 @@ def make_game() -> vizdoom.DoomGame:
     return game
 
 
+def engines() -> set[int]:
+    """Process numbers of this process's engines; none where there is no /proc."""
+    found = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            number, rest = stat.read_text().split(" (", 1)
+        except OSError:
+            continue  # ended meanwhile
+        name, rest = rest.rsplit(") ", 1)
+        if name == "vizdoom" and int(rest.split()[1]) == os.getpid():
+            found.add(int(number))
+    return found
+
+
+def guard(engine: int) -> subprocess.Popen:
+    """A shell that waits for this process's end, and then ends the engine, which would not notice."""
+    wait = f"read nothing; kill -9 {engine}"
+    return subprocess.Popen(["sh", "-c", wait], stdin=subprocess.PIPE, start_new_session=True)
+
+
 # What the engine's end can look like; the library's exceptions have no common base.
 CRASHES = (
     vizdoom.ViZDoomErrorException,
@@ -89,6 +110,7 @@ class DoomTakeCover(gym.Env, EzPickle):
         self.observation_space = gym.spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
         self.action_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
         self._game: vizdoom.DoomGame | None = None
+        self._guards: list[subprocess.Popen] = []
         self._seed, self._past = 0, []
         self._frame = np.zeros((480, 640, 3), np.uint8)
 
@@ -117,7 +139,9 @@ class DoomTakeCover(gym.Env, EzPickle):
 
     def _begin(self) -> None:
         if self._game is None:
+            before = engines()
             self._game = make_game()
+            self._guards = [guard(engine) for engine in engines() - before]
         self._game.set_seed(self._seed)  # before the episode, or it does not count
         self._game.new_episode()
 
@@ -144,6 +168,10 @@ class DoomTakeCover(gym.Env, EzPickle):
 
     def close(self) -> None:
         """Ends the engine's process. The environment can be reset again afterwards."""
+        for shell in self._guards:
+            shell.kill()
+            shell.communicate()
+        self._guards = []
         if self._game is not None:
             self._game.close()
         self._game = None

@@ -109,6 +109,8 @@ def test_a_derived_run_takes_what_still_fits(tmp_path):
     base = tmp_path / "base"
     folder.prepare(base, {"task": "carracing", "preset": "smoke"})
     (base / "record").mkdir()
+    for index in range(folder.load(base).episodes):
+        (base / "record" / f"{index:06d}.npz").touch()
     for name in ("series.npz", "vae.weights.h5", "rnn.weights.h5", "initial_z.npz"):
         (base / name).write_text(name)
     ablation = tmp_path / "z"
@@ -120,6 +122,9 @@ def test_a_derived_run_takes_what_still_fits(tmp_path):
     untrained = tmp_path / "untrained"
     folder.prepare(untrained, {"untrained": "vae"}, base)
     assert (untrained / "record").is_dir() and not (untrained / "vae.weights.h5").exists()
+    (base / "record" / "000003.npz").unlink()
+    folder.prepare(tmp_path / "partly", {"seed": 1}, base)
+    assert not (tmp_path / "partly" / "record").exists()
     with pytest.raises(UserError, match="is a run of task carracing"):
         folder.prepare(tmp_path / "doom", {"task": "doom"}, base)
 

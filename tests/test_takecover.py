@@ -2,16 +2,20 @@
 
 import os
 import subprocess
+import sys
+import time
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
 import pytest
+from conftest import ROOT
 from gymnasium.utils.env_checker import check_env
 
 import takecover
 from config import UserError
 from controller.policy import RandomStrafer
-from takecover import DoomTakeCover
+from takecover import DoomTakeCover, engines
 
 
 @pytest.fixture(scope="module")
@@ -19,12 +23,6 @@ def env():
     env = DoomTakeCover()
     yield env
     env.close()
-
-
-def engines() -> list[str]:
-    """Engine processes that belong to this one."""
-    found = subprocess.run(["pgrep", "-P", str(os.getpid()), "vizdoom"], capture_output=True, text=True)
-    return found.stdout.split()
 
 
 def play(env, seed: int, after=lambda step: None) -> tuple[list[bytes], int, float]:
@@ -93,6 +91,21 @@ def test_close_leaves_no_engine_behind():
     assert len(engines()) == len(before) + 1
     env.close()
     assert engines() == before
+
+
+def test_an_engine_does_not_outlive_a_killed_process():
+    code = "import takecover as t, time; e = t.DoomTakeCover(); e.reset(seed=1); print(*t.engines(), flush=True)"
+    code += "; time.sleep(60)"
+    job = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    engine = Path("/proc") / job.stdout.readline().strip()
+    assert (engine / "stat").exists()
+    job.kill()
+    job.wait()
+    for _ in range(100):
+        if not (engine / "stat").exists():
+            break
+        time.sleep(0.1)
+    assert not (engine / "stat").exists()
 
 
 def test_missing_game_files_are_named(monkeypatch, tmp_path):

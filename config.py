@@ -139,8 +139,8 @@ LAPTOP_DOOM = dict(
     rnn_steps=350,
     rollouts="16",
     population=64,
-    generations=100,
-    eval_every=25,
+    generations=40,
+    eval_episodes=128,
 )
 
 # Minutes: every stage real, none long enough to be good.

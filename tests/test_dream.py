@@ -19,6 +19,7 @@ from doom_rnn import batch
 from doom_rnn.batch import DreamLanes
 from doom_rnn.dream import DreamEnv, Randomness
 from doom_rnn.models import load_rnn
+from vae.data import episode_length, episodes
 
 
 def dream_alone(env: DreamEnv, params: np.ndarray, seed: int) -> tuple[int, np.ndarray]:
@@ -125,11 +126,27 @@ def test_dream_and_back_to_the_game(doom_run):
     """C evolved in the dream by two ranks, then scored there and in the real game."""
     run_script("train_controller.py", "--run", doom_run, ranks=2)
     for env in ("dream", "real"):
-        run_script("evaluate.py", "--run", doom_run, "--env", env, "--episodes", "2", "--no-video", ranks=2)
+        run_script("evaluate.py", "--run", doom_run, "--env", env, "--episodes", "2", ranks=2)
+    films = {path.name for path in (doom_run / "videos").iterdir()}
+    assert films == {"doom-dream-1.15.mp4", "doom-first.mp4", "doom-worst.mp4"}
     rows = json.loads((doom_run / "results.json").read_text())["results"]
     assert [row["env"] for row in rows] == ["dream", "real"]
     assert all(row["temperature"] == 1.15 and row["mean"] == row["mean_steps"] for row in rows)
     assert configs.Config(**json.loads((doom_run / "config.json").read_text())).env == "dream"
+
+
+def test_only_long_episodes_are_recorded(doom_run):
+    config = folder.load(doom_run)
+    assert config.min_frames == 100
+    assert min(episode_length(path) for path in episodes(doom_run, config.episodes)) > 100
+
+
+def test_evolution_in_the_game_itself(doom_run, tmp_path):
+    run = tmp_path / "real"
+    flags = ["--env", "real", "--generations", "1", "--eval-every", "1", "--rollouts", "1"]
+    run_script("train_controller.py", "--run", run, "--from", doom_run, *flags, ranks=2)
+    (line,) = (run / "controller" / "history.jsonl").read_text().splitlines()
+    assert 50 < json.loads(line)["mean"] <= 150  # steps survived of at most 150
 
 
 def test_a_row_of_temperatures(doom_run):

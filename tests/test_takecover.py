@@ -84,6 +84,15 @@ def test_a_crashed_engine_is_replaced_unnoticed(env):
         assert play(env, 5, crash)[0] == whole
 
 
+def test_an_episode_is_cut_by_the_clock(monkeypatch):
+    monkeypatch.setattr(takecover, "TIMEOUT", 40)
+    env = DoomTakeCover()
+    env.reset(seed=1)
+    ends = [env.step(np.float32([0]))[2:4] for _ in range(40)]
+    env.close()
+    assert ends == [(False, False)] * 39 + [(False, True)]
+
+
 def test_close_leaves_no_engine_behind():
     before = engines()
     env = DoomTakeCover()

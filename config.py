@@ -209,10 +209,6 @@ def check(config: Config) -> Config:
     for name in ("temperature", "sigma", "vae_rate", "rnn_rate"):
         if not 0 < getattr(config, name) < math.inf:
             raise UserError(f"{flag(name)}: expected a number above 0, got {getattr(config, name)}")
-    if config.max_frames <= config.min_frames:
-        raise UserError(
-            f"--max-frames: expected more than the {config.min_frames} of --min-frames, got {config.max_frames}"
-        )
     if config.task == "doom" and config.policy != "release":
         raise UserError(f"--policy {config.policy}: it is for CarRacing; Doom has only release")
     if config.population < 4 or config.population % 2:

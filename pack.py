@@ -29,7 +29,7 @@ PARTS = (
     "metrics.jsonl",
     "commands/*.json",
     "pictures/*.png",
-    "videos/*.mp4",
+    "videos/*-worst.mp4",
     "temperature-*/config.json",
     "temperature-*/controller/best.json",
     "temperature-*/controller/history.jsonl",

@@ -99,7 +99,7 @@ def write_video(path: Path, frames: np.ndarray, fps: int) -> Path:
     """uint8 (N, H, W, 3) -> an mp4, SCALE times as large."""
     with whole(path) as beside:
         written = beside.with_name(beside.name + ".mp4")  # the ending decides the format
-        with imageio.get_writer(written, fps=fps, macro_block_size=8, quality=7) as writer:
+        with imageio.get_writer(written, fps=fps, macro_block_size=8, quality=5) as writer:
             for frame in frames:
                 writer.append_data(frame.repeat(SCALE, axis=0).repeat(SCALE, axis=1))
         written.replace(beside)

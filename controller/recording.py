@@ -43,6 +43,10 @@ def record(env, config, index: int) -> tuple[np.ndarray, np.ndarray, float]:
 
 def extract(comm, run, config) -> None:
     """Records this rank's share of the episodes that are missing."""
+    if config.max_frames <= config.min_frames:
+        raise mpi.Shared(
+            f"--max-frames {config.max_frames}: no episode can be longer than the {config.min_frames} of --min-frames"
+        )
     # One rank looks: another, a moment later, would already miss what the first has recorded.
     missing = mpi.on_leader(comm, lambda: [k for k in range(config.episodes) if not episode_path(run, k).exists()])
     mine = missing[comm.rank :: comm.size]

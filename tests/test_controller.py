@@ -1,12 +1,14 @@
 """C: its layouts, its search, its seeds."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 import config as configs
 import seeds
 from config import UserError
-from controller import mpi, policy
+from controller import mpi, policy, recording
 from controller.es import CMAES
 from controller.evolution import Evolution, episode_plan
 
@@ -184,3 +186,9 @@ def test_jobs_are_shared_evenly_and_each_is_given_once():
     theirs = [job for given in desk.given for job in given]
     assert sorted(mine + theirs) == list(range(100))
     assert len(theirs) >= 20 and jobs.finished == 1
+
+
+def test_recording_what_cannot_be_is_refused(tmp_path):
+    config = dataclasses.replace(configs.preset("doom", "smoke"), max_frames=100)
+    with pytest.raises(UserError, match="--max-frames 100: no episode can be longer than the 100"):
+        recording.extract(Desk(1), tmp_path, config)

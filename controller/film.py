@@ -25,7 +25,7 @@ def films(run: Path, config: Config, parameters: list[float], row: dict) -> list
         name = f"{config.task}-dream-{config.temperature:g}"
         return [write_video(run / "videos" / f"{name}.mp4", dreamed, FPS[config.task]), strip(run, config, dreamed)]
     numbers = {"first": 0, "worst": int(np.argmin(row["returns"]))}
-    vae, lanes = load_vae(run, config), make_lanes(run, config)
+    lanes, vae = make_lanes(run, config), load_vae(run, config)
     written = []
     for name, number in numbers.items():
         seed = row["seeds"][number]

@@ -10,6 +10,20 @@ AGENTS = {"zh": "z and h (full world model)", "z": "z only", "z_hidden": "z with
 FULL = {"carracing": "zh", "doom": "zch"}  # what the full agent of a task sees
 KINDS = ("dream", "real")  # where Doom's agents were scored
 
+# What a test was of: rows of results.json that agree in these are the same experiment, repeated with other seeds.
+EXPERIMENT = (
+    "task",
+    "preset",
+    "env",
+    "view",
+    "pixels",
+    "temperature",
+    "trained_temperature",
+    "features",
+    "untrained",
+    "dtype",
+)
+
 
 def read() -> dict:
     return json.loads(FILE.read_text())

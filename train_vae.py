@@ -21,9 +21,12 @@ quiet_tensorflow()
 import keras  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
+from doom_rnn.models import load_vae  # noqa: E402
 from pictures import save_pairs  # noqa: E402
 from vae.data import Frames, episodes  # noqa: E402
 from vae.model import VAE, losses  # noqa: E402
+
+PICTURE = Path("pictures") / "reconstructions.png"
 
 
 def make_step(model: VAE, optimizer, config: configs.Config):
@@ -75,7 +78,7 @@ def show(run: Path, model: VAE, paths: list[Path], seed: int) -> None:
         frames.append(obs[rng.integers(len(obs))])
     frames = np.stack(frames)
     mu, _ = model.encode(frames)
-    save_pairs(run / "pictures" / "reconstructions.png", frames, model.decode(mu).numpy())
+    save_pairs(run / PICTURE, frames, model.decode(mu).numpy())
 
 
 def main() -> None:
@@ -83,8 +86,10 @@ def main() -> None:
     try:
         config = folder.prepare(args.run, configs.overrides(args), args.base)
         folder.need(args.run / "record", f"python extract.py --run {args.run}")
-        if (args.run / "vae.weights.h5").exists():
+        if (args.run / "vae.weights.h5").exists() and (args.run / PICTURE).exists():
             print(f"{args.run}/vae.weights.h5 is there already")
+        elif (args.run / "vae.weights.h5").exists():  # stopped between the two, or V came from another run
+            show(args.run, load_vae(args.run, config), episodes(args.run, config.episodes), config.seed)
         else:
             hold_memory()
             with noted(args.run):

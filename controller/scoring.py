@@ -81,18 +81,7 @@ def score(comm, run: Path, config: configs.Config, best: dict, episodes: int) ->
     }
 
 
-KEY = (
-    "env",
-    "view",
-    "pixels",
-    "temperature",
-    "trained_temperature",
-    "features",
-    "untrained",
-    "dtype",
-    "seed",
-    "episodes",
-)  # what tells rows apart
+KEY = (*published.EXPERIMENT, "seed", "episodes")  # what tells the rows of results.json apart
 
 
 def add_result(path: Path, row: dict) -> None:

@@ -6,20 +6,7 @@ from pathlib import Path
 
 import config as configs
 import folder
-
-# Tests of runs that share these are the same experiment, repeated with other seeds.
-KEY = (
-    "task",
-    "preset",
-    "env",
-    "view",
-    "pixels",
-    "temperature",
-    "trained_temperature",
-    "features",
-    "untrained",
-    "dtype",
-)
+from published import EXPERIMENT
 
 
 @dataclass(frozen=True)
@@ -107,15 +94,15 @@ def read_runs(paths: list[Path]) -> list[Run]:
 
 
 def groups(runs: list[Run]) -> dict[tuple, list[tuple[Run, dict]]]:
-    """The measured rows of all runs by experiment (KEY); Doom's by its agent's temperature, dream before game."""
+    """The measured rows of all runs by EXPERIMENT; Doom's by its agent's temperature, dream before game."""
     found: dict[tuple, list] = {}
     for run in runs:
         for row in run.rows:
             if "mean" in row:
-                found.setdefault(tuple(row[name] for name in KEY), []).append((run, row))
+                found.setdefault(tuple(row[name] for name in EXPERIMENT), []).append((run, row))
 
     def order(key: tuple) -> tuple:
-        values = dict(zip(KEY, key, strict=True))
+        values = dict(zip(EXPERIMENT, key, strict=True))
         return values["task"], values["trained_temperature"] or 0, str(key)
 
     return {key: found[key] for key in sorted(found, key=order)}

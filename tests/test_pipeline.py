@@ -72,6 +72,15 @@ def test_training_left_weights_curves_and_pictures(car_run):
     assert np.load(car_run / "initial_z.npz")["mu"].shape == (4, 32)
 
 
+def test_training_killed_before_its_picture_only_makes_that(car_run):
+    picture, weights = car_run / "pictures" / "reconstructions.png", car_run / "vae.weights.h5"
+    first, trained = picture.read_bytes(), weights.stat().st_mtime_ns
+    picture.unlink()
+    run_script("train_vae.py", "--run", car_run)
+    assert picture.read_bytes() == first and weights.stat().st_mtime_ns == trained
+    assert "there already" in run_script("train_vae.py", "--run", car_run).stdout
+
+
 def test_the_curve_does_not_depend_on_the_number_of_ranks(evolved, tmp_path):
     for ranks in (1, 2):
         run = copy_of(evolved, tmp_path / str(ranks))

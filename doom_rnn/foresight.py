@@ -81,7 +81,7 @@ def foresight(run: Path, other: Path) -> str:
 def main() -> None:
     parser = configs.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run whose M is asked")
-    parser.add_argument("--of", type=Path, metavar="DIR", help="the run whose episodes it is asked about (default: its)")
+    parser.add_argument("--of", type=Path, metavar="DIR", help="whose episodes it is asked about (default: its)")
     args = parser.parse_args()
     try:
         print(foresight(args.run, args.of or args.run))

@@ -2,7 +2,7 @@
 
     python report.py runs/car
     python report.py runs/car-0 runs/car-1 runs/car-2 --out runs/seeds
-    python report.py pretrained/carracing pretrained/doom --readme README.md
+    python report.py pretrained/carracing pretrained/carracing-z pretrained/doom --readme README.md
 
 Reads what the run folders hold: config.json, results.json (from evaluate.py), controller/history.jsonl and
 metrics.jsonl (from training), pictures/. Writes report.md, PNG pictures beside it, and model_card.md, the

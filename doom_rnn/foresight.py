@@ -14,6 +14,7 @@ import numpy as np
 
 import config as configs
 import folder
+from progress import bar as progress_bar
 from training import quiet_tensorflow
 
 quiet_tensorflow()
@@ -23,6 +24,8 @@ import tensorflow as tf  # noqa: E402
 from doom_rnn.models import load_rnn, load_vae  # noqa: E402
 from vae.data import episodes, read_episode  # noqa: E402
 from vae.model import sample  # noqa: E402
+
+PART = 100  # episodes M sees at once, so that memory does not grow with their number
 
 
 def restart_logits(rnn, z: list[np.ndarray], action: list[np.ndarray]) -> list[np.ndarray]:
@@ -61,20 +64,24 @@ def foresight(run: Path, other: Path) -> str:
             raise configs.UserError(f"{path} is a run of task {found.task}: only Doom's M foretells deaths")
     vae, rnn = load_vae(run, config), load_rnn(run, config)
     encode = tf.function(vae.encode, reduce_retracing=True)
-    zs, actions = [], []
-    for number, path in enumerate(episodes(other, recorded.episodes)):
-        obs, action = read_episode(path)
-        mu, logvar = encode(obs)
-        zs.append(sample(mu, logvar, tf.random.stateless_normal(tf.shape(mu), [config.seed, number])).numpy())
-        actions.append(action)
-    logits = restart_logits(rnn, zs, actions)
-    deaths = np.array([row[-1] > 0 for row in logits if len(row) < recorded.max_frames])
-    alarms = np.concatenate([row[:-1] > 0 for row in logits])
-    if not len(deaths):
+    paths = episodes(other, recorded.episodes)
+    deaths = foretold = frames = alarms = 0
+    for first in progress_bar(range(0, len(paths), PART), desc="asking M", unit="part"):
+        zs, actions = [], []
+        for number, path in enumerate(paths[first : first + PART], first):
+            obs, action = read_episode(path)
+            mu, logvar = encode(obs)
+            zs.append(sample(mu, logvar, tf.random.stateless_normal(tf.shape(mu), [config.seed, number])).numpy())
+            actions.append(action)
+        for row in restart_logits(rnn, zs, actions):
+            frames, alarms = frames + len(row) - 1, alarms + int((row[:-1] > 0).sum())
+            if len(row) < recorded.max_frames:  # the others were cut
+                deaths, foretold = deaths + 1, foretold + int(row[-1] > 0)
+    if not deaths:
         raise configs.UserError(f"{other} holds no episode that ends in a death")
     return (
-        f"deaths foretold to the frame: {deaths.sum()} of {len(deaths)} ({deaths.mean():.0%}); "
-        f"false alarms: {alarms.sum()} in {len(alarms)} frames"
+        f"deaths foretold to the frame: {foretold} of {deaths} ({foretold / deaths:.0%}); "
+        f"false alarms: {alarms} in {frames} frames"
     )
 
 

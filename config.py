@@ -16,6 +16,8 @@ PRESETS = ("paper", "laptop", "smoke")
 FEATURES = ("z", "z_hidden", "zh", "zc", "zch")
 UNTRAINED = ("none", "rnn", "vae", "vae+rnn")
 DTYPES = ("float32", "bfloat16")
+# What left for right makes of an action: steer, gas, brake; or left-right.
+MIRRORED = {"carracing": (-1.0, 1.0, 1.0), "doom": (-1.0,)}
 
 
 class UserError(Exception):
@@ -66,6 +68,7 @@ class Config:
 
     rnn_units: int = knob(256, "LSTM units", "M")  # [A.2]
     mixtures: int = knob(5, "Gaussians a dimension of z", "M")  # [A.2]
+    mirror: str = knob("no", "M also learns from every episode's mirror image, left for right", "M", ("no", "yes"))
     rnn_steps: int = knob(4000, "training steps", "M")  # [rnn_train.py]
     rnn_batch: int = knob(100, "sequences a step", "M")  # [rnn_train.py]
     rnn_length: int = knob(999, "time steps of a sequence", "M")  # [rnn_train.py: max_seq_len 1000]
@@ -184,7 +187,7 @@ def preset(task: str, name: str) -> Config:
 
 def action_size(task: str) -> int:
     """Numbers in an action: steer, gas, brake; or left-right."""
-    return {"carracing": 3, "doom": 1}[task]
+    return len(MIRRORED[task])
 
 
 def rollouts_at(schedule: str, generation: int) -> int:

@@ -77,7 +77,7 @@ def inherit(run: Path, config: Config, base: Path) -> None:
     run.mkdir(parents=True, exist_ok=True)
     # Only whole: a stage that completes the base's episodes must not do so with this run's seed.
     recorded = data and len(list((base / "record").glob("[0-9]*.npz"))) == start.episodes
-    for name, fits in (("record", recorded), ("series.npz", vae)):
+    for name, fits in (("record", recorded), ("series.npz", vae and config.mirror == start.mirror)):
         if fits and (base / name).exists():
             (run / name).symlink_to((base / name).resolve())
     for name, fits in (("vae.weights.h5", vae), ("initial_z.npz", vae), ("rnn.weights.h5", rnn)):

@@ -4,7 +4,8 @@
 
 The folder is a run without its data: evaluate.py, report.py, convert.py and --from take it like one. It holds the
 weights of V, M and C, the first frames, configuration, history, results, learning curves, the commands with
-their time, pictures and videos, a report, and README.md, the model card. An older one is replaced.
+their time, pictures and videos, a report, and README.md, the model card, into which goes what you have to say
+in DIR/notes.md. An older one is replaced.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from reporting.runs import read_runs
 
 PARTS = (
     "config.json",
+    "notes.md",
     "vae.weights.h5",
     "rnn.weights.h5",
     "initial_z.npz",

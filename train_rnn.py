@@ -94,7 +94,8 @@ def series_of(run: Path, config: configs.Config) -> Series:
     def progress(parts):
         return progress_bar(parts, desc="encoding episodes", unit="part")
 
-    return encode(run, episodes(run, config.episodes), encoder, progress)
+    mirrored = configs.MIRRORED[config.task] if config.mirror == "yes" else None
+    return encode(run, episodes(run, config.episodes), encoder, progress, mirrored)
 
 
 def train(run: Path, config: configs.Config) -> None:

@@ -89,7 +89,7 @@ PICTURES = {
 
 
 def record(run: Run) -> list[str]:
-    """How the run was made: every command with its wall-clock, and what each stage amounted to."""
+    """How the run was made: every command with its wall-clock, what each stage amounted to, and its maker's notes."""
     rows = [
         [
             f"`{line['command']}`",
@@ -103,13 +103,16 @@ def record(run: Run) -> list[str]:
     last = {line["model"]: line["step"] for line in run.metrics}
     amounts = [f"{letter} {last[name]:,} steps" for letter, name in (("V", "vae"), ("M", "rnn")) if name in last]
     amounts += [f"C {len(run.history):,} generations"] if run.history else []
-    if not rows and not amounts:
+    notes = run.path / "notes.md"
+    if not rows and not amounts and not notes.exists():
         return []
     text = ["## How it was made\n"]
     if rows:
         text.append(table(["command", "ranks", "started", "wall-clock", "machine"], rows))
     if amounts:
         text.append(f"{', '.join(amounts)}. Time in training: {training_time(run, identity(run.config))}.\n")
+    if notes.exists():
+        text.append(notes.read_text())
     return text
 
 

@@ -56,12 +56,13 @@ def mapped(path: Path, name: str) -> np.ndarray:
         return np.memmap(path, dtype, "r", file.tell(), shape)
 
 
-def encode(run: Path, paths: list[Path], encoder, progress) -> Series:
+def encode(run: Path, paths: list[Path], encoder, progress, mirrored: tuple[float, ...] | None = None) -> Series:
     """Encodes recorded episodes; what an interrupted run had done is kept in parts.
 
     Args:
         encoder: uint8 (B, 64, 64, 3) -> (mu, logvar), each (B, Z), for any B.
         progress: wraps an iterable, showing a bar.
+        mirrored: the factors (A,) that mirror an action. With them every episode is followed by its mirror image.
     """
     parts = []
     for first in progress(range(0, len(paths), PART)):
@@ -72,8 +73,12 @@ def encode(run: Path, paths: list[Path], encoder, progress) -> Series:
         rows = []
         for path in paths[first : first + PART]:
             obs, action = read_episode(path)
-            mu, logvar = encoder(obs)
-            rows.append((np.asarray(mu, np.float16), np.asarray(logvar, np.float16), action))
+            views = [(obs, action)]
+            if mirrored:
+                views.append((np.ascontiguousarray(obs[:, :, ::-1]), action * np.float32(mirrored)))
+            for frames, actions in views:
+                mu, logvar = encoder(frames)
+                rows.append((np.asarray(mu, np.float16), np.asarray(logvar, np.float16), actions))
         lengths = np.array([len(row[0]) for row in rows])
         Series(*(np.concatenate(column) for column in zip(*rows, strict=True)), lengths).write(part)
     loaded = [np.load(part) for part in parts]

@@ -118,6 +118,10 @@ def test_a_derived_run_takes_what_still_fits(tmp_path):
     other = tmp_path / "units"
     folder.prepare(other, {"rnn_units": 16}, base)
     assert (other / "vae.weights.h5").exists() and not (other / "rnn.weights.h5").exists()
+    assert (other / "series.npz").exists()
+    mirror = tmp_path / "mirror"
+    folder.prepare(mirror, {"mirror": "yes"}, base)
+    assert (mirror / "vae.weights.h5").exists() and not (mirror / "series.npz").exists()
     untrained = tmp_path / "untrained"
     folder.prepare(untrained, {"untrained": "vae"}, base)
     assert (untrained / "record").is_dir() and not (untrained / "vae.weights.h5").exists()

@@ -75,6 +75,19 @@ def test_random_drivers_do_what_the_release_did():
     assert abs(np.mean(steer)) < 0.03 and 0.01 < np.std(steer) < 0.5
 
 
+def test_dooms_smooth_policy_goes_further():
+    def reach(name: str) -> float:
+        rng = np.random.default_rng(0)
+        walks = []
+        for _ in range(50):
+            player = policy.random_policy("doom", name, rng)
+            moves = np.array([player.act(frame)[0] for frame in range(300)])
+            walks.append(np.cumsum((moves > 1 / 3).astype(int) - (moves < -1 / 3)))
+        return float(np.std(walks))
+
+    assert reach("smooth") > 2 * reach("release")
+
+
 def sphere(x: np.ndarray) -> np.ndarray:
     return -((x - 0.3) ** 2).sum(axis=1)
 

@@ -10,7 +10,7 @@ from config import UserError
 from doom_rnn.data import Streams
 from doom_rnn.models import make_rnn
 from rnn import lstm, mdn
-from rnn.data import Series, Windows
+from rnn.data import Series, Windows, encode
 from train_rnn import Rate, make_step
 from training import make_optimizer
 
@@ -200,3 +200,23 @@ def test_series_are_mapped_not_read_and_broken_ones_named(tmp_path):
     (tmp_path / "series.npz").write_bytes(content[: len(content) // 2])
     with pytest.raises(UserError, match=r"series\.npz is not a whole series"):
         Series.read(tmp_path / "series.npz", config.z_size)
+
+
+def test_mirrored_episodes_follow_their_own(tmp_path):
+    rng = np.random.default_rng(0)
+    frames = [rng.integers(0, 256, (length, 64, 64, 3)).astype(np.uint8) for length in (3, 5)]
+    actions = [rng.normal(size=(len(obs), 3)).astype(np.float32) for obs in frames]
+    paths = [tmp_path / f"{k}.npz" for k in range(2)]
+    for path, obs, action in zip(paths, frames, actions, strict=True):
+        np.savez(path, obs=obs, action=action)
+
+    def encoder(obs):  # z says how bright the first column is, and the last
+        columns = obs[:, :, [0, -1]].mean(axis=(1, 3))
+        return columns, -columns
+
+    series = encode(tmp_path, paths, encoder, iter, configs.MIRRORED["carracing"])
+    assert series.lengths.tolist() == [3, 3, 5, 5]
+    for own, other in ((slice(0, 3), slice(3, 6)), (slice(6, 11), slice(11, 16))):
+        np.testing.assert_array_equal(series.mu[other], series.mu[own][:, ::-1])
+        np.testing.assert_array_equal(series.action[other], series.action[own] * [-1, 1, 1])
+    np.testing.assert_array_equal(series.action[6:11], actions[1])

@@ -2,250 +2,21 @@
 
     python bench.py --json speeds.json
 
-Each figure is the median of repeated runs after a warm-up. Agents are measured as programs of their own, one
-and two ranks under mpirun. Let nothing else run meanwhile.
+Each figure is the median of repeated runs after a warm-up (speeds.py). Let nothing else run meanwhile.
 """
 
 import argparse
 import json
-import resource
-import shutil
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
-
-import numpy as np
 
 import config as configs
 import folder
 import published
+import speeds
 
-LANES, STEPS = 48, 60  # of the agents' measurement
 PAPER = {
     task: published.read()["training_curves"][task]["agent_steps_per_second_on_64_cores"] for task in configs.TASKS
 }
-
-
-def median_rate(work: Callable[[], int], repeats: int = 5) -> float:
-    """Units a second of `work`, which returns how many it did: the median of `repeats`, after one warm-up."""
-    work()
-    rates = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        done = work()
-        rates.append(done / (time.perf_counter() - started))
-    return float(np.median(rates))
-
-
-def environments() -> dict[str, float]:
-    """Steps a second of one environment on one core, its 64x64 observation included."""
-    from gymnasium.envs.box2d.car_racing import CarRacing as Stock
-    from PIL import Image
-
-    from carracing import CarRacing
-    from takecover import DoomTakeCover
-
-    class Shrunk(Stock):
-        """Gymnasium's, with the crop and the resize that every user of it adds."""
-
-        def _render(self, mode: str):
-            return np.asarray(Image.fromarray(super()._render(mode)[:84]).resize((64, 64), Image.Resampling.BILINEAR))
-
-    def drive(env, steps: int) -> float:
-        rng = np.random.default_rng(0)
-        env.reset(seed=1)
-        for _ in range(60):  # past the zoom of the first second
-            env.step(np.float32([0, 0.1, 0]))
-        started = time.perf_counter()
-        for _ in range(steps):
-            env.step(rng.uniform((-0.3, 0, 0), (0.3, 0.3, 0.1)).astype(np.float32))
-        return steps / (time.perf_counter() - started)
-
-    rates = {}
-    for name, env, steps in (
-        ("gymnasium", Shrunk(), 100),
-        ("v0", CarRacing(view="v0"), 1000),
-        ("v3", CarRacing(view="v3"), 1000),
-    ):
-        drive(env, steps)
-        rates[name] = float(np.median([drive(env, steps) for _ in range(5)]))
-
-    game = DoomTakeCover()
-
-    def dodge() -> int:
-        rng, steps = np.random.default_rng(0), 0
-        game.reset(seed=1)
-        over = False
-        while not over:
-            _, _, terminated, truncated, _ = game.step(rng.uniform(-1, 1, 1))
-            over, steps = terminated or truncated, steps + 1
-        return steps
-
-    rates["doom"] = median_rate(dodge)
-    game.close()
-    return rates
-
-
-def make_run(run: Path, task: str) -> configs.Config:
-    """A run of the paper's sizes with random weights: speed does not depend on them."""
-    import tensorflow as tf
-
-    from doom_rnn.models import make_rnn, make_vae
-    from training import save_arrays, save_weights
-
-    config = folder.prepare(run, {"task": task, "preset": "paper", "lanes": 1024 if task == "doom" else LANES})
-    save_weights(make_vae(config), run / "vae.weights.h5")
-    rnn = make_rnn(config)
-    if task == "doom":
-        rnn.head.bias.assign(tf.tensor_scatter_nd_update(rnn.head.bias, [[0]], [-100.0]))  # nobody dies
-    save_weights(rnn, run / "rnn.weights.h5")
-    zeros = np.zeros((10, config.z_size), np.float32)
-    save_arrays(run / "initial_z.npz", {"mu": zeros, "logvar": zeros})
-    return config
-
-
-def agent(run: Path, lanes: int, dtype: str) -> None:
-    """One rank of the agents' measurement: prints steps/s, its split and its memory as JSON."""
-    import dataclasses
-
-    from controller import mpi
-    from controller.agent import policy_size
-    from controller.lanes import make_lanes
-
-    comm = mpi.world()
-    config = dataclasses.replace(folder.load(run), dtype=dtype)
-    dreaming = config.env == "dream"
-    lanes = make_lanes(run, dataclasses.replace(config, lanes=lanes))
-    rng = np.random.default_rng(comm.rank)
-    for lane in range(lanes.count):
-        lanes.start(lane, 0.1 * rng.standard_normal(policy_size(config)), 1000 * comm.rank + lane)
-    spent = {"models": 0.0}
-    if not dreaming:
-        inner = lanes.agent
-
-        def timed(*args):
-            started = time.perf_counter()
-            action, h, c = inner(*args)
-            action.numpy()
-            spent["models"] += time.perf_counter() - started
-            return action, h, c
-
-        lanes.agent = timed
-    from doom_rnn.batch import SEGMENT
-
-    a_time, repeats = (SEGMENT, 5) if dreaming else (1, STEPS)
-    for _ in range(1 if dreaming else 55):  # compiles; and past the zoom of the first second
-        lanes.advance()
-    rates, waited = [], 0.0
-    for _ in range(3):
-        mpi.wait(comm)
-        spent["models"], started = 0.0, time.perf_counter()
-        for _ in range(repeats):
-            lanes.advance()
-        busy = time.perf_counter() - started
-        mpi.wait(comm)
-        total = time.perf_counter() - started
-        rates.append(comm.size * lanes.count * repeats * a_time / total)
-        waited = total - busy
-    assert all(random is not None for random in lanes.random), "every lane played all along"
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    memory = max(comm.gather(memory) or [memory])
-    if comm.rank == 0:
-        models, total_busy = spent["models"], busy
-        split = {"env": (total_busy - models) / total, "models": models / total, "waiting": waited / total}
-        print(json.dumps({"rate": float(np.median(rates)), "split": split, "memory": memory}))
-
-
-def agents(run: Path, ranks: int, lanes: int, dtype: str = "float32") -> dict:
-    """`agent` on that many ranks."""
-    mpirun = Path(sys.executable).parent / "mpirun"
-    mpirun = mpirun if mpirun.exists() else shutil.which("mpirun")
-    inner = [sys.executable, __file__, "--agent", run, "--lanes", str(lanes), "--dtype", dtype]
-    command = [mpirun, "-n", str(ranks), *inner] if ranks > 1 else inner
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"error: the measurement with {ranks} ranks failed:\n{done.stderr}")
-    return json.loads(done.stdout.strip().splitlines()[-1])
-
-
-def dream_alone(run: Path) -> float:
-    """Steps a second of the single Gymnasium environment."""
-    from doom_rnn.dream import DreamEnv
-
-    env = DreamEnv(run)
-
-    def work() -> int:
-        env.reset(seed=1)
-        for _ in range(300):
-            env.step(np.float32([0]))
-        return 300
-
-    return median_rate(work)
-
-
-def training_speeds() -> dict[str, float]:
-    """Frames a second of V's training and time steps ("tokens") a second of M's, with all cores."""
-    import tensorflow as tf
-
-    from doom_rnn.models import make_rnn, make_vae
-    from train_rnn import make_step as rnn_step
-    from train_vae import make_step as vae_step
-    from training import hold_memory, make_optimizer
-
-    hold_memory()
-    config = configs.preset("carracing", "paper")
-    rng = np.random.default_rng(0)
-    number = tf.constant(0, tf.int64)
-
-    vae = make_vae(config)
-    step = vae_step(vae, make_optimizer(config.vae_rate, vae.trainable_variables), config)
-    frames = tf.constant(rng.integers(0, 256, (config.vae_batch, 64, 64, 3)).astype(np.uint8))
-
-    def fit_vae() -> int:
-        for _ in range(5):
-            float(step(number, frames)["vae_loss"])
-        return 5 * config.vae_batch
-
-    rnn = make_rnn(config)
-    state = [tf.Variable(tf.zeros((config.rnn_batch, config.rnn_units)), trainable=False) for _ in range(2)]
-    rnn_fit = rnn_step(rnn, make_optimizer(config.rnn_rate, rnn.trainable_variables), state, config)
-    shape = (config.rnn_length + 1, config.rnn_batch)
-    mu, logvar = (tf.constant(rng.standard_normal((*shape, config.z_size)), tf.float16) for _ in range(2))
-    action = tf.constant(rng.standard_normal((*shape, 3)), tf.float32)
-    restart = tf.zeros((*shape, 1))
-
-    def fit_rnn() -> int:
-        float(rnn_fit(number, True, mu, logvar, action, restart)["loss"])
-        return config.rnn_batch * config.rnn_length
-
-    return {"vae_frames_per_s": median_rate(fit_vae), "rnn_tokens_per_s": median_rate(fit_rnn, 3)}
-
-
-def measure() -> dict:
-    """All figures, nested as they are written."""
-    from training import quiet_tensorflow
-
-    figures: dict = {"env": environments()}
-    quiet_tensorflow()
-    with tempfile.TemporaryDirectory() as scratch:
-        car, doom = Path(scratch) / "car", Path(scratch) / "doom"
-        make_run(car, "carracing")
-        make_run(doom, "doom")
-        one, two = agents(car, 1, LANES), agents(car, 2, LANES)
-        figures["agent"] = {
-            "ranks_1": one["rate"],
-            "ranks_2": two["rate"],
-            "ranks_2_bfloat16": agents(car, 2, LANES, "bfloat16")["rate"],
-            "batch_1": agents(car, 1, 1)["rate"],
-            "split": two["split"],
-        }
-        figures["memory"] = {"rank_mb": two["memory"]}
-        figures["dream"] = {"steps_per_s": agents(doom, 2, 512)["rate"], "single": dream_alone(doom)}
-    figures["train"] = training_speeds()
-    return figures
 
 
 def report(figures: dict) -> str:
@@ -287,17 +58,8 @@ def report(figures: dict) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to FILE")
-    parser.add_argument("--agent", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--lanes", type=int, default=LANES, help=argparse.SUPPRESS)
-    parser.add_argument("--dtype", default="float32", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.agent:
-        from training import quiet_tensorflow
-
-        quiet_tensorflow()
-        agent(args.agent, args.lanes, args.dtype)
-        return
-    figures = measure()
+    figures = speeds.measure()
     print(report(figures))
     if args.json:
         folder.write_text(args.json, json.dumps(figures, indent=1) + "\n")

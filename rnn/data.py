@@ -52,8 +52,8 @@ def mapped(path: Path, name: str) -> np.ndarray:
         name_length, extra_length = struct.unpack("<HH", file.read(4))
         file.seek(start + 30 + name_length + extra_length)
         np.lib.format.read_magic(file)
-        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-        return np.memmap(path, dtype, "r", file.tell(), shape)
+        shape, columns_first, dtype = np.lib.format.read_array_header_1_0(file)
+        return np.memmap(path, dtype, "r", file.tell(), shape, "F" if columns_first else "C")
 
 
 def encode(run: Path, paths: list[Path], encoder, progress, mirrored: tuple[float, ...] | None = None) -> Series:

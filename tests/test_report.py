@@ -193,6 +193,13 @@ def test_temperature_table(tmp_path):
     assert (tmp_path / "out" / "model_card.md").read_text().count("type: mean_reward") == 1
 
 
+def test_notes_go_into_the_card(tmp_path):
+    run = make_car(tmp_path / "car")
+    folder.write_text(run / "notes.md", "V is another run's.\n")
+    assert "## How it was made" in (text := card(read_run(run, "car"), run))
+    assert text.index("V is another run's.") > text.index("## How it was made")
+
+
 def test_model_card(car):
     text = (car / "README.md").read_text()
     assert text == card(read_run(car, "car"), car)

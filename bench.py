@@ -2,7 +2,7 @@
 
     python bench.py --json speeds.json
 
-Each figure is the median of repeated runs after a warm-up (speeds.py). Let nothing else run meanwhile.
+Each speed is the median of repeated runs after a warm-up (speeds.py). Let nothing else run meanwhile.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def report(figures: dict) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = configs.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to FILE")
     args = parser.parse_args()
     figures = speeds.measure()
@@ -66,4 +66,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    configs.command(main)

@@ -16,7 +16,7 @@ PRESETS = ("paper", "laptop", "smoke")
 FEATURES = ("z", "z_hidden", "zh", "zc", "zch")
 UNTRAINED = ("none", "rnn", "vae", "vae+rnn")
 DTYPES = ("float32", "bfloat16")
-# What left for right makes of an action: steer, gas, brake; or left-right.
+# An action's numbers are steer, gas, brake; or left-right. What left for right makes of each:
 MIRRORED = {"carracing": (-1.0, 1.0, 1.0), "doom": (-1.0,)}
 
 
@@ -58,7 +58,9 @@ class Config:
         "data",
         ("release", "smooth"),
     )
-    min_frames: int = knob(0, "shorter recorded episodes are thrown away", "data")  # [doomrnn/extract.py: 100]
+    min_frames: int = knob(
+        0, "recorded episodes that are not longer are thrown away", "data"
+    )  # [doomrnn/extract.py: 100]
 
     z_size: int = knob(32, "dimensions of z", "V")  # [A.1]
     vae_epochs: int = knob(10, "passes over the recorded frames; the paper says 1", "V")  # [vae_train.py]
@@ -186,7 +188,7 @@ def preset(task: str, name: str) -> Config:
 
 
 def action_size(task: str) -> int:
-    """Numbers in an action: steer, gas, brake; or left-right."""
+    """Numbers in an action."""
     return len(MIRRORED[task])
 
 
@@ -293,3 +295,16 @@ def exit_with(error: UserError) -> None:
     if speaks:
         print(f"error: {error}", file=sys.stderr)
     raise SystemExit(2)
+
+
+def command(main) -> None:
+    """Runs `main()` of a script that is one process; a mistake of the user, or a file that cannot be read or
+    written, becomes one line and exit status 2."""
+    try:
+        main()
+    except UserError as error:
+        exit_with(error)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        exit_with(UserError(f"{error.filename}: {error.strerror}"))

@@ -57,19 +57,14 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_arguments()
-    try:
-        if args.command == "export":
-            print(export_run(args.run, args.out))
-            return
-        if args.base is not None:
-            raise UserError("--from: an import is told its configuration by flags, its weights by files; leave it out")
-        files = {name: getattr(args, name) for name in PARTS if getattr(args, name) is not None}
-        print(import_run(args.run, files, configs.overrides(args)))
-    except UserError as error:
-        configs.exit_with(error)
-    except OSError as error:
-        configs.exit_with(UserError(f"{error.filename}: {error.strerror}"))
+    if args.command == "export":
+        print(export_run(args.run, args.out))
+        return
+    if args.base is not None:
+        raise UserError("--from: an import is told its configuration by flags, its weights by files; leave it out")
+    files = {name: getattr(args, name) for name in PARTS if getattr(args, name) is not None}
+    print(import_run(args.run, files, configs.overrides(args)))
 
 
 if __name__ == "__main__":
-    main()
+    configs.command(main)

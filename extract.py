@@ -4,7 +4,8 @@
     mpirun -n 64 python extract.py --run runs/car --task carracing
 
 Writes DIR/record/NNNNNN.npz, one an episode: obs uint8 (T, 64, 64, 3), the frames, and action float32 (T, A),
-what was done at each. The policies are the original release's (see controller/policy.py). Ranks share the
+what was done at each. The policies are the original release's, or smoother ones (--policy; see
+controller/policy.py). Ranks share the
 episodes; the same command again records what is missing.
 """
 

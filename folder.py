@@ -64,7 +64,8 @@ def prepare(run: Path, given: dict, base: Path | None = None) -> Config:
 
 
 def inherit(run: Path, config: Config, base: Path) -> None:
-    """Links a base run's episodes and copies its V and M, each if nothing that made it is different here."""
+    """Links a base run's episodes and copies its V and M with their learning curves, each if nothing that made
+    it is different here."""
     start = load(base)
 
     def same(*groups: str) -> bool:
@@ -84,6 +85,11 @@ def inherit(run: Path, config: Config, base: Path) -> None:
         if fits and (base / name).exists():
             with whole(run / name) as beside:
                 shutil.copyfile(base / name, beside)
+    metrics = base / "metrics.jsonl"
+    if metrics.exists():
+        kept = {name for name, fits in (("vae", vae), ("rnn", rnn)) if fits}
+        lines = metrics.read_text().splitlines(keepends=True)
+        write_text(run / "metrics.jsonl", "".join(line for line in lines if json.loads(line)["model"] in kept))
 
 
 def save(config: Config, run: Path) -> None:

@@ -35,7 +35,10 @@ PARTS = (
     "temperature-*/config.json",
     "temperature-*/controller/best.json",
     "temperature-*/controller/history.jsonl",
+    "temperature-*/results.json",
+    "temperature-*/commands/*.json",
 )
+MODELS = ("vae.weights.h5", "rnn.weights.h5", "initial_z.npz")  # which the temperatures' runs share
 CHECKPOINT = "controller/checkpoint.npz"
 DATA = ("record", "series", "series.npz", "vae.checkpoint.npz", "rnn.checkpoint.npz")  # what a packed run has not
 
@@ -58,13 +61,16 @@ def pack(run: Path, out: Path, checkpoint: bool) -> float:
             to = beside / path.relative_to(run)
             to.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, to)
+    for part in beside.glob("temperature-*"):
+        for name in MODELS:
+            (part / name).symlink_to(Path("..") / name)
     packed = read_runs([beside])[0]
     packed = dataclasses.replace(packed, name=out.name)
     write_report([packed], beside / "report")
     folder.write_text(beside / "README.md", card(packed, beside))
     shutil.rmtree(out, ignore_errors=True)
     beside.rename(out)
-    return sum(path.stat().st_size for path in out.rglob("*") if path.is_file()) / 1e6
+    return sum(path.stat().st_size for path in out.rglob("*") if path.is_file() and not path.is_symlink()) / 1e6
 
 
 def main() -> None:
@@ -75,14 +81,9 @@ def main() -> None:
         "--checkpoint", action="store_true", help="with the evolution's checkpoint (13 MB), so that it can go on"
     )
     args = parser.parse_args()
-    try:
-        size = pack(args.run, args.out, args.checkpoint)
-        print(f"{args.out}: {size:.1f} MB")
-    except configs.UserError as error:
-        configs.exit_with(error)
-    except OSError as error:
-        configs.exit_with(configs.UserError(str(error)))
+    size = pack(args.run, args.out, args.checkpoint)
+    print(f"{args.out}: {size:.1f} MB")
 
 
 if __name__ == "__main__":
-    main()
+    configs.command(main)

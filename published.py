@@ -10,33 +10,20 @@ AGENTS = {"zh": "z and h (full world model)", "z": "z only", "z_hidden": "z with
 FULL = {"carracing": "zh", "doom": "zch"}  # what the full agent of a task sees
 KINDS = ("dream", "real")  # where Doom's agents were scored
 
-# What a test was of: rows of results.json that agree in these are the same experiment, repeated with other seeds.
-EXPERIMENT = (
-    "task",
-    "preset",
-    "env",
-    "view",
-    "pixels",
-    "temperature",
-    "trained_temperature",
-    "features",
-    "untrained",
-    "dtype",
-)
-
 
 def read() -> dict:
     return json.loads(FILE.read_text())
 
 
-def elsewhere(row: dict) -> bool:
-    """Whether a row is of a dream at another temperature than its agent's: nobody published such a test."""
-    return row["env"] == "dream" and row["temperature"] != row.get("trained_temperature", row["temperature"])
+def unheard_of(row: dict) -> bool:
+    """Whether nobody published such a test: of an agent evolved in Doom itself, or in another dream than its own."""
+    tau = row["trained_temperature"]
+    return row["task"] == "doom" and (tau is None or (row["env"] == "dream" and row["temperature"] != tau))
 
 
 def score(row: dict) -> tuple[float, float] | None:
     """(mean, std) that the paper reports for what a row of results.json measured, or None."""
-    if row["untrained"] != "none" or elsewhere(row) or row["view"] == "v3":
+    if row["untrained"] != "none" or unheard_of(row) or row["view"] == "v3":
         return None
     for entry in read()["scores"][row["task"]]:
         if row["task"] == "carracing":
@@ -66,7 +53,7 @@ def peers(row: dict) -> list[str]:
     one, the same temperature (Doom).
     """
     found = []
-    if row["features"] != FULL[row["task"]] or elsewhere(row):
+    if row["features"] != FULL[row["task"]] or unheard_of(row):
         return found
     for peer in read()["peers"]:
         name = peer["name"].partition("/")[0]

@@ -45,20 +45,15 @@ def fill(path: Path, runs: list) -> None:
 
 def main() -> None:
     args = parse()
-    try:
-        runs = read_runs(args.runs)
-        if args.readme:
-            fill(args.readme, runs)
-            return
-        print(write_report(runs, args.out or args.runs[0] / "report"))
-        if args.card:
-            folder.write_text(args.card, card(runs[0], args.card.parent))
-            print(args.card)
-    except configs.UserError as error:
-        configs.exit_with(error)
-    except OSError as error:
-        configs.exit_with(configs.UserError(str(error)))
+    runs = read_runs(args.runs)
+    if args.readme:
+        fill(args.readme, runs)
+        return
+    print(write_report(runs, args.out or args.runs[0] / "report"))
+    if args.card:
+        folder.write_text(args.card, card(runs[0], args.card.parent))
+        print(args.card)
 
 
 if __name__ == "__main__":
-    main()
+    configs.command(main)

@@ -21,6 +21,7 @@ import numpy as np
 
 import config as configs
 import folder
+from controller import mpi
 from training import hold_memory, quiet_tensorflow
 
 LANES, STEPS = 48, 60  # of the agents' measurement
@@ -104,13 +105,11 @@ def make_run(run: Path, task: str) -> configs.Config:
     return config
 
 
-def agent(run: Path, lanes: int, dtype: str) -> None:
+def agent(comm, run: Path, lanes: int, dtype: str) -> None:
     """One rank of the agents' measurement: prints steps/s, its split and its memory as JSON."""
-    from controller import mpi
     from controller.agent import policy_size
     from controller.lanes import make_lanes
 
-    comm = mpi.world()
     config = dataclasses.replace(folder.load(run), dtype=dtype)
     dreaming = config.env == "dream"
     lanes = make_lanes(run, dataclasses.replace(config, lanes=lanes))
@@ -149,8 +148,8 @@ def agent(run: Path, lanes: int, dtype: str) -> None:
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     memory = max(comm.gather(memory) or [memory])
     if comm.rank == 0:
-        models, total_busy = spent["models"], busy
-        split = {"env": (total_busy - models) / total, "models": models / total, "waiting": waited / total}
+        models = spent["models"]
+        split = {"env": (busy - models) / total, "models": models / total, "waiting": waited / total}
         print(json.dumps({"rate": float(np.median(rates)), "split": split, "memory": memory}))
 
 
@@ -162,7 +161,7 @@ def agents(run: Path, ranks: int, lanes: int, dtype: str = "float32") -> dict:
     command = [mpirun, "-n", str(ranks), *inner] if ranks > 1 else inner
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
     if done.returncode:
-        raise SystemExit(f"error: the measurement with {ranks} ranks failed:\n{done.stderr}")
+        raise configs.UserError(f"the measurement with {ranks} ranks failed:\n{done.stderr}")
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
@@ -241,15 +240,16 @@ def measure() -> dict:
     return figures
 
 
-def main() -> None:
+def main(comm) -> None:
     parser = configs.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="a run that has its models")
     parser.add_argument("--lanes", type=int, default=LANES, help=f"episodes at once (default {LANES})")
     parser.add_argument("--dtype", choices=configs.DTYPES, default="float32", help="arithmetic of V's encoder")
     args = parser.parse_args()
+    mpi.on_leader(comm, folder.need_models, args.run)
     quiet_tensorflow()
-    agent(args.run, args.lanes, args.dtype)
+    agent(comm, args.run, args.lanes, args.dtype)
 
 
 if __name__ == "__main__":
-    main()
+    mpi.launch(main)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import config as configs
 import folder
+import results
 from controller import evolution, mpi, recording, scoring
 from diary import noted
 from training import quiet_tensorflow
@@ -65,7 +66,7 @@ def main(comm) -> None:
         seconds = stages(comm, args.run, config, args.test_episodes)
     if comm.rank == 0:
         print()
-        print(scoring.table(scoring.read_results(args.run / "results.json")))
+        print(scoring.table(results.read(args.run / "results.json")))
         print("seconds: " + ", ".join(f"{name} {value:.0f}" for name, value in seconds.items()))
         print(f"{args.run} now holds:")
         for path in sorted(args.run.rglob("*")):

@@ -81,8 +81,13 @@ def _slope(model, output, z, restart):
 def series_of(run: Path, config: configs.Config) -> Series:
     """The encoded episodes: read, or made."""
     path = run / "series.npz"
-    if path.exists():
-        return Series.read(path, config.z_size)
+    mirrored = configs.MIRRORED[config.task] if config.mirror == "yes" else None
+    if not path.exists():
+        encode_episodes(run, config, mirrored)
+    return Series.read(path, config.z_size, config.episodes * (2 if mirrored else 1))
+
+
+def encode_episodes(run: Path, config: configs.Config, mirrored: tuple[float, ...] | None) -> None:
     vae = load_vae(run, config)
     chunk = 500
     compiled = tf.function(vae.encode, reduce_retracing=True)
@@ -94,8 +99,7 @@ def series_of(run: Path, config: configs.Config) -> Series:
     def progress(parts):
         return progress_bar(parts, desc="encoding episodes", unit="part")
 
-    mirrored = configs.MIRRORED[config.task] if config.mirror == "yes" else None
-    return encode(run, episodes(run, config.episodes), encoder, progress, mirrored)
+    encode(run, episodes(run, config.episodes), encoder, progress, mirrored)
 
 
 def train(run: Path, config: configs.Config) -> None:
@@ -122,17 +126,14 @@ def train(run: Path, config: configs.Config) -> None:
 
 def main() -> None:
     args = configs.parser(__doc__).parse_args()
-    try:
-        config = folder.prepare(args.run, configs.overrides(args), args.base)
-        if (args.run / "rnn.weights.h5").exists():
-            print(f"{args.run}/rnn.weights.h5 is there already")
-        else:
-            hold_memory()
-            with noted(args.run):
-                train(args.run, config)
-    except configs.UserError as error:
-        configs.exit_with(error)
+    config = folder.prepare(args.run, configs.overrides(args), args.base)
+    if (args.run / "rnn.weights.h5").exists():
+        print(f"{args.run}/rnn.weights.h5 is there already")
+    else:
+        hold_memory()
+        with noted(args.run):
+            train(args.run, config)
 
 
 if __name__ == "__main__":
-    main()
+    configs.command(main)

@@ -48,6 +48,8 @@ def make_step(model: VAE, optimizer, config: configs.Config):
 
 def train(run: Path, config: configs.Config) -> None:
     paths = episodes(run, config.episodes)
+    if (run / "series.npz").exists():
+        raise configs.UserError(f"{run}/series.npz was encoded by another V than the one to be trained; delete it")
     keras.utils.set_random_seed(int(seeds.generator(config.seed, "vae").integers(1 << 31)))
     model = VAE(config.z_size)
     if "vae" in config.untrained:
@@ -83,20 +85,17 @@ def show(run: Path, model: VAE, paths: list[Path], seed: int) -> None:
 
 def main() -> None:
     args = configs.parser(__doc__).parse_args()
-    try:
-        config = folder.prepare(args.run, configs.overrides(args), args.base)
-        folder.need(args.run / "record", f"python extract.py --run {args.run}")
-        if (args.run / "vae.weights.h5").exists() and (args.run / PICTURE).exists():
-            print(f"{args.run}/vae.weights.h5 is there already")
-        elif (args.run / "vae.weights.h5").exists():  # stopped between the two, or V came from another run
-            show(args.run, load_vae(args.run, config), episodes(args.run, config.episodes), config.seed)
-        else:
-            hold_memory()
-            with noted(args.run):
-                train(args.run, config)
-    except configs.UserError as error:
-        configs.exit_with(error)
+    config = folder.prepare(args.run, configs.overrides(args), args.base)
+    folder.need(args.run / "record", f"python extract.py --run {args.run}")
+    if (args.run / "vae.weights.h5").exists() and (args.run / PICTURE).exists():
+        print(f"{args.run}/vae.weights.h5 is there already")
+    elif (args.run / "vae.weights.h5").exists():  # stopped between the two, or V came from another run
+        show(args.run, load_vae(args.run, config), episodes(args.run, config.episodes), config.seed)
+    else:
+        hold_memory()
+        with noted(args.run):
+            train(args.run, config)
 
 
 if __name__ == "__main__":
-    main()
+    configs.command(main)

@@ -127,7 +127,10 @@ def fit(
         for key, value in losses.items():
             sums[key] = sums.get(key, 0.0) + float(value)
         if not np.isfinite(sum(sums.values())):
-            raise UserError(f"{name}: the loss is {losses} at step {number + 1}; training stopped, nothing saved since")
+            shown = ", ".join(f"{key} {float(value)}" for key, value in losses.items())
+            raise UserError(
+                f"{name}: {shown} at step {number + 1}; training stopped, nothing saved since its last checkpoint"
+            )
         bar.update()
         if (number + 1) % every == 0 or number + 1 == steps:
             count = (number % every) + 1

@@ -8,6 +8,7 @@ import numpy as np
 
 import config as configs
 import folder
+import results
 import seeds
 from controller import mpi, scoring
 from controller.es import CMAES
@@ -47,7 +48,7 @@ class Evolution:
             self.show()  # where it was killed between the two writings
         elif (self.path / "best.json").exists():
             raise configs.UserError(
-                f"{self.path}/best.json is an agent that was not evolved here; evolve another one with: "
+                f"{self.path}/best.json has no checkpoint.npz beside it to go on from; evolve another agent with: "
                 f"train_controller.py --run OTHER --from {run}"
             )
 
@@ -105,7 +106,7 @@ def evolve(comm, run: Path, config: configs.Config) -> None:
     from controller.agent import policy_size
     from controller.lanes import make_lanes
 
-    lanes = make_lanes(run, config)
+    lanes = mpi.together(comm, make_lanes, run, config)
     size = policy_size(config)
     leader = comm.rank == 0
     evolution = mpi.on_leader(comm, Evolution, run, config, size, share=False)
@@ -159,9 +160,9 @@ def temperature_row(comm, run: Path, config: configs.Config, temperatures: list[
         for env in ("dream", "real"):
             row = scoring.evaluate(comm, below, scoring.configured(below_config, env=env), episodes, video=False)
             if comm.rank == 0:
-                scoring.add_result(run / "results.json", row)
+                results.add(run / "results.json", row)
     if comm.rank == 0:
-        print(scoring.table(scoring.read_results(run / "results.json")))
+        print(scoring.table(results.read(run / "results.json")))
 
 
 def score_mean(comm, lanes, config: configs.Config, evolution, generation: int) -> None:

@@ -43,6 +43,20 @@ def on_leader(comm, function, *args, share: bool = True):
     return shared if share else result
 
 
+def together(comm, function, *args):
+    """Calls `function(*args)` on every rank, and returns each rank's result; if any raises a UserError, all do."""
+    result = error = None
+    try:
+        result = function(*args)
+    except UserError as mistake:
+        error = str(mistake)
+    wait(comm)
+    found = [mistake for mistake in comm.allgather(error) if mistake]
+    if found:
+        raise Shared(found[0])
+    return result
+
+
 def wait(comm, seconds: float = 0.01) -> None:
     """A barrier whose early arrivals sleep between two looks: MPI's own would keep their cores busy."""
     request = comm.Ibarrier()

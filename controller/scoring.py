@@ -14,6 +14,7 @@ import numpy as np
 import config as configs
 import folder
 import published
+import results
 import seeds
 from controller import mpi
 from diary import processor
@@ -37,11 +38,11 @@ def read_best(run: Path, size: int) -> dict:
 
 def score(comm, run: Path, config: configs.Config, best: dict, episodes: int) -> dict | None:
     """Plays `episodes` test episodes; on rank 0 the row of results.json, elsewhere None."""
-    trained = folder.load(run).temperature
+    trained = folder.load(run)
     from controller.lanes import make_lanes
 
     started = time.monotonic()
-    lanes = make_lanes(run, config)
+    lanes = mpi.together(comm, make_lanes, run, config)
     plan = seeds.episode_seeds(config.seed, "test", 0, episodes)
     params = np.repeat(np.array(best["parameters"])[None], episodes, axis=0)
     bar = progress_bar(total=episodes, desc="test episodes", unit="episode", disable=comm.rank > 0)
@@ -51,18 +52,7 @@ def score(comm, run: Path, config: configs.Config, best: dict, episodes: int) ->
     lanes.close()
     if comm.rank:
         return None
-    return {
-        "task": config.task,
-        "preset": config.preset,
-        "env": config.env,
-        "view": config.view if config.task == "carracing" else None,
-        "pixels": config.pixels,
-        "temperature": config.temperature if config.task == "doom" else None,
-        "trained_temperature": trained if config.task == "doom" else None,
-        "features": config.features,
-        "untrained": config.untrained,
-        "dtype": config.dtype,
-        "seed": config.seed,
+    return results.identity(trained, **dataclasses.asdict(config)) | {
         "generation": best["generation"],
         "episodes": episodes,
         "mean": float(returns.mean()),
@@ -81,38 +71,14 @@ def score(comm, run: Path, config: configs.Config, best: dict, episodes: int) ->
     }
 
 
-KEY = (*published.EXPERIMENT, "seed", "episodes")  # what tells the rows of results.json apart
-
-
-def add_result(path: Path, row: dict) -> None:
-    """Adds a row to results.json, in the place of an older one of the same kind."""
-    rows = read_results(path)
-    rows = [old for old in rows if any(old.get(name) != row[name] for name in KEY)]
-    folder.write_text(path, json.dumps({"results": [*rows, row]}, indent=1) + "\n")
-
-
-def read_results(path: Path) -> list[dict]:
-    if not path.exists():
-        return []
-    try:
-        return json.loads(path.read_text())["results"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise configs.UserError(f"{path} is not a results file: {error!r}; move it away") from None
-
-
 def table(rows: list[dict]) -> str:
     """Results beside the published scores, as text."""
-    form = "{:<10} {:<22} {:>12} {:>16} {:>8} {:>8} {:>8} {:>9}"
+    form = "{:<10} {:<32} {:>12} {:>16} {:>8} {:>8} {:>8} {:>9}"
     lines = [form.format("task", "where", "paper", "ours", "median", "min", "max", "episodes")]
     for row in rows:
-        where = f"dream, tau {row['temperature']}" if row["env"] == "dream" else row["view"] or "ViZDoom"
-        if row["env"] == "real" and row["temperature"] is not None:
-            where += f", from tau {row['temperature']}"
-        if row["dtype"] != "float32":
-            where += f", {row['dtype']}"
         ours = f"{row['mean']:.1f} ± {row['std']:.1f}"
         middle = [f"{row[name]:.1f}" for name in ("median", "min", "max")]
-        lines.append(form.format(row["task"], where, published.text(row), ours, *middle, row["episodes"]))
+        lines.append(form.format(row["task"], results.where(row), published.text(row), ours, *middle, row["episodes"]))
     return "\n".join(lines)
 
 
@@ -124,7 +90,7 @@ def evaluate(comm, run: Path, config: configs.Config, episodes: int, video: bool
     row = score(comm, run, config, best, episodes)
     if comm.rank == 0:
         if keep:
-            add_result(run / "results.json", row)
+            results.add(run / "results.json", row)
         print(table([row]))
         if video:
             from controller.film import films

@@ -82,7 +82,8 @@ class DreamEnv(gym.Env):
         render_mode: None or "rgb_array" (z decoded by V, 64x64).
 
     Observation: float32 (Z + 2 U,), [z, c, h]. Action: the task's. Doom's reward is 1 a step; it terminates when
-    M foretells death, and truncates after 2,100 steps. CarRacing's has no reward and no end of its own.
+    M foretells death. CarRacing's has no reward, and M foretells no end of it. Both truncate after the run's
+    `max_frames` steps.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 35}  # noqa: RUF012 Gymnasium's own convention

@@ -1,6 +1,6 @@
 """How well Doom's M foretells deaths, on episodes it learnt from or on others it has never seen.
 
-    python extract.py --run runs/unseen --task doom --preset laptop --seed 1 --episodes 200
+    python extract.py --run runs/unseen --task doom --preset laptop --seed 7 --episodes 100
     python -m doom_rnn.foresight --run runs/doom --of runs/unseen
 
 A dream is as deadly as M is good at this: an agent survives in it every death that M does not see coming. M gets
@@ -90,11 +90,8 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run whose M is asked")
     parser.add_argument("--of", type=Path, metavar="DIR", help="whose episodes it is asked about (default: its)")
     args = parser.parse_args()
-    try:
-        print(foresight(args.run, args.of or args.run))
-    except configs.UserError as error:
-        configs.exit_with(error)
+    print(foresight(args.run, args.of or args.run))
 
 
 if __name__ == "__main__":
-    main()
+    configs.command(main)

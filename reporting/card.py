@@ -6,9 +6,10 @@ from pathlib import Path
 import config as configs
 import diary
 import published
-from reporting.runs import Run, identity
+from reporting.runs import Run
 from reporting.tables import duration, training_time
-from reporting.words import environment, table, where
+from reporting.words import CAPTIONS, table
+from results import environment, identity, where
 
 TASKS = {
     "carracing": """\
@@ -78,16 +79,6 @@ def front_matter(config: configs.Config, rows: list[dict]) -> str:
     return "\n".join(["---", *lines, "---", ""])
 
 
-PICTURES = {
-    "training-*.png": "C's evolution over the published one.",
-    "histogram-*.png": "Returns of the test episodes, and the published mean ± std.",
-    "losses.png": "V's and M's learning curves.",
-    "reconstructions.png": "Recorded frames, and below them V's reconstructions.",
-    "dream-*.png": "A dream of M at this temperature, driven by the agent.",
-    "*-worst.png": "Where it fails: the end of the worst test episode, ten steps from picture to picture.",
-}
-
-
 def record(run: Run) -> list[str]:
     """How the run was made: every command with its wall-clock, what each stage amounted to, and its maker's notes."""
     rows = [
@@ -119,10 +110,10 @@ def record(run: Run) -> list[str]:
 def gallery(at: Path) -> list[str]:
     """The report's pictures, as far as they lie at `at` or in the report/ below."""
     found = [
-        (path.relative_to(at), caption)
-        for pattern, caption in PICTURES.items()
+        (path.relative_to(at), caption.format(path.stem.rpartition("-")[2]))
+        for pattern, caption in CAPTIONS.items()
         for below in (at, at / "report")
-        for path in sorted(below.glob(pattern))
+        for path in sorted(below.glob(f"{pattern}.png"))
     ]
     return ["## Looked at\n", *(f"{caption}\n\n![{path.stem}]({path})\n" for path, caption in found)] if found else []
 

@@ -9,7 +9,8 @@ from reporting import plots
 from reporting.card import card
 from reporting.runs import Run, groups
 from reporting.tables import differences, results_table, temperature_table
-from reporting.words import table, where
+from reporting.words import CAPTIONS, table
+from results import where
 
 
 def training_section(runs: list[Run], out: Path) -> list[str]:
@@ -49,13 +50,9 @@ def model_section(run: Run, out: Path, suffix: str) -> list[str]:
     if run.metrics:
         plots.losses(out / f"losses{suffix}.png", run.metrics)
         text.append(f"![Learning curves of V and M](losses{suffix}.png)\n")
-    captions = {
-        "reconstructions": "Frames, and below them V's reconstructions.",
-        "dream*": "A dream of M.",
-        "*-worst": "The end of the worst test episode.",
-    }
-    for pattern, caption in captions.items():
+    for pattern, words in CAPTIONS.items():
         for picture in sorted((run.path / "pictures").glob(f"{pattern}.png")):
+            caption = words.format(picture.stem.rpartition("-")[2])
             name = f"{picture.stem}{suffix}.png"
             with folder.whole(out / name) as beside:
                 shutil.copyfile(picture, beside)

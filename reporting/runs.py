@@ -6,7 +6,7 @@ from pathlib import Path
 
 import config as configs
 import folder
-from published import EXPERIMENT
+import results
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Run:
     path: Path
     name: str
     config: configs.Config
-    rows: list[dict] = field(default_factory=list)  # results.json
+    rows: list[dict] = field(default_factory=list)  # results.json, its own and its parts'
     history: list[dict] = field(default_factory=list)  # controller/history.jsonl
     metrics: list[dict] = field(default_factory=list)  # metrics.jsonl
     best: dict | None = None  # controller/best.json
@@ -26,42 +26,30 @@ class Run:
         """The run that evolved the agent of a row of `rows`: this one, a part, or None if it is not here."""
         if self.config.task == "carracing":
             return self
-        found = [run for run in (self, *self.parts) if run.config.temperature == row["trained_temperature"]]
+        tau = row["trained_temperature"]
+        found = [run for run in (self, *self.parts) if results.trained_temperature(run.config) == tau]
         return next((run for run in found if run.best), found[0] if found else None)
 
 
 def read_run(path: Path, name: str) -> Run:
     """UserError if `path` is no run, or a file in it is broken."""
     config = folder.load(path)
-    parts = sorted(p.parent for p in path.glob("temperature-*/config.json"))
-    results = read_json(path / "results.json") or {"results": []}
-    try:
-        rows = [complete(config, row) for row in results["results"]]
-    except (KeyError, TypeError) as error:
-        raise configs.UserError(f"{path / 'results.json'} is not a results file: {error!r}") from None
+    below = sorted(p.parent for p in path.glob("temperature-*/config.json"))
+    parts = tuple(read_run(part, f"{name}/{part.name}") for part in below)
+    rows = results.read(path / "results.json")
+    for row in (row for part in parts for row in part.rows if "mean" in row):
+        if not any(results.same(row, own) for own in rows):
+            rows.append(row)
     return Run(
         path,
         name,
         config,
-        rows or [identity(config)],
+        rows or [results.identity(config)],
         read_lines(path / "controller" / "history.jsonl"),
         read_lines(path / "metrics.jsonl"),
         read_json(path / "controller" / "best.json"),
-        tuple(read_run(part, f"{name}/{part.name}") for part in parts),
+        parts,
     )
-
-
-def identity(config: configs.Config) -> dict:
-    """What a row of results.json says of a run before any test: all else is missing."""
-    row = {name: getattr(config, name) for name in ("task", "preset", "pixels", "features", "untrained", "seed")}
-    view, tau = (config.view, None) if config.task == "carracing" else (None, config.temperature)
-    return row | {"env": "real", "dtype": "float32", "view": view, "temperature": tau, "trained_temperature": tau}
-
-
-def complete(config: configs.Config, row: dict) -> dict:
-    """A row of results.json; one that does not say at which temperature its agent was evolved was tested at it."""
-    known = identity(config) | row
-    return known | {"trained_temperature": row.get("trained_temperature", known["temperature"])}
 
 
 def read_json(path: Path):
@@ -94,15 +82,15 @@ def read_runs(paths: list[Path]) -> list[Run]:
 
 
 def groups(runs: list[Run]) -> dict[tuple, list[tuple[Run, dict]]]:
-    """The measured rows of all runs by EXPERIMENT; Doom's by its agent's temperature, dream before game."""
+    """The measured rows of all runs by experiment; Doom's by its agent's temperature, dream before game."""
     found: dict[tuple, list] = {}
     for run in runs:
         for row in run.rows:
             if "mean" in row:
-                found.setdefault(tuple(row[name] for name in EXPERIMENT), []).append((run, row))
+                found.setdefault(tuple(row[name] for name in results.EXPERIMENT), []).append((run, row))
 
     def order(key: tuple) -> tuple:
-        values = dict(zip(EXPERIMENT, key, strict=True))
+        values = dict(zip(results.EXPERIMENT, key, strict=True))
         return values["task"], values["trained_temperature"] or 0, str(key)
 
     return {key: found[key] for key in sorted(found, key=order)}

@@ -7,7 +7,8 @@ import numpy as np
 import config as configs
 import published
 from reporting.runs import Run, groups
-from reporting.words import table, where
+from reporting.words import table
+from results import EXPERIMENT, identity, where
 
 HEADER = ["task", "environment", "preset", "features", "paper", "peers", "ours: mean ± std", "episodes", "seed",
           "generation", "training time", "hardware of the test", "command"]  # fmt: skip
@@ -47,8 +48,8 @@ def training_time(run: Run, row: dict) -> str:
     return ", ".join(f"{letter} {duration(seconds_of(noted))}" for letter, noted in lines.items() if noted)
 
 
-def cells(run: Run, row: dict) -> list[str]:
-    """A row of the results table; what was not measured is empty."""
+def cells(run: Run | None, row: dict) -> list[str]:
+    """A row of the results table; what was not measured, be it all that there is to say of a run, is empty."""
     features = row["features"] + (f", untrained {row['untrained']}" if row["untrained"] != "none" else "")
     paper = published.text(row) if published.score(row) else ""
     start = [row["task"], where(row), row["preset"], features, paper, "<br>".join(published.peers(row))]
@@ -58,7 +59,7 @@ def cells(run: Run, row: dict) -> list[str]:
     )
     launch = f"mpirun -n {row['ranks']} python" if row.get("ranks", 1) > 1 else "python"
     command = f"`{launch} {row['command']}`" if "command" in row else ""
-    return [*start, ours, episodes, seed, generation, training_time(run, row), hardware, command]
+    return [*start, ours, episodes, seed, generation, training_time(run, row) if run else "", hardware, command]
 
 
 def over_seeds(group: list[tuple[Run, dict]]) -> list[str] | None:
@@ -85,11 +86,30 @@ def results_table(runs: list[Run]) -> str:
     return table(HEADER, lines)
 
 
+def unmeasured(rows: list[dict]) -> list[dict]:
+    """What the paper reports of its agents and no row of `rows` measured, as rows without a score."""
+    car, doom = (configs.preset(task, "paper") for task in configs.TASKS)
+    wanted = [identity(dataclasses.replace(car, features=features)) for features in published.AGENTS]
+    for entry in published.temperatures():
+        if "temperature" in entry:
+            run = dataclasses.replace(doom, temperature=entry["temperature"])
+            wanted += [identity(run, env=kind) for kind in published.KINDS]
+
+    def experiment(row: dict) -> list:
+        return [row[name] for name in EXPERIMENT if name != "preset"]
+
+    measured = [experiment(row) for row in rows]
+    return [row | {"seed": None} for row in wanted if experiment(row) not in measured]
+
+
 def short_table(runs: list[Run]) -> str:
-    """The results table without what the peers report and what is the same in every row."""
+    """The results table without what the peers report and what is the same in every row; but with an empty row
+    for each of the paper's agents that is not among the runs."""
     kept = ["environment", "features", "paper", "ours: mean ± std", "episodes", "seed", "generation", "training time",
             "hardware of the test", "command"]  # fmt: skip
-    lines = [cells(run, row) for group in groups(runs).values() for run, row in group]
+    rows = [(run, row) for group in groups(runs).values() for run, row in group]
+    rows += [(None, row) for row in unmeasured([row for _, row in rows])]
+    lines = [cells(run, row) for run, row in rows]
     return table(kept, [[line[HEADER.index(name)] for name in kept] for line in lines])
 
 
@@ -97,7 +117,7 @@ def temperature_table(runs: list[Run]) -> str:
     """Doom's full agents, trained in the dream at each temperature and tested there: published beside ours."""
     tests = [row for run in runs for row in run.rows if "mean" in row and row["task"] == "doom"]
     tests = [row for row in tests if row["features"] == published.FULL["doom"] and row["untrained"] == "none"]
-    tests = [row for row in tests if row["env"] == "real" or row["temperature"] == row["trained_temperature"]]
+    tests = [row for row in tests if row["trained_temperature"] == row["temperature"] is not None]
 
     def ours(temperature: float, kind: str) -> str:
         fit = [row for row in tests if (row["trained_temperature"], row["env"]) == (temperature, kind)]

@@ -10,6 +10,7 @@ import numpy as np
 
 import seeds
 from config import UserError
+from folder import whole
 from training import save_arrays
 from vae.data import read_episode
 
@@ -31,13 +32,16 @@ class Series:
         self.starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
 
     @classmethod
-    def read(cls, path: Path, z_size: int) -> "Series":
+    def read(cls, path: Path, z_size: int, episodes: int) -> "Series":
+        """Maps a file; UserError if it is broken, or of another V or other episodes."""
         try:
             series = cls(*(mapped(path, name) for name in ("mu", "logvar", "action", "lengths")))
         except Exception as error:
             raise UserError(f"{path} is not a whole series ({error}); delete it and run train_rnn.py again") from None
         if series.mu.shape[1] != z_size:
             raise UserError(f"{path} holds z of {series.mu.shape[1]} numbers, expected {z_size}; delete it")
+        if len(series.lengths) != episodes:
+            raise UserError(f"{path} holds {len(series.lengths)} episodes, expected {episodes}; delete it")
         return series
 
     def write(self, path: Path) -> None:
@@ -56,8 +60,8 @@ def mapped(path: Path, name: str) -> np.ndarray:
         return np.memmap(path, dtype, "r", file.tell(), shape, "F" if columns_first else "C")
 
 
-def encode(run: Path, paths: list[Path], encoder, progress, mirrored: tuple[float, ...] | None = None) -> Series:
-    """Encodes recorded episodes; what an interrupted run had done is kept in parts.
+def encode(run: Path, paths: list[Path], encoder, progress, mirrored: tuple[float, ...] | None = None) -> None:
+    """Encodes recorded episodes into DIR/series.npz; what an interrupted run had done is kept in parts.
 
     Args:
         encoder: uint8 (B, 64, 64, 3) -> (mu, logvar), each (B, Z), for any B.
@@ -81,12 +85,24 @@ def encode(run: Path, paths: list[Path], encoder, progress, mirrored: tuple[floa
                 rows.append((np.asarray(mu, np.float16), np.asarray(logvar, np.float16), actions))
         lengths = np.array([len(row[0]) for row in rows])
         Series(*(np.concatenate(column) for column in zip(*rows, strict=True)), lengths).write(part)
-    loaded = [np.load(part) for part in parts]
-    names = ("mu", "logvar", "action", "lengths")
-    series = Series(*(np.concatenate([file[name] for file in loaded]) for name in names))
-    series.write(run / "series.npz")
+    try:
+        join(parts, run / "series.npz")
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(f"a part in {run}/series is broken ({error}); delete that folder, and run again") from None
     shutil.rmtree(run / "series")
-    return Series.read(run / "series.npz", series.mu.shape[1])  # mapped, no longer in memory
+
+
+def join(parts: list[Path], path: Path) -> None:
+    """Joins files of arrays, name by name along the first axis, with one part in memory at a time."""
+    loaded = [np.load(part) for part in parts]
+    with whole(path) as beside, zipfile.ZipFile(beside, "w") as archive:
+        for name in loaded[0].files:
+            first, count = loaded[0][name], sum(len(file[name]) for file in loaded)
+            header = np.lib.format.header_data_from_array_1_0(np.ascontiguousarray(first))
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as out:
+                np.lib.format.write_array_header_1_0(out, header | {"shape": (count, *first.shape[1:])})
+                for file in loaded:
+                    out.write(file[name].tobytes())
 
 
 class Windows:

@@ -195,7 +195,7 @@ def test_mistakes_overwrite_nothing(car_run, tmp_path):
     other = copy_of(car_run, tmp_path / "other")
     config = json.loads((other / "config.json").read_text())
     (other / "config.json").write_text(json.dumps({**config, "z_size": 16}))
-    line = mistake("train_controller.py", "--run", other)
+    line = mistake("train_controller.py", "--run", other, ranks=2)
     assert "vae.weights.h5 does not hold V with z of 16 numbers" in line
     assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
 
@@ -203,6 +203,8 @@ def test_mistakes_overwrite_nothing(car_run, tmp_path):
 def test_a_truncated_episode_stops_training_by_name(car_run, tmp_path):
     run = copy_of(car_run, tmp_path / "run")
     (run / "vae.weights.h5").unlink()
+    assert "series.npz was encoded by another V" in mistake("train_vae.py", "--run", run)
+    (run / "series.npz").unlink()
     path = episode_path(run, 2)
     path.write_bytes(path.read_bytes()[:1000])
     assert "000002.npz is not a whole episode" in mistake("train_vae.py", "--run", run)

@@ -15,8 +15,9 @@ import folder
 import published
 from reporting.card import card
 from reporting.pages import write_report
-from reporting.runs import identity, read_lines, read_run, read_runs
+from reporting.runs import read_lines, read_run, read_runs
 from reporting.tables import HEADER, interval, results_table, seconds_of
+from results import identity
 
 
 def result(config, returns, **changes) -> dict:
@@ -163,10 +164,8 @@ def test_temperature_table(tmp_path):
         result(config, [30.0, 50.0], temperature=0.1, trained_temperature=0.1, features="z"),
         result(config, [700.0, 900.0], env="dream", temperature=0.5),
     ]
-    for row in rows[2:4]:
-        del row["trained_temperature"]  # as older rows are: the agent's is the test's
-    run = make_run(tmp_path / "doom", config, rows)
-    part = make_run(run / "temperature-0.5", dataclasses.replace(config, temperature=0.5), [])
+    run = make_run(tmp_path / "doom", config, rows[:2] + rows[3:])
+    part = make_run(run / "temperature-0.5", dataclasses.replace(config, temperature=0.5), rows[2:3])
     runs = read_runs([run])
     text = write_report(runs, tmp_path / "out").read_text()
     entries = {e.get("temperature"): e for e in published.read()["scores"]["doom"]}
@@ -182,7 +181,7 @@ def test_temperature_table(tmp_path):
     expected = ["random policy", "", "", f"{chance['real_mean']} ± {chance['real_std']}", ""]
     assert cells_of(text, "random policy") == [expected]
     agents = [runs[0].agent(row) for row in runs[0].rows]
-    assert [agent and agent.path for agent in agents] == [run, run, part, None, run]
+    assert [agent and agent.path for agent in agents] == [run, run, None, run, part]
     # A dream at another temperature than the agent's own is still a test of that agent.
     places = [line[1] for line in cells_of(text, "doom")]
     assert "dream, τ 1.15" in places and "dream, τ 0.5, trained at τ 1.15" in places
@@ -236,8 +235,8 @@ def test_model_card(car):
     ("file", "text", "expected"),
     [
         ("config.json", None, "holds no run"),
-        ("results.json", '{"results": [', "results.json is broken"),
-        ("results.json", "[]x", "results.json is broken"),
+        ("results.json", '{"results": [', "results.json is not a results file"),
+        ("results.json", "[]x", "results.json is not a results file"),
         ("results.json", '{"rows": 1}', "not a results file"),
         ("controller/history.jsonl", '{"generation": 1\n{}\n', "line 1, is broken"),
     ],
@@ -283,6 +282,9 @@ def test_the_readme_gets_the_results_between_its_comments(tmp_path):
     for _ in range(2):
         run_script("report.py", car, "--readme", readme)
         text = readme.read_text()
+        # What the paper reports and these runs did not measure keeps an empty row.
+        assert "| CarRacing, view v0 | z | 632 ± 251 |" + "  |" * 7 + "\n" in text
+        assert "| dream, τ 1.15 | zch | 918 ± 546 |" + "  |" * 7 + "\n" in text
         assert text.startswith("before\n<!-- results -->\n|") and text.endswith("<!-- end of results -->\nafter\n")
         assert "old" not in text and text.count("854.2 ± 45.6") == 1 and "906 ± 21" in text
     readme.write_text("nothing")

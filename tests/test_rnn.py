@@ -9,7 +9,7 @@ import config as configs
 from config import UserError
 from doom_rnn.data import Streams
 from doom_rnn.models import make_rnn
-from rnn import lstm, mdn
+from rnn import data, lstm, mdn
 from rnn.data import Series, Windows, encode
 from train_rnn import Rate, make_step
 from training import make_optimizer
@@ -190,19 +190,21 @@ def test_series_are_mapped_not_read_and_broken_ones_named(tmp_path):
     config = small("carracing")
     series = make_series(config, [13, 20])
     series.write(tmp_path / "series.npz")
-    read = Series.read(tmp_path / "series.npz", config.z_size)
+    read = Series.read(tmp_path / "series.npz", config.z_size, 2)
     for name in ("mu", "logvar", "action", "lengths"):
         assert isinstance(getattr(read, name), np.memmap)
         np.testing.assert_array_equal(getattr(read, name), getattr(series, name))
     with pytest.raises(UserError, match="holds z of 32 numbers, expected 64"):
-        Series.read(tmp_path / "series.npz", 64)
+        Series.read(tmp_path / "series.npz", 64, 2)
+    with pytest.raises(UserError, match="holds 2 episodes, expected 6"):
+        Series.read(tmp_path / "series.npz", config.z_size, 6)
     content = (tmp_path / "series.npz").read_bytes()
     (tmp_path / "series.npz").write_bytes(content[: len(content) // 2])
     with pytest.raises(UserError, match=r"series\.npz is not a whole series"):
-        Series.read(tmp_path / "series.npz", config.z_size)
+        Series.read(tmp_path / "series.npz", config.z_size, 2)
 
 
-def test_mirrored_episodes_follow_their_own(tmp_path):
+def test_mirrored_episodes_follow_their_own(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     frames = [rng.integers(0, 256, (length, 64, 64, 3)).astype(np.uint8) for length in (3, 5)]
     actions = [rng.normal(size=(len(obs), 3)).astype(np.float32) for obs in frames]
@@ -214,7 +216,9 @@ def test_mirrored_episodes_follow_their_own(tmp_path):
         columns = obs[:, :, [0, -1]].mean(axis=(1, 3))
         return columns, -columns
 
-    series = encode(tmp_path, paths, encoder, iter, configs.MIRRORED["carracing"])
+    monkeypatch.setattr(data, "PART", 1)
+    encode(tmp_path, paths, encoder, iter, configs.MIRRORED["carracing"])
+    series = Series.read(tmp_path / "series.npz", 2, 4)
     assert series.lengths.tolist() == [3, 3, 5, 5]
     for own, other in ((slice(0, 3), slice(3, 6)), (slice(6, 11), slice(11, 16))):
         np.testing.assert_array_equal(series.mu[other], series.mu[own][:, ::-1])

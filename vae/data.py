@@ -54,7 +54,7 @@ def episode_length(path: Path) -> int:
         with zipfile.ZipFile(path) as archive, archive.open("obs.npy") as file:
             np.lib.format.read_magic(file)
             return np.lib.format.read_array_header_1_0(file)[0][0]
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, IndexError, zipfile.BadZipFile, zipfile.zlib.error) as error:
         raise broken(path, error) from None
 
 
@@ -111,13 +111,15 @@ class Frames:
                 frames = ahead.result()
                 if number + 1 < len(pools):
                     ahead = reader.submit(self._pool, pools[number + 1], epoch, number + 1)
-                if len(carried):
-                    frames = np.concatenate([carried, frames])
-                whole = len(frames) // self.batch
+                # What the last pool left over is joined to this one's first frames only: a pool is never copied.
+                whole = (len(carried) + len(frames)) // self.batch
                 for k in range(left, whole):
-                    yield frames[k * self.batch : (k + 1) * self.batch]
+                    start = k * self.batch - len(carried)
+                    end = start + self.batch
+                    yield frames[start:end] if start >= 0 else np.concatenate([carried, frames[:end]])
                 left = max(0, left - whole)
-                carried = frames[whole * self.batch :].copy()
+                unused = frames[whole * self.batch - len(carried) :] if whole else np.concatenate([carried, frames])
+                carried = unused.copy()
 
     def _pool(self, indices: list[int], epoch: int, number: int) -> np.ndarray:
         frames = np.empty((sum(self.lengths[k] for k in indices), 64, 64, 3), np.uint8)

@@ -146,12 +146,12 @@ LAPTOP = dict(
 LAPTOP_DOOM = dict(
     episodes=3000,
     mirror="yes",
-    rnn_steps=3000,
+    rnn_steps=2700,
     rnn_length=100,
     rnn_rate_decay=0.9993,
     rollouts="16",
     population=64,
-    generations=40,
+    generations=20,
     eval_every=5,
     eval_episodes=128,
 )

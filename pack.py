@@ -9,7 +9,6 @@ in DIR/notes.md. An older one is replaced.
 """
 
 import argparse
-import dataclasses
 import shutil
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import config as configs
 import folder
 from reporting.card import card
 from reporting.pages import write_report
-from reporting.runs import read_runs
+from reporting.runs import read_run
 
 PARTS = (
     "config.json",
@@ -64,8 +63,7 @@ def pack(run: Path, out: Path, checkpoint: bool) -> float:
     for part in beside.glob("temperature-*"):
         for name in MODELS:
             (part / name).symlink_to(Path("..") / name)
-    packed = read_runs([beside])[0]
-    packed = dataclasses.replace(packed, name=out.name)
+    packed = read_run(beside, out.name)
     write_report([packed], beside / "report")
     folder.write_text(beside / "README.md", card(packed, beside))
     shutil.rmtree(out, ignore_errors=True)

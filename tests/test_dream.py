@@ -150,7 +150,7 @@ def test_evolution_in_the_game_itself(doom_run, tmp_path):
     assert 50 < json.loads(line)["mean"] <= 150  # steps survived of at most 150
 
 
-def test_a_row_of_temperatures(doom_run):
+def test_a_row_of_temperatures(doom_run, tmp_path):
     run_script("train_controller.py", "--run", doom_run, "--temperatures", "0.5,1.3", "--test-episodes", "2", ranks=2)
     rows = json.loads((doom_run / "results.json").read_text())["results"]
     found = {(row["trained_temperature"], row["env"]) for row in rows}
@@ -160,6 +160,13 @@ def test_a_row_of_temperatures(doom_run):
         assert below["temperature"] == tau and below["env"] == "dream"
         assert (doom_run / f"temperature-{tau}" / "controller" / "best.json").exists()
     assert "trained at τ 1.3" in run_script("report.py", doom_run).stdout + (doom_run / "report/report.md").read_text()
+    # Packed, each is still a run of its own, with the one V and M.
+    run_script("train_controller.py", "--run", doom_run)
+    run_script("pack.py", "--run", doom_run, "--out", tmp_path / "doom")
+    part = tmp_path / "doom" / "temperature-0.5"
+    run_script("evaluate.py", "--run", part, "--env", "dream", "--episodes", "2", "--no-video")
+    returns = [row["returns"] for row in rows if (row["trained_temperature"], row["env"]) == (0.5, "dream")]
+    assert [row["returns"] for row in json.loads((part / "results.json").read_text())["results"]][-1:] == returns
 
 
 def test_restart_logits_are_those_of_training(doom_run, mortal):

@@ -80,7 +80,7 @@ def launch(main) -> None:
         if comm.size == 1:
             exit_with(error)
         print(f"error: {error} (rank {comm.rank})", file=sys.stderr, flush=True)
-        comm.Abort(2)
+        abort(comm, 2)
     except (Exception, KeyboardInterrupt):
         fail(comm)
 
@@ -92,7 +92,13 @@ def fail(comm) -> None:
     if comm.size == 1:
         # As an exception would, but also past threads that still run.
         os._exit(1)
-    comm.Abort(1)
+    abort(comm, 1)
+
+
+def abort(comm, status: int) -> None:
+    """Ends every rank, when mpirun has had the time to pass on what this one said: it drops what it has not read."""
+    time.sleep(1)
+    comm.Abort(status)
 
 
 ASK, JOB, DONE = range(1, 4)  # message tags

@@ -5,10 +5,10 @@
 Each speed is the median of repeated runs after a warm-up (speeds.py). Let nothing else run meanwhile.
 """
 
-import argparse
 import json
 from pathlib import Path
 
+import cli
 import config as configs
 import folder
 import published
@@ -56,7 +56,7 @@ def report(figures: dict) -> str:
 
 
 def main() -> None:
-    parser = configs.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to FILE")
     args = parser.parse_args()
     figures = speeds.measure()
@@ -66,4 +66,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    configs.command(main)
+    cli.command(main)

@@ -4,12 +4,9 @@ A `Config` is frozen and flat: one run has one, kept in `DIR/config.json` (see f
 fields as flags when the run is new; later stages read the file, and a flag that contradicts it is an error.
 """
 
-import argparse
 import dataclasses
 import math
-import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 
 TASKS = ("carracing", "doom")
 PRESETS = ("paper", "laptop", "smoke")
@@ -236,76 +233,3 @@ def fields_of(*groups: str) -> list[str]:
 
 def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse's, which says a mistake in one line instead of after all its flags."""
-
-    def error(self, message: str):
-        exit_with(UserError(f"{message} (see {self.prog} --help)"))
-
-
-def parser(text: str) -> argparse.ArgumentParser:
-    """A parser with --run and one flag for each field of Config, under headings."""
-    out = Parser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
-    out.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run folder; made if it is new")
-    out.add_argument(
-        "--from",
-        dest="base",
-        type=Path,
-        metavar="DIR",
-        help="when --run is new: take another run's configuration, and its data, V and M as far as they still fit",
-    )
-    groups = {}
-    for item in dataclasses.fields(Config):
-        group = item.metadata["group"]
-        if group not in groups:
-            groups[group] = out.add_argument_group(
-                f"{group} (when the run is new; defaults: the preset's, here carracing's paper)"
-            )
-        groups[group].add_argument(
-            flag(item.name),
-            type=item.type,
-            default=argparse.SUPPRESS,
-            metavar=item.type.__name__.upper() if not item.metadata["choices"] else None,
-            choices=item.metadata["choices"],
-            help=f"{item.metadata['help']} (default {item.default})".replace("%", "%%"),
-        )
-    return out
-
-
-def overrides(args: argparse.Namespace) -> dict:
-    """The fields of Config that were given on the command line."""
-    names = {item.name for item in dataclasses.fields(Config)}
-    return {name: value for name, value in vars(args).items() if name in names}
-
-
-def count(text: str) -> int:
-    """A flag's number of things, 1 or more."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected 1 or more, got {value}")
-    return value
-
-
-speaks = True  # whether this process tells the user; of several ranks only the first does (controller/mpi.py)
-
-
-def exit_with(error: UserError) -> None:
-    """The one line a user's mistake becomes."""
-    if speaks:
-        print(f"error: {error}", file=sys.stderr)
-    raise SystemExit(2)
-
-
-def command(main) -> None:
-    """Runs `main()` of a script that is one process; a mistake of the user, or a file that cannot be read or
-    written, becomes one line and exit status 2."""
-    try:
-        main()
-    except UserError as error:
-        exit_with(error)
-    except OSError as error:
-        if error.filename is None:
-            raise
-        exit_with(UserError(f"{error.filename}: {error.strerror}"))

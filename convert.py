@@ -18,6 +18,7 @@ of the gates i, j (candidate), f, o. Nothing is written unless all that was give
 import argparse
 from pathlib import Path
 
+import cli
 import config as configs
 from config import UserError
 from release.parts import PARTS
@@ -34,7 +35,7 @@ EXPORT = """Writes vae.json, rnn.json, initial_z.json and C's .best.json, whiche
 
 def parse_arguments() -> argparse.Namespace:
     raw = argparse.RawDescriptionHelpFormatter
-    parser = configs.Parser(description=__doc__, formatter_class=raw)
+    parser = cli.Parser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="{import,export}")
     given = argparse.ArgumentParser(add_help=False)
     files = given.add_argument_group("files (their format: python convert.py --help)")
@@ -46,7 +47,7 @@ def parse_arguments() -> argparse.Namespace:
         help="JSON files into a run folder",
         description=IMPORT,
         formatter_class=raw,
-        parents=[given, configs.parser("")],
+        parents=[given, cli.parser("")],
         conflict_handler="resolve",  # both have -h
     )
     giver = commands.add_parser("export", help="a run's V, M and C out as JSON files", description=EXPORT)
@@ -63,8 +64,8 @@ def main() -> None:
     if args.base is not None:
         raise UserError("--from: an import is told its configuration by flags, its weights by files; leave it out")
     files = {name: getattr(args, name) for name in PARTS if getattr(args, name) is not None}
-    print(import_run(args.run, files, configs.overrides(args)))
+    print(import_run(args.run, files, cli.overrides(args)))
 
 
 if __name__ == "__main__":
-    configs.command(main)
+    cli.command(main)

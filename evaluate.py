@@ -10,6 +10,7 @@ and return) and videos/ (the first episode, and the worst: what the agent sees, 
 import argparse
 from pathlib import Path
 
+import cli
 import config as configs
 import folder
 from controller import mpi
@@ -18,9 +19,9 @@ from training import quiet_tensorflow
 
 
 def parse() -> argparse.Namespace:
-    parser = configs.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(description=__doc__)
     parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run folder")
-    parser.add_argument("--episodes", type=configs.count, default=100, help="test episodes (default 100, as published)")
+    parser.add_argument("--episodes", type=cli.count, default=100, help="test episodes (default 100, as published)")
     parser.add_argument("--env", choices=("real", "dream"), default="real", help="where to play (default real)")
     parser.add_argument("--view", choices=("v0", "v3"), help="CarRacing's camera (default: the run's)")
     parser.add_argument("--temperature", type=float, help="the dream's temperature (default: the run's)")

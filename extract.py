@@ -9,7 +9,7 @@ controller/policy.py). Ranks share the
 episodes; the same command again records what is missing.
 """
 
-import config as configs
+import cli
 import folder
 from controller import mpi
 from controller.recording import extract
@@ -17,8 +17,8 @@ from diary import noted
 
 
 def main(comm) -> None:
-    args = configs.parser(__doc__).parse_args()
-    config = mpi.on_leader(comm, folder.prepare, args.run, configs.overrides(args), args.base)
+    args = cli.parser(__doc__).parse_args()
+    config = mpi.on_leader(comm, folder.prepare, args.run, cli.overrides(args), args.base)
     with noted(args.run, comm):
         extract(comm, args.run, config)
 

@@ -8,10 +8,10 @@ their time, pictures and videos, a report, and README.md, the model card, into w
 in DIR/notes.md. An older one is replaced.
 """
 
-import argparse
 import shutil
 from pathlib import Path
 
+import cli
 import config as configs
 import folder
 from reporting.card import card
@@ -72,7 +72,7 @@ def pack(run: Path, out: Path, checkpoint: bool) -> float:
 
 
 def main() -> None:
-    parser = configs.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(description=__doc__)
     parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run folder")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to make")
     parser.add_argument(
@@ -84,4 +84,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    configs.command(main)
+    cli.command(main)

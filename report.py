@@ -13,6 +13,7 @@ their seed are also averaged, with a 95% bootstrap interval over seeds.
 import argparse
 from pathlib import Path
 
+import cli
 import config as configs
 import folder
 from reporting.card import card
@@ -24,7 +25,7 @@ BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 
 
 def parse() -> argparse.Namespace:
-    parser = configs.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path, metavar="DIR", help="run folders, one or several")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: report/ in the first run)")
     parser.add_argument("--card", type=Path, metavar="PATH", help="also write the first run's model card to this file")
@@ -56,4 +57,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    configs.command(main)
+    cli.command(main)

@@ -5,7 +5,6 @@ Agents are measured as programs of their own, under mpirun where ranks are sever
     mpirun -n 2 python speeds.py --run DIR --lanes 48
 """
 
-import argparse
 import dataclasses
 import json
 import resource
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+import cli
 import config as configs
 import folder
 from controller import mpi
@@ -241,7 +241,7 @@ def measure() -> dict:
 
 
 def main(comm) -> None:
-    parser = configs.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(description=__doc__)
     parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="a run that has its models")
     parser.add_argument("--lanes", type=int, default=LANES, help=f"episodes at once (default {LANES})")
     parser.add_argument("--dtype", choices=configs.DTYPES, default="float32", help="arithmetic of V's encoder")

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import cli
 import config as configs
 import folder
 import results
@@ -56,12 +57,10 @@ def stages(comm, run: Path, config: configs.Config, episodes: int) -> dict[str, 
 
 
 def main(comm) -> None:
-    parser = configs.parser(__doc__)
-    parser.add_argument(
-        "--test-episodes", type=configs.count, default=100, help="test episodes at the end (default 100)"
-    )
+    parser = cli.parser(__doc__)
+    parser.add_argument("--test-episodes", type=cli.count, default=100, help="test episodes at the end (default 100)")
     args = parser.parse_args()
-    config = mpi.on_leader(comm, folder.prepare, args.run, configs.overrides(args), args.base)
+    config = mpi.on_leader(comm, folder.prepare, args.run, cli.overrides(args), args.base)
     with noted(args.run, comm):
         seconds = stages(comm, args.run, config, args.test_episodes)
     if comm.rank == 0:

@@ -9,6 +9,7 @@ distribution's mean that scored best on fresh episodes). The same command again 
 generation, and --generations N beyond the last. The curves do not depend on the number of ranks.
 """
 
+import cli
 import config as configs
 import folder
 from controller import mpi
@@ -29,18 +30,16 @@ def temperatures(text: str) -> list[float]:
 
 
 def main(comm) -> None:
-    parser = configs.parser(__doc__)
+    parser = cli.parser(__doc__)
     parser.add_argument(
         "--temperatures",
         metavar="T,T,...",
         help="evolve an agent in the dream at each of these, and test each in its dream and in the game: a row "
-        "of the paper's table each, in DIR/results.json",
+        "of the paper's table each, in DIR/temperature-T/results.json",
     )
-    parser.add_argument(
-        "--test-episodes", type=configs.count, default=100, help="episodes of those tests (default 100)"
-    )
+    parser.add_argument("--test-episodes", type=cli.count, default=100, help="episodes of those tests (default 100)")
     args = parser.parse_args()
-    config = mpi.on_leader(comm, folder.prepare, args.run, configs.overrides(args), args.base)
+    config = mpi.on_leader(comm, folder.prepare, args.run, cli.overrides(args), args.base)
     mpi.on_leader(comm, folder.need_models, args.run)
     row = mpi.on_leader(comm, temperatures, args.temperatures) if args.temperatures else None
     if row and config.task != "doom":

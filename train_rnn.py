@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+import cli
 import config as configs
 import folder
 import seeds
@@ -125,8 +126,8 @@ def train(run: Path, config: configs.Config) -> None:
 
 
 def main() -> None:
-    args = configs.parser(__doc__).parse_args()
-    config = folder.prepare(args.run, configs.overrides(args), args.base)
+    args = cli.parser(__doc__).parse_args()
+    config = folder.prepare(args.run, cli.overrides(args), args.base)
     if (args.run / "rnn.weights.h5").exists():
         print(f"{args.run}/rnn.weights.h5 is there already")
     else:
@@ -136,4 +137,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    configs.command(main)
+    cli.command(main)

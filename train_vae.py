@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+import cli
 import config as configs
 import folder
 import seeds
@@ -84,8 +85,8 @@ def show(run: Path, model: VAE, paths: list[Path], seed: int) -> None:
 
 
 def main() -> None:
-    args = configs.parser(__doc__).parse_args()
-    config = folder.prepare(args.run, configs.overrides(args), args.base)
+    args = cli.parser(__doc__).parse_args()
+    config = folder.prepare(args.run, cli.overrides(args), args.base)
     folder.need(args.run / "record", f"python extract.py --run {args.run}")
     if (args.run / "vae.weights.h5").exists() and (args.run / PICTURE).exists():
         print(f"{args.run}/vae.weights.h5 is there already")
@@ -98,4 +99,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    configs.command(main)
+    cli.command(main)

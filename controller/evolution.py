@@ -8,7 +8,6 @@ import numpy as np
 
 import config as configs
 import folder
-import results
 import seeds
 from controller import mpi, scoring
 from controller.es import CMAES
@@ -148,8 +147,9 @@ def temperature_row(comm, run: Path, config: configs.Config, temperatures: list[
     """The paper's table: an agent evolved at each temperature, tested in its dream and in the game.
 
     Each is a run of its own below `run`, with the same V and M, but that of `run`'s own temperature, which is
-    `run` itself; all results are also in `run`'s results.json.
+    `run` itself. Results are in each one's results.json.
     """
+    rows = []
     for tau in temperatures:
         below, below_config = run, config
         if (tau, "dream") != (config.temperature, config.env):
@@ -158,11 +158,10 @@ def temperature_row(comm, run: Path, config: configs.Config, temperatures: list[
             below_config = mpi.on_leader(comm, folder.prepare, below, given, run)
         evolve(comm, below, below_config)
         for env in ("dream", "real"):
-            row = scoring.evaluate(comm, below, scoring.configured(below_config, env=env), episodes, video=False)
-            if comm.rank == 0:
-                results.add(run / "results.json", row)
+            there = scoring.configured(below_config, env=env)
+            rows.append(scoring.evaluate(comm, below, there, episodes, video=False))
     if comm.rank == 0:
-        print(scoring.table(results.read(run / "results.json")))
+        print(scoring.table(rows))
 
 
 def score_mean(comm, lanes, config: configs.Config, evolution, generation: int) -> None:

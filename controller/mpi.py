@@ -8,8 +8,8 @@ import sys
 import time
 import traceback
 
-import config
-from config import UserError, exit_with
+import cli
+from config import UserError
 
 
 class Shared(UserError):
@@ -71,14 +71,14 @@ def launch(main) -> None:
     every rank.
     """
     comm = world()
-    config.speaks = comm.rank == 0
+    cli.speaks = comm.rank == 0
     try:
         main(comm)
     except Shared as error:
-        exit_with(error)
+        cli.exit_with(error)
     except UserError as error:
         if comm.size == 1:
-            exit_with(error)
+            cli.exit_with(error)
         print(f"error: {error} (rank {comm.rank})", file=sys.stderr, flush=True)
         abort(comm, 2)
     except (Exception, KeyboardInterrupt):

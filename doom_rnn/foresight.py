@@ -7,11 +7,11 @@ A dream is as deadly as M is good at this: an agent survives in it every death t
 the recorded frames and actions, and foretells a death where its restart logit is above 0, as in the dream.
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
 
+import cli
 import config as configs
 import folder
 from progress import bar as progress_bar
@@ -86,7 +86,7 @@ def foresight(run: Path, other: Path) -> str:
 
 
 def main() -> None:
-    parser = configs.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(description=__doc__)
     parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run whose M is asked")
     parser.add_argument("--of", type=Path, metavar="DIR", help="whose episodes it is asked about (default: its)")
     args = parser.parse_args()
@@ -94,4 +94,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    configs.command(main)
+    cli.command(main)

@@ -88,7 +88,7 @@ def encode(run: Path, paths: list[Path], encoder, progress, mirrored: tuple[floa
     try:
         join(parts, run / "series.npz")
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise UserError(f"a part in {run}/series is broken ({error}); delete that folder, and run again") from None
+        raise UserError(f"the parts in {run}/series cannot be joined ({error}); is one broken? delete them") from None
     shutil.rmtree(run / "series")
 
 

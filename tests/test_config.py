@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+import cli
 import config as configs
 import folder
 from config import UserError
@@ -143,6 +144,6 @@ def test_files_appear_whole_or_not_at_all(tmp_path):
 
 def test_every_flag_is_explained(capsys):
     with pytest.raises(SystemExit):
-        configs.parser("x").parse_args(["--help"])
+        cli.parser("x").parse_args(["--help"])
     text = capsys.readouterr().out
     assert all(configs.flag(name) in text for name in json.loads(json.dumps(list(vars(configs.Config())))))

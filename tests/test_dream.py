@@ -152,7 +152,8 @@ def test_evolution_in_the_game_itself(doom_run, tmp_path):
 
 def test_a_row_of_temperatures(doom_run, tmp_path):
     run_script("train_controller.py", "--run", doom_run, "--temperatures", "0.5,1.3", "--test-episodes", "2", ranks=2)
-    rows = json.loads((doom_run / "results.json").read_text())["results"]
+    files = [doom_run / f"temperature-{tau}" / "results.json" for tau in (0.5, 1.3)]
+    rows = [row for file in files for row in json.loads(file.read_text())["results"]]
     found = {(row["trained_temperature"], row["env"]) for row in rows}
     assert {(0.5, "dream"), (0.5, "real"), (1.3, "dream"), (1.3, "real")} <= found
     for tau in (0.5, 1.3):

@@ -73,10 +73,15 @@ def read(run: Path) -> list[dict]:
 
 
 def processor() -> str:
-    """The processor's name and cores, where the system tells them."""
+    """The processor's name, family, model and cores, where the system tells them: clouds hide the name's end."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0]}, {len(names)} cores" if names else platform.machine()
+    found: dict[str, list[str]] = {}
+    for name, _, value in (line.partition(":") for line in lines):
+        found.setdefault(name.strip(), []).append(value.strip())
+    if "model name" not in found:
+        return platform.machine()
+    kind = f" (family {found['cpu family'][0]}, model {found['model'][0]})" if "cpu family" in found else ""
+    return f"{found['model name'][0]}{kind}, {len(found['model name'])} cores"

@@ -170,10 +170,26 @@ def save_weights(model, path: Path) -> None:
         os.replace(written, beside)
 
 
-def load_weights(model, path: Path, expected: str) -> None:
-    """Fills `model` from a weights file; UserError naming the file and what was expected if it does not fit."""
+def load_weights(model, path: Path, expected: str, command: str) -> None:
+    """Fills `model` from a weights file; UserError with what was expected and found, and the `command` that makes
+    the file, if it does not fit."""
     try:
         model.load_weights(path)
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"{path} does not hold {expected}: {reason}") from None
+    except Exception:
+        raise UserError(
+            f"{path} does not hold {expected}: expected {model.count_params():,} numbers, found {held(path)}; "
+            f"move it away, and make it with: {command}"
+        ) from None
+
+
+def held(path: Path) -> str:
+    """How many numbers a weights file holds, in words."""
+    import h5py
+
+    sizes = []
+    try:
+        with h5py.File(path) as file:
+            file.visititems(lambda _, item: sizes.append(item.size) if isinstance(item, h5py.Dataset) else None)
+    except OSError as error:
+        return f"no weights ({error})"
+    return f"{sum(sizes):,}"

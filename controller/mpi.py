@@ -16,11 +16,28 @@ class Shared(UserError):
     """A user's mistake that every rank knows of, so that each can leave by itself."""
 
 
+# How the variables begin in which an mpirun tells each process its rank and how many there are; and whose it is.
+LAUNCHERS = {"OMPI_COMM_WORLD": "openmpi", "PMI": "mpich"}
+
+
 def world():
     """The communicator of all ranks. Imported here, so that single-process scripts never start MPI."""
     from mpi4py import MPI
 
     return MPI.COMM_WORLD
+
+
+def same_mpi(comm) -> None:
+    """UserError if an mpirun started this process that is not of the MPI it has loaded: each process would take
+    itself for the only one, and all would write one run folder."""
+    for start, name in LAUNCHERS.items():
+        size = int(os.environ.get(f"{start}_SIZE", 1))
+        if size > comm.size:
+            cli.speaks = os.environ.get(f"{start}_RANK", "0") == "0"
+            raise UserError(
+                f"mpirun started {size} processes, but each sees {comm.size}: the MPI that is loaded is not this "
+                f"mpirun's; say which one it is: MPI4PY_MPIABI={name} mpirun ..."
+            )
 
 
 def on_leader(comm, function, *args, share: bool = True):
@@ -73,6 +90,7 @@ def launch(main) -> None:
     comm = world()
     cli.speaks = comm.rank == 0
     try:
+        same_mpi(comm)
         main(comm)
     except Shared as error:
         cli.exit_with(error)

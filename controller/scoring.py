@@ -25,14 +25,18 @@ LIBRARIES = ("tensorflow", "keras", "gymnasium", "vizdoom", "cma", "numpy")
 
 def read_best(run: Path, size: int) -> dict:
     """The kept agent; UserError if there is none or it is another architecture's."""
-    path = folder.need(run / "controller" / "best.json", f"python train_controller.py --run {run}")
+    command = f"python train_controller.py --run {run}"
+    path = folder.need(run / "controller" / "best.json", command)
     try:
         best = json.loads(path.read_text())
         found = len(best["parameters"])
     except (ValueError, KeyError, TypeError) as error:
-        raise configs.UserError(f"{path} does not hold an agent: {error!r}") from None
+        raise configs.UserError(f"{path} does not hold an agent: {error!r}; make it with: {command}") from None
     if found != size:
-        raise configs.UserError(f"{path} holds {found} parameters; this run's controller has {size}")
+        raise configs.UserError(
+            f"{path} holds {found} parameters; this run's controller has {size}; evolve one in a new run with: "
+            f"python train_controller.py --run NEW --from {run}"
+        )
     return best
 
 

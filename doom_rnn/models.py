@@ -23,15 +23,16 @@ def make_rnn(config: Config) -> MDNRNN:
 
 def load_vae(run: Path, config: Config, dtype: str = "float32") -> VAE:
     """V with the run's weights; UserError saying what to run if there are none, or they are another size's."""
-    path = need(run / "vae.weights.h5", f"python train_vae.py --run {run}")
+    command = f"python train_vae.py --run {run}"
     model = make_vae(config, dtype)
-    load_weights(model, path, f"V with z of {config.z_size} numbers")
+    load_weights(model, need(run / "vae.weights.h5", command), f"V with z of {config.z_size} numbers", command)
     return model
 
 
 def load_rnn(run: Path, config: Config) -> MDNRNN:
     """M with the run's weights; UserError as for V."""
-    path = need(run / "rnn.weights.h5", f"python train_rnn.py --run {run}")
+    command = f"python train_rnn.py --run {run}"
     model = make_rnn(config)
-    load_weights(model, path, f"M of {config.rnn_units} units for {config.task} and z of {config.z_size} numbers")
+    expected = f"M of {config.rnn_units} units for {config.task} and z of {config.z_size} numbers"
+    load_weights(model, need(run / "rnn.weights.h5", command), expected, command)
     return model

@@ -7,7 +7,7 @@ import config as configs
 import diary
 import published
 from reporting.runs import Run
-from reporting.tables import duration, training_time
+from reporting.tables import duration, launch, training_time
 from reporting.words import CAPTIONS, table
 from results import environment, identity, where
 
@@ -23,6 +23,8 @@ fireballs. A return is the time steps survived. "Dream" is the same game as M dr
 
 HOW = {"real": "in the game itself", "dream": "in M's dream of the game"}
 
+SCORES = ["environment", "ours", "episodes", "paper", "generation", "command", "wall-clock", "machine"]
+
 FILES = {
     "config.json": "the configuration below",
     "vae.weights.h5": "V, Keras weights",
@@ -33,10 +35,10 @@ FILES = {
 }
 
 USE = """\
-`DIR` is the folder that holds `config.json`.
+`DIR` is the folder that holds `config.json`; without `--no-save` the test's row and films take the older ones' place.
 
 ```
-python evaluate.py --run DIR --episodes 100
+python evaluate.py --run DIR --episodes 100 --no-save
 ```
 
 ```python
@@ -83,13 +85,13 @@ def record(run: Run) -> list[str]:
     """How the run was made: every command with its wall-clock, what each stage amounted to, and its maker's notes."""
     rows = [
         [
-            f"`{line['command']}`",
-            str(line["ranks"]),
+            launch(line),
             line["started"],
             duration(line["seconds"]) + ("" if line["ended"] else ", interrupted"),
             line["hardware"],
         ]
-        for line in diary.read(run.path)
+        for path in (run.path, *(part.path for part in run.parts))
+        for line in diary.read(path)
     ]
     last = {line["model"]: line["step"] for line in run.metrics}
     amounts = [f"{letter} {last[name]:,} steps" for letter, name in (("V", "vae"), ("M", "rnn")) if name in last]
@@ -99,7 +101,7 @@ def record(run: Run) -> list[str]:
         return []
     text = ["## How it was made\n"]
     if rows:
-        text.append(table(["command", "ranks", "started", "wall-clock", "machine"], rows))
+        text.append(table(["command", "started", "wall-clock", "machine"], rows))
     if amounts:
         text.append(f"{', '.join(amounts)}. Time in training: {training_time(run, identity(run.config))}.\n")
     if notes.exists():
@@ -121,7 +123,8 @@ def gallery(at: Path) -> list[str]:
 def card(run: Run, at: Path) -> str:
     """The card of a run, as Markdown, to stand in the folder `at` beside the report's pictures."""
     config = run.config
-    rows = [row for row in run.rows if "mean" in row and run.agent(row) is run]
+    rows = [row for row in run.rows if "mean" in row and run.agent(row)]
+    own = [row for row in rows if row["env"] == "real" and run.agent(row) is run]
     fields = dataclasses.fields(config)
     paper = configs.preset(config.task, "paper")
     settings = [[f.name, str(getattr(config, f.name)), str(getattr(paper, f.name)), f.metadata["help"]] for f in fields]
@@ -131,13 +134,15 @@ def card(run: Run, at: Path) -> str:
             f"{row['mean']:.1f} ± {row['std']:.1f}",
             str(row["episodes"]),
             published.text(row),
-            f"`{row.get('command', '')}`",
+            "" if row.get("generation") is None else str(row["generation"]),
+            launch(row),
             duration(row["seconds"]) if "seconds" in row else "",
+            row.get("hardware", ""),
         ]
         for row in rows
     ]
     files = [[f"`{name}`", what] for name, what in FILES.items() if (run.path / name).exists()]
-    made = [f"V and M learn from {config.episodes} episodes of random play (policy `{config.policy}`)."]
+    made = [f"The run's random episodes: {config.episodes}, of policy `{config.policy}`."]
     if config.untrained != "none":
         made.append(f"Left at random first weights here: {config.untrained}.")
     made.append(f"C sees `{config.features}` and is evolved by CMA-ES, {HOW[config.env]}.")
@@ -147,7 +152,7 @@ def card(run: Run, at: Path) -> str:
         made.append(f"The agent kept is generation {run.best['generation']}'s.")
     return "\n".join(
         [
-            front_matter(config, [row for row in rows if row["env"] == "real"]),
+            front_matter(config, own),
             f"# World Models: {environment(config.task, config.view)}\n",
             "V (a convolutional VAE), M (an MDN-RNN) and C (a small controller), after Ha and Schmidhuber, *World",
             "Models*, 2018 (arXiv:1803.10122), in Keras.\n",
@@ -156,7 +161,7 @@ def card(run: Run, at: Path) -> str:
             TASKS[config.task].format(max_frames=config.max_frames) + "\n",
             "## Scores\n",
             "Mean ± standard deviation over test episodes, whose seeds training never saw.\n",
-            table(["environment", "this agent", "episodes", "paper", "command", "wall-clock"], scores or [[""] * 6]),
+            table(SCORES, scores or [[""] * len(SCORES)]),
             *record(run),
             *gallery(at),
             "## Load and evaluate\n",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import config as configs
 import folder
+import published
 import results
 
 
@@ -82,7 +83,8 @@ def read_runs(paths: list[Path]) -> list[Run]:
 
 
 def groups(runs: list[Run]) -> dict[tuple, list[tuple[Run, dict]]]:
-    """The measured rows of all runs by experiment; Doom's by its agent's temperature, dream before game."""
+    """The measured rows of all runs by experiment: the full agent first, tested as trained; Doom's by its agent's
+    temperature, dream before game."""
     found: dict[tuple, list] = {}
     for run in runs:
         for row in run.rows:
@@ -91,6 +93,7 @@ def groups(runs: list[Run]) -> dict[tuple, list[tuple[Run, dict]]]:
 
     def order(key: tuple) -> tuple:
         values = dict(zip(results.EXPERIMENT, key, strict=True))
-        return values["task"], values["trained_temperature"] or 0, str(key)
+        lesser = values["features"] != published.FULL[values["task"]], values["dtype"] != "float32"
+        return values["task"], values["trained_temperature"] or 0, *lesser, str(key)
 
     return {key: found[key] for key in sorted(found, key=order)}

@@ -40,12 +40,16 @@ def seconds_of(lines: list[dict]) -> float:
 
 
 def training_time(run: Run, row: dict) -> str:
-    """How long V, M and C took, as far as it was noted here."""
+    """How long V, M and C took, as far as it was noted here; C to the generation that is kept, and in all."""
     trained = run.agent(row)
     stages = {"V": "vae", "M": "rnn"}
     lines = {letter: [line for line in run.metrics if line["model"] == name] for letter, name in stages.items()}
     lines["C"] = trained.history if trained else []
-    return ", ".join(f"{letter} {duration(seconds_of(noted))}" for letter, noted in lines.items() if noted)
+    times = {letter: duration(seconds_of(noted)) for letter, noted in lines.items() if noted}
+    kept = [line for line in lines["C"] if line["generation"] <= (row.get("generation") or 0)]
+    if 0 < len(kept) < len(lines["C"]):
+        times["C"] = f"{duration(seconds_of(kept))} (evolution {times['C']})"
+    return ", ".join(f"{letter} {time}" for letter, time in times.items())
 
 
 def cells(run: Run | None, row: dict) -> list[str]:
@@ -57,9 +61,16 @@ def cells(run: Run | None, row: dict) -> list[str]:
     episodes, seed, generation, hardware = (
         "" if row.get(name) is None else str(row[name]) for name in ("episodes", "seed", "generation", "hardware")
     )
-    launch = f"mpirun -n {row['ranks']} python" if row.get("ranks", 1) > 1 else "python"
-    command = f"`{launch} {row['command']}`" if "command" in row else ""
-    return [*start, ours, episodes, seed, generation, training_time(run, row) if run else "", hardware, command]
+    time = training_time(run, row) if run else ""
+    return [*start, ours, episodes, seed, generation, time, hardware, launch(row)]
+
+
+def launch(line: dict) -> str:
+    """How the command of a results row, or of the diary, is typed; "" if the row has none."""
+    if "command" not in line:
+        return ""
+    prefix = f"mpirun -n {line['ranks']} " if line.get("ranks", 1) > 1 else ""
+    return f"`{prefix}python {line['command']}`"
 
 
 def over_seeds(group: list[tuple[Run, dict]]) -> list[str] | None:

@@ -12,8 +12,9 @@ from pixels import shrink, stretch, wrap_black
 from resize import shrink_car
 
 
-def test_is_registered_and_passes_gymnasiums_checks():
-    env = gym.make("env:WorldModels/CarRacing-v0", view="v0", pixels="paper")
+@pytest.mark.parametrize(("view", "pixels"), [("v0", "paper"), ("v3", "release")])
+def test_is_registered_and_passes_gymnasiums_checks(view, pixels):
+    env = gym.make("env:WorldModels/CarRacing-v0", view=view, pixels=pixels)
     assert env.spec.max_episode_steps == 1000
     check_env(env.unwrapped, skip_render_check=True)
 

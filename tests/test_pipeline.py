@@ -196,8 +196,19 @@ def test_mistakes_overwrite_nothing(car_run, tmp_path):
     config = json.loads((other / "config.json").read_text())
     (other / "config.json").write_text(json.dumps({**config, "z_size": 16}))
     line = mistake("train_controller.py", "--run", other, ranks=2)
-    assert "vae.weights.h5 does not hold V with z of 16 numbers" in line
+    assert re.search(
+        r"vae\.weights\.h5 does not hold V with z of 16 numbers: expected [\d,]+ numbers, found 4,348,547", line
+    )
+    assert f"make it with: python train_vae.py --run {other}" in line
     assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+
+def test_an_mpirun_of_another_mpi_is_found_out(car_run, monkeypatch):
+    """Else each of its processes would take itself for the only one."""
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "64")
+    monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "0")
+    line = mistake("train_controller.py", "--run", car_run)
+    assert "mpirun started 64 processes, but each sees 1" in line and "MPI4PY_MPIABI=openmpi" in line
 
 
 def test_a_truncated_episode_stops_training_by_name(car_run, tmp_path):
@@ -207,7 +218,8 @@ def test_a_truncated_episode_stops_training_by_name(car_run, tmp_path):
     (run / "series.npz").unlink()
     path = episode_path(run, 2)
     path.write_bytes(path.read_bytes()[:1000])
-    assert "000002.npz is not a whole episode" in mistake("train_vae.py", "--run", run)
+    line = mistake("train_vae.py", "--run", run)
+    assert "000002.npz is not a whole episode" in line and f"python extract.py --run {run}" in line
     assert not (run / "vae.weights.h5").exists()
 
 

@@ -16,7 +16,7 @@ import published
 from reporting.card import card
 from reporting.pages import write_report
 from reporting.runs import read_lines, read_run, read_runs
-from reporting.tables import HEADER, interval, results_table, seconds_of
+from reporting.tables import HEADER, interval, results_table, seconds_of, training_time
 from results import identity
 
 
@@ -188,8 +188,27 @@ def test_temperature_table(tmp_path):
     assert {place for place in places if "ViZDoom" in place} == {
         f"ViZDoom, trained at τ {tau}" for tau in (0.1, 0.5, 1.15)
     }
-    # The card is of the agent in the run itself: the game at its temperature, and no other.
+    # The card tells the parts' scores and commands too; what it says to the hub is the run's own agent's.
     assert (tmp_path / "out" / "model_card.md").read_text().count("type: mean_reward") == 1
+
+
+def test_a_card_has_the_commands_and_scores_of_the_runs_below(tmp_path):
+    config = configs.preset("doom", "smoke")
+    run = make_run(tmp_path / "doom", config, [result(config, [800.0, 1000.0])])
+    cold = dataclasses.replace(config, temperature=0.5)
+    part = make_run(run / "temperature-0.5", cold, [result(cold, [300.0, 500.0])])
+    line = {"command": "train_controller.py --temperatures 0.5", "ranks": 2, "hardware": "a processor"}
+    line |= {"started": "2026-01-01 00:00 UTC", "seconds": 90.0, "ended": True}
+    folder.write_text(part / "commands" / "20260101T000000-train_controller.json", json.dumps(line))
+    text = card(read_run(run, "doom"), run)
+    assert cells_of(text, "ViZDoom, trained at τ 0.5")[0][1] == "400.0 ± 100.0"
+    assert cells_of(text, f"`mpirun -n 2 python {line['command']}`")[0][2] == "1.5 min"
+
+
+def test_a_kept_agents_time_is_not_the_whole_evolutions(tmp_path):
+    run = make_car(tmp_path / "car")
+    row = json.loads((run / "results.json").read_text())["results"][0] | {"generation": 2}
+    assert training_time(read_run(run, "car"), row) == "V 40 s, M 20 s, C 2.0 h (evolution 4.0 h)"
 
 
 def test_notes_go_into_the_card(tmp_path):

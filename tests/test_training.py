@@ -1,6 +1,8 @@
 """The training loop: its files, its checkpoints, and what it does when the loss is no number."""
 
+import dataclasses
 import json
+import shutil
 import time
 
 import numpy as np
@@ -8,8 +10,12 @@ import pytest
 import tensorflow as tf
 
 import diary
+import folder
+import train_rnn
+import train_vae
 import training
 from config import UserError
+from doom_rnn.models import load_rnn, load_vae
 
 
 class Weight:
@@ -62,6 +68,49 @@ def test_fit_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
     assert not (tmp_path / "toy.checkpoint.npz").exists()
     steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert steps == [2, 4, 6, 8]
+
+
+@pytest.mark.parametrize(("script", "load"), [(train_vae, load_vae), (train_rnn, load_rnn)])
+def test_a_resumed_training_ends_at_the_same_weights(script, load, car_run, tmp_path, monkeypatch):
+    """V and M themselves, stopped after a checkpoint: weights, Adam's moments, M's carried state, data, noise."""
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
+    config = dataclasses.replace(folder.load(car_run), vae_epochs=2, vae_batch=20, rnn_steps=24)
+    name = script.__name__.removeprefix("train_")
+
+    def trained(run, stop: int | None = None):
+        with monkeypatch.context() as patch:
+            if stop:
+                patch.setattr(script, "make_step", stopping(script.make_step, stop))
+            script.train(run, config)
+        return load(run, config).get_weights()
+
+    runs = [tmp_path / "whole", tmp_path / "stopped"]
+    for run in runs:
+        shutil.copytree(car_run, run)
+        for path in (run / f"{name}.weights.h5", *([run / "series.npz"] if name == "vae" else [])):
+            path.unlink()
+    whole = trained(runs[0])
+    with pytest.raises(KeyboardInterrupt):
+        trained(runs[1], stop=22)
+    assert (runs[1] / f"{name}.checkpoint.npz").exists() and not (runs[1] / f"{name}.weights.h5").exists()
+    for one, other in zip(whole, trained(runs[1]), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def stopping(make_step, at: int):
+    """As `make_step`, of steps the one numbered `at` of which is interrupted."""
+
+    def make(*args):
+        step = make_step(*args)
+
+        def interrupted(number, *batch):
+            if int(number) == at:
+                raise KeyboardInterrupt
+            return step(number, *batch)
+
+        return interrupted
+
+    return make
 
 
 def test_a_loss_that_is_no_number_stops_training_by_step(tmp_path):

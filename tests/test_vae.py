@@ -1,5 +1,7 @@
 """V: its layers, its loss, its data."""
 
+import weakref
+
 import keras
 import numpy as np
 import pytest
@@ -95,6 +97,26 @@ def test_frames_visit_each_frame_once_an_epoch_and_resume_anywhere(tmp_path, mon
     assert whole != names(frames.epoch(1))
     for skip in range(frames.steps + 1):
         assert names(frames.epoch(0, skip)) == whole[skip:]
+
+
+def test_two_pools_are_held_and_no_more(tmp_path, monkeypatch):
+    """One is drawn from while the next is read: so memory does not grow with the number of episodes."""
+    monkeypatch.setattr("vae.data.POOL", 60)
+    for index in range(12):
+        write_episode(tmp_path, index, 30)
+    pools = []
+
+    def pool(self, *args, read=Frames._pool):
+        frames = read(self, *args)
+        pools.append(weakref.ref(frames))
+        return frames
+
+    monkeypatch.setattr(Frames, "_pool", pool)
+    batches = Frames([episode_path(tmp_path, k) for k in range(12)], 10, seed=3).epoch(0)
+    held = []
+    while next(batches, None) is not None:
+        held.append(sum(frames() is not None for frames in pools))
+    assert len(pools) == 6 and max(held) <= 2
 
 
 def test_a_broken_episode_is_named(tmp_path):

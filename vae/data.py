@@ -32,7 +32,7 @@ def episodes(run: Path, count: int) -> list[Path]:
 def broken(path: Path, error: object) -> UserError:
     return UserError(
         f"{path} is not a whole episode ({error}): expected obs uint8 (T, 64, 64, 3) and action float32 (T, A); "
-        f"delete it and run extract.py again"
+        f"delete it, and record it again with: python extract.py --run {path.parent.parent}"
     )
 
 

@@ -1,5 +1,5 @@
 # Each target makes .venv and installs before it starts; a second run does not install again.
-PYTHON ?= python3
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 TASK ?= carracing
 PRESET ?= smoke
 RUN ?= runs/$(TASK)-$(PRESET)
@@ -7,7 +7,7 @@ RANKS ?= $(shell nproc)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
-# A cluster's own MPI is used with MPIRUN=mpirun.
+# A cluster's own MPI is used with, say, MPIRUN=mpirun MPI4PY_MPIABI=openmpi.
 MPIRUN ?= $(BIN)/mpirun
 
 .PHONY: run test bench evaluate

@@ -117,12 +117,9 @@ class CarRacing(car_racing.CarRacing):
             return super()._render(mode)
         return shrink(self._draw(), self.pixels, shrink_car)
 
-    def frame(self) -> np.ndarray:
-        """The picture before it is shrunk: uint8 (84, 96, 3), rows 0-83 of the 96."""
-        return self._draw().copy()
-
     def _draw(self) -> np.ndarray:
-        """As `frame`, in memory that the next drawing overwrites, of whichever environment."""
+        """The picture before it is shrunk, uint8 (84, 96, 3), rows 0-83 of the 96; in memory that the next drawing
+        overwrites, of whichever environment."""
         if self.drawer == "gymnasium" and self.view == "v3":
             return np.ascontiguousarray(super()._render("state_pixels")[: raster.ROWS])
         draw = raster.draw if self.drawer == "raster" else raster.draw_reference

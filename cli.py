@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import errno
 import sys
 from pathlib import Path
 
@@ -71,14 +72,20 @@ def exit_with(error: UserError) -> None:
     raise SystemExit(2)
 
 
-def command(main) -> None:
-    """Runs `main()` of a script that is one process; a mistake of the user, or a file that cannot be read or
-    written, becomes one line and exit status 2."""
+def told(function, *args):
+    """`function(*args)`; a file that cannot be read or written, or a full disk, becomes a UserError."""
     try:
-        main()
+        return function(*args)
+    except OSError as error:
+        if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f"{error.filename}: " if error.filename is not None else ""
+        raise UserError(f"{where}{error.strerror}") from error
+
+
+def command(main) -> None:
+    """Runs `main()` of a script that is one process; a mistake of the user becomes one line and exit status 2."""
+    try:
+        told(main)
     except UserError as error:
         exit_with(error)
-    except OSError as error:
-        if error.filename is None:
-            raise
-        exit_with(UserError(f"{error.filename}: {error.strerror}"))

@@ -219,6 +219,8 @@ def check(config: Config) -> Config:
     for name in ("temperature", "sigma", "vae_rate", "rnn_rate"):
         if not 0 < getattr(config, name) < math.inf:
             raise UserError(f"{flag(name)}: expected a number above 0, got {getattr(config, name)}")
+    if config.task == "doom" and config.max_frames > DOOM["max_frames"]:
+        raise UserError(f"--max-frames: Take Cover ends after {DOOM['max_frames']} steps, got {config.max_frames}")
     if config.population < 4 or config.population % 2:
         raise UserError(f"--population: expected an even number of 4 or more, got {config.population}")
     if config.env == "dream" and config.task == "carracing":

@@ -41,7 +41,11 @@ def parse() -> argparse.Namespace:
 def settle(args: argparse.Namespace) -> configs.Config:
     if args.temperature is not None and args.env != "dream":
         raise configs.UserError("--temperature: the game has none; add --env dream")
+    if args.dtype != "float32" and args.env == "dream":
+        raise configs.UserError("--dtype: in a dream nothing is encoded; leave it out")
     config = folder.load(args.run)
+    if args.view is not None and config.task == "doom":
+        raise configs.UserError("--view: it is CarRacing that has two; leave it out")
     folder.need_models(args.run)
     given = {
         name: value for name in ("env", "view", "temperature", "dtype") if (value := getattr(args, name)) is not None

@@ -1,12 +1,16 @@
 """The run folder: its configuration, and files that appear whole or not at all."""
 
 import dataclasses
+import filecmp
 import json
 import os
 import shutil
 from pathlib import Path
 
 from config import Config, UserError, check, fields_of, flag, preset
+
+MODELS = ("vae.weights.h5", "rnn.weights.h5", "initial_z.npz")  # which runs at other temperatures share
+EVOLVED = ("controller/checkpoint.npz", "controller/best.json")
 
 
 def settle(run: Path, given: dict, base: Path | None = None) -> Config:
@@ -53,12 +57,15 @@ def load(run: Path) -> Config:
 
 
 def prepare(run: Path, given: dict, base: Path | None = None) -> Config:
-    """Settles a run's configuration and writes it; a new run with a `base` also gets what it can use of it."""
+    """Settles a run's configuration; a new one is written, and with a `base` gets what it can use of it.
+
+    A number of generations that has grown is written by who evolves them.
+    """
     new = not (run / "config.json").exists()
     config = settle(run, given, base)
     if new and base is not None:
         inherit(run, config, base)
-    if new or config != load(run):
+    if new:
         save(config, run)
     return config
 
@@ -80,20 +87,26 @@ def inherit(run: Path, config: Config, base: Path) -> None:
     recorded = data and len(list((base / "record").glob("[0-9]*.npz"))) == start.episodes
     for name, fits in (("record", recorded), ("series.npz", vae and config.mirror == start.mirror)):
         if fits and (base / name).exists():
+            if (run / name).is_symlink():  # of a first time that was interrupted
+                (run / name).unlink()
             (run / name).symlink_to((base / name).resolve())
     for name, fits in (("vae.weights.h5", vae), ("initial_z.npz", vae), ("rnn.weights.h5", rnn)):
         if fits and (base / name).exists():
             with whole(run / name) as beside:
                 shutil.copyfile(base / name, beside)
-    metrics = base / "metrics.jsonl"
-    if metrics.exists():
-        kept = {name for name, fits in (("vae", vae), ("rnn", rnn)) if fits}
-        lines = metrics.read_text().splitlines(keepends=True)
-        write_text(run / "metrics.jsonl", "".join(line for line in lines if json.loads(line)["model"] in kept))
+    kept = {name for name, fits in (("vae", vae), ("rnn", rnn)) if fits}
+    lines = [line for line in read_lines(base / "metrics.jsonl") if line["model"] in kept]
+    if lines:
+        write_lines(run / "metrics.jsonl", lines)
 
 
 def save(config: Config, run: Path) -> None:
-    write_text(run / "config.json", json.dumps(dataclasses.asdict(config), indent=1) + "\n")
+    write_text(run / "config.json", text(config))
+
+
+def text(config: Config) -> str:
+    """What config.json says."""
+    return json.dumps(dataclasses.asdict(config), indent=1) + "\n"
 
 
 class whole:
@@ -120,6 +133,37 @@ class whole:
 def write_text(path: Path, text: str) -> None:
     with whole(path) as beside:
         beside.write_text(text)
+
+
+def refuse(run: Path, names: tuple[str, ...], reason: str) -> None:
+    """UserError if the run holds any of these files, which what is about to be made would leave out of date."""
+    found = [name for name in names if (run / name).exists()]
+    if found:
+        raise UserError(f"{run} holds {', '.join(found)}, {reason}; delete what it names, or choose another --run")
+
+
+def read_lines(path: Path) -> list[dict]:
+    """A file of JSON lines; [] if it is missing. A training may be writing the last line: it may be cut short."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    found = []
+    for number, line in enumerate(lines, 1):
+        try:
+            found.append(json.loads(line))
+        except ValueError as error:
+            if number < len(lines):
+                raise UserError(f"{path}, line {number}, is broken: {error}") from None
+    return found
+
+
+def write_lines(path: Path, lines: list[dict]) -> None:
+    write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
+
+
+def same_models(run: Path, part: Path) -> None:
+    """UserError if a run below `run`, which is to share V and M with it, has others."""
+    for name in MODELS:
+        if (run / name).exists() and (part / name).exists() and not filecmp.cmp(run / name, part / name, shallow=False):
+            raise UserError(f"{part}/{name} is not the one of {run}, which was made anew since; delete {part}")
 
 
 def need(path: Path, command: str) -> Path:

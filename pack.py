@@ -37,8 +37,8 @@ PARTS = (
     "temperature-*/results.json",
     "temperature-*/commands/*.json",
 )
-MODELS = ("vae.weights.h5", "rnn.weights.h5", "initial_z.npz")  # which the temperatures' runs share
 CHECKPOINT = "controller/checkpoint.npz"
+HISTORY = "controller/history.jsonl"
 DATA = ("record", "series", "series.npz", "vae.checkpoint.npz", "rnn.checkpoint.npz")  # what a packed run has not
 
 
@@ -51,6 +51,12 @@ def pack(run: Path, out: Path, checkpoint: bool) -> float:
         folder.load(out)
         if out.resolve() == run.resolve() or any((out / name).exists() for name in DATA):
             raise configs.UserError(f"--out {out} is a run with its data, which would be lost; choose another folder")
+        ours, theirs = folder.read_lines(run / HISTORY), folder.read_lines(out / HISTORY)
+        if (out / CHECKPOINT).exists() and theirs != ours[: len(theirs)]:
+            raise configs.UserError(
+                f"--out {out} holds an evolution that is not {run}'s and can go on; choose another folder, or delete "
+                f"{out / CHECKPOINT}"
+            )
     beside = out.with_name(f".{out.name}.new")
     shutil.rmtree(beside, ignore_errors=True)
     for pattern in (*PARTS, CHECKPOINT) if checkpoint else PARTS:
@@ -61,7 +67,8 @@ def pack(run: Path, out: Path, checkpoint: bool) -> float:
             to.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, to)
     for part in beside.glob("temperature-*"):
-        for name in MODELS:
+        folder.same_models(run, run / part.name)
+        for name in folder.MODELS:
             (part / name).symlink_to(Path("..") / name)
     packed = read_run(beside, out.name)
     write_report([packed], beside / "report")

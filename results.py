@@ -62,9 +62,9 @@ def where(row: dict) -> str:
     else:
         tau = row["trained_temperature"]
         trained = ", trained in the game" if tau is None else f", trained at τ {tau:g}"
-        if row["env"] == "dream":
-            return f"dream, τ {row['temperature']:g}" + trained * (row["temperature"] != tau)
         text = f"ViZDoom{trained}"
+        if row["env"] == "dream":
+            text = f"dream, τ {row['temperature']:g}" + trained * (row["temperature"] != tau)
     text += f", {row['pixels']} pixels" if row["pixels"] != "paper" else ""
     return text + (f", {row['dtype']}" if row["dtype"] != "float32" else "")
 

@@ -104,6 +104,7 @@ def encode_episodes(run: Path, config: configs.Config, mirrored: tuple[float, ..
 
 
 def train(run: Path, config: configs.Config) -> None:
+    folder.refuse(run, folder.EVOLVED, "evolved with another M than the one to be trained")
     series = series_of(run, config)
     first = series.starts[: config.initial_frames]
     save_arrays(

@@ -24,10 +24,11 @@ import tensorflow as tf  # noqa: E402
 
 from doom_rnn.models import load_vae  # noqa: E402
 from pictures import save_pairs  # noqa: E402
-from vae.data import Frames, episodes  # noqa: E402
+from vae.data import Frames, episodes, read_episode  # noqa: E402
 from vae.model import VAE, losses  # noqa: E402
 
 PICTURE = Path("pictures") / "reconstructions.png"
+LATER = ("series", "series.npz", "rnn.checkpoint.npz", "rnn.weights.h5", *folder.EVOLVED)  # what V's z stands in
 
 
 def make_step(model: VAE, optimizer, config: configs.Config):
@@ -49,8 +50,7 @@ def make_step(model: VAE, optimizer, config: configs.Config):
 
 def train(run: Path, config: configs.Config) -> None:
     paths = episodes(run, config.episodes)
-    if (run / "series.npz").exists():
-        raise configs.UserError(f"{run}/series.npz was encoded by another V than the one to be trained; delete it")
+    folder.refuse(run, LATER, "made with another V than the one to be trained")
     keras.utils.set_random_seed(int(seeds.generator(config.seed, "vae").integers(1 << 31)))
     model = VAE(config.z_size)
     if "vae" in config.untrained:
@@ -72,8 +72,6 @@ def train(run: Path, config: configs.Config) -> None:
 
 def show(run: Path, model: VAE, paths: list[Path], seed: int) -> None:
     """A picture of recorded frames over their reconstructions."""
-    from vae.data import read_episode
-
     rng = seeds.generator(seed, "reconstructions")
     frames = []
     for path in rng.choice(paths, size=min(12, len(paths)), replace=False):

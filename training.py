@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from config import UserError
-from folder import whole
+from folder import read_lines, whole, write_lines
 from progress import bar as progress_bar
 
 CHECKPOINT_SECONDS = 120
@@ -156,10 +156,7 @@ def trim(metrics: Path, name: str, done: int) -> None:
     """Drops the lines of steps after `done`, which a resumed training writes again."""
     if not metrics.exists():
         return
-    lines = [json.loads(line) for line in metrics.read_text().splitlines()]
-    kept = [line for line in lines if line["model"] != name or line["step"] <= done]
-    with whole(metrics) as beside:
-        beside.write_text("".join(json.dumps(line) + "\n" for line in kept))
+    write_lines(metrics, [line for line in read_lines(metrics) if line["model"] != name or line["step"] <= done])
 
 
 def save_weights(model, path: Path) -> None:

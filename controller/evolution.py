@@ -100,6 +100,14 @@ class Evolution:
             folder.write_text(self.path / "best.json", json.dumps(self.best) + "\n")
 
 
+def begin(run: Path, config: configs.Config, size: int) -> Evolution:
+    """The search, begun or resumed; if it is to go on for longer than the run said, the run says so from now on."""
+    evolution = Evolution(run, config, size)
+    if config != folder.load(run):
+        folder.save(config, run)
+    return evolution
+
+
 def evolve(comm, run: Path, config: configs.Config) -> None:
     """Runs CMA-ES from where it stands to the last generation."""
     from controller.agent import policy_size
@@ -108,7 +116,7 @@ def evolve(comm, run: Path, config: configs.Config) -> None:
     lanes = mpi.together(comm, make_lanes, run, config)
     size = policy_size(config)
     leader = comm.rank == 0
-    evolution = mpi.on_leader(comm, Evolution, run, config, size, share=False)
+    evolution = mpi.on_leader(comm, begin, run, config, size, share=False)
     first = comm.bcast(len(evolution.history) + 1 if leader else None)
     bar = progress_bar(
         total=config.generations,
@@ -156,6 +164,7 @@ def temperature_row(comm, run: Path, config: configs.Config, temperatures: list[
             below = run / f"temperature-{tau:g}"
             given = {"temperature": tau, "env": "dream", "generations": config.generations}
             below_config = mpi.on_leader(comm, folder.prepare, below, given, run)
+            mpi.on_leader(comm, folder.same_models, run, below)
         evolve(comm, below, below_config)
         for env in ("dream", "real"):
             there = scoring.configured(below_config, env=env)

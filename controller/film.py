@@ -34,7 +34,7 @@ def films(run: Path, config: Config, parameters: list[float], row: dict) -> list
             print(f"the film's {name} episode returned {total:.1f}, the test's {row['returns'][number]:.1f}")
         written += film(run, config, parameters, vae, frames, name, seed)
     lanes.close()
-    return written
+    return list(dict.fromkeys(written))  # both films dream, and write one strip
 
 
 def film(run: Path, config: Config, parameters: list[float], vae, frames, name: str, seed: int) -> list[Path]:

@@ -48,7 +48,7 @@ def on_leader(comm, function, *args, share: bool = True):
     result = error = None
     if comm.rank == 0:
         try:
-            result = function(*args)
+            result = cli.told(function, *args)
         except UserError as mistake:
             error = str(mistake)
         except BaseException:
@@ -64,7 +64,7 @@ def together(comm, function, *args):
     """Calls `function(*args)` on every rank, and returns each rank's result; if any raises a UserError, all do."""
     result = error = None
     try:
-        result = function(*args)
+        result = cli.told(function, *args)
     except UserError as mistake:
         error = str(mistake)
     wait(comm)
@@ -91,7 +91,7 @@ def launch(main) -> None:
     cli.speaks = comm.rank == 0
     try:
         same_mpi(comm)
-        main(comm)
+        cli.told(main, comm)
     except Shared as error:
         cli.exit_with(error)
     except UserError as error:
@@ -106,6 +106,7 @@ def launch(main) -> None:
 def fail(comm) -> None:
     """Prints the exception being handled and ends the job; called from an `except` block."""
     traceback.print_exc()
+    sys.stdout.flush()
     sys.stderr.flush()
     if comm.size == 1:
         # As an exception would, but also past threads that still run.
@@ -115,6 +116,7 @@ def fail(comm) -> None:
 
 def abort(comm, status: int) -> None:
     """Ends every rank, when mpirun has had the time to pass on what this one said: it drops what it has not read."""
+    sys.stdout.flush()
     time.sleep(1)
     comm.Abort(status)
 

@@ -18,7 +18,8 @@ def record(env, config, index: int) -> tuple[np.ndarray, np.ndarray, float]:
 
     CarRacing's done flag is ignored, as in the release: its frames off the field are data like any other, but
     the return stops there.
-    Doom's episodes end with their agent; those under `min_frames` are played again with other seeds.
+    Doom's episodes end with their agent, or the game's clock; those that are not longer than `min_frames` are played
+    again with other seeds.
     """
     for attempt in range(1000):
         rng = seeds.generator(config.seed, "record", index, attempt)
@@ -31,9 +32,9 @@ def record(env, config, index: int) -> tuple[np.ndarray, np.ndarray, float]:
             action = policy.act(frame)
             observations.append(observation)
             actions.append(action)
-            observation, reward, terminated, _, _ = env.step(action)
+            observation, reward, terminated, truncated, _ = env.step(action)
             total += 0.0 if over else float(reward)
-            over |= terminated
+            over |= terminated or truncated
             if over and config.task == "doom":
                 break
         if len(actions) > config.min_frames:

@@ -1,7 +1,5 @@
 """The release's files into a run folder, and a run out as such files: what convert.py does."""
 
-import dataclasses
-import json
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -56,8 +54,7 @@ def import_run(run: Path, files: dict[str, Path], given: dict) -> str:
         for place, (name, path) in zip(places, files.items(), strict=True)
     }
     if not (run / "config.json").exists():
-        text = json.dumps(dataclasses.asdict(config), indent=1) + "\n"
-        outputs[run / "config.json"] = (lambda text, path: path.write_text(text), text)
+        outputs[run / "config.json"] = (lambda config, path: path.write_text(folder.text(config)), config)
     write_all(outputs)
     missing = [name for name in ("vae", "rnn", "controller") if not (run / PARTS[name].place).exists()]
     then = f"it lacks {', '.join(missing)}" if missing else f"play it with: python evaluate.py --run {run}"

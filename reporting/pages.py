@@ -36,7 +36,7 @@ def test_section(runs: list[Run], out: Path) -> list[str]:
     for group in groups(runs).values():
         row = group[0][1]
         title = ", ".join([where(row), row["features"]] + ([row["preset"]] if len(runs) > 1 else []))
-        returns = {f"{run.name}, seed {r['seed']}": r["returns"] for run, r in group}
+        returns = {f"{run.name}, seed {r['seed']}, {r['episodes']} episodes": r["returns"] for run, r in group}
         by_task.setdefault(row["task"], []).append((title, returns, published.score(row)))
     for task, panels in by_task.items():
         plots.histograms(out / f"histogram-{task}.png", task, panels)

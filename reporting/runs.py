@@ -1,5 +1,6 @@
 """What run folders hold, as the report reads it, and which of their tests are the same experiment."""
 
+import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,6 +9,8 @@ import config as configs
 import folder
 import published
 import results
+
+UNTOLD = {"seed": 0, "lanes": 1, "drawer": "raster"}  # settings in which runs may differ and be the same experiment
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,8 @@ def read_run(path: Path, name: str) -> Run:
         name,
         config,
         rows or [results.identity(config)],
-        read_lines(path / "controller" / "history.jsonl"),
-        read_lines(path / "metrics.jsonl"),
+        folder.read_lines(path / "controller" / "history.jsonl"),
+        folder.read_lines(path / "metrics.jsonl"),
         read_json(path / "controller" / "best.json"),
         parts,
     )
@@ -61,19 +64,6 @@ def read_json(path: Path):
         raise configs.UserError(f"{path} is broken: {error}") from None
 
 
-def read_lines(path: Path) -> list[dict]:
-    """A file of JSON lines; [] if it is missing. A training may be writing the last line: it may be cut short."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    found = []
-    for number, line in enumerate(lines, 1):
-        try:
-            found.append(json.loads(line))
-        except ValueError as error:
-            if number < len(lines):
-                raise configs.UserError(f"{path}, line {number}, is broken: {error}") from None
-    return found
-
-
 def read_runs(paths: list[Path]) -> list[Run]:
     """The runs, named by their folders; by their whole paths where two folders have the same name."""
     names = [path.resolve().name for path in paths]
@@ -83,16 +73,20 @@ def read_runs(paths: list[Path]) -> list[Run]:
 
 
 def groups(runs: list[Run]) -> dict[tuple, list[tuple[Run, dict]]]:
-    """The measured rows of all runs by experiment: the full agent first, tested as trained; Doom's by its agent's
-    temperature, dream before game."""
+    """The measured rows of all runs by experiment, and by every setting of their agent's run but its seed.
+
+    The full agent comes first, tested as trained; Doom's are sorted by their agent's temperature, dream before game.
+    """
     found: dict[tuple, list] = {}
     for run in runs:
         for row in run.rows:
             if "mean" in row:
-                found.setdefault(tuple(row[name] for name in results.EXPERIMENT), []).append((run, row))
+                agent = dataclasses.replace((run.agent(row) or run).config, **UNTOLD)
+                key = *(row[name] for name in results.EXPERIMENT), *dataclasses.astuple(agent)
+                found.setdefault(key, []).append((run, row))
 
     def order(key: tuple) -> tuple:
-        values = dict(zip(results.EXPERIMENT, key, strict=True))
+        values = dict(zip(results.EXPERIMENT, key, strict=False))
         lesser = values["features"] != published.FULL[values["task"]], values["dtype"] != "float32"
         return values["task"], values["trained_temperature"] or 0, *lesser, str(key)
 

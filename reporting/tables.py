@@ -75,16 +75,16 @@ def launch(line: dict) -> str:
 
 def over_seeds(group: list[tuple[Run, dict]]) -> list[str] | None:
     """The line of an experiment that was repeated with other seeds, or None if it was not."""
-    by_seed: dict[int, list[float]] = {}
-    for _, row in group:
-        by_seed.setdefault(row["seed"], []).append(row["mean"])
+    by_seed: dict[int, dict] = {}
+    for _, row in sorted(group, key=lambda pair: pair[1]["episodes"]):
+        by_seed[row["seed"]] = row  # the test of most episodes
     if len(by_seed) < 2:
         return None
-    means = [float(np.mean(values)) for values in by_seed.values()]
+    means = [row["mean"] for row in by_seed.values()]
     low, high = interval(means)
     line = cells(*group[0])[:6]
     ours = f"**{np.mean(means):.1f}**, 95% interval {low:.1f} to {high:.1f}"
-    episodes = sorted({row["episodes"] for _, row in group})
+    episodes = sorted({row["episodes"] for row in by_seed.values()})
     seeds = f"{len(means)} seeds: " + ", ".join(str(seed) for seed in sorted(by_seed))
     return [*line, ours, "each " + " or ".join(map(str, episodes)), seeds, "", "", "", ""]
 
@@ -132,7 +132,7 @@ def temperature_table(runs: list[Run]) -> str:
 
     def ours(temperature: float, kind: str) -> str:
         fit = [row for row in tests if (row["trained_temperature"], row["env"]) == (temperature, kind)]
-        tail = (lambda row: f" (seed {row['seed']})") if len(fit) > 1 else (lambda row: "")
+        tail = (lambda row: f" (seed {row['seed']}, {row['episodes']})") if len(fit) > 1 else (lambda row: "")
         return "<br>".join(f"{row['mean']:.1f} ± {row['std']:.1f}{tail(row)}" for row in fit)
 
     entries = {entry.get("temperature", entry.get("agent")): entry for entry in published.temperatures()}

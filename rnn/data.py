@@ -85,24 +85,29 @@ def encode(run: Path, paths: list[Path], encoder, progress, mirrored: tuple[floa
                 rows.append((np.asarray(mu, np.float16), np.asarray(logvar, np.float16), actions))
         lengths = np.array([len(row[0]) for row in rows])
         Series(*(np.concatenate(column) for column in zip(*rows, strict=True)), lengths).write(part)
-    try:
-        join(parts, run / "series.npz")
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise UserError(f"the parts in {run}/series cannot be joined ({error}); is one broken? delete them") from None
+    join(parts, run / "series.npz")
     shutil.rmtree(run / "series")
 
 
 def join(parts: list[Path], path: Path) -> None:
     """Joins files of arrays, name by name along the first axis, with one part in memory at a time."""
-    loaded = [np.load(part) for part in parts]
+
+    def read(part: Path, name: str | None = None):
+        """A part's array, or its arrays' names."""
+        try:
+            with np.load(part) as file:
+                return file.files if name is None else file[name]
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zipfile.zlib.error) as error:
+            raise UserError(f"{part} is broken ({error}); delete it, and run the same command again") from None
+
     with whole(path) as beside, zipfile.ZipFile(beside, "w") as archive:
-        for name in loaded[0].files:
-            first, count = loaded[0][name], sum(len(file[name]) for file in loaded)
+        for name in read(parts[0]):
+            first, count = read(parts[0], name), sum(len(read(part, name)) for part in parts)
             header = np.lib.format.header_data_from_array_1_0(np.ascontiguousarray(first))
             with archive.open(f"{name}.npy", "w", force_zip64=True) as out:
                 np.lib.format.write_array_header_1_0(out, header | {"shape": (count, *first.shape[1:])})
-                for file in loaded:
-                    out.write(file[name].tobytes())
+                for part in parts:
+                    out.write(read(part, name).tobytes())
 
 
 class Windows:

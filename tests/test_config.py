@@ -8,6 +8,7 @@ import cli
 import config as configs
 import folder
 from config import UserError
+from controller.evolution import begin
 
 
 def test_paper_preset_is_the_published_configuration():
@@ -81,8 +82,10 @@ def test_a_search_may_go_on_but_not_shrink(tmp_path):
     with pytest.raises(UserError, match="--population 12"):
         folder.prepare(run, {"generations": made.generations + 1, "population": 12})
     assert folder.load(run) == made
-    assert folder.prepare(run, {"generations": made.generations + 5}).generations == made.generations + 5
-    assert folder.load(run).generations == made.generations + 5
+    grown = folder.prepare(run, {"generations": made.generations + 5})
+    assert grown.generations == made.generations + 5 and folder.load(run) == made
+    begin(run, grown, size=10)
+    assert folder.load(run) == grown
     with pytest.raises(UserError, match="--generations"):
         folder.prepare(run, {"generations": made.generations})
 

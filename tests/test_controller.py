@@ -73,6 +73,8 @@ def test_random_drivers_do_what_the_release_did():
     """Their steering is noise about a constant; over many drivers it favours no side."""
     steer = [policy.RandomDriver(np.random.default_rng(k)).act(0)[0] for k in range(400)]
     assert abs(np.mean(steer)) < 0.03 and 0.01 < np.std(steer) < 0.5
+    # Cauchy weights: a sum of 32 is as wide as 32 of them in a row, where 32 normal ones would be as sqrt(32).
+    assert 0.05 < np.median(np.abs(steer)) < 0.2
 
 
 def test_dooms_smooth_policy_goes_further():

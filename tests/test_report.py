@@ -15,7 +15,7 @@ import folder
 import published
 from reporting.card import card
 from reporting.pages import write_report
-from reporting.runs import read_lines, read_run, read_runs
+from reporting.runs import read_run, read_runs
 from reporting.tables import HEADER, interval, results_table, seconds_of, training_time
 from results import identity
 
@@ -276,7 +276,7 @@ def test_users_errors_are_one_line(tmp_path):
 def test_a_line_still_being_written_is_left_out(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1}\n{"st')
-    assert read_lines(path) == [{"step": 1}]
+    assert folder.read_lines(path) == [{"step": 1}]
 
 
 def test_published_numbers_have_sources_and_stand_nowhere_else():

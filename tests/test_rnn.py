@@ -217,6 +217,11 @@ def test_mirrored_episodes_follow_their_own(tmp_path, monkeypatch):
         return columns, -columns
 
     monkeypatch.setattr(data, "PART", 1)
+    (tmp_path / "series").mkdir()
+    (tmp_path / "series" / "000001.npz").write_bytes(b"half a part")
+    with pytest.raises(UserError, match=r"000001\.npz is broken"):
+        encode(tmp_path, paths, encoder, iter, configs.MIRRORED["carracing"])
+    (tmp_path / "series" / "000001.npz").unlink()
     encode(tmp_path, paths, encoder, iter, configs.MIRRORED["carracing"])
     series = Series.read(tmp_path / "series.npz", 2, 4)
     assert series.lengths.tolist() == [3, 3, 5, 5]

@@ -87,8 +87,9 @@ def test_a_resumed_training_ends_at_the_same_weights(script, load, car_run, tmp_
     runs = [tmp_path / "whole", tmp_path / "stopped"]
     for run in runs:
         shutil.copytree(car_run, run)
-        for path in (run / f"{name}.weights.h5", *([run / "series.npz"] if name == "vae" else [])):
-            path.unlink()
+        shutil.rmtree(run / "controller", ignore_errors=True)
+        for made in ("rnn.weights.h5", *(["vae.weights.h5", "series.npz"] if name == "vae" else [])):
+            (run / made).unlink()
     whole = trained(runs[0])
     with pytest.raises(KeyboardInterrupt):
         trained(runs[1], stop=22)

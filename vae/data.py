@@ -104,7 +104,7 @@ class Frames:
             first += 1
         carried = np.empty((0, 64, 64, 3), np.uint8)
         if rest:
-            carried = self._pool(pools[first - 1], epoch, first - 1)[-rest:]
+            carried = self._pool(pools[first - 1], epoch, first - 1)[-rest:].copy()
         with ThreadPoolExecutor(1) as reader:
             ahead = reader.submit(self._pool, pools[first], epoch, first)
             for number in range(first, len(pools)):

@@ -50,7 +50,7 @@ class Config:
     episodes: int = knob(10_000, "random episodes to record", "data")  # [A.4, extract.bash]
     policy: str = knob(
         "release",
-        "who plays them: the release's random policy, or a smoother one, which stays on CarRacing's field and "
+        "who plays them: the release's random policy, or a smoother one, which mostly stays on CarRacing's field, and "
         "strafes as far as Doom's walls",
         "data",
         ("release", "smooth"),

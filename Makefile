@@ -21,7 +21,7 @@ test: $(READY)
 	$(BIN)/python -m pytest
 
 bench: $(READY)
-	$(BIN)/python bench.py
+	$(BIN)/python -m tools.bench
 
 evaluate: $(READY)
 	for task in carracing doom; do \

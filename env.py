@@ -6,14 +6,14 @@ gymnasium.make("env:WorldModels/DoomTakeCover-v0")
 
 import gymnasium as gym
 
-from carracing import CarRacing
 from config import Config
-from takecover import DoomTakeCover
+from tasks.carracing_env import CarRacing
+from tasks.takecover_env import DoomTakeCover
 
 __all__ = ["CarRacing", "DoomTakeCover", "make_env"]
 
-gym.register("WorldModels/CarRacing-v0", entry_point="env:CarRacing", max_episode_steps=1000)
-gym.register("WorldModels/DoomTakeCover-v0", entry_point="env:DoomTakeCover")
+gym.register("WorldModels/CarRacing-v0", entry_point="tasks.carracing_env:CarRacing", max_episode_steps=1000)
+gym.register("WorldModels/DoomTakeCover-v0", entry_point="tasks.takecover_env:DoomTakeCover")
 
 
 def make_env(config: Config, render_mode: str | None = None) -> gym.Env:

@@ -10,18 +10,18 @@ and return) and videos/ (the first episode, and the worst: what the agent sees, 
 import argparse
 from pathlib import Path
 
-import cli
 import config as configs
-import folder
-from controller import mpi
-from controller.scoring import configured, evaluate
-from training import quiet_tensorflow
+from common import command_line, mpi, run_dir
+from common.training import quiet_tensorflow
+from controller.evaluation import configured, evaluate
 
 
 def parse() -> argparse.Namespace:
-    parser = cli.Parser(description=__doc__)
+    parser = command_line.Parser(description=__doc__)
     parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run folder")
-    parser.add_argument("--episodes", type=cli.count, default=100, help="test episodes (default 100, as published)")
+    parser.add_argument(
+        "--episodes", type=command_line.count, default=100, help="test episodes (default 100, as published)"
+    )
     parser.add_argument("--env", choices=("real", "dream"), default="real", help="where to play (default real)")
     parser.add_argument("--view", choices=("v0", "v3"), help="CarRacing's camera (default: the run's)")
     parser.add_argument("--temperature", type=float, help="the dream's temperature (default: the run's)")
@@ -43,10 +43,10 @@ def settle(args: argparse.Namespace) -> configs.Config:
         raise configs.UserError("--temperature: the game has none; add --env dream")
     if args.dtype != "float32" and args.env == "dream":
         raise configs.UserError("--dtype: in a dream nothing is encoded; leave it out")
-    config = folder.load(args.run)
+    config = run_dir.load(args.run)
     if args.view is not None and config.task == "doom":
         raise configs.UserError("--view: it is CarRacing that has two; leave it out")
-    folder.need_models(args.run)
+    run_dir.need_models(args.run)
     given = {
         name: value for name in ("env", "view", "temperature", "dtype") if (value := getattr(args, name)) is not None
     }

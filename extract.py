@@ -9,16 +9,14 @@ controller/policy.py). Ranks share the
 episodes; the same command again records what is missing.
 """
 
-import cli
-import folder
-from controller import mpi
+from common import command_line, mpi, run_dir
+from common.command_log import noted
 from controller.recording import extract
-from diary import noted
 
 
 def main(comm) -> None:
-    args = cli.parser(__doc__).parse_args()
-    config = mpi.on_leader(comm, folder.prepare, args.run, cli.overrides(args), args.base)
+    args = command_line.parser(__doc__).parse_args()
+    config = mpi.on_leader(comm, run_dir.prepare, args.run, command_line.overrides(args), args.base)
     with noted(args.run, comm):
         extract(comm, args.run, config)
 

@@ -11,13 +11,11 @@ import sys
 import time
 from pathlib import Path
 
-import cli
 import config as configs
-import folder
-import results
-from controller import evolution, mpi, recording, scoring
-from diary import noted
-from training import quiet_tensorflow
+from common import command_line, mpi, results, run_dir
+from common.command_log import noted
+from common.training import quiet_tensorflow
+from controller import evaluation, evolution, recording
 
 SLEEP = 0.5  # seconds between two looks of a rank that waits for a training
 
@@ -43,8 +41,8 @@ def stages(comm, run: Path, config: configs.Config, episodes: int) -> dict[str, 
         "controller": lambda: evolution.evolve(comm, run, config),
     }
     for env in tests:
-        there = scoring.configured(config, env=env)
-        work[f"test, {env}"] = lambda there=there: scoring.evaluate(
+        there = evaluation.configured(config, env=env)
+        work[f"test, {env}"] = lambda there=there: evaluation.evaluate(
             comm, run, there, episodes, video=there.env == "real"
         )
     seconds = {}
@@ -57,15 +55,17 @@ def stages(comm, run: Path, config: configs.Config, episodes: int) -> dict[str, 
 
 
 def main(comm) -> None:
-    parser = cli.parser(__doc__)
-    parser.add_argument("--test-episodes", type=cli.count, default=100, help="test episodes at the end (default 100)")
+    parser = command_line.parser(__doc__)
+    parser.add_argument(
+        "--test-episodes", type=command_line.count, default=100, help="test episodes at the end (default 100)"
+    )
     args = parser.parse_args()
-    config = mpi.on_leader(comm, folder.prepare, args.run, cli.overrides(args), args.base)
+    config = mpi.on_leader(comm, run_dir.prepare, args.run, command_line.overrides(args), args.base)
     with noted(args.run, comm):
         seconds = stages(comm, args.run, config, args.test_episodes)
     if comm.rank == 0:
         print()
-        print(scoring.table(results.read(args.run / "results.json")))
+        print(evaluation.table(results.read(args.run / "results.json")))
         print("seconds: " + ", ".join(f"{name} {value:.0f}" for name, value in seconds.items()))
         print(f"{args.run} now holds:")
         for path in sorted(args.run.rglob("*")):

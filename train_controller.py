@@ -9,13 +9,11 @@ distribution's mean that scored best on fresh episodes). The same command again 
 generation, and --generations N beyond the last. The curves do not depend on the number of ranks.
 """
 
-import cli
 import config as configs
-import folder
-from controller import mpi
+from common import command_line, mpi, run_dir
+from common.command_log import noted
+from common.training import quiet_tensorflow
 from controller.evolution import evolve, temperature_row
-from diary import noted
-from training import quiet_tensorflow
 
 
 def temperatures(text: str) -> list[float]:
@@ -30,17 +28,19 @@ def temperatures(text: str) -> list[float]:
 
 
 def main(comm) -> None:
-    parser = cli.parser(__doc__)
+    parser = command_line.parser(__doc__)
     parser.add_argument(
         "--temperatures",
         metavar="T,T,...",
         help="evolve an agent in the dream at each of these, and test each in its dream and in the game: a row "
         "of the paper's table each, in DIR/temperature-T/results.json",
     )
-    parser.add_argument("--test-episodes", type=cli.count, default=100, help="episodes of those tests (default 100)")
+    parser.add_argument(
+        "--test-episodes", type=command_line.count, default=100, help="episodes of those tests (default 100)"
+    )
     args = parser.parse_args()
-    config = mpi.on_leader(comm, folder.prepare, args.run, cli.overrides(args), args.base)
-    mpi.on_leader(comm, folder.need_models, args.run)
+    config = mpi.on_leader(comm, run_dir.prepare, args.run, command_line.overrides(args), args.base)
+    mpi.on_leader(comm, run_dir.need_models, args.run)
     row = mpi.on_leader(comm, temperatures, args.temperatures) if args.temperatures else None
     if row and config.task != "doom":
         raise mpi.Shared("--temperatures: only Doom's agents are evolved in a dream")

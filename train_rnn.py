@@ -11,24 +11,22 @@ from pathlib import Path
 
 import numpy as np
 
-import cli
 import config as configs
-import folder
-import seeds
-from diary import noted
-from progress import bar as progress_bar
-from training import fit, hold_memory, make_optimizer, quiet_tensorflow, save_arrays, save_weights
+from common import command_line, run_dir, seeds
+from common.command_log import noted
+from common.progress import bar as progress_bar
+from common.training import fit, hold_memory, make_optimizer, quiet_tensorflow, save_arrays, save_weights
 
 quiet_tensorflow()
 
 import keras  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
-from doom_rnn.data import Streams  # noqa: E402
-from doom_rnn.models import load_vae, make_rnn  # noqa: E402
 from rnn.data import Series, Windows, encode  # noqa: E402
+from rnn.streams import Streams  # noqa: E402
 from vae.data import episodes  # noqa: E402
 from vae.model import sample  # noqa: E402
+from world_model import load_vae, make_rnn  # noqa: E402
 
 
 class Rate(keras.optimizers.schedules.LearningRateSchedule):
@@ -104,7 +102,7 @@ def encode_episodes(run: Path, config: configs.Config, mirrored: tuple[float, ..
 
 
 def train(run: Path, config: configs.Config) -> None:
-    folder.refuse(run, folder.EVOLVED, "evolved with another M than the one to be trained")
+    run_dir.refuse(run, run_dir.EVOLVED, "evolved with another M than the one to be trained")
     series = series_of(run, config)
     first = series.starts[: config.initial_frames]
     save_arrays(
@@ -127,8 +125,8 @@ def train(run: Path, config: configs.Config) -> None:
 
 
 def main() -> None:
-    args = cli.parser(__doc__).parse_args()
-    config = folder.prepare(args.run, cli.overrides(args), args.base)
+    args = command_line.parser(__doc__).parse_args()
+    config = run_dir.prepare(args.run, command_line.overrides(args), args.base)
     if (args.run / "rnn.weights.h5").exists():
         print(f"{args.run}/rnn.weights.h5 is there already")
     else:
@@ -138,4 +136,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.command(main)
+    command_line.command(main)

@@ -10,25 +10,23 @@ from pathlib import Path
 
 import numpy as np
 
-import cli
 import config as configs
-import folder
-import seeds
-from diary import noted
-from training import fit, hold_memory, make_optimizer, quiet_tensorflow, save_weights
+from common import command_line, run_dir, seeds
+from common.command_log import noted
+from common.training import fit, hold_memory, make_optimizer, quiet_tensorflow, save_weights
 
 quiet_tensorflow()
 
 import keras  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
-from doom_rnn.models import load_vae  # noqa: E402
-from pictures import save_pairs  # noqa: E402
+from common.pictures import save_pairs  # noqa: E402
 from vae.data import Frames, episodes, read_episode  # noqa: E402
 from vae.model import VAE, losses  # noqa: E402
+from world_model import load_vae  # noqa: E402
 
 PICTURE = Path("pictures") / "reconstructions.png"
-LATER = ("series", "series.npz", "rnn.checkpoint.npz", "rnn.weights.h5", *folder.EVOLVED)  # what V's z stands in
+LATER = ("series", "series.npz", "rnn.checkpoint.npz", "rnn.weights.h5", *run_dir.EVOLVED)  # what V's z stands in
 
 
 def make_step(model: VAE, optimizer, config: configs.Config):
@@ -50,7 +48,7 @@ def make_step(model: VAE, optimizer, config: configs.Config):
 
 def train(run: Path, config: configs.Config) -> None:
     paths = episodes(run, config.episodes)
-    folder.refuse(run, LATER, "made with another V than the one to be trained")
+    run_dir.refuse(run, LATER, "made with another V than the one to be trained")
     keras.utils.set_random_seed(int(seeds.generator(config.seed, "vae").integers(1 << 31)))
     model = VAE(config.z_size)
     if "vae" in config.untrained:
@@ -83,9 +81,9 @@ def show(run: Path, model: VAE, paths: list[Path], seed: int) -> None:
 
 
 def main() -> None:
-    args = cli.parser(__doc__).parse_args()
-    config = folder.prepare(args.run, cli.overrides(args), args.base)
-    folder.need(args.run / "record", f"python extract.py --run {args.run}")
+    args = command_line.parser(__doc__).parse_args()
+    config = run_dir.prepare(args.run, command_line.overrides(args), args.base)
+    run_dir.need(args.run / "record", f"python extract.py --run {args.run}")
     if (args.run / "vae.weights.h5").exists() and (args.run / PICTURE).exists():
         print(f"{args.run}/vae.weights.h5 is there already")
     elif (args.run / "vae.weights.h5").exists():  # stopped between the two, or V came from another run
@@ -97,4 +95,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.command(main)
+    command_line.command(main)

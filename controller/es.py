@@ -9,8 +9,8 @@ from pathlib import Path
 import cma
 import numpy as np
 
+from common.run_dir import whole
 from config import UserError
-from folder import whole
 
 
 class CMAES:

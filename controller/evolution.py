@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 
 import config as configs
-import folder
-import seeds
-from controller import mpi, scoring
+from common import mpi, run_dir, seeds
+from common.progress import bar as progress_bar
+from controller import evaluation
 from controller.es import CMAES
-from progress import bar as progress_bar
 
 DECIMALS = 4  # to which the mean is rounded before it is scored (train.py of the release)
 
@@ -95,16 +94,16 @@ class Evolution:
 
     def show(self) -> None:
         """Writes history and best agent for others to read."""
-        folder.write_text(self.path / "history.jsonl", "".join(json.dumps(line) + "\n" for line in self.history))
+        run_dir.write_text(self.path / "history.jsonl", "".join(json.dumps(line) + "\n" for line in self.history))
         if self.best is not None:
-            folder.write_text(self.path / "best.json", json.dumps(self.best) + "\n")
+            run_dir.write_text(self.path / "best.json", json.dumps(self.best) + "\n")
 
 
 def begin(run: Path, config: configs.Config, size: int) -> Evolution:
     """The search, begun or resumed; if it is to go on for longer than the run said, the run says so from now on."""
     evolution = Evolution(run, config, size)
-    if config != folder.load(run):
-        folder.save(config, run)
+    if config != run_dir.load(run):
+        run_dir.save(config, run)
     return evolution
 
 
@@ -163,14 +162,14 @@ def temperature_row(comm, run: Path, config: configs.Config, temperatures: list[
         if (tau, "dream") != (config.temperature, config.env):
             below = run / f"temperature-{tau:g}"
             given = {"temperature": tau, "env": "dream", "generations": config.generations}
-            below_config = mpi.on_leader(comm, folder.prepare, below, given, run)
-            mpi.on_leader(comm, folder.same_models, run, below)
+            below_config = mpi.on_leader(comm, run_dir.prepare, below, given, run)
+            mpi.on_leader(comm, run_dir.same_models, run, below)
         evolve(comm, below, below_config)
         for env in ("dream", "real"):
-            there = scoring.configured(below_config, env=env)
-            rows.append(scoring.evaluate(comm, below, there, episodes, video=False))
+            there = evaluation.configured(below_config, env=env)
+            rows.append(evaluation.evaluate(comm, below, there, episodes, video=False))
     if comm.rank == 0:
-        print(scoring.table(rows))
+        print(evaluation.table(rows))
 
 
 def score_mean(comm, lanes, config: configs.Config, evolution, generation: int) -> None:

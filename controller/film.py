@@ -5,13 +5,13 @@ from pathlib import Path
 import imageio
 import numpy as np
 
+from common.pictures import save_pairs, save_rows, to_uint8
+from common.run_dir import whole
 from config import Config
 from controller import policy
 from controller.lanes import make_lanes
 from doom_rnn.dream import DREAMS, DreamEnv
-from doom_rnn.models import load_vae
-from folder import whole
-from pictures import save_pairs, save_rows, to_uint8
+from world_model import load_vae
 
 FPS = {"carracing": 50, "doom": 35}
 SCALE = 4

@@ -7,7 +7,7 @@ from config import Config
 from controller.agent import act, policy_size, use_one_thread
 from controller.rollout import RealLanes
 from doom_rnn.batch import DreamLanes
-from doom_rnn.models import load_rnn, load_vae
+from world_model import load_rnn, load_vae
 
 ENGINES = 16  # of Doom a rank: each is a process of its own
 

@@ -4,12 +4,10 @@ import time
 
 import numpy as np
 
-import folder
-import seeds
-from controller import mpi
+from common import mpi, run_dir, seeds
+from common.progress import bar as progress_bar
 from controller.policy import random_policy
 from env import make_env
-from progress import bar as progress_bar
 from vae.data import episode_path
 
 
@@ -56,7 +54,7 @@ def extract(comm, run, config) -> None:
     for index in progress_bar(mine, desc=f"episodes of rank 0 of {comm.size}", disable=comm.rank > 0, unit="episode"):
         obs, action, total = record(env, config, index)
         path = episode_path(run, index)
-        with folder.whole(path) as beside, open(beside, "wb") as file:
+        with run_dir.whole(path) as beside, open(beside, "wb") as file:
             np.savez_compressed(file, obs=obs, action=action)
         frames, disk = frames + len(obs), disk + path.stat().st_size
         returns.append(total)

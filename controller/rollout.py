@@ -8,10 +8,10 @@ not depend on the others, nor on which lane it is.
 import numpy as np
 import tensorflow as tf
 
+from common.seeds import generator
 from config import Config
 from controller.agent import make_agent, policy_size
 from env import make_env
-from seeds import generator
 
 
 def play(lanes, jobs, params: np.ndarray, seeds: list[int], done=None) -> dict[int, tuple[float, int]]:

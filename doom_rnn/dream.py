@@ -12,11 +12,11 @@ import gymnasium as gym
 import numpy as np
 import tensorflow as tf
 
+from common.pictures import to_uint8
+from common.run_dir import load, need
 from config import Config, UserError, action_size
-from doom_rnn.models import load_rnn, load_vae
-from folder import load, need
-from pictures import to_uint8
 from rnn import mdn
+from world_model import load_rnn, load_vae
 
 
 def read_starts(path: Path, config: Config) -> tuple[np.ndarray, np.ndarray]:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-import seeds
+from common import seeds
+from common.run_dir import whole
+from common.training import save_arrays
 from config import UserError
-from folder import whole
-from training import save_arrays
 from vae.data import read_episode
 
 PART = 100  # episodes encoded between two savings

@@ -8,8 +8,8 @@ import tensorflow as tf
 
 import config as configs
 from controller.agent import make_agent, policy_size
-from doom_rnn.models import make_rnn, make_vae
 from vae.model import VAE
+from world_model import make_rnn, make_vae
 
 LANES = 6
 CONFIG = configs.preset("carracing", "smoke")

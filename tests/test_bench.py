@@ -2,8 +2,7 @@
 
 import pytest
 
-import bench
-import speeds
+from tools import bench, speeds
 
 
 def test_rates_are_units_over_time(monkeypatch):

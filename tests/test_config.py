@@ -4,9 +4,8 @@ import json
 
 import pytest
 
-import cli
 import config as configs
-import folder
+from common import command_line, run_dir
 from config import UserError
 from controller.evolution import begin
 
@@ -67,79 +66,79 @@ def test_unknown_task_and_preset():
 
 def test_a_run_remembers_and_refuses_contradictions(tmp_path):
     run = tmp_path / "run"
-    made = folder.prepare(run, {"task": "carracing", "preset": "smoke", "population": 10})
+    made = run_dir.prepare(run, {"task": "carracing", "preset": "smoke", "population": 10})
     assert made.population == 10
-    assert folder.prepare(run, {}) == folder.prepare(run, {"population": 10}) == made
+    assert run_dir.prepare(run, {}) == run_dir.prepare(run, {"population": 10}) == made
     with pytest.raises(UserError, match=r"--population 12: .* was made with --population 10"):
-        folder.prepare(run, {"population": 12})
+        run_dir.prepare(run, {"population": 12})
     with pytest.raises(UserError, match=r"--task doom: .* was made with --task carracing"):
-        folder.prepare(run, {"task": "doom"})
+        run_dir.prepare(run, {"task": "doom"})
 
 
 def test_a_search_may_go_on_but_not_shrink(tmp_path):
     run = tmp_path / "run"
-    made = folder.prepare(run, {"task": "carracing", "preset": "smoke"})
+    made = run_dir.prepare(run, {"task": "carracing", "preset": "smoke"})
     with pytest.raises(UserError, match="--population 12"):
-        folder.prepare(run, {"generations": made.generations + 1, "population": 12})
-    assert folder.load(run) == made
-    grown = folder.prepare(run, {"generations": made.generations + 5})
-    assert grown.generations == made.generations + 5 and folder.load(run) == made
+        run_dir.prepare(run, {"generations": made.generations + 1, "population": 12})
+    assert run_dir.load(run) == made
+    grown = run_dir.prepare(run, {"generations": made.generations + 5})
+    assert grown.generations == made.generations + 5 and run_dir.load(run) == made
     begin(run, grown, size=10)
-    assert folder.load(run) == grown
+    assert run_dir.load(run) == grown
     with pytest.raises(UserError, match="--generations"):
-        folder.prepare(run, {"generations": made.generations})
+        run_dir.prepare(run, {"generations": made.generations})
 
 
 def test_a_preset_is_not_put_over_another_runs_configuration(tmp_path):
-    folder.prepare(tmp_path / "base", {"task": "carracing", "preset": "smoke"})
+    run_dir.prepare(tmp_path / "base", {"task": "carracing", "preset": "smoke"})
     with pytest.raises(UserError, match="--preset paper: with --from"):
-        folder.prepare(tmp_path / "new", {"preset": "paper"}, tmp_path / "base")
+        run_dir.prepare(tmp_path / "new", {"preset": "paper"}, tmp_path / "base")
     assert not (tmp_path / "new").exists()
 
 
 def test_a_new_run_needs_a_task_and_a_broken_one_is_named(tmp_path):
     with pytest.raises(UserError, match="is a new run: say --task"):
-        folder.prepare(tmp_path / "new", {})
+        run_dir.prepare(tmp_path / "new", {})
     assert not (tmp_path / "new").exists()
     (tmp_path / "config.json").write_text('{"task": "carracing", "colour": 3}')
     with pytest.raises(UserError, match=r"config\.json is not a run's configuration"):
-        folder.load(tmp_path)
+        run_dir.load(tmp_path)
     with pytest.raises(UserError, match="holds no run"):
-        folder.load(tmp_path / "nowhere")
+        run_dir.load(tmp_path / "nowhere")
 
 
 def test_a_derived_run_takes_what_still_fits(tmp_path):
     base = tmp_path / "base"
-    folder.prepare(base, {"task": "carracing", "preset": "smoke"})
+    run_dir.prepare(base, {"task": "carracing", "preset": "smoke"})
     (base / "record").mkdir()
-    for index in range(folder.load(base).episodes):
+    for index in range(run_dir.load(base).episodes):
         (base / "record" / f"{index:06d}.npz").touch()
     for name in ("series.npz", "vae.weights.h5", "rnn.weights.h5", "initial_z.npz"):
         (base / name).write_text(name)
     ablation = tmp_path / "z"
-    assert folder.prepare(ablation, {"features": "z"}, base).features == "z"
+    assert run_dir.prepare(ablation, {"features": "z"}, base).features == "z"
     assert (ablation / "rnn.weights.h5").read_text() == "rnn.weights.h5" and (ablation / "record").is_dir()
     other = tmp_path / "units"
-    folder.prepare(other, {"rnn_units": 16}, base)
+    run_dir.prepare(other, {"rnn_units": 16}, base)
     assert (other / "vae.weights.h5").exists() and not (other / "rnn.weights.h5").exists()
     assert (other / "series.npz").exists()
     mirror = tmp_path / "mirror"
-    folder.prepare(mirror, {"mirror": "yes"}, base)
+    run_dir.prepare(mirror, {"mirror": "yes"}, base)
     assert (mirror / "vae.weights.h5").exists() and not (mirror / "series.npz").exists()
     untrained = tmp_path / "untrained"
-    folder.prepare(untrained, {"untrained": "vae"}, base)
+    run_dir.prepare(untrained, {"untrained": "vae"}, base)
     assert (untrained / "record").is_dir() and not (untrained / "vae.weights.h5").exists()
     (base / "record" / "000003.npz").unlink()
-    folder.prepare(tmp_path / "partly", {"seed": 1}, base)
+    run_dir.prepare(tmp_path / "partly", {"seed": 1}, base)
     assert not (tmp_path / "partly" / "record").exists()
     with pytest.raises(UserError, match="is a run of task carracing"):
-        folder.prepare(tmp_path / "doom", {"task": "doom"}, base)
+        run_dir.prepare(tmp_path / "doom", {"task": "doom"}, base)
 
 
 def test_files_appear_whole_or_not_at_all(tmp_path):
     path = tmp_path / "file.json"
-    folder.write_text(path, "old")
-    with pytest.raises(RuntimeError), folder.whole(path) as beside:
+    run_dir.write_text(path, "old")
+    with pytest.raises(RuntimeError), run_dir.whole(path) as beside:
         beside.write_text("ne")
         raise RuntimeError
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
@@ -147,6 +146,6 @@ def test_files_appear_whole_or_not_at_all(tmp_path):
 
 def test_every_flag_is_explained(capsys):
     with pytest.raises(SystemExit):
-        cli.parser("x").parse_args(["--help"])
+        command_line.parser("x").parse_args(["--help"])
     text = capsys.readouterr().out
     assert all(configs.flag(name) in text for name in json.loads(json.dumps(list(vars(configs.Config())))))

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import config as configs
-import seeds
+from common import mpi, seeds
 from config import UserError
-from controller import mpi, policy, recording
+from controller import policy, recording
 from controller.es import CMAES
 from controller.evolution import Evolution, episode_plan
 

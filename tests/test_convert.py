@@ -10,14 +10,14 @@ import pytest
 from conftest import ROOT, run_script
 
 import config as configs
-import folder
+from common import run_dir
+from common.training import save_arrays, save_weights
 from config import UserError
 from controller.agent import policy_size
-from doom_rnn.models import load_rnn, load_vae, make_rnn, make_vae
-from release.json_format import SCALE
-from release.parts import json_name
-from release.transfer import export_run, import_run
-from training import save_arrays, save_weights
+from tools.release.json_format import SCALE
+from tools.release.parts import json_name
+from tools.release.transfer import export_run, import_run
+from world_model import load_rnn, load_vae, make_rnn, make_vae
 
 TASKS = ("carracing", "doom")
 CONTROLLERS = {"carracing": "carracing.cma.16.64.best.json", "doom": "doomrnn.cma.16.64.best.json"}
@@ -30,7 +30,7 @@ def export(task: str, base: Path) -> tuple:
     rng = np.random.default_rng(3)
     run, out = base / "run", base / "out"
     config = configs.preset(task, "paper")
-    folder.save(config, run)
+    run_dir.save(config, run)
     models = [make_vae(config), make_rnn(config)]
     for model, name in zip(models, ("vae.weights.h5", "rnn.weights.h5"), strict=True):
         for variable in model.trainable_variables:
@@ -40,7 +40,7 @@ def export(task: str, base: Path) -> tuple:
     save_arrays(run / "initial_z.npz", {"mu": rng.normal(0, 1, shape), "logvar": rng.normal(-3, 1, shape)})
     best = {"generation": 25, "score": 812.34, "std": 3.0, "episodes": 8}
     best["parameters"] = rng.normal(0, 0.5, policy_size(config)).tolist()
-    folder.write_text(run / "controller" / "best.json", json.dumps(best))
+    run_dir.write_text(run / "controller" / "best.json", json.dumps(best))
     export_run(run, out)
     return run, out, *models
 
@@ -69,7 +69,7 @@ def imported(exported, tmp_path_factory) -> dict[str, Path]:
 def test_export_then_import_keeps_every_number(task, exported, imported):
     run, _, *models = exported[task]
     new = imported[task]
-    found = folder.load(new)
+    found = run_dir.load(new)
     assert (found.task, found.preset, found.pixels) == (task, "paper", "release")
     for before, load in zip(models, (load_vae, load_rnn), strict=True):
         after = load(new, found)
@@ -105,7 +105,7 @@ def test_files_have_the_releases_order(task, exported):
 def test_nothing_to_export(tmp_path):
     with pytest.raises(UserError, match="holds no run"):
         export_run(tmp_path, tmp_path / "out")
-    folder.save(configs.preset("doom", "paper"), tmp_path)
+    run_dir.save(configs.preset("doom", "paper"), tmp_path)
     with pytest.raises(UserError, match="nothing to export"):
         export_run(tmp_path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -120,7 +120,8 @@ def test_names_say_episodes_and_population():
 COMMANDS = """import json, runpy, sys
 for argv in json.loads(sys.argv[1]):
     sys.argv = argv
-    runpy.run_path(sys.argv[0], run_name="__main__")
+    run = runpy.run_path if argv[0].endswith(".py") else runpy.run_module
+    run(argv[0], run_name="__main__")
 """
 
 
@@ -129,12 +130,12 @@ def test_the_commands(exported, imported, tmp_path):
     out, new = tmp_path / "out", tmp_path / "new"
     files = files_of(out, "doom").items()
     flags = [text for name, path in files for text in (configs.flag(name), str(path))]
-    again = ["convert.py", "import", "--run", str(new), "--task", "doom", *flags]
+    again = ["tools.convert", "import", "--run", str(new), "--task", "doom", *flags]
     commands = [
         ["evaluate.py", "--run", str(run), "--env", "real", "--episodes", "2", "--no-video"]
         for run in imported.values()
     ]
-    commands += [["convert.py", "export", "--run", str(imported["doom"]), "--out", str(out)], again]
+    commands += [["tools.convert", "export", "--run", str(imported["doom"]), "--out", str(out)], again]
     command = [sys.executable, "-c", COMMANDS, json.dumps(commands)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

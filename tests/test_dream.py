@@ -10,17 +10,17 @@ from conftest import run_script
 from gymnasium.utils.env_checker import check_env
 
 import config as configs
-import folder
+from common import mpi, run_dir
 from config import UserError
-from controller import mpi, policy
+from controller import policy
 from controller.agent import act, policy_size
 from controller.rollout import play
 from doom_rnn import batch
 from doom_rnn.batch import DreamLanes
+from doom_rnn.death_prediction import foresight, restart_logits
 from doom_rnn.dream import DreamEnv, Randomness
-from doom_rnn.foresight import foresight, restart_logits
-from doom_rnn.models import load_rnn
 from vae.data import episode_length, episodes
+from world_model import load_rnn
 
 
 def dream_alone(env: DreamEnv, params: np.ndarray, seed: int) -> tuple[int, np.ndarray]:
@@ -42,7 +42,7 @@ def dream_alone(env: DreamEnv, params: np.ndarray, seed: int) -> tuple[int, np.n
 @pytest.fixture(scope="module")
 def mortal(doom_run):
     """(config, M) whose dreams end: the small run's M hardly foretells death, so its logit is raised."""
-    config = folder.load(doom_run)
+    config = run_dir.load(doom_run)
     rnn = load_rnn(doom_run, config)
     weights, bias = rnn.head.get_weights()
     rng = np.random.default_rng(0)
@@ -109,11 +109,11 @@ def test_mistakes_are_named(doom_run, car_run, tmp_path):
         DreamEnv(doom_run, temperature=0)
     with pytest.raises(UserError, match="is a run of carracing; DreamEnv dreams of doom"):
         DreamEnv(car_run)
-    folder.prepare(tmp_path / "new", {"task": "doom", "preset": "smoke"})
+    run_dir.prepare(tmp_path / "new", {"task": "doom", "preset": "smoke"})
     with pytest.raises(UserError, match=r"initial_z\.npz is missing; make it with: python train_rnn\.py"):
         DreamEnv(tmp_path / "new")
     wrong = tmp_path / "wrong"
-    folder.prepare(wrong, {"task": "doom", "preset": "smoke"})
+    run_dir.prepare(wrong, {"task": "doom", "preset": "smoke"})
     for name in ("initial_z.npz", "rnn.weights.h5"):
         (wrong / name).write_bytes((car_run / name).read_bytes())
     with pytest.raises(UserError, match=r"initial_z\.npz holds mu \(4, 32\)"):
@@ -137,7 +137,7 @@ def test_dream_and_back_to_the_game(doom_run):
 
 
 def test_only_long_episodes_are_recorded(doom_run):
-    config = folder.load(doom_run)
+    config = run_dir.load(doom_run)
     assert config.min_frames == 100
     assert min(episode_length(path) for path in episodes(doom_run, config.episodes)) > 100
 
@@ -162,10 +162,12 @@ def test_a_row_of_temperatures(doom_run, tmp_path):
         assert config["temperature"] == tau and config["env"] == "dream"
         assert (run / "controller" / "best.json").exists()
     assert not (doom_run / "temperature-1.15").exists()
-    assert "trained at τ 0.5" in run_script("report.py", doom_run).stdout + (doom_run / "report/report.md").read_text()
+    assert (
+        "trained at τ 0.5" in run_script("tools.report", doom_run).stdout + (doom_run / "report/report.md").read_text()
+    )
     # Packed, each is still a run of its own, with the one V and M.
     run_script("train_controller.py", "--run", doom_run)
-    run_script("pack.py", "--run", doom_run, "--out", tmp_path / "doom")
+    run_script("tools.pack", "--run", doom_run, "--out", tmp_path / "doom")
     part = tmp_path / "doom" / "temperature-0.5"
     run_script("evaluate.py", "--run", part, "--env", "dream", "--episodes", "2", "--no-video")
     returns = [row["returns"] for row in rows if (row["trained_temperature"], row["env"]) == (0.5, "dream")]
@@ -190,7 +192,7 @@ def test_foresight_counts_deaths_and_false_alarms(doom_run, mortal, monkeypatch)
     lengths = [episode_length(path) for path in episodes(doom_run, config.episodes)]
     deaths, frames = sum(length < config.max_frames for length in lengths), sum(lengths) - len(lengths)
     assert deaths > 0
-    monkeypatch.setattr("doom_rnn.foresight.load_rnn", lambda run, config: rnn)
+    monkeypatch.setattr("doom_rnn.death_prediction.load_rnn", lambda run, config: rnn)
     weights, bias = rnn.head.get_weights()
     for sure, foretold, alarms in ((1e4, deaths, frames), (-1e4, 0, 0)):
         rnn.head.set_weights([weights, np.where(np.arange(len(bias)) == 0, sure, bias)])

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from conftest import ROOT, SMALL, run_script
 
-import folder
 import train_rnn
 import train_vae
+from common import run_dir
 from config import UserError
 from controller.evolution import begin
-from pack import pack
+from tools.pack import pack
 from vae.data import episode_path, read_episode
 
 
@@ -43,7 +43,7 @@ def evolved(car_run) -> Path:
 
 
 def test_extract_wrote_every_episode_and_does_nothing_twice(car_run):
-    config = folder.load(car_run)
+    config = run_dir.load(car_run)
     before = {}
     for index in range(config.episodes):
         obs, action = read_episode(episode_path(car_run, index))
@@ -146,7 +146,7 @@ def test_evaluate_scores_films_and_keeps_its_rows(evolved):
 def test_a_packed_run_is_a_run(evolved, tmp_path):
     small = tmp_path / "pretrained" / "car"
     run_script("evaluate.py", "--run", evolved, "--episodes", "2", "--no-video")
-    assert "MB" in run_script("pack.py", "--run", evolved, "--out", small).stdout
+    assert "MB" in run_script("tools.pack", "--run", evolved, "--out", small).stdout
     assert not (small / "record").exists() and not (small / "controller" / "checkpoint.npz").exists()
     card = (small / "README.md").read_text()
     for command in ("train_vae.py", "train_rnn.py", "train_controller.py"):
@@ -157,9 +157,9 @@ def test_a_packed_run_is_a_run(evolved, tmp_path):
     run_script("evaluate.py", "--run", small, "--episodes", "2", "--no-video")
     after = json.loads((small / "results.json").read_text())["results"]
     assert {tuple(row["returns"]) for row in before} == {tuple(row["returns"]) for row in after}
-    run_script("pack.py", "--run", evolved, "--out", small, "--checkpoint")
+    run_script("tools.pack", "--run", evolved, "--out", small, "--checkpoint")
     assert (small / "controller" / "checkpoint.npz").exists()
-    assert "would be lost" in mistake("pack.py", "--run", small, "--out", evolved)
+    assert "would be lost" in mistake("tools.pack", "--run", small, "--out", evolved)
     assert (evolved / "record").exists()
     # A folder whose evolution can go on is only replaced by what it has become.
     history = small / "controller" / "history.jsonl"
@@ -173,12 +173,12 @@ def test_what_stands_on_an_older_model_is_not_kept_in_silence(evolved, tmp_path)
     run = copy_of(evolved, tmp_path / "run")
     (run / "vae.weights.h5").unlink()
     with pytest.raises(UserError, match=r"series\.npz, rnn\.weights\.h5, made with another V"):
-        train_vae.train(run, folder.load(run))
+        train_vae.train(run, run_dir.load(run))
     (run / "rnn.weights.h5").unlink()
     (run / "controller").mkdir(exist_ok=True)
     (run / "controller" / "best.json").write_bytes((evolved / "controller" / "best.json").read_bytes())
     with pytest.raises(UserError, match=r"controller/best\.json, evolved with another M"):
-        train_rnn.train(run, folder.load(run))
+        train_rnn.train(run, run_dir.load(run))
 
 
 def test_a_failing_command_changes_no_configuration(evolved, tmp_path):
@@ -187,7 +187,7 @@ def test_a_failing_command_changes_no_configuration(evolved, tmp_path):
     (run / "controller" / "best.json").write_bytes((evolved / "controller" / "best.json").read_bytes())
     before = (run / "config.json").read_bytes()
     with pytest.raises(UserError, match=r"has no checkpoint\.npz"):
-        begin(run, folder.prepare(run, {"generations": 99}), size=867)
+        begin(run, run_dir.prepare(run, {"generations": 99}), size=867)
     assert (run / "config.json").read_bytes() == before
 
 

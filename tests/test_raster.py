@@ -7,9 +7,9 @@ import pytest
 from gymnasium.envs.box2d import car_racing
 from PIL import Image
 
-import raster
-from carracing import CAMERAS, HULL, HULL_SIDES, WHEEL, WHITE, CarRacing, camera_of
-from resize import shrink_car, shrink_doom
+from tasks import raster
+from tasks.carracing_env import CAMERAS, HULL, HULL_SIDES, WHEEL, WHITE, CarRacing, camera_of
+from tasks.resize import shrink_car, shrink_doom
 
 DATA = Path(__file__).parent / "data" / "carracing_v0_frames.npz"
 

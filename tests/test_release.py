@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import config as configs
-import folder
+from common import run_dir
 from config import UserError
-from release.layouts import to_keras, to_release
-from release.parts import read_rnn
-from release.transfer import export_run, import_run
+from tools.release.layouts import to_keras, to_release
+from tools.release.parts import read_rnn
+from tools.release.transfer import export_run, import_run
 
 # An M that is quick to write by hand: inputs 4 + 3, outputs 4 * 3 * 2.
 SMALL = dict(task="carracing", z_size=4, rnn_units=5, mixtures=2)
@@ -244,6 +244,6 @@ def test_what_c_sees_says_how_many_parameters_it_has(tmp_path, rng):
 
 def test_v_of_other_pixels_needs_a_word(tmp_path):
     run = tmp_path / "run"
-    folder.save(configs.preset("carracing", "paper"), run)
+    run_dir.save(configs.preset("carracing", "paper"), run)
     with pytest.raises(UserError, match="made with --pixels paper"):
         import_run(run, {"vae": tmp_path / "vae.json"}, {})

@@ -11,13 +11,12 @@ from conftest import ROOT, run_script
 from PIL import Image
 
 import config as configs
-import folder
-import published
-from reporting.card import card
-from reporting.pages import write_report
-from reporting.runs import read_run, read_runs
-from reporting.tables import HEADER, interval, results_table, seconds_of, training_time
-from results import identity
+from common import published, run_dir
+from common.results import identity
+from tools.reporting.card import card
+from tools.reporting.pages import write_report
+from tools.reporting.runs import read_run, read_runs
+from tools.reporting.tables import HEADER, interval, results_table, seconds_of, training_time
 
 
 def result(config, returns, **changes) -> dict:
@@ -39,8 +38,8 @@ def result(config, returns, **changes) -> dict:
 
 def make_run(path: Path, config, rows: list[dict], trained: bool = True) -> Path:
     """A run folder of JSON files; with `trained`, also histories of four generations and a picture."""
-    folder.save(config, path)
-    folder.write_text(path / "results.json", json.dumps({"results": rows}))
+    run_dir.save(config, path)
+    run_dir.write_text(path / "results.json", json.dumps({"results": rows}))
     if not trained:
         return path
     history = [
@@ -57,8 +56,8 @@ def make_run(path: Path, config, rows: list[dict], trained: bool = True) -> Path
     metrics = [{"model": "vae", "step": k, "seconds": k, "vae_loss": 90.0 / k, "r_loss": 70.0 / k} for k in (20, 40)]
     metrics += [{"model": "rnn", "step": k, "seconds": k / 2, "loss": 2.0 - k / 60} for k in (20, 40)]
     for name, lines in (("controller/history.jsonl", history), ("metrics.jsonl", metrics)):
-        folder.write_text(path / name, "".join(json.dumps(line) + "\n" for line in lines))
-    folder.write_text(path / "controller" / "best.json", json.dumps({"generation": 4, "score": 1.0, "parameters": []}))
+        run_dir.write_text(path / name, "".join(json.dumps(line) + "\n" for line in lines))
+    run_dir.write_text(path / "controller" / "best.json", json.dumps({"generation": 4, "score": 1.0, "parameters": []}))
     (path / "pictures").mkdir()
     noise = np.random.default_rng(0).integers(0, 256, (64, 128, 3), np.uint8)
     Image.fromarray(noise).save(path / "pictures" / "reconstructions.png")
@@ -80,7 +79,7 @@ def make_car(path: Path) -> Path:
 def car(tmp_path_factory) -> Path:
     """A run with its report, and its card in README.md, both by the command."""
     path = make_car(tmp_path_factory.mktemp("report") / "car")
-    done = run_script("report.py", path, "--card", path / "README.md")
+    done = run_script("tools.report", path, "--card", path / "README.md")
     assert done.stdout.splitlines() == [str(path / "report" / "report.md"), str(path / "README.md")]
     return path
 
@@ -199,7 +198,7 @@ def test_a_card_has_the_commands_and_scores_of_the_runs_below(tmp_path):
     part = make_run(run / "temperature-0.5", cold, [result(cold, [300.0, 500.0])])
     line = {"command": "train_controller.py --temperatures 0.5", "ranks": 2, "hardware": "a processor"}
     line |= {"started": "2026-01-01 00:00 UTC", "seconds": 90.0, "ended": True}
-    folder.write_text(part / "commands" / "20260101T000000-train_controller.json", json.dumps(line))
+    run_dir.write_text(part / "commands" / "20260101T000000-train_controller.json", json.dumps(line))
     text = card(read_run(run, "doom"), run)
     assert cells_of(text, "ViZDoom, trained at τ 0.5")[0][1] == "400.0 ± 100.0"
     assert cells_of(text, f"`mpirun -n 2 python {line['command']}`")[0][2] == "1.5 min"
@@ -213,7 +212,7 @@ def test_a_kept_agents_time_is_not_the_whole_evolutions(tmp_path):
 
 def test_notes_go_into_the_card(tmp_path):
     run = make_car(tmp_path / "car")
-    folder.write_text(run / "notes.md", "V is another run's.\n")
+    run_dir.write_text(run / "notes.md", "V is another run's.\n")
     assert "## How it was made" in (text := card(read_run(run, "car"), run))
     assert text.index("V is another run's.") > text.index("## How it was made")
 
@@ -268,7 +267,7 @@ def test_a_broken_file_is_named(tmp_path, file, text, expected):
 
 
 def test_users_errors_are_one_line(tmp_path):
-    done = run_script("report.py", tmp_path, check=False)
+    done = run_script("tools.report", tmp_path, check=False)
     assert done.returncode == 2 and done.stderr.startswith(f"error: {tmp_path} holds no run")
     assert done.stderr.count("\n") == 1 and not list(tmp_path.iterdir())
 
@@ -276,7 +275,7 @@ def test_users_errors_are_one_line(tmp_path):
 def test_a_line_still_being_written_is_left_out(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1}\n{"st')
-    assert folder.read_lines(path) == [{"step": 1}]
+    assert run_dir.read_lines(path) == [{"step": 1}]
 
 
 def test_published_numbers_have_sources_and_stand_nowhere_else():
@@ -286,9 +285,9 @@ def test_published_numbers_have_sources_and_stand_nowhere_else():
     assert all(entry["source"] for entry in entries)
     assert all(curve["source"] and curve["evaluation_source"] for curve in data["training_curves"].values())
     numbers = {f"{entry[key]:g}" for entry in entries for key in ("mean", "dream_mean", "real_mean") if key in entry}
-    names = ("report.py", "published.py", "evaluate.py", "controller/scoring.py")
-    files = [*(ROOT / name for name in names), *(ROOT / "reporting").glob("*.py")]
-    assert ROOT / "reporting" / "tables.py" in files
+    names = ("tools/report.py", "common/published.py", "evaluate.py", "controller/evaluation.py")
+    files = [*(ROOT / name for name in names), *(ROOT / "tools" / "reporting").glob("*.py")]
+    assert ROOT / "tools" / "reporting" / "tables.py" in files
     for path in files:
         code = path.read_text()
         assert not [number for number in numbers if re.search(rf"\b{re.escape(number)}\b", code)], path
@@ -299,7 +298,7 @@ def test_the_readme_gets_the_results_between_its_comments(tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text("before\n<!-- results -->\nold\n<!-- end of results -->\nafter\n")
     for _ in range(2):
-        run_script("report.py", car, "--readme", readme)
+        run_script("tools.report", car, "--readme", readme)
         text = readme.read_text()
         # What the paper reports and these runs did not measure keeps an empty row.
         assert "| CarRacing, view v0 | z | 632 ± 251 |" + "  |" * 7 + "\n" in text
@@ -307,5 +306,5 @@ def test_the_readme_gets_the_results_between_its_comments(tmp_path):
         assert text.startswith("before\n<!-- results -->\n|") and text.endswith("<!-- end of results -->\nafter\n")
         assert "old" not in text and text.count("854.2 ± 45.6") == 1 and "906 ± 21" in text
     readme.write_text("nothing")
-    assert "<!-- results -->" in run_script("report.py", car, "--readme", readme, check=False).stderr
+    assert "<!-- results -->" in run_script("tools.report", car, "--readme", readme, check=False).stderr
     assert readme.read_text() == "nothing"

@@ -6,13 +6,13 @@ import pytest
 import tensorflow as tf
 
 import config as configs
+from common.training import make_optimizer
 from config import UserError
-from doom_rnn.data import Streams
-from doom_rnn.models import make_rnn
 from rnn import data, lstm, mdn
 from rnn.data import Series, Windows, encode
+from rnn.streams import Streams
 from train_rnn import Rate, make_step
-from training import make_optimizer
+from world_model import make_rnn
 
 
 @pytest.mark.parametrize(("task", "parameters"), [("carracing", 422_368), ("doom", 1_678_785)])

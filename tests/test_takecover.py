@@ -12,10 +12,10 @@ import pytest
 from conftest import ROOT
 from gymnasium.utils.env_checker import check_env
 
-import takecover
 from config import UserError
 from controller.policy import RandomStrafer
-from takecover import DoomTakeCover, engines
+from tasks import takecover_env
+from tasks.takecover_env import DoomTakeCover, engines
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_a_crashed_engine_is_replaced_unnoticed(env):
 
 
 def test_an_episode_is_cut_by_the_clock(monkeypatch):
-    monkeypatch.setattr(takecover, "TIMEOUT", 40)
+    monkeypatch.setattr(takecover_env, "TIMEOUT", 40)
     env = DoomTakeCover()
     env.reset(seed=1)
     ends = [env.step(np.float32([0]))[2:4] for _ in range(40)]
@@ -103,7 +103,8 @@ def test_close_leaves_no_engine_behind():
 
 
 def test_an_engine_does_not_outlive_a_killed_process():
-    code = "import takecover as t, time; e = t.DoomTakeCover(); e.reset(seed=1); print(*t.engines(), flush=True)"
+    code = "from tasks import takecover_env as t; import time\n"
+    code += "e = t.DoomTakeCover(); e.reset(seed=1); print(*t.engines(), flush=True)"
     code += "; time.sleep(60)"
     job = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT)
     engine = Path("/proc") / job.stdout.readline().strip()
@@ -118,7 +119,7 @@ def test_an_engine_does_not_outlive_a_killed_process():
 
 
 def test_missing_game_files_are_named(monkeypatch, tmp_path):
-    monkeypatch.setattr(takecover.vizdoom, "__file__", str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(takecover_env.vizdoom, "__file__", str(tmp_path / "__init__.py"))
     with pytest.raises(UserError, match=r"freedoom2\.wad is missing"):
         DoomTakeCover().reset(seed=1)
 

@@ -9,13 +9,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import diary
-import folder
 import train_rnn
 import train_vae
-import training
+from common import command_log, run_dir, training
 from config import UserError
-from doom_rnn.models import load_rnn, load_vae
+from world_model import load_rnn, load_vae
 
 
 class Weight:
@@ -74,7 +72,7 @@ def test_fit_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
 def test_a_resumed_training_ends_at_the_same_weights(script, load, car_run, tmp_path, monkeypatch):
     """V and M themselves, stopped after a checkpoint: weights, Adam's moments, M's carried state, data, noise."""
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
-    config = dataclasses.replace(folder.load(car_run), vae_epochs=2, vae_batch=20, rnn_steps=24)
+    config = dataclasses.replace(run_dir.load(car_run), vae_epochs=2, vae_batch=20, rnn_steps=24)
     name = script.__name__.removeprefix("train_")
 
     def trained(run, stop: int | None = None):
@@ -131,18 +129,18 @@ def test_a_checkpoint_of_another_model_is_named(tmp_path):
 
 
 def test_a_command_is_noted_while_it_runs_and_when_it_ends(tmp_path, monkeypatch):
-    monkeypatch.setattr(diary, "BEAT", 0.05)
+    monkeypatch.setattr(command_log, "BEAT", 0.05)
     monkeypatch.setattr("sys.argv", ["train_vae.py", "--run", "runs/a b"])
-    with diary.noted(tmp_path):
+    with command_log.noted(tmp_path):
         time.sleep(0.2)
-        (line,) = diary.read(tmp_path)
+        (line,) = command_log.read(tmp_path)
         assert line["command"] == "train_vae.py --run 'runs/a b'" and line["ranks"] == 1
         assert not line["ended"] and line["seconds"] > 0
-    (line,) = diary.read(tmp_path)
+    (line,) = command_log.read(tmp_path)
     assert line["ended"]
 
 
 def test_a_command_that_fails_is_noted_as_not_ended(tmp_path):
-    with pytest.raises(ZeroDivisionError), diary.noted(tmp_path):
+    with pytest.raises(ZeroDivisionError), command_log.noted(tmp_path):
         raise ZeroDivisionError
-    assert not diary.read(tmp_path)[0]["ended"]
+    assert not command_log.read(tmp_path)[0]["ended"]

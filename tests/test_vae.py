@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 
 import config as configs
+from common.training import make_optimizer
 from config import UserError
 from train_vae import make_step
-from training import make_optimizer
 from vae.data import Frames, episode_path, read_episode
 from vae.model import VAE, Down, Up, losses
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-import seeds
+from common import seeds
 from config import UserError
 
 POOL = 50_000  # frames shuffled together: 600 MB, and as much again while the next are read

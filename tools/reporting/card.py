@@ -4,12 +4,11 @@ import dataclasses
 from pathlib import Path
 
 import config as configs
-import diary
-import published
-from reporting.runs import Run
-from reporting.tables import duration, launch, training_time
-from reporting.words import CAPTIONS, table
-from results import environment, identity, where
+from common import command_log, published
+from common.results import environment, identity, where
+from tools.reporting.runs import Run
+from tools.reporting.tables import duration, launch, training_time
+from tools.reporting.words import CAPTIONS, table
 
 TASKS = {
     "carracing": """\
@@ -45,11 +44,11 @@ python evaluate.py --run DIR --episodes 100 --no-save
 import json
 from pathlib import Path
 
-import folder
-from doom_rnn.models import load_rnn, load_vae
+from common import run_dir
+from world_model import load_rnn, load_vae
 
 run = Path("DIR")
-config = folder.load(run)
+config = run_dir.load(run)
 vae, rnn = load_vae(run, config), load_rnn(run, config)
 parameters = json.loads((run / "controller" / "best.json").read_text())["parameters"]
 ```
@@ -91,7 +90,7 @@ def record(run: Run) -> list[str]:
             line["hardware"],
         ]
         for path in (run.path, *(part.path for part in run.parts))
-        for line in diary.read(path)
+        for line in command_log.read(path)
     ]
     last = {line["model"]: line["step"] for line in run.metrics}
     amounts = [f"{letter} {last[name]:,} steps" for letter, name in (("V", "vae"), ("M", "rnn")) if name in last]

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from common.run_dir import need
+from common.training import load_weights
 from config import Config, action_size
-from doom_rnn.model import RestartMDNRNN
-from folder import need
 from rnn.model import MDNRNN
-from training import load_weights
+from rnn.restart import RestartMDNRNN
 from vae.model import VAE
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from folder import whole
+from common.run_dir import whole
 
 
 def to_uint8(frames: np.ndarray) -> np.ndarray:

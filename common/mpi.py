@@ -8,7 +8,7 @@ import sys
 import time
 import traceback
 
-import cli
+from common import command_line
 from config import UserError
 
 
@@ -33,7 +33,7 @@ def same_mpi(comm) -> None:
     for start, name in LAUNCHERS.items():
         size = int(os.environ.get(f"{start}_SIZE", 1))
         if size > comm.size:
-            cli.speaks = os.environ.get(f"{start}_RANK", "0") == "0"
+            command_line.speaks = os.environ.get(f"{start}_RANK", "0") == "0"
             raise UserError(
                 f"mpirun started {size} processes, but each sees {comm.size}: the MPI that is loaded is not this "
                 f"mpirun's; say which one it is: MPI4PY_MPIABI={name} mpirun ..."
@@ -48,7 +48,7 @@ def on_leader(comm, function, *args, share: bool = True):
     result = error = None
     if comm.rank == 0:
         try:
-            result = cli.told(function, *args)
+            result = command_line.told(function, *args)
         except UserError as mistake:
             error = str(mistake)
         except BaseException:
@@ -64,7 +64,7 @@ def together(comm, function, *args):
     """Calls `function(*args)` on every rank, and returns each rank's result; if any raises a UserError, all do."""
     result = error = None
     try:
-        result = cli.told(function, *args)
+        result = command_line.told(function, *args)
     except UserError as mistake:
         error = str(mistake)
     wait(comm)
@@ -88,15 +88,15 @@ def launch(main) -> None:
     every rank.
     """
     comm = world()
-    cli.speaks = comm.rank == 0
+    command_line.speaks = comm.rank == 0
     try:
         same_mpi(comm)
-        cli.told(main, comm)
+        command_line.told(main, comm)
     except Shared as error:
-        cli.exit_with(error)
+        command_line.exit_with(error)
     except UserError as error:
         if comm.size == 1:
-            cli.exit_with(error)
+            command_line.exit_with(error)
         print(f"error: {error} (rank {comm.rank})", file=sys.stderr, flush=True)
         abort(comm, 2)
     except (Exception, KeyboardInterrupt):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-import seeds
+from common import seeds
 from config import UserError
 from rnn.data import Series
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 import config as configs
+from common.training import save_arrays, save_weights
 from config import Config, UserError
-from release.json_format import array, read, read_scaled, scaled
-from release.layouts import HEAD_FIRST, RNN_ORDERS, to_keras, to_release
-from training import save_arrays, save_weights
+from tools.release.json_format import array, read, read_scaled, scaled
+from tools.release.layouts import HEAD_FIRST, RNN_ORDERS, to_keras, to_release
 
 # What needs TensorFlow is imported where it is used: its start-up messages must have been quieted before.
 
@@ -26,7 +26,7 @@ def vae_variables(vae) -> dict:
 
 def read_vae(path: Path, config: Config):
     """V with the weights of a vae.json."""
-    from doom_rnn.models import make_vae
+    from world_model import make_vae
 
     vae = make_vae(config)
     variables = vae_variables(vae)
@@ -37,7 +37,7 @@ def read_vae(path: Path, config: Config):
 
 
 def take_vae(run: Path, config: Config) -> list:
-    from doom_rnn.models import load_vae
+    from world_model import load_vae
 
     variables = vae_variables(load_vae(run, config))
     return scaled(run / "vae.weights.h5", {name: np.asarray(variable) for name, variable in variables.items()})
@@ -45,7 +45,7 @@ def take_vae(run: Path, config: Config) -> list:
 
 def read_rnn(path: Path, config: Config):
     """M with the weights of an rnn.json."""
-    from doom_rnn.models import make_rnn
+    from world_model import make_rnn
 
     rnn = make_rnn(config)
     inputs, outputs = rnn.cell.kernel.shape[0], rnn.head.kernel.shape[1]
@@ -66,7 +66,7 @@ def read_rnn(path: Path, config: Config):
 
 
 def take_rnn(run: Path, config: Config) -> list:
-    from doom_rnn.models import load_rnn
+    from world_model import load_rnn
 
     rnn = load_rnn(run, config)
     lstm = to_release(*map(np.asarray, (rnn.cell.kernel, rnn.cell.recurrent_kernel, rnn.cell.bias)))

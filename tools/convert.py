@@ -1,8 +1,8 @@
 """The original release's JSON files: into a run folder, and a run's V, M and C out as such files.
 
-    python convert.py import --task carracing --vae vae.json --rnn rnn.json --initial-z initial_z.json \\
+    python -m tools.convert import --task carracing --vae vae.json --rnn rnn.json --initial-z initial_z.json \\
         --controller carracing.cma.16.64.best.json --run runs/released
-    python convert.py export --run runs/car --out weights
+    python -m tools.convert export --run runs/car --out weights
 
 Each file is a list, read in this order; a weight w stands in it as the whole number round(10000 w):
 
@@ -18,11 +18,11 @@ of the gates i, j (candidate), f, o. Nothing is written unless all that was give
 import argparse
 from pathlib import Path
 
-import cli
 import config as configs
+from common import command_line
 from config import UserError
-from release.parts import PARTS
-from release.transfer import export_run, import_run
+from tools.release.parts import PARTS
+from tools.release.transfer import export_run, import_run
 
 IMPORT = """Makes a run folder of the release's files, one or more, or adds to a run that lacks them.
 
@@ -35,19 +35,19 @@ EXPORT = """Writes vae.json, rnn.json, initial_z.json and C's .best.json, whiche
 
 def parse_arguments() -> argparse.Namespace:
     raw = argparse.RawDescriptionHelpFormatter
-    parser = cli.Parser(description=__doc__)
+    parser = command_line.Parser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="{import,export}")
     given = argparse.ArgumentParser(add_help=False)
-    files = given.add_argument_group("files (their format: python convert.py --help)")
+    files = given.add_argument_group("files (their format: python -m tools.convert --help)")
     for name, part in PARTS.items():
         files.add_argument(configs.flag(name), type=Path, metavar="FILE", help=part.text)
     commands.add_parser(
         "import",
-        usage="convert.py import --run DIR --task {carracing,doom} [--vae FILE] [--rnn FILE] [...]",
+        usage="python -m tools.convert import --run DIR --task {carracing,doom} [--vae FILE] [--rnn FILE] [...]",
         help="JSON files into a run folder",
         description=IMPORT,
         formatter_class=raw,
-        parents=[given, cli.parser("")],
+        parents=[given, command_line.parser("")],
         conflict_handler="resolve",  # both have -h
     )
     giver = commands.add_parser("export", help="a run's V, M and C out as JSON files", description=EXPORT)
@@ -64,8 +64,8 @@ def main() -> None:
     if args.base is not None:
         raise UserError("--from: an import is told its configuration by flags, its weights by files; leave it out")
     files = {name: getattr(args, name) for name in PARTS if getattr(args, name) is not None}
-    print(import_run(args.run, files, cli.overrides(args)))
+    print(import_run(args.run, files, command_line.overrides(args)))
 
 
 if __name__ == "__main__":
-    cli.command(main)
+    command_line.command(main)

@@ -13,7 +13,7 @@ import threading
 import numpy as np
 from numba import njit
 
-from pixels import SIZE
+from tasks.pixels import SIZE
 
 HALF = np.int32(1 << 21)  # what rounding adds
 WIDE = 3 * SIZE  # numbers in a row of the result; its three channels one after the other

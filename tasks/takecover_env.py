@@ -15,8 +15,8 @@ import vizdoom
 from gymnasium.utils import EzPickle
 
 from config import UserError
-from pixels import PIXELS, SIZE, choose, shrink
-from resize import shrink_doom
+from tasks.pixels import PIXELS, SIZE, choose, shrink
+from tasks.resize import shrink_doom
 
 ROWS = 400  # of the frame's 480: the status bar begins at 403
 TIMEOUT = 2100  # tics, one a step: a minute

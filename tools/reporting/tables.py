@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 
 import config as configs
-import published
-from reporting.runs import Run, groups
-from reporting.words import table
-from results import EXPERIMENT, identity, where
+from common import published
+from common.results import EXPERIMENT, identity, where
+from tools.reporting.runs import Run, groups
+from tools.reporting.words import table
 
 HEADER = ["task", "environment", "preset", "features", "paper", "peers", "ours: mean ± std", "episodes", "seed",
           "generation", "training time", "hardware of the test", "command"]  # fmt: skip

@@ -3,14 +3,13 @@
 import shutil
 from pathlib import Path
 
-import folder
-import published
-from reporting import plots
-from reporting.card import card
-from reporting.runs import Run, groups
-from reporting.tables import differences, results_table, temperature_table
-from reporting.words import CAPTIONS, table
-from results import where
+from common import published, run_dir
+from common.results import where
+from tools.reporting import plots
+from tools.reporting.card import card
+from tools.reporting.runs import Run, groups
+from tools.reporting.tables import differences, results_table, temperature_table
+from tools.reporting.words import CAPTIONS, table
 
 
 def training_section(runs: list[Run], out: Path) -> list[str]:
@@ -54,7 +53,7 @@ def model_section(run: Run, out: Path, suffix: str) -> list[str]:
         for picture in sorted((run.path / "pictures").glob(f"{pattern}.png")):
             caption = words.format(picture.stem.rpartition("-")[2])
             name = f"{picture.stem}{suffix}.png"
-            with folder.whole(out / name) as beside:
+            with run_dir.whole(out / name) as beside:
                 shutil.copyfile(picture, beside)
             text.append(f"{caption}\n\n![{caption}]({name})\n")
     return [f"## V and M: {run.name}\n", *text] if text else []
@@ -83,6 +82,6 @@ def write_report(runs: list[Run], out: Path) -> Path:
     text += ["## Published scores and their sources\n"]
     for task in tasks:
         text += [f"{task}:\n", table(["agent", "score", "source"], [list(line) for line in published.sources(task)])]
-    folder.write_text(out / "report.md", "\n".join(text))
-    folder.write_text(out / "model_card.md", card(runs[0], out))
+    run_dir.write_text(out / "report.md", "\n".join(text))
+    run_dir.write_text(out / "model_card.md", card(runs[0], out))
     return out / "report.md"

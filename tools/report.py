@@ -1,8 +1,8 @@
 """Puts runs beside the published numbers: a report, its pictures, and a model card.
 
-    python report.py runs/car
-    python report.py runs/car-0 runs/car-1 runs/car-2 --out runs/seeds
-    python report.py pretrained/carracing pretrained/carracing-z pretrained/doom --readme README.md
+    python -m tools.report runs/car
+    python -m tools.report runs/car-0 runs/car-1 runs/car-2 --out runs/seeds
+    python -m tools.report pretrained/carracing pretrained/carracing-z pretrained/doom --readme README.md
 
 Reads what the run folders hold: config.json, results.json (from evaluate.py), controller/history.jsonl and
 metrics.jsonl (from training), pictures/. Writes report.md, PNG pictures beside it, and model_card.md, the
@@ -13,19 +13,18 @@ their seed are also averaged, with a 95% bootstrap interval over seeds.
 import argparse
 from pathlib import Path
 
-import cli
 import config as configs
-import folder
-from reporting.card import card
-from reporting.pages import write_report
-from reporting.runs import read_runs
-from reporting.tables import short_table
+from common import command_line, run_dir
+from tools.reporting.card import card
+from tools.reporting.pages import write_report
+from tools.reporting.runs import read_runs
+from tools.reporting.tables import short_table
 
 BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 
 
 def parse() -> argparse.Namespace:
-    parser = cli.Parser(description=__doc__)
+    parser = command_line.Parser(description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path, metavar="DIR", help="run folders, one or several")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: report/ in the first run)")
     parser.add_argument("--card", type=Path, metavar="PATH", help="also write the first run's model card to this file")
@@ -41,7 +40,7 @@ def fill(path: Path, runs: list) -> None:
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise configs.UserError(f"{path} has no lines '{BEGIN}' and '{END}' for the results to stand between")
-    folder.write_text(path, f"{before}{BEGIN}\n{short_table(runs)}{END}{after}")
+    run_dir.write_text(path, f"{before}{BEGIN}\n{short_table(runs)}{END}{after}")
 
 
 def main() -> None:
@@ -52,9 +51,9 @@ def main() -> None:
         return
     print(write_report(runs, args.out or args.runs[0] / "report"))
     if args.card:
-        folder.write_text(args.card, card(runs[0], args.card.parent))
+        run_dir.write_text(args.card, card(runs[0], args.card.parent))
         print(args.card)
 
 
 if __name__ == "__main__":
-    cli.command(main)
+    command_line.command(main)

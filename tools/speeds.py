@@ -2,7 +2,7 @@
 
 Agents are measured as programs of their own, under mpirun where ranks are several:
 
-    mpirun -n 2 python speeds.py --run DIR --lanes 48
+    mpirun -n 2 python -m tools.speeds --run DIR --lanes 48
 """
 
 import dataclasses
@@ -18,12 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
-import cli
 import config as configs
-import folder
-from controller import mpi
-from training import hold_memory, quiet_tensorflow
+from common import command_line, mpi, run_dir
+from common.training import hold_memory, quiet_tensorflow
 
+ROOT = Path(__file__).parent.parent
 LANES, STEPS = 48, 60  # of the agents' measurement
 
 
@@ -43,8 +42,8 @@ def environments() -> dict[str, float]:
     from gymnasium.envs.box2d.car_racing import CarRacing as Stock
     from PIL import Image
 
-    from carracing import CarRacing
-    from takecover import DoomTakeCover
+    from tasks.carracing_env import CarRacing
+    from tasks.takecover_env import DoomTakeCover
 
     class Shrunk(Stock):
         """Gymnasium's, with the crop and the resize that every user of it adds."""
@@ -91,10 +90,10 @@ def make_run(run: Path, task: str) -> configs.Config:
     """A run of the paper's sizes with random weights: speed does not depend on them."""
     import tensorflow as tf
 
-    from doom_rnn.models import make_rnn, make_vae
-    from training import save_arrays, save_weights
+    from common.training import save_arrays, save_weights
+    from world_model import make_rnn, make_vae
 
-    config = folder.prepare(run, {"task": task, "preset": "paper", "lanes": 1024 if task == "doom" else LANES})
+    config = run_dir.prepare(run, {"task": task, "preset": "paper", "lanes": 1024 if task == "doom" else LANES})
     save_weights(make_vae(config), run / "vae.weights.h5")
     rnn = make_rnn(config)
     if task == "doom":
@@ -110,7 +109,7 @@ def agent(comm, run: Path, lanes: int, dtype: str) -> None:
     from controller.agent import policy_size
     from controller.lanes import make_lanes
 
-    config = dataclasses.replace(folder.load(run), dtype=dtype)
+    config = dataclasses.replace(run_dir.load(run), dtype=dtype)
     dreaming = config.env == "dream"
     lanes = make_lanes(run, dataclasses.replace(config, lanes=lanes))
     rng = np.random.default_rng(comm.rank)
@@ -157,9 +156,9 @@ def agents(run: Path, ranks: int, lanes: int, dtype: str = "float32") -> dict:
     """`agent` on that many ranks."""
     mpirun = Path(sys.executable).parent / "mpirun"
     mpirun = mpirun if mpirun.exists() else shutil.which("mpirun")
-    inner = [sys.executable, __file__, "--run", run, "--lanes", str(lanes), "--dtype", dtype]
+    inner = [sys.executable, "-m", "tools.speeds", "--run", run, "--lanes", str(lanes), "--dtype", dtype]
     command = [mpirun, "-n", str(ranks), *inner] if ranks > 1 else inner
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    done = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         raise configs.UserError(f"the measurement with {ranks} ranks failed:\n{done.stderr}")
     return json.loads(done.stdout.strip().splitlines()[-1])
@@ -184,10 +183,10 @@ def training_speeds() -> dict[str, float]:
     """Frames a second of V's training and time steps ("tokens") a second of M's, with all cores."""
     import tensorflow as tf
 
-    from doom_rnn.models import make_rnn, make_vae
+    from common.training import make_optimizer
     from train_rnn import make_step as rnn_step
     from train_vae import make_step as vae_step
-    from training import make_optimizer
+    from world_model import make_rnn, make_vae
 
     hold_memory()
     config = configs.preset("carracing", "paper")
@@ -241,12 +240,12 @@ def measure() -> dict:
 
 
 def main(comm) -> None:
-    parser = cli.Parser(description=__doc__)
+    parser = command_line.Parser(description=__doc__)
     parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="a run that has its models")
     parser.add_argument("--lanes", type=int, default=LANES, help=f"episodes at once (default {LANES})")
     parser.add_argument("--dtype", choices=configs.DTYPES, default="float32", help="arithmetic of V's encoder")
     args = parser.parse_args()
-    mpi.on_leader(comm, folder.need_models, args.run)
+    mpi.on_leader(comm, run_dir.need_models, args.run)
     quiet_tensorflow()
     agent(comm, args.run, args.lanes, args.dtype)
 

@@ -12,9 +12,9 @@ import numpy as np
 from gymnasium.envs.box2d import car_dynamics, car_racing
 from gymnasium.utils import EzPickle
 
-import raster
-from pixels import PIXELS, SIZE, choose, shrink
-from resize import shrink_car
+from tasks import raster
+from tasks.pixels import PIXELS, SIZE, choose, shrink
+from tasks.resize import shrink_car
 
 VIEWS = ("v0", "v3")
 DRAWERS = ("raster", "gymnasium")

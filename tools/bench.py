@@ -1,6 +1,6 @@
 """Measures the speeds that the README states, on the machine it runs on; under 5 minutes.
 
-    python bench.py --json speeds.json
+    python -m tools.bench --json speeds.json
 
 Each speed is the median of repeated runs after a warm-up (speeds.py). Let nothing else run meanwhile.
 """
@@ -8,11 +8,9 @@ Each speed is the median of repeated runs after a warm-up (speeds.py). Let nothi
 import json
 from pathlib import Path
 
-import cli
 import config as configs
-import folder
-import published
-import speeds
+from common import command_line, published, run_dir
+from tools import speeds
 
 PAPER = {
     task: published.read()["training_curves"][task]["agent_steps_per_second_on_64_cores"] for task in configs.TASKS
@@ -56,14 +54,14 @@ def report(figures: dict) -> str:
 
 
 def main() -> None:
-    parser = cli.Parser(description=__doc__)
+    parser = command_line.Parser(description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to FILE")
     args = parser.parse_args()
     figures = speeds.measure()
     print(report(figures))
     if args.json:
-        folder.write_text(args.json, json.dumps(figures, indent=1) + "\n")
+        run_dir.write_text(args.json, json.dumps(figures, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    cli.command(main)
+    command_line.command(main)

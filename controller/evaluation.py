@@ -12,13 +12,9 @@ from pathlib import Path
 import numpy as np
 
 import config as configs
-import folder
-import published
-import results
-import seeds
-from controller import mpi
-from diary import processor
-from progress import bar as progress_bar
+from common import mpi, published, results, run_dir, seeds
+from common.command_log import processor
+from common.progress import bar as progress_bar
 
 LIBRARIES = ("tensorflow", "keras", "gymnasium", "vizdoom", "cma", "numpy")
 
@@ -26,7 +22,7 @@ LIBRARIES = ("tensorflow", "keras", "gymnasium", "vizdoom", "cma", "numpy")
 def read_best(run: Path, size: int) -> dict:
     """The kept agent; UserError if there is none or it is another architecture's."""
     command = f"python train_controller.py --run {run}"
-    path = folder.need(run / "controller" / "best.json", command)
+    path = run_dir.need(run / "controller" / "best.json", command)
     try:
         best = json.loads(path.read_text())
         found = len(best["parameters"])
@@ -42,7 +38,7 @@ def read_best(run: Path, size: int) -> dict:
 
 def score(comm, run: Path, config: configs.Config, best: dict, episodes: int) -> dict | None:
     """Plays `episodes` test episodes; on rank 0 the row of results.json, elsewhere None."""
-    trained = folder.load(run)
+    trained = run_dir.load(run)
     from controller.lanes import make_lanes
 
     started = time.monotonic()

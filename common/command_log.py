@@ -9,8 +9,8 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+from common.run_dir import write_text
 from config import UserError
-from folder import write_text
 
 BEAT = 60  # seconds between two writings: what a killed command loses of its time
 

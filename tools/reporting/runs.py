@@ -6,9 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import config as configs
-import folder
-import published
-import results
+from common import published, results, run_dir
 
 UNTOLD = {"seed": 0, "lanes": 1, "drawer": "raster"}  # settings in which runs may differ and be the same experiment
 
@@ -37,7 +35,7 @@ class Run:
 
 def read_run(path: Path, name: str) -> Run:
     """UserError if `path` is no run, or a file in it is broken."""
-    config = folder.load(path)
+    config = run_dir.load(path)
     below = sorted(p.parent for p in path.glob("temperature-*/config.json"))
     parts = tuple(read_run(part, f"{name}/{part.name}") for part in below)
     rows = results.read(path / "results.json")
@@ -49,8 +47,8 @@ def read_run(path: Path, name: str) -> Run:
         name,
         config,
         rows or [results.identity(config)],
-        folder.read_lines(path / "controller" / "history.jsonl"),
-        folder.read_lines(path / "metrics.jsonl"),
+        run_dir.read_lines(path / "controller" / "history.jsonl"),
+        run_dir.read_lines(path / "metrics.jsonl"),
         read_json(path / "controller" / "best.json"),
         parts,
     )

@@ -1,8 +1,8 @@
 """Packs what a run has learnt, and the record of how, into a folder small enough to share.
 
-    python pack.py --run runs/car --out pretrained/carracing
+    python -m tools.pack --run runs/car --out pretrained/carracing
 
-The folder is a run without its data: evaluate.py, report.py, convert.py and --from take it like one. It holds the
+The folder is a run without its data: evaluate.py, tools.report, tools.convert and --from take it like one. It holds the
 weights of V, M and C, the first frames, configuration, history, results, learning curves, the commands with
 their time, pictures and videos, a report, and README.md, the model card, into which goes what you have to say
 in DIR/notes.md. An older one is replaced.
@@ -11,12 +11,11 @@ in DIR/notes.md. An older one is replaced.
 import shutil
 from pathlib import Path
 
-import cli
 import config as configs
-import folder
-from reporting.card import card
-from reporting.pages import write_report
-from reporting.runs import read_run
+from common import command_line, run_dir
+from tools.reporting.card import card
+from tools.reporting.pages import write_report
+from tools.reporting.runs import read_run
 
 PARTS = (
     "config.json",
@@ -44,14 +43,14 @@ DATA = ("record", "series", "series.npz", "vae.checkpoint.npz", "rnn.checkpoint.
 
 def pack(run: Path, out: Path, checkpoint: bool) -> float:
     """Makes `out` of `run`; its size in MB."""
-    folder.load(run)
-    folder.need_models(run)
-    folder.need(run / "controller" / "best.json", f"python train_controller.py --run {run}")
+    run_dir.load(run)
+    run_dir.need_models(run)
+    run_dir.need(run / "controller" / "best.json", f"python train_controller.py --run {run}")
     if out.exists():
-        folder.load(out)
+        run_dir.load(out)
         if out.resolve() == run.resolve() or any((out / name).exists() for name in DATA):
             raise configs.UserError(f"--out {out} is a run with its data, which would be lost; choose another folder")
-        ours, theirs = folder.read_lines(run / HISTORY), folder.read_lines(out / HISTORY)
+        ours, theirs = run_dir.read_lines(run / HISTORY), run_dir.read_lines(out / HISTORY)
         if (out / CHECKPOINT).exists() and theirs != ours[: len(theirs)]:
             raise configs.UserError(
                 f"--out {out} holds an evolution that is not {run}'s and can go on; choose another folder, or delete "
@@ -67,19 +66,19 @@ def pack(run: Path, out: Path, checkpoint: bool) -> float:
             to.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, to)
     for part in beside.glob("temperature-*"):
-        folder.same_models(run, run / part.name)
-        for name in folder.MODELS:
+        run_dir.same_models(run, run / part.name)
+        for name in run_dir.MODELS:
             (part / name).symlink_to(Path("..") / name)
     packed = read_run(beside, out.name)
     write_report([packed], beside / "report")
-    folder.write_text(beside / "README.md", card(packed, beside))
+    run_dir.write_text(beside / "README.md", card(packed, beside))
     shutil.rmtree(out, ignore_errors=True)
     beside.rename(out)
     return sum(path.stat().st_size for path in out.rglob("*") if path.is_file() and not path.is_symlink()) / 1e6
 
 
 def main() -> None:
-    parser = cli.Parser(description=__doc__)
+    parser = command_line.Parser(description=__doc__)
     parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run folder")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to make")
     parser.add_argument(
@@ -91,4 +90,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.command(main)
+    command_line.command(main)

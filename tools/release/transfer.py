@@ -5,11 +5,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import config as configs
-import folder
+from common import run_dir
+from common.training import quiet_tensorflow
 from config import Config, UserError
-from release.json_format import write_list
-from release.parts import PARTS, json_name
-from training import quiet_tensorflow
+from tools.release.json_format import write_list
+from tools.release.parts import PARTS, json_name
 
 # What else must be told when an exported run is imported: JSON holds no configuration.
 TOLD = ("view", "pixels", "max_frames", "z_size", "rnn_units", "mixtures", "features", "temperature")
@@ -27,13 +27,13 @@ def write_all(outputs: dict[Path, tuple[Callable, object]]) -> None:
     """Writes files, {path: (write, what)}, beside their places; they move there when all are whole."""
     with ExitStack() as stack:
         for path, (write, what) in outputs.items():
-            write(what, stack.enter_context(folder.whole(path)))
+            write(what, stack.enter_context(run_dir.whole(path)))
 
 
 def settle(run: Path, given: dict, names: list[str]) -> Config:
     """The configuration of the run that parts `names` are imported to; a new run sees the release's pixels."""
     new = not (run / "config.json").exists()
-    config = folder.settle(run, {"pixels": "release"} | given if new else given)
+    config = run_dir.settle(run, {"pixels": "release"} | given if new else given)
     if "vae" in names and "pixels" not in given and config.pixels != "release":
         raise UserError(
             f"{run} was made with --pixels {config.pixels}, and the release's V is used to release: choose another "
@@ -54,7 +54,7 @@ def import_run(run: Path, files: dict[str, Path], given: dict) -> str:
         for place, (name, path) in zip(places, files.items(), strict=True)
     }
     if not (run / "config.json").exists():
-        outputs[run / "config.json"] = (lambda config, path: path.write_text(folder.text(config)), config)
+        outputs[run / "config.json"] = (lambda config, path: path.write_text(run_dir.text(config)), config)
     write_all(outputs)
     missing = [name for name in ("vae", "rnn", "controller") if not (run / PARTS[name].place).exists()]
     then = f"it lacks {', '.join(missing)}" if missing else f"play it with: python evaluate.py --run {run}"
@@ -63,7 +63,7 @@ def import_run(run: Path, files: dict[str, Path], given: dict) -> str:
 
 def export_run(run: Path, out: Path) -> str:
     """Writes what a run has of V, M, C and initial z as JSON; lines that say what, and how to read it back."""
-    config = folder.load(run)
+    config = run_dir.load(run)
     there = [name for name, part in PARTS.items() if (run / part.place).exists()]
     if not there:
         raise UserError(f"{run} has nothing to export: none of {', '.join(part.place for part in PARTS.values())}")

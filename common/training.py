@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from common.progress import bar as progress_bar
+from common.run_dir import read_lines, whole, write_lines
 from config import UserError
-from folder import read_lines, whole, write_lines
-from progress import bar as progress_bar
 
 CHECKPOINT_SECONDS = 120
 

@@ -1,7 +1,7 @@
 """How well Doom's M foretells deaths, on episodes it learnt from or on others it has never seen.
 
     python extract.py --run runs/unseen --task doom --preset laptop --seed 7 --episodes 100
-    python -m doom_rnn.foresight --run runs/doom --of runs/unseen
+    python -m doom_rnn.death_prediction --run runs/doom --of runs/unseen
 
 A dream is as deadly as M is good at this: an agent survives in it every death that M does not see coming. M gets
 the recorded frames and actions, and foretells a death where its restart logit is above 0, as in the dream.
@@ -11,19 +11,18 @@ from pathlib import Path
 
 import numpy as np
 
-import cli
 import config as configs
-import folder
-from progress import bar as progress_bar
-from training import quiet_tensorflow
+from common import command_line, run_dir
+from common.progress import bar as progress_bar
+from common.training import quiet_tensorflow
 
 quiet_tensorflow()
 
 import tensorflow as tf  # noqa: E402
 
-from doom_rnn.models import load_rnn, load_vae  # noqa: E402
 from vae.data import episodes, read_episode  # noqa: E402
 from vae.model import sample  # noqa: E402
+from world_model import load_rnn, load_vae  # noqa: E402
 
 PART = 100  # episodes M sees at once, so that memory does not grow with their number
 
@@ -58,7 +57,7 @@ def restart_logits(rnn, z: list[np.ndarray], action: list[np.ndarray]) -> list[n
 
 def foresight(run: Path, other: Path) -> str:
     """What `run`'s M foretells of the episodes recorded in `other`, in words."""
-    config, recorded = folder.load(run), folder.load(other)
+    config, recorded = run_dir.load(run), run_dir.load(other)
     for path, found in ((run, config), (other, recorded)):
         if found.task != "doom":
             raise configs.UserError(f"{path} is a run of task {found.task}: only Doom's M foretells deaths")
@@ -86,7 +85,7 @@ def foresight(run: Path, other: Path) -> str:
 
 
 def main() -> None:
-    parser = cli.Parser(description=__doc__)
+    parser = command_line.Parser(description=__doc__)
     parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run whose M is asked")
     parser.add_argument("--of", type=Path, metavar="DIR", help="whose episodes it is asked about (default: its)")
     args = parser.parse_args()
@@ -94,4 +93,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.command(main)
+    command_line.command(main)

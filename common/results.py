@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
+from common.run_dir import write_text
 from config import Config, UserError
-from folder import write_text
 
 ENVIRONMENTS = {("carracing", "v0"): "CarRacing-v0", ("carracing", "v3"): "CarRacing-v3", "doom": "DoomTakeCover-v0"}
 

@@ -6,18 +6,14 @@ gymnasium.make("env:WorldModels/DoomTakeCover-v0")
 
 import gymnasium as gym
 
+import tasks
 from config import Config
-from tasks.carracing_env import CarRacing
-from tasks.takecover_env import DoomTakeCover
 
-__all__ = ["CarRacing", "DoomTakeCover", "make_env"]
-
-gym.register("WorldModels/CarRacing-v0", entry_point="tasks.carracing_env:CarRacing", max_episode_steps=1000)
-gym.register("WorldModels/DoomTakeCover-v0", entry_point="tasks.takecover_env:DoomTakeCover")
+for task in tasks.TASKS.values():
+    if task.entry_point is not None:
+        gym.register(f"WorldModels/{task.env_id}", entry_point=task.entry_point, max_episode_steps=task.time_limit)
 
 
 def make_env(config: Config, render_mode: str | None = None) -> gym.Env:
     """The task's environment as `config` asks for it, without Gymnasium's wrappers: the caller cuts episodes."""
-    if config.task == "doom":
-        return DoomTakeCover(render_mode, pixels=config.pixels)
-    return CarRacing(render_mode, view=config.view, pixels=config.pixels, drawer=config.drawer)
+    return tasks.get(config.task).make_env(config, render_mode)

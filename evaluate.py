@@ -8,22 +8,26 @@ and return) and videos/ (the first episode, and the worst: what the agent sees, 
 """
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 import config as configs
+import tasks
 from common import command_line, mpi, run_dir
 from common.training import quiet_tensorflow
 from controller.evaluation import configured, evaluate
 
+[VIEWS] = (item.metadata["choices"] for item in dataclasses.fields(configs.Config) if item.name == "view")
 
-def parse() -> argparse.Namespace:
-    parser = command_line.Parser(description=__doc__)
+
+def parse(quiet: bool) -> argparse.Namespace:
+    parser = command_line.Parser(quiet, description=__doc__)
     parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run folder")
     parser.add_argument(
         "--episodes", type=command_line.count, default=100, help="test episodes (default 100, as published)"
     )
     parser.add_argument("--env", choices=("real", "dream"), default="real", help="where to play (default real)")
-    parser.add_argument("--view", choices=("v0", "v3"), help="CarRacing's camera (default: the run's)")
+    parser.add_argument("--view", choices=VIEWS, help="CarRacing's camera (default: the run's)")
     parser.add_argument("--temperature", type=float, help="the dream's temperature (default: the run's)")
     parser.add_argument(
         "--dtype",
@@ -38,14 +42,14 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def settle(args: argparse.Namespace) -> configs.Config:
+def resolve_config(args: argparse.Namespace) -> configs.Config:
     if args.temperature is not None and args.env != "dream":
         raise configs.UserError("--temperature: the game has none; add --env dream")
     if args.dtype != "float32" and args.env == "dream":
         raise configs.UserError("--dtype: in a dream nothing is encoded; leave it out")
     config = run_dir.load(args.run)
-    if args.view is not None and config.task == "doom":
-        raise configs.UserError("--view: it is CarRacing that has two; leave it out")
+    if args.view is not None and not tasks.get(config.task).views:
+        raise configs.UserError(f"--view: task {config.task} has one only; leave it out")
     run_dir.need_models(args.run)
     given = {
         name: value for name in ("env", "view", "temperature", "dtype") if (value := getattr(args, name)) is not None
@@ -54,8 +58,8 @@ def settle(args: argparse.Namespace) -> configs.Config:
 
 
 def main(comm) -> None:
-    args = parse()
-    config = mpi.on_leader(comm, settle, args)
+    args = parse(comm.rank > 0)
+    config = mpi.on_root(comm, resolve_config, args)
     quiet_tensorflow()
     evaluate(comm, args.run, config, args.episodes, args.video and args.save, args.save)
 

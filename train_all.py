@@ -13,26 +13,26 @@ from pathlib import Path
 
 import config as configs
 from common import command_line, mpi, results, run_dir
-from common.command_log import noted
+from common.command_log import log_command
 from common.training import quiet_tensorflow
 from controller import evaluation, evolution, recording
 
-SLEEP = 0.5  # seconds between two looks of a rank that waits for a training
+SLEEP = 0.5  # seconds between two tests of a rank that waits for a training
 
 
 def train(comm, script: str, run: Path) -> None:
-    """Runs a single-process stage as a program of its own, on rank 0: it wants every core, MPI's ranks one each."""
+    """Runs a single-process stage as a program of its own, on rank 0: it uses every core, a rank only one."""
     failed = None
     if comm.rank == 0:
         failed = subprocess.run([sys.executable, Path(__file__).parent / script, "--run", run]).returncode
     mpi.wait(comm, SLEEP)
     failed = comm.bcast(failed)
     if failed:
-        raise mpi.Shared(f"{script} ended with status {failed}; its message stands above")
+        raise mpi.CollectiveError(f"{script} ended with status {failed}; its message is above")
 
 
 def stages(comm, run: Path, config: configs.Config, episodes: int) -> dict[str, float]:
-    """Runs them all; seconds by stage."""
+    """Runs all stages; returns the seconds of each."""
     tests = [config.env] if config.env == "real" else ["dream", "real"]
     work = {
         "extract": lambda: recording.extract(comm, run, config),
@@ -55,13 +55,13 @@ def stages(comm, run: Path, config: configs.Config, episodes: int) -> dict[str, 
 
 
 def main(comm) -> None:
-    parser = command_line.parser(__doc__)
+    parser = command_line.parser(__doc__, quiet=comm.rank > 0)
     parser.add_argument(
         "--test-episodes", type=command_line.count, default=100, help="test episodes at the end (default 100)"
     )
     args = parser.parse_args()
-    config = mpi.on_leader(comm, run_dir.prepare, args.run, command_line.overrides(args), args.base)
-    with noted(args.run, comm):
+    config = mpi.on_root(comm, run_dir.open_run, args.run, command_line.overrides(args), args.base)
+    with log_command(args.run, comm):
         seconds = stages(comm, args.run, config, args.test_episodes)
     if comm.rank == 0:
         print()

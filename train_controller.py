@@ -10,8 +10,9 @@ generation, and --generations N beyond the last. The curves do not depend on the
 """
 
 import config as configs
+import tasks
 from common import command_line, mpi, run_dir
-from common.command_log import noted
+from common.command_log import log_command
 from common.training import quiet_tensorflow
 from controller.evolution import evolve, temperature_row
 
@@ -28,7 +29,7 @@ def temperatures(text: str) -> list[float]:
 
 
 def main(comm) -> None:
-    parser = command_line.parser(__doc__)
+    parser = command_line.parser(__doc__, quiet=comm.rank > 0)
     parser.add_argument(
         "--temperatures",
         metavar="T,T,...",
@@ -39,13 +40,13 @@ def main(comm) -> None:
         "--test-episodes", type=command_line.count, default=100, help="episodes of those tests (default 100)"
     )
     args = parser.parse_args()
-    config = mpi.on_leader(comm, run_dir.prepare, args.run, command_line.overrides(args), args.base)
-    mpi.on_leader(comm, run_dir.need_models, args.run)
-    row = mpi.on_leader(comm, temperatures, args.temperatures) if args.temperatures else None
-    if row and config.task != "doom":
-        raise mpi.Shared("--temperatures: only Doom's agents are evolved in a dream")
+    config = mpi.on_root(comm, run_dir.open_run, args.run, command_line.overrides(args), args.base)
+    mpi.on_root(comm, run_dir.need_models, args.run)
+    row = mpi.on_root(comm, temperatures, args.temperatures) if args.temperatures else None
+    if row and not tasks.get(config.task).evolves_in_dreams:
+        raise mpi.CollectiveError(f"--temperatures: no agent is evolved in a dream of task {config.task}")
     quiet_tensorflow()
-    with noted(args.run, comm):
+    with log_command(args.run, comm):
         if row:
             temperature_row(comm, args.run, config, row, args.test_episodes)
         else:

@@ -1,13 +1,82 @@
-"""A run's V and M: made for its task, and filled with its weights."""
+"""V and M of a run together: made for its task, loaded with its weights, and one time step of each kind.
+
+`observe` is a step in an environment, `imagine` one in a dream. Both take C as a function act(z, c, h) -> actions.
+"""
 
 from pathlib import Path
 
+import tensorflow as tf
+
+import tasks
 from common.run_dir import need
 from common.training import load_weights
-from config import Config, action_size
+from config import Config
+from rnn import mdn
 from rnn.model import MDNRNN
 from rnn.restart import RestartMDNRNN
-from vae.model import VAE
+from vae.model import VAE, sample
+
+
+class WorldModel:
+    """V and M.
+
+    Args:
+        vae: V; None where only dreams are played, in which nothing is encoded.
+        rnn: M.
+    """
+
+    def __init__(self, vae: VAE | None, rnn: MDNRNN):
+        self.vae, self.rnn = vae, rnn
+
+    @classmethod
+    def load(cls, run: Path, config: Config, dtype: str = "float32") -> "WorldModel":
+        """The run's; `dtype` is that of V's encoder. UserError as of `load_vae` and `load_rnn`."""
+        return cls(load_vae(run, config, dtype), load_rnn(run, config))
+
+    def observe(self, act, mu, logvar, noise, is_first, h, c):
+        """One time step of B agents in their environments: z from V, the action from C, the next h from M.
+
+        As in the paper's pseudo-code, C acts on the state from before M has seen z; M then steps on (z, action).
+
+        Args:
+            act: C, act(z, c, h) -> actions (B, A).
+            mu, logvar: (B, Z), V's code of the frame.
+            noise: (B, Z), from N(0, 1).
+            is_first: (B, 1), 1 at an episode's first step, before which the state is zeroed.
+            h, c: (B, U), M's state.
+
+        Returns:
+            action (B, A), and the next h and c.
+        """
+        h, c = h * (1 - is_first), c * (1 - is_first)
+        z = sample(mu, logvar, noise)
+        action = act(z, c, h)
+        h, c = self.rnn.step(z, action, is_first, h, c)
+        return action, h, c
+
+    def imagine(self, act, z, is_first, h, c, tau, uniform, noise):
+        """One time step of B agents in M's dream: the action from C, the next h and then the next z from M.
+
+        Args:
+            act: C, act(z, c, h) -> actions (B, A).
+            z: (B, Z).
+            is_first: (B, 1), 1 at a dream's first step.
+            h, c: (B, U), M's state.
+            tau: the temperature.
+            uniform, noise: (B, Z), from U[0, 1) and N(0, 1).
+
+        Returns:
+            The next z; end (B, 1), 1.0 where the dream ends: where the restart logit is above 0, a cut-off and not
+            a draw (always 0.0 without a restart head); and the next h and c.
+        """
+        action = act(z, c, h)
+        h, c = self.rnn.step(z, action, is_first, h, c)
+        output = self.rnn.head(h)
+        z = mdn.sample(*self.rnn.split(output), tau, uniform, noise)
+        end = tf.zeros_like(is_first)
+        if self.rnn.flags:
+            end = tf.cast(self.rnn.restart_logit(output) > 0, tf.float32)
+        return z, end, h, c
 
 
 def make_vae(config: Config, dtype: str = "float32") -> VAE:
@@ -15,8 +84,9 @@ def make_vae(config: Config, dtype: str = "float32") -> VAE:
 
 
 def make_rnn(config: Config) -> MDNRNN:
-    sizes = (config.z_size, action_size(config.task), config.rnn_units, config.mixtures)
-    if config.task == "doom":
+    task = tasks.get(config.task)
+    sizes = (config.z_size, task.action_size, config.rnn_units, config.mixtures)
+    if task.restart_head:
         return RestartMDNRNN(*sizes, restart_weight=config.restart_weight)
     return MDNRNN(*sizes)
 

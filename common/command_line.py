@@ -1,4 +1,4 @@
-"""The command line: one flag for each field of Config, and how a script ends when the user made a mistake."""
+"""The command line: one flag for each field of Config, and how a script ends at a UserError."""
 
 import argparse
 import dataclasses
@@ -6,22 +6,29 @@ import errno
 import sys
 from pathlib import Path
 
+import tasks
 from config import Config, UserError, flag
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse's, which keeps a docstring's lines, and says a mistake in one line instead of after all its flags."""
+    """argparse's parser, which keeps the lines of its description and reports an error in one line, without usage.
 
-    def __init__(self, **options):
+    Args:
+        quiet: print no errors: of several ranks only the first does.
+        options: as of `argparse.ArgumentParser`.
+    """
+
+    def __init__(self, quiet: bool = False, **options):
         super().__init__(**{"formatter_class": argparse.RawDescriptionHelpFormatter, **options})
+        self.quiet = quiet
 
     def error(self, message: str):
-        exit_with(UserError(f"{message} (see {self.prog} --help)"))
+        exit_with(UserError(f"{message} (see {self.prog} --help)"), self.quiet)
 
 
-def parser(text: str) -> argparse.ArgumentParser:
-    """A parser with --run and one flag for each field of Config, under headings."""
-    out = Parser(description=text)
+def parser(text: str, quiet: bool = False) -> argparse.ArgumentParser:
+    """A parser with --run, --from and one flag for each field of Config, under headings."""
+    out = Parser(quiet, description=text)
     out.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run folder; made if it is new")
     out.add_argument(
         "--from",
@@ -30,49 +37,53 @@ def parser(text: str) -> argparse.ArgumentParser:
         metavar="DIR",
         help="when --run is new: take another run's configuration, and its data, V and M as far as they still fit",
     )
+    policies = [name for task in tasks.TASKS.values() for name in task.policies]
+    known = {"task": list(tasks.TASKS), "policy": list(dict.fromkeys(policies))}
     groups = {}
     for item in dataclasses.fields(Config):
         group = item.metadata["group"]
         if group not in groups:
             groups[group] = out.add_argument_group(
-                f"{group} (when the run is new; defaults: the preset's, here carracing's paper)"
+                f"{group} (when the run is new; defaults: the task's and preset's, here Config's own)"
             )
+        text = item.metadata["help"]
+        if item.name in known:
+            text += f": {', '.join(known[item.name])}"
+        if item.default is not dataclasses.MISSING:
+            text += f" (default {item.default})"
         groups[group].add_argument(
             flag(item.name),
             type=item.type,
             default=argparse.SUPPRESS,
             metavar=item.type.__name__.upper() if not item.metadata["choices"] else None,
             choices=item.metadata["choices"],
-            help=f"{item.metadata['help']} (default {item.default})".replace("%", "%%"),
+            help=text.replace("%", "%%"),
         )
     return out
 
 
 def overrides(args: argparse.Namespace) -> dict:
-    """The fields of Config that were given on the command line."""
+    """The fields of Config that are given on the command line."""
     names = {item.name for item in dataclasses.fields(Config)}
     return {name: value for name, value in vars(args).items() if name in names}
 
 
 def count(text: str) -> int:
-    """A flag's number of things, 1 or more."""
+    """The value of a flag that counts something: 1 or more."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"expected 1 or more, got {value}")
     return value
 
 
-speaks = True  # whether this process tells the user; of several ranks only the first does (controller/mpi.py)
-
-
-def exit_with(error: UserError) -> None:
-    """The one line a user's mistake becomes."""
-    if speaks:
+def exit_with(error: UserError, quiet: bool = False) -> None:
+    """Ends the process with status 2, and with the error as one line on stderr unless `quiet`."""
+    if not quiet:
         print(f"error: {error}", file=sys.stderr)
     raise SystemExit(2)
 
 
-def told(function, *args):
+def os_errors_as_user_errors(function, *args):
     """`function(*args)`; a file that cannot be read or written, or a full disk, becomes a UserError."""
     try:
         return function(*args)
@@ -84,8 +95,8 @@ def told(function, *args):
 
 
 def command(main) -> None:
-    """Runs `main()` of a script that is one process; a mistake of the user becomes one line and exit status 2."""
+    """Runs `main()` of a single-process script; a UserError becomes one line on stderr and exit status 2."""
     try:
-        told(main)
+        os_errors_as_user_errors(main)
     except UserError as error:
         exit_with(error)

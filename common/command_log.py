@@ -1,4 +1,4 @@
-"""The record of a run: which commands made it, when, on what machine, and how long each took."""
+"""The log of a run's commands: which made it, when, on what machine, and how long each took."""
 
 import json
 import platform
@@ -15,11 +15,11 @@ from config import UserError
 BEAT = 60  # seconds between two writings: what a killed command loses of its time
 
 
-class noted:
-    """Context manager: notes this process's command in DIR/commands/, one file a command.
+class log_command:
+    """Context manager: logs this process's command in DIR/commands/, one file a command.
 
-    Written when it begins and once a minute, so that a killed one has its time too; `ended` says whether it
-    came to its end. With a communicator only rank 0 writes.
+    Written when the command begins and once a minute, so that a killed one has its time too; `ended` is whether
+    it ended without an exception. With a communicator only rank 0 writes.
     """
 
     def __init__(self, run: Path, comm=None):

@@ -1,4 +1,4 @@
-"""The little MPI that a run needs: start, fail, wait, and hand out episodes as ranks become free.
+"""MPI: start, fail, wait, and hand out jobs as ranks become free.
 
 Everything works in one process too: without `mpirun`, rank 0 is alone.
 """
@@ -12,11 +12,11 @@ from common import command_line
 from config import UserError
 
 
-class Shared(UserError):
-    """A user's mistake that every rank knows of, so that each can leave by itself."""
+class CollectiveError(UserError):
+    """A UserError that every rank raises, so that each ends by itself."""
 
 
-# How the variables begin in which an mpirun tells each process its rank and how many there are; and whose it is.
+# Prefixes of the environment variables in which an mpirun gives rank and number of processes; and its MPI's ABI.
 LAUNCHERS = {"OMPI_COMM_WORLD": "openmpi", "PMI": "mpich"}
 
 
@@ -27,20 +27,20 @@ def world():
     return MPI.COMM_WORLD
 
 
-def same_mpi(comm) -> None:
-    """UserError if an mpirun started this process that is not of the MPI it has loaded: each process would take
-    itself for the only one, and all would write one run folder."""
+def require_same_mpi(comm) -> None:
+    """Ends the process if the mpirun that started it is not of the MPI it has loaded: each process would take itself
+    for the only one, and all would write one run folder. The first prints the error."""
     for start, name in LAUNCHERS.items():
         size = int(os.environ.get(f"{start}_SIZE", 1))
         if size > comm.size:
-            command_line.speaks = os.environ.get(f"{start}_RANK", "0") == "0"
-            raise UserError(
+            error = UserError(
                 f"mpirun started {size} processes, but each sees {comm.size}: the MPI that is loaded is not this "
                 f"mpirun's; say which one it is: MPI4PY_MPIABI={name} mpirun ..."
             )
+            command_line.exit_with(error, quiet=os.environ.get(f"{start}_RANK", "0") != "0")
 
 
-def on_leader(comm, function, *args, share: bool = True):
+def on_root(comm, function, *args, share: bool = True):
     """Calls `function(*args)` on rank 0; a UserError of it is raised on every rank.
 
     Returns its result, on every rank; with share=False, on rank 0 only, and None elsewhere.
@@ -48,7 +48,7 @@ def on_leader(comm, function, *args, share: bool = True):
     result = error = None
     if comm.rank == 0:
         try:
-            result = command_line.told(function, *args)
+            result = command_line.os_errors_as_user_errors(function, *args)
         except UserError as mistake:
             error = str(mistake)
         except BaseException:
@@ -56,26 +56,26 @@ def on_leader(comm, function, *args, share: bool = True):
     wait(comm)
     shared, error = comm.bcast((result if share else None, error))
     if error is not None:
-        raise Shared(error)
+        raise CollectiveError(error)
     return shared if share else result
 
 
-def together(comm, function, *args):
+def on_all_ranks(comm, function, *args):
     """Calls `function(*args)` on every rank, and returns each rank's result; if any raises a UserError, all do."""
     result = error = None
     try:
-        result = command_line.told(function, *args)
+        result = command_line.os_errors_as_user_errors(function, *args)
     except UserError as mistake:
         error = str(mistake)
     wait(comm)
     found = [mistake for mistake in comm.allgather(error) if mistake]
     if found:
-        raise Shared(found[0])
+        raise CollectiveError(found[0])
     return result
 
 
 def wait(comm, seconds: float = 0.01) -> None:
-    """A barrier whose early arrivals sleep between two looks: MPI's own would keep their cores busy."""
+    """A barrier at which waiting ranks sleep `seconds` between two tests: MPI's own would keep their cores busy."""
     request = comm.Ibarrier()
     while not request.Test():
         time.sleep(seconds)
@@ -88,12 +88,11 @@ def launch(main) -> None:
     every rank.
     """
     comm = world()
-    command_line.speaks = comm.rank == 0
+    require_same_mpi(comm)
     try:
-        same_mpi(comm)
-        command_line.told(main, comm)
-    except Shared as error:
-        command_line.exit_with(error)
+        command_line.os_errors_as_user_errors(main, comm)
+    except CollectiveError as error:
+        command_line.exit_with(error, quiet=comm.rank > 0)
     except UserError as error:
         if comm.size == 1:
             command_line.exit_with(error)
@@ -115,7 +114,7 @@ def fail(comm) -> None:
 
 
 def abort(comm, status: int) -> None:
-    """Ends every rank, when mpirun has had the time to pass on what this one said: it drops what it has not read."""
+    """Ends every rank, after a second in which mpirun passes on this rank's output: it drops what it has not read."""
     sys.stdout.flush()
     time.sleep(1)
     comm.Abort(status)
@@ -127,9 +126,9 @@ ASK, JOB, DONE = range(1, 4)  # message tags
 class Jobs:
     """Numbers 0 .. count - 1, each handed to exactly one rank, as ranks become free.
 
-    Rank 0 keeps the counter and works as well: it answers the others whenever it is itself at `take` or
-    `serve`. A rank asks for as many as it has room for, plays on until the answer is there, and gets at most
-    an even share of what is left: so all are busy until nearly the end.
+    Rank 0 keeps the counter and works as well: it answers the others in its own calls of `take` and `serve`. A
+    rank asks for as many as it has room for, works on until the answer arrives, and gets at most an even share
+    of what is left, so that all are busy until nearly the end.
     """
 
     def __init__(self, comm, count: int):
@@ -144,7 +143,7 @@ class Jobs:
         return range(first, self.given)
 
     def serve(self) -> None:
-        """On rank 0: answers whoever has asked. Elsewhere nothing. Cheap; called at every step."""
+        """On rank 0, answers the requests that have arrived; elsewhere does nothing. Cheap enough for every step."""
         if self.comm.rank or self.comm.size == 1:
             return
         from mpi4py import MPI
@@ -179,41 +178,8 @@ class Jobs:
         return jobs
 
     def close(self) -> None:
-        """Rank 0 goes on answering until every other rank has been told that there is no more."""
+        """On rank 0, answers requests until every other rank has got the answer that no job is left."""
         if self.comm.rank == 0:
             while self.finished < self.comm.size - 1:
                 self.serve()
                 time.sleep(0.001)
-
-
-def evaluate(comm, lanes, params, seeds: list[int], done=None):
-    """Plays one episode for each row of `params` (J, P) with the seed beside it, spread over the ranks.
-
-    Returns (returns (J,), steps (J,)) on rank 0, and (None, None) elsewhere. `done(n)` is called with the
-    number of episodes that this rank has finished so far.
-    """
-    import numpy as np
-
-    from controller.rollout import play
-
-    jobs = Jobs(comm, len(seeds))
-    finished = 0
-
-    def count(job: int) -> None:
-        nonlocal finished
-        finished += 1
-        if done is not None:
-            done(finished)
-
-    mine = play(lanes, jobs, params, seeds, count)
-    jobs.close()
-    wait(comm)
-    shares = comm.gather(mine)
-    if comm.rank:
-        return None, None
-    returns, steps = np.full(len(seeds), np.nan), np.zeros(len(seeds), int)
-    for share in shares:
-        for job, (total, length) in share.items():
-            returns[job], steps[job] = total, length
-    assert not np.isnan(returns).any(), "every job is played by exactly one rank"
-    return returns, steps

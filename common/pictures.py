@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from common.run_dir import whole
+from common.run_dir import atomic_write
 
 
 def to_uint8(frames: np.ndarray) -> np.ndarray:
@@ -24,8 +24,8 @@ def save_rows(path: Path, rows: list[np.ndarray], scale: int = 2) -> None:
     """Writes rows of frames, each (N, 64, 64, 3), under each other; `scale` times as large."""
     image = Image.fromarray(np.concatenate([strip(row) for row in rows], axis=0))
     image = image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
-    with whole(path) as beside:
-        image.save(beside, format="PNG")
+    with atomic_write(path) as tmp:
+        image.save(tmp, format="PNG")
 
 
 def save_pairs(path: Path, frames: np.ndarray, reconstructions: np.ndarray) -> None:

@@ -3,10 +3,9 @@
 import json
 from pathlib import Path
 
+import tasks
 from common.run_dir import write_text
 from config import Config, UserError
-
-ENVIRONMENTS = {("carracing", "v0"): "CarRacing-v0", ("carracing", "v3"): "CarRacing-v3", "doom": "DoomTakeCover-v0"}
 
 # What a test was of: rows that agree in these are the same experiment, repeated with other seeds.
 EXPERIMENT = (
@@ -41,28 +40,24 @@ def identity(run: Config, **played) -> dict:
     tau = trained_temperature(run)
     row |= {"env": "real", "dtype": "float32", "view": run.view, "temperature": run.temperature}
     row |= {name: value for name, value in played.items() if name in row}
-    if run.task == "carracing":
+    task = tasks.get(run.task)
+    if not task.evolves_in_dreams:
         row["temperature"] = None
-    else:
+    elif row["env"] == "real":
+        row["temperature"] = tau  # the real environment has none, its agent may
+    if not task.views:
         row["view"] = None
-        if row["env"] == "real":
-            row["temperature"] = tau  # the game has none, its agent may
     return row | {"trained_temperature": tau}
 
 
-def environment(task: str, view: str | None) -> str:
-    """The environment's id, as papers and the hub call it."""
-    return ENVIRONMENTS["doom" if task == "doom" else (task, view)]
-
-
 def where(row: dict) -> str:
-    """What a row was played in, and by which of Doom's agents, in words."""
-    if row["task"] == "carracing":
-        text = f"CarRacing, view {row['view']}"
-    else:
+    """What a row was played in, and by an agent of which dream, in words."""
+    task = tasks.get(row["task"])
+    text = task.label + (f", view {row['view']}" if task.views else "")
+    if task.evolves_in_dreams:
         tau = row["trained_temperature"]
         trained = ", trained in the game" if tau is None else f", trained at τ {tau:g}"
-        text = f"ViZDoom{trained}"
+        text += trained
         if row["env"] == "dream":
             text = f"dream, τ {row['temperature']:g}" + trained * (row["temperature"] != tau)
     text += f", {row['pixels']} pixels" if row["pixels"] != "paper" else ""

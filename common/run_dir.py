@@ -1,4 +1,4 @@
-"""The run folder: its configuration, and files that appear whole or not at all."""
+"""The run folder: its configuration, and files that are written atomically."""
 
 import dataclasses
 import filecmp
@@ -7,23 +7,24 @@ import os
 import shutil
 from pathlib import Path
 
-from config import Config, UserError, check, fields_of, flag, preset
+import tasks
+from config import Config, UserError, fields_of, flag
 
-MODELS = ("vae.weights.h5", "rnn.weights.h5", "initial_z.npz")  # which runs at other temperatures share
+MODELS = ("vae.weights.h5", "rnn.weights.h5", "initial_z.npz")  # shared by runs that differ in their temperature
 EVOLVED = ("controller/checkpoint.npz", "controller/best.json")
 
 
-def settle(run: Path, given: dict, base: Path | None = None) -> Config:
-    """The run's configuration: read from its folder, or decided from `given` (and `base`) if it is new.
+def resolve_config(run: Path, given: dict, base: Path | None = None) -> Config:
+    """The run's configuration: read from its folder, or made of `given` (and `base`) if it is new.
 
-    Nothing is written; `save` does that. Raises UserError where `given` contradicts what the run holds; but
+    Writes nothing; `save` does that. Raises UserError where `given` contradicts what the run holds; but
     more generations than it has are no contradiction: the search goes on.
     """
     path = run / "config.json"
     if path.exists():
         config = load(run)
         if given.get("generations", 0) > config.generations:
-            config = check(dataclasses.replace(config, generations=given["generations"]))
+            config = tasks.replace(config, generations=given["generations"])
         for name, value in given.items():
             if getattr(config, name) != value:
                 raise UserError(
@@ -39,9 +40,10 @@ def settle(run: Path, given: dict, base: Path | None = None) -> Config:
             raise UserError(f"--task {given['task']}: {base} is a run of task {start.task}")
     else:
         if "task" not in given:
-            raise UserError(f"{run} is a new run: say --task carracing or --task doom (and --preset)")
-        start = preset(given["task"], given.get("preset", "paper"))
-    return check(dataclasses.replace(start, **given))
+            names = " or ".join(f"--task {name}" for name in tasks.TASKS)
+            raise UserError(f"{run} is a new run: say {names} (and --preset)")
+        start = tasks.preset(given["task"], given.get("preset", "paper"))
+    return tasks.replace(start, **given)
 
 
 def load(run: Path) -> Config:
@@ -56,23 +58,23 @@ def load(run: Path) -> Config:
         raise UserError(f"{path} is not a run's configuration: {error}") from None
 
 
-def prepare(run: Path, given: dict, base: Path | None = None) -> Config:
-    """Settles a run's configuration; a new one is written, and with a `base` gets what it can use of it.
+def open_run(run: Path, given: dict, base: Path | None = None) -> Config:
+    """The configuration of a run, from `resolve_config`; makes the run if it is new, with what it can use of `base`.
 
-    A number of generations that has grown is written by who evolves them.
+    A number of generations that has grown is written when the search goes on (controller/evolution.py: begin).
     """
     new = not (run / "config.json").exists()
-    config = settle(run, given, base)
+    config = resolve_config(run, given, base)
     if new and base is not None:
-        inherit(run, config, base)
+        copy_from_base(run, config, base)
     if new:
         save(config, run)
     return config
 
 
-def inherit(run: Path, config: Config, base: Path) -> None:
-    """Links a base run's episodes and copies its V and M with their learning curves, each if nothing that made
-    it is different here."""
+def copy_from_base(run: Path, config: Config, base: Path) -> None:
+    """Links a base run's episodes and latents, and copies its V and M with their learning curves; each if the
+    settings that it depends on are the same here."""
     start = load(base)
 
     def same(*groups: str) -> bool:
@@ -83,7 +85,7 @@ def inherit(run: Path, config: Config, base: Path) -> None:
     vae = data and same("V") and ("vae" in config.untrained) == ("vae" in start.untrained)
     rnn = vae and same("M") and ("rnn" in config.untrained) == ("rnn" in start.untrained)
     run.mkdir(parents=True, exist_ok=True)
-    # Only whole: a stage that completes the base's episodes must not do so with this run's seed.
+    # Only if complete: a stage that records the base's missing episodes must not do so with this run's seed.
     recorded = data and len(list((base / "record").glob("[0-9]*.npz"))) == start.episodes
     for name, fits in (("record", recorded), ("series.npz", vae and config.mirror == start.mirror)):
         if fits and (base / name).exists():
@@ -92,8 +94,8 @@ def inherit(run: Path, config: Config, base: Path) -> None:
             (run / name).symlink_to((base / name).resolve())
     for name, fits in (("vae.weights.h5", vae), ("initial_z.npz", vae), ("rnn.weights.h5", rnn)):
         if fits and (base / name).exists():
-            with whole(run / name) as beside:
-                shutil.copyfile(base / name, beside)
+            with atomic_write(run / name) as tmp:
+                shutil.copyfile(base / name, tmp)
     kept = {name for name, fits in (("vae", vae), ("rnn", rnn)) if fits}
     lines = [line for line in read_lines(base / "metrics.jsonl") if line["model"] in kept]
     if lines:
@@ -109,41 +111,41 @@ def text(config: Config) -> str:
     return json.dumps(dataclasses.asdict(config), indent=1) + "\n"
 
 
-class whole:
-    """Context manager: a path to write to beside `path`, renamed to it when the block ends well.
+class atomic_write:
+    """Context manager: a temporary path in `path`'s folder, renamed to `path` if the block raises nothing.
 
-    A reader sees the old file or the new one, never half of either.
+    A reader sees the old file or the new one, never a part of either.
     """
 
     def __init__(self, path: Path):
         self.path = Path(path)
-        self.beside = self.path.with_name(f".{os.getpid()}.{self.path.name}")
+        self.tmp = self.path.with_name(f".{os.getpid()}.{self.path.name}")
 
     def __enter__(self) -> Path:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        return self.beside
+        return self.tmp
 
     def __exit__(self, kind, error, trace) -> None:
         if kind is None:
-            os.replace(self.beside, self.path)
+            os.replace(self.tmp, self.path)
         else:
-            self.beside.unlink(missing_ok=True)
+            self.tmp.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
-    with whole(path) as beside:
-        beside.write_text(text)
+    with atomic_write(path) as tmp:
+        tmp.write_text(text)
 
 
-def refuse(run: Path, names: tuple[str, ...], reason: str) -> None:
-    """UserError if the run holds any of these files, which what is about to be made would leave out of date."""
+def require_absent(run: Path, names: tuple[str, ...], reason: str) -> None:
+    """UserError if the run holds any of these files, which would be out of date after what is about to be made."""
     found = [name for name in names if (run / name).exists()]
     if found:
-        raise UserError(f"{run} holds {', '.join(found)}, {reason}; delete what it names, or choose another --run")
+        raise UserError(f"{run} holds {', '.join(found)}, {reason}; delete them, or choose another --run")
 
 
 def read_lines(path: Path) -> list[dict]:
-    """A file of JSON lines; [] if it is missing. A training may be writing the last line: it may be cut short."""
+    """A file of JSON lines; [] if it is missing. The last line may be incomplete: a training may be writing it."""
     lines = path.read_text().splitlines() if path.exists() else []
     found = []
     for number, line in enumerate(lines, 1):
@@ -160,10 +162,10 @@ def write_lines(path: Path, lines: list[dict]) -> None:
 
 
 def same_models(run: Path, part: Path) -> None:
-    """UserError if a run below `run`, which is to share V and M with it, has others."""
+    """UserError if `part`, a run below `run` that shares its V and M, holds other ones."""
     for name in MODELS:
         if (run / name).exists() and (part / name).exists() and not filecmp.cmp(run / name, part / name, shallow=False):
-            raise UserError(f"{part}/{name} is not the one of {run}, which was made anew since; delete {part}")
+            raise UserError(f"{part}/{name} is not {run}'s, which was trained again since; delete {part}")
 
 
 def need(path: Path, command: str) -> Path:

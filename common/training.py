@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from common.progress import bar as progress_bar
-from common.run_dir import read_lines, whole, write_lines
+from common.run_dir import atomic_write, read_lines, write_lines
 from config import UserError
 
 CHECKPOINT_SECONDS = 120
@@ -60,7 +60,7 @@ def make_optimizer(rate, variables):
 
 
 def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    with whole(path) as beside, open(beside, "wb") as file:
+    with atomic_write(path) as tmp, open(tmp, "wb") as file:
         np.savez(file, **arrays)
 
 
@@ -160,11 +160,11 @@ def trim(metrics: Path, name: str, done: int) -> None:
 
 
 def save_weights(model, path: Path) -> None:
-    with whole(path) as beside:
+    with atomic_write(path) as tmp:
         # Keras insists on the ending.
-        written = beside.with_name(beside.name + ".weights.h5")
+        written = tmp.with_name(tmp.name + ".weights.h5")
         model.save_weights(written)
-        os.replace(written, beside)
+        os.replace(written, tmp)
 
 
 def load_weights(model, path: Path, expected: str, command: str) -> None:

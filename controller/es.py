@@ -9,7 +9,7 @@ from pathlib import Path
 import cma
 import numpy as np
 
-from common.run_dir import whole
+from common.run_dir import atomic_write
 from config import UserError
 
 
@@ -61,7 +61,7 @@ class CMAES:
         aliases: dict[str, str] = {}
         collect(self.search, "", arrays, small, aliases, {})
         header = {"small": small, "aliases": aliases, "random": self.rng.bit_generator.state, "extra": extra}
-        with whole(path) as beside, open(beside, "wb") as file:
+        with atomic_write(path) as tmp, open(tmp, "wb") as file:
             np.savez(file, header=np.array(json.dumps(header)), **arrays)
 
     def restore(self, path: Path) -> dict:

@@ -12,15 +12,17 @@ from pathlib import Path
 import numpy as np
 
 import config as configs
+import tasks
 from common import mpi, published, results, run_dir, seeds
 from common.command_log import processor
 from common.progress import bar as progress_bar
+from controller.policy import Controller
 
 LIBRARIES = ("tensorflow", "keras", "gymnasium", "vizdoom", "cma", "numpy")
 
 
 def read_best(run: Path, size: int) -> dict:
-    """The kept agent; UserError if there is none or it is another architecture's."""
+    """The kept agent (best.json); UserError if there is none or it is another architecture's."""
     command = f"python train_controller.py --run {run}"
     path = run_dir.need(run / "controller" / "best.json", command)
     try:
@@ -39,15 +41,15 @@ def read_best(run: Path, size: int) -> dict:
 def score(comm, run: Path, config: configs.Config, best: dict, episodes: int) -> dict | None:
     """Plays `episodes` test episodes; on rank 0 the row of results.json, elsewhere None."""
     trained = run_dir.load(run)
-    from controller.lanes import make_lanes
+    from controller import rollout
 
     started = time.monotonic()
-    lanes = mpi.together(comm, make_lanes, run, config)
+    lanes = mpi.on_all_ranks(comm, rollout.make_lanes, run, config)
     plan = seeds.episode_seeds(config.seed, "test", 0, episodes)
     params = np.repeat(np.array(best["parameters"])[None], episodes, axis=0)
     bar = progress_bar(total=episodes, desc="test episodes", unit="episode", disable=comm.rank > 0)
     # Other ranks' episodes are seen only at the end: each has about as many as this one.
-    returns, steps = mpi.evaluate(comm, lanes, params, plan, lambda n: bar.update(min(comm.size, episodes - bar.n)))
+    returns, steps = rollout.evaluate(comm, lanes, params, plan, lambda n: bar.update(min(comm.size, episodes - bar.n)))
     bar.close()
     lanes.close()
     if comm.rank:
@@ -84,11 +86,9 @@ def table(rows: list[dict]) -> str:
 
 def evaluate(comm, run: Path, config: configs.Config, episodes: int, video: bool, keep: bool = True) -> dict | None:
     """Scores the run's agent in `config`'s environment; with `keep` adds it to results.json, with `video` films."""
-    from controller.agent import policy_size
-
-    best = mpi.on_leader(comm, read_best, run, policy_size(config))
+    best = mpi.on_root(comm, read_best, run, Controller.of(config).num_params)
     if keep:
-        mpi.on_leader(comm, results.read, run / "results.json", share=False)  # is it broken? Ask before an hour of play
+        mpi.on_root(comm, results.read, run / "results.json", share=False)  # a broken file fails before an hour of play
     row = score(comm, run, config, best, episodes)
     if comm.rank == 0:
         print(table([row]), flush=True)
@@ -104,5 +104,5 @@ def evaluate(comm, run: Path, config: configs.Config, episodes: int, video: bool
 
 
 def configured(config: configs.Config, **changes) -> configs.Config:
-    """The run's configuration, with what a test changes: it is played in float32 unless `changes` has another."""
-    return configs.check(dataclasses.replace(config, **({"dtype": "float32"} | changes)))
+    """The run's configuration with a test's changes, among them float32 unless `changes` has another dtype."""
+    return tasks.replace(config, **({"dtype": "float32"} | changes))

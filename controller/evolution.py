@@ -11,6 +11,7 @@ from common import mpi, run_dir, seeds
 from common.progress import bar as progress_bar
 from controller import evaluation
 from controller.es import CMAES
+from controller.policy import Controller
 
 DECIMALS = 4  # to which the mean is rounded before it is scored (train.py of the release)
 
@@ -32,7 +33,7 @@ def episode_plan(config: configs.Config, generation: int) -> tuple[int, list[int
 
 
 class Evolution:
-    """The search's bookkeeping, on rank 0: CMA-ES, history, the best agent, and their files."""
+    """The state of the search, on rank 0: CMA-ES, history, the best agent, and their files."""
 
     def __init__(self, run: Path, config: configs.Config, size: int):
         self.config, self.path = config, run / "controller"
@@ -43,15 +44,15 @@ class Evolution:
         if (self.path / "checkpoint.npz").exists():
             extra = self.es.restore(self.path / "checkpoint.npz")
             self.history, self.best, self.seconds = extra["history"], extra["best"], extra["seconds"]
-            self.show()  # where it was killed between the two writings
+            self.write_logs()  # in case it was killed before they were written
         elif (self.path / "best.json").exists():
             raise configs.UserError(
                 f"{self.path}/best.json has no checkpoint.npz beside it to go on from; evolve another agent with: "
                 f"train_controller.py --run OTHER --from {run}"
             )
 
-    def told(self, fitness: np.ndarray, steps: np.ndarray, seconds: float) -> dict:
-        """Adds a generation to the history; its line."""
+    def log_generation(self, fitness: np.ndarray, steps: np.ndarray, seconds: float) -> dict:
+        """Adds a generation to the history; returns its line."""
         self.seconds += seconds
         line = {
             "generation": len(self.history) + 1,
@@ -67,8 +68,8 @@ class Evolution:
         self.history.append(line)
         return line
 
-    def scored(self, mean: np.ndarray, returns: np.ndarray, seconds: float) -> None:
-        """Notes what the distribution's mean scored, and keeps it if it is the best so far."""
+    def log_evaluation(self, mean: np.ndarray, returns: np.ndarray, seconds: float) -> None:
+        """Adds the evaluation of the distribution's mean to the last generation; keeps the mean if it is the best."""
         self.seconds += seconds
         line = self.history[-1]
         line["seconds"] = round(self.seconds, 2)
@@ -87,20 +88,20 @@ class Evolution:
             }
 
     def save(self) -> None:
-        """Writes the checkpoint, then history and best agent, which it holds too."""
+        """Writes the checkpoint, then history and best agent, which are part of it."""
         extra = {"history": self.history, "best": self.best, "seconds": self.seconds}
         self.es.save(self.path / "checkpoint.npz", extra)
-        self.show()
+        self.write_logs()
 
-    def show(self) -> None:
-        """Writes history and best agent for others to read."""
+    def write_logs(self) -> None:
+        """Writes history.jsonl and best.json."""
         run_dir.write_text(self.path / "history.jsonl", "".join(json.dumps(line) + "\n" for line in self.history))
         if self.best is not None:
             run_dir.write_text(self.path / "best.json", json.dumps(self.best) + "\n")
 
 
 def begin(run: Path, config: configs.Config, size: int) -> Evolution:
-    """The search, begun or resumed; if it is to go on for longer than the run said, the run says so from now on."""
+    """The search, begun or resumed; writes the run's configuration if its number of generations has grown."""
     evolution = Evolution(run, config, size)
     if config != run_dir.load(run):
         run_dir.save(config, run)
@@ -109,40 +110,39 @@ def begin(run: Path, config: configs.Config, size: int) -> Evolution:
 
 def evolve(comm, run: Path, config: configs.Config) -> None:
     """Runs CMA-ES from where it stands to the last generation."""
-    from controller.agent import policy_size
-    from controller.lanes import make_lanes
+    from controller import rollout
 
-    lanes = mpi.together(comm, make_lanes, run, config)
-    size = policy_size(config)
-    leader = comm.rank == 0
-    evolution = mpi.on_leader(comm, begin, run, config, size, share=False)
-    first = comm.bcast(len(evolution.history) + 1 if leader else None)
+    lanes = mpi.on_all_ranks(comm, rollout.make_lanes, run, config)
+    size = Controller.of(config).num_params
+    root = comm.rank == 0
+    evolution = mpi.on_root(comm, begin, run, config, size, share=False)
+    first = comm.bcast(len(evolution.history) + 1 if root else None)
     bar = progress_bar(
         total=config.generations,
         initial=first - 1,
         desc=f"evolving C on {comm.size} rank{'s' * (comm.size > 1)}",
         unit="generation",
-        disable=not leader,
+        disable=not root,
     )
     for generation in range(first, config.generations + 1):
         started = time.monotonic()
         episodes, plan = episode_plan(config, generation)
-        candidates = comm.bcast(evolution.es.ask() if leader else None)
-        returns, steps = mpi.evaluate(comm, lanes, np.repeat(candidates, episodes, axis=0), plan)
-        if leader:
+        candidates = comm.bcast(evolution.es.ask() if root else None)
+        returns, steps = rollout.evaluate(comm, lanes, np.repeat(candidates, episodes, axis=0), plan)
+        if root:
             fitness = returns.reshape(config.population, episodes).mean(axis=1)
             bonus = config.weight_bonus * np.mean(candidates**2, axis=1)
             evolution.es.tell(fitness + bonus)
-            line = evolution.told(fitness, steps, time.monotonic() - started)
+            line = evolution.log_generation(fitness, steps, time.monotonic() - started)
             bar.set_postfix(mean=f"{line['mean']:.1f}", max=f"{line['max']:.1f}", best=best_of(evolution))
         if generation % config.eval_every == 0 or generation == config.generations:
             score_mean(comm, lanes, config, evolution, generation)
-        if leader:
+        if root:
             evolution.save()
             bar.update()
     bar.close()
     lanes.close()
-    if leader and evolution.best:
+    if root and evolution.best:
         best = evolution.best
         print(
             f"best mean: {best['score']:.1f} ± {best['std']:.1f} over {best['episodes']} episodes, "
@@ -162,8 +162,8 @@ def temperature_row(comm, run: Path, config: configs.Config, temperatures: list[
         if (tau, "dream") != (config.temperature, config.env):
             below = run / f"temperature-{tau:g}"
             given = {"temperature": tau, "env": "dream", "generations": config.generations}
-            below_config = mpi.on_leader(comm, run_dir.prepare, below, given, run)
-            mpi.on_leader(comm, run_dir.same_models, run, below)
+            below_config = mpi.on_root(comm, run_dir.open_run, below, given, run)
+            mpi.on_root(comm, run_dir.same_models, run, below)
         evolve(comm, below, below_config)
         for env in ("dream", "real"):
             there = evaluation.configured(below_config, env=env)
@@ -173,14 +173,16 @@ def temperature_row(comm, run: Path, config: configs.Config, temperatures: list[
 
 
 def score_mean(comm, lanes, config: configs.Config, evolution, generation: int) -> None:
-    """Scores the distribution's mean on fresh episodes; every scoring has seeds of its own."""
+    """Evaluates the distribution's mean on fresh episodes; every evaluation has seeds of its own."""
+    from controller import rollout
+
     started = time.monotonic()
     mean = comm.bcast(np.round(evolution.es.mean(), DECIMALS) if comm.rank == 0 else None)
     count = config.eval_episodes
     plan = seeds.episode_seeds(config.seed, "select", generation * count, count)
-    returns, _ = mpi.evaluate(comm, lanes, np.repeat(mean[None], count, axis=0), plan)
+    returns, _ = rollout.evaluate(comm, lanes, np.repeat(mean[None], count, axis=0), plan)
     if comm.rank == 0:
-        evolution.scored(mean, returns, time.monotonic() - started)
+        evolution.log_evaluation(mean, returns, time.monotonic() - started)
 
 
 def best_of(evolution: Evolution) -> str:

@@ -5,15 +5,15 @@ from pathlib import Path
 import imageio
 import numpy as np
 
+import tasks
 from common.pictures import save_pairs, save_rows, to_uint8
-from common.run_dir import whole
+from common.run_dir import atomic_write
 from config import Config
-from controller import policy
-from controller.lanes import make_lanes
-from doom_rnn.dream import DREAMS, DreamEnv
+from controller.policy import Controller
+from controller.rollout import RealLanes, make_lanes
+from doom_rnn.dream import DreamEnv
 from world_model import load_vae
 
-FPS = {"carracing": 50, "doom": 35}
 SCALE = 4
 END = 10  # steps between the pictured frames of an episode's end
 
@@ -23,7 +23,8 @@ def films(run: Path, config: Config, parameters: list[float], row: dict) -> list
     if config.env == "dream":
         dreamed = dream(run, config, parameters, row["seeds"][0])
         name = f"{config.task}-dream-{config.temperature:g}"
-        return [write_video(run / "videos" / f"{name}.mp4", dreamed, FPS[config.task]), strip(run, config, dreamed)]
+        video = write_video(run / "videos" / f"{name}.mp4", dreamed, tasks.get(config.task).fps)
+        return [video, strip(run, config, dreamed)]
     numbers = {"first": 0, "worst": int(np.argmin(row["returns"]))}
     lanes, vae = make_lanes(run, config), load_vae(run, config)
     written = []
@@ -49,15 +50,16 @@ def film(run: Path, config: Config, parameters: list[float], vae, frames, name: 
         dreamed = dream(run, config, parameters, seed)
         panels.append(dreamed[np.minimum(np.arange(len(frames)), len(dreamed) - 1)])
         written.append(strip(run, config, dreamed))
-    name = f"{config.task}-{config.view}-{name}" if config.task == "carracing" else f"{config.task}-{name}"
+    task = tasks.get(config.task)
+    name = f"{task.name}-{config.view}-{name}" if task.views else f"{task.name}-{name}"
     end = run / "pictures" / f"{name}.png"
     last = np.maximum(len(frames) - 1 - END * np.arange(11, -1, -1), 0)
     save_pairs(end, frames[last], seen[last])
-    video = write_video(run / "videos" / f"{name}.mp4", np.concatenate(panels, axis=2), FPS[config.task])
+    video = write_video(run / "videos" / f"{name}.mp4", np.concatenate(panels, axis=2), task.fps)
     return [video, end, *written]
 
 
-def episode(lanes, parameters: list[float], seed: int) -> tuple[np.ndarray, float]:
+def episode(lanes: RealLanes, parameters: list[float], seed: int) -> tuple[np.ndarray, float]:
     """Plays one real episode, in a batch of as many lanes as the test had, of which one is in use.
 
     Returns its frames, uint8 (T, 64, 64, 3), and its return.
@@ -80,16 +82,14 @@ def strip(run: Path, config: Config, dreamed: np.ndarray) -> Path:
 
 def dream(run: Path, config: Config, parameters: list[float], seed: int) -> np.ndarray:
     """The frames of one dream at config.temperature, uint8 (T, 64, 64, 3), driven by the controller."""
-    env: DreamEnv = DREAMS[config.task](run, temperature=config.temperature, render_mode="rgb_array")
+    env = DreamEnv(run, temperature=config.temperature, render_mode="rgb_array")
+    controller, params = Controller.of(config), np.array(parameters)[None]
     observation, _ = env.reset(seed=seed)
     frames = [env.render()]
     over = False
     while not over:
         z, c, h = np.split(observation[None], [config.z_size, config.z_size + config.rnn_units], axis=1)
-        x = policy.observe(z, c, h, config.features)
-        params = np.array(parameters)[None]
-        action = policy.act(params, x, config.task, config.features, config.z_size, config.rnn_units)[0]
-        observation, _, terminated, truncated, _ = env.step(action)
+        observation, _, terminated, truncated, _ = env.step(controller.act(params, z, c, h)[0])
         frames.append(env.render())
         over = terminated or truncated
     return np.stack(frames)
@@ -97,10 +97,10 @@ def dream(run: Path, config: Config, parameters: list[float], seed: int) -> np.n
 
 def write_video(path: Path, frames: np.ndarray, fps: int) -> Path:
     """uint8 (N, H, W, 3) -> an mp4, SCALE times as large."""
-    with whole(path) as beside:
-        written = beside.with_name(beside.name + ".mp4")  # the ending decides the format
+    with atomic_write(path) as tmp:
+        written = tmp.with_name(tmp.name + ".mp4")  # the ending decides the format
         with imageio.get_writer(written, fps=fps, macro_block_size=8, quality=5) as writer:
             for frame in frames:
                 writer.append_data(frame.repeat(SCALE, axis=0).repeat(SCALE, axis=1))
-        written.replace(beside)
+        written.replace(tmp)
     return path

@@ -1,12 +1,12 @@
-"""Random episodes, recorded: what extract.py does."""
+"""Recording episodes of the data-collection policy: what extract.py does."""
 
 import time
 
 import numpy as np
 
+import tasks
 from common import mpi, run_dir, seeds
 from common.progress import bar as progress_bar
-from controller.policy import random_policy
 from env import make_env
 from vae.data import episode_path
 
@@ -14,16 +14,15 @@ from vae.data import episode_path
 def record(env, config, index: int) -> tuple[np.ndarray, np.ndarray, float]:
     """Plays episode number `index` of a run: (obs (T, 64, 64, 3), action (T, A), return).
 
-    CarRacing's done flag is ignored, as in the release: its frames off the field are data like any other, but
-    the return stops there.
-    Doom's episodes end with their agent, or the game's clock; those that are not longer than `min_frames` are played
-    again with other seeds.
+    The return is that up to the episode's end; recording stops there if the task says so, and at `max_frames`.
+    Episodes that are not longer than `min_frames` are played again with other seeds.
     """
+    task = tasks.get(config.task)
     for attempt in range(1000):
         rng = seeds.generator(config.seed, "record", index, attempt)
         # Episodes have a thousand seeds each, for a thousand attempts.
         seed = seeds.episode_seeds(config.seed, "record", 1000 * index + attempt, 1)[0]
-        policy = random_policy(config.task, config.policy, rng)
+        policy = task.policies[config.policy](rng)
         observations, actions, total, over = [], [], 0.0, False
         observation, _ = env.reset(seed=seed)
         for frame in range(config.max_frames):
@@ -33,7 +32,7 @@ def record(env, config, index: int) -> tuple[np.ndarray, np.ndarray, float]:
             observation, reward, terminated, truncated, _ = env.step(action)
             total += 0.0 if over else float(reward)
             over |= terminated or truncated
-            if over and config.task == "doom":
+            if over and task.stops_at_end:
                 break
         if len(actions) > config.min_frames:
             return np.stack(observations), np.stack(actions), total
@@ -43,18 +42,18 @@ def record(env, config, index: int) -> tuple[np.ndarray, np.ndarray, float]:
 def extract(comm, run, config) -> None:
     """Records this rank's share of the episodes that are missing."""
     if config.max_frames <= config.min_frames:
-        raise mpi.Shared(
+        raise mpi.CollectiveError(
             f"--max-frames {config.max_frames}: no episode can be longer than the {config.min_frames} of --min-frames"
         )
-    # One rank looks: another, a moment later, would already miss what the first has recorded.
-    missing = mpi.on_leader(comm, lambda: [k for k in range(config.episodes) if not episode_path(run, k).exists()])
+    # Listed by one rank: another, a moment later, would leave out what the first has recorded meanwhile.
+    missing = mpi.on_root(comm, lambda: [k for k in range(config.episodes) if not episode_path(run, k).exists()])
     mine = missing[comm.rank :: comm.size]
     env = make_env(config)
     frames, disk, returns, start = 0, 0, [], time.perf_counter()
     for index in progress_bar(mine, desc=f"episodes of rank 0 of {comm.size}", disable=comm.rank > 0, unit="episode"):
         obs, action, total = record(env, config, index)
         path = episode_path(run, index)
-        with run_dir.whole(path) as beside, open(beside, "wb") as file:
+        with run_dir.atomic_write(path) as tmp, open(tmp, "wb") as file:
             np.savez_compressed(file, obs=obs, action=action)
         frames, disk = frames + len(obs), disk + path.stat().st_size
         returns.append(total)

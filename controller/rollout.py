@@ -1,26 +1,104 @@
-"""The paper's rollout, for a batch of episodes at once.
+"""The paper's rollout, for a batch of episodes at once: lanes, who plays in them, and a population's evaluation.
 
 Episodes advance in lockstep in `lanes`, so that V and M see one batch a time step. A lane has parameters, a
 seed and a state of its own; when its episode ends, the next one takes its place. What happens in a lane does
 not depend on the others, nor on which lane it is.
 """
 
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+import keras
 import numpy as np
 import tensorflow as tf
 
+import tasks
+from common import mpi
 from common.seeds import generator
 from config import Config
-from controller.agent import make_agent, policy_size
+from controller.agent import make_agent, use_one_thread
+from controller.policy import Controller
+from doom_rnn.dream import Randomness, read_starts
 from env import make_env
+from world_model import WorldModel, load_rnn
+
+SEGMENT = 50  # steps of a dream between two tests of which have ended
 
 
-def play(lanes, jobs, params: np.ndarray, seeds: list[int], done=None) -> dict[int, tuple[float, int]]:
+class Lanes(Protocol):
+    """Episodes that advance in lockstep.
+
+    Attributes:
+        count: lanes (B).
+    """
+
+    count: int
+
+    def start(self, lane: int, params: np.ndarray, seed: int) -> None:
+        """Begins an episode in a lane, of an agent with parameters (P,); `seed` decides all its randomness."""
+
+    def advance(self) -> list[tuple[int, float, int]]:
+        """One or more steps of every lane in use; (lane, return, steps) of the episodes that ended."""
+
+    def close(self) -> None:
+        """Frees what the lanes hold."""
+
+
+def make_lanes(run: Path, config: Config) -> Lanes:
+    """The lanes of a rank, of the kind that `config.env` says, with the run's V and M.
+
+    Their number is the configuration's, not that of the episodes at hand: the last bits of a batched sum
+    depend on the batch's size.
+    """
+    use_one_thread()
+    if config.env == "dream":
+        model = WorldModel(None, load_rnn(run, config))  # nothing is encoded in a dream
+        return DreamLanes(config, model, run / "initial_z.npz", config.lanes)
+    count = min(config.lanes, tasks.get(config.task).max_lanes or config.lanes)
+    return RealLanes(config, WorldModel.load(run, config, config.dtype), count)
+
+
+def evaluate(
+    comm, lanes: Lanes, params: np.ndarray, seeds: list[int], done: Callable[[int], None] | None = None
+) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
+    """Plays one episode for each row of `params` (J, P) with the seed of the same index, spread over the ranks.
+
+    Returns (returns (J,), steps (J,)) on rank 0, and (None, None) elsewhere. `done(n)` is called with the
+    number of episodes that this rank has finished so far.
+    """
+    jobs = mpi.Jobs(comm, len(seeds))
+    finished = 0
+
+    def count(job: int) -> None:
+        nonlocal finished
+        finished += 1
+        if done is not None:
+            done(finished)
+
+    mine = play(lanes, jobs, params, seeds, count)
+    jobs.close()
+    mpi.wait(comm)
+    shares = comm.gather(mine)
+    if comm.rank:
+        return None, None
+    returns, steps = np.full(len(seeds), np.nan), np.zeros(len(seeds), int)
+    for share in shares:
+        for job, (total, length) in share.items():
+            returns[job], steps[job] = total, length
+    assert not np.isnan(returns).any(), "every job is played by exactly one rank"
+    return returns, steps
+
+
+def play(
+    lanes: Lanes, jobs: mpi.Jobs, params: np.ndarray, seeds: list[int], done: Callable[[int], None] | None = None
+) -> dict[int, tuple[float, int]]:
     """Plays the episodes that `jobs` hands to this rank.
 
     Args:
-        lanes: `RealLanes` or `DreamLanes`: `count`, `start(lane, params, seed)`, and `advance()`, which
-            returns (lane, return, steps) of the episodes that ended.
-        jobs: who plays which episode; see `mpi.Jobs`.
+        lanes: where they are played.
+        jobs: which rank plays which episode.
         params: (J, P), the controller of each episode; seeds: (J,), its seed.
         done: called with each finished episode's number.
 
@@ -54,18 +132,18 @@ class RealLanes:
 
     Args:
         config: the run's.
-        vae, rnn: V and M, with their weights.
+        model: V and M, with their weights.
         count: lanes.
     """
 
-    def __init__(self, config: Config, vae, rnn, count: int):
+    def __init__(self, config: Config, model: WorldModel, count: int):
         self.config, self.count = config, count
-        self.agent = make_agent(config, vae, rnn, count)
+        self.agent = make_agent(config, model, count)
         self.envs = [make_env(config) for _ in range(count)]
         self.frames = np.zeros((count, 64, 64, 3), np.uint8)
         self.noise = np.zeros((count, config.z_size), np.float32)
-        self.params = np.zeros((count, policy_size(config)), np.float32)
-        self.fresh = np.ones((count, 1), np.float32)
+        self.params = np.zeros((count, Controller.of(config).num_params), np.float32)
+        self.is_first = np.ones((count, 1), np.float32)
         self.h = self.c = tf.zeros((count, config.rnn_units))
         self.random: list[np.random.Generator | None] = [None] * count
         self.total, self.steps = np.zeros(count), np.zeros(count, int)
@@ -73,7 +151,7 @@ class RealLanes:
     def start(self, lane: int, params: np.ndarray, seed: int) -> None:
         """Begins an episode; `seed` decides the environment's randomness and the noise of z."""
         self.frames[lane], _ = self.envs[lane].reset(seed=seed)
-        self.params[lane], self.fresh[lane] = params, 1
+        self.params[lane], self.is_first[lane] = params, 1
         self.random[lane] = generator(seed, "noise of z")  # not the track's stream, which has the seed itself
         self.total[lane], self.steps[lane] = 0, 0
 
@@ -82,9 +160,9 @@ class RealLanes:
         playing = [lane for lane in range(self.count) if self.random[lane] is not None]
         for lane in playing:
             self.random[lane].standard_normal(dtype=np.float32, out=self.noise[lane])
-        action, self.h, self.c = self.agent(self.frames, self.noise, self.params, self.fresh, self.h, self.c)
+        action, self.h, self.c = self.agent(self.frames, self.noise, self.params, self.is_first, self.h, self.c)
         action = action.numpy()
-        self.fresh[:] = 0
+        self.is_first[:] = 0
         ended = []
         for lane in playing:
             self.frames[lane], reward, terminated, truncated, _ = self.envs[lane].step(action[lane])
@@ -98,3 +176,70 @@ class RealLanes:
     def close(self) -> None:
         for env in self.envs:
             env.close()
+
+
+class DreamLanes:
+    """Lanes in M's dream. Their return is the task's `dream_reward` times the steps.
+
+    All lanes advance together through compiled segments of SEGMENT steps; the randomness of a segment is drawn
+    beforehand, each lane's from its own seed. A lane whose dream ends inside a segment idles to its end.
+
+    Args:
+        config: the run's.
+        model: M with its weights; V is not used.
+        starts: initial_z.npz.
+        count: lanes.
+    """
+
+    def __init__(self, config: Config, model: WorldModel, starts: Path, count: int):
+        self.config, self.count, self.model = config, count, model
+        self.controller, self.reward = Controller.of(config), tasks.get(config.task).dream_reward
+        self.mu, self.logvar = read_starts(starts, config)
+        num_params = self.controller.num_params
+        sizes = dict(z=config.z_size, params=num_params, is_first=1, h=config.rnn_units, c=config.rnn_units)
+        self.state = {name: np.zeros((count, size), np.float32) for name, size in sizes.items()}
+        self.steps = np.zeros((count, 1), np.int32)
+        self.playing = np.zeros((count, 1), bool)
+        self.random: list[Randomness | None] = [None] * count
+        self.uniform = np.zeros((count, SEGMENT, config.z_size), np.float32)
+        self.noise = np.zeros_like(self.uniform)
+        self.segment = tf.function(self._segment, jit_compile=True, autograph=False)
+
+    def start(self, lane: int, params: np.ndarray, seed: int) -> None:
+        """Begins a dream in a lane."""
+        self.random[lane] = Randomness(seed)
+        self.state["z"][lane] = self.random[lane].first(self.mu, self.logvar)
+        self.state["params"][lane], self.state["is_first"][lane] = params, 1
+        self.state["h"][lane] = self.state["c"][lane] = 0
+        self.steps[lane], self.playing[lane] = 0, True
+
+    def _segment(self, z, params, is_first, h, c, steps, playing, uniform, noise):
+        """SEGMENT steps of all lanes; uniform and noise (SEGMENT, B, Z)."""
+        config = self.config
+        act = partial(self.controller.act, params, ops=keras.ops)
+
+        def step(t, z, is_first, h, c, steps, playing):
+            z, end, h, c = self.model.imagine(act, z, is_first, h, c, config.temperature, uniform[t], noise[t])
+            steps = steps + tf.cast(playing, tf.int32)
+            playing = playing & (end < 0.5) & (steps < config.max_frames)
+            return t + 1, z, tf.zeros_like(is_first), h, c, steps, playing
+
+        loop = (0, z, is_first, h, c, steps, playing)
+        return tf.while_loop(lambda t, *_: t < SEGMENT, step, loop, maximum_iterations=SEGMENT)[1:]
+
+    def advance(self) -> list[tuple[int, float, int]]:
+        """SEGMENT steps of every lane; (lane, return, steps) of the dreams that ended in them."""
+        for lane in np.flatnonzero(self.playing):
+            self.random[lane].uniform.random(dtype=np.float32, out=self.uniform[lane])
+            self.random[lane].noise.standard_normal(dtype=np.float32, out=self.noise[lane])
+        before = self.playing.copy()
+        randomness = (a.transpose(1, 0, 2) for a in (self.uniform, self.noise))
+        results = self.segment(*self.state.values(), self.steps, self.playing, *randomness)
+        for name, value in zip(("z", "is_first", "h", "c"), results[:4], strict=True):
+            self.state[name] = value.numpy().copy()
+        self.steps, self.playing = (value.numpy().copy() for value in results[4:])
+        ended = np.flatnonzero(before & ~self.playing)
+        return [(int(lane), self.reward * float(self.steps[lane, 0]), int(self.steps[lane, 0])) for lane in ended]
+
+    def close(self) -> None:
+        pass

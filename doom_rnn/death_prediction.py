@@ -1,10 +1,11 @@
-"""How well Doom's M foretells deaths, on episodes it learnt from or on others it has never seen.
+"""How well M's restart head predicts deaths, on training episodes or on held-out ones.
 
     python extract.py --run runs/unseen --task doom --preset laptop --seed 7 --episodes 100
     python -m doom_rnn.death_prediction --run runs/doom --of runs/unseen
 
-A dream is as deadly as M is good at this: an agent survives in it every death that M does not see coming. M gets
-the recorded frames and actions, and foretells a death where its restart logit is above 0, as in the dream.
+An agent survives in a dream every death that M does not predict. M gets the recorded frames and actions, and
+predicts a death where its restart logit is above 0, as in the dream. Prints recall (deaths predicted at their very
+frame, of all deaths) and false positives (predictions at frames that are not an episode's last).
 """
 
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 import config as configs
+import tasks
 from common import command_line, run_dir
 from common.progress import bar as progress_bar
 from common.training import quiet_tensorflow
@@ -31,11 +33,11 @@ def restart_logits(rnn, z: list[np.ndarray], action: list[np.ndarray]) -> list[n
     """M's restart logit after every frame of every episode.
 
     Args:
-        rnn: Doom's M.
+        rnn: M with a restart head.
         z, action: an array (T, Z) and one (T, A) an episode, of as many lengths T as there are episodes.
 
     Returns:
-        (T,) an episode; the last says whether M foretells that the episode ends here.
+        (T,) an episode; the last is the prediction of the episode's end.
     """
     count, lengths = len(z), [len(rows) for rows in z]
     padded = [np.zeros((max(lengths), count, rows[0].shape[1]), np.float32) for rows in (z, action)]
@@ -55,17 +57,17 @@ def restart_logits(rnn, z: list[np.ndarray], action: list[np.ndarray]) -> list[n
     return [np.stack(logits)[:length, k] for k, length in enumerate(lengths)]
 
 
-def foresight(run: Path, other: Path) -> str:
-    """What `run`'s M foretells of the episodes recorded in `other`, in words."""
+def death_prediction(run: Path, other: Path) -> str:
+    """Recall and false positives of `run`'s M on the episodes recorded in `other`, as text."""
     config, recorded = run_dir.load(run), run_dir.load(other)
     for path, found in ((run, config), (other, recorded)):
-        if found.task != "doom":
-            raise configs.UserError(f"{path} is a run of task {found.task}: only Doom's M foretells deaths")
+        if not tasks.get(found.task).restart_head:
+            raise configs.UserError(f"{path} is a run of task {found.task}, whose M predicts no deaths")
     vae, rnn = load_vae(run, config), load_rnn(run, config)
     encode = tf.function(vae.encode, reduce_retracing=True)
     paths = episodes(other, recorded.episodes)
-    deaths = foretold = frames = alarms = 0
-    for first in progress_bar(range(0, len(paths), PART), desc="asking M", unit="part"):
+    deaths = predicted = frames = positives = 0
+    for first in progress_bar(range(0, len(paths), PART), desc="predicting", unit="part"):
         zs, actions = [], []
         for number, path in enumerate(paths[first : first + PART], first):
             obs, action = read_episode(path)
@@ -73,23 +75,23 @@ def foresight(run: Path, other: Path) -> str:
             zs.append(sample(mu, logvar, tf.random.stateless_normal(tf.shape(mu), [config.seed, number])).numpy())
             actions.append(action)
         for row in restart_logits(rnn, zs, actions):
-            frames, alarms = frames + len(row) - 1, alarms + int((row[:-1] > 0).sum())
+            frames, positives = frames + len(row) - 1, positives + int((row[:-1] > 0).sum())
             if len(row) < recorded.max_frames:  # the others were cut
-                deaths, foretold = deaths + 1, foretold + int(row[-1] > 0)
+                deaths, predicted = deaths + 1, predicted + int(row[-1] > 0)
     if not deaths:
         raise configs.UserError(f"{other} holds no episode that ends in a death")
     return (
-        f"deaths foretold to the frame: {foretold} of {deaths} ({foretold / deaths:.0%}); "
-        f"false alarms: {alarms} in {frames} frames"
+        f"deaths predicted to the frame: {predicted} of {deaths} ({predicted / deaths:.0%}); "
+        f"false positives: {positives} in {frames} frames"
     )
 
 
 def main() -> None:
     parser = command_line.Parser(description=__doc__)
-    parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run whose M is asked")
-    parser.add_argument("--of", type=Path, metavar="DIR", help="whose episodes it is asked about (default: its)")
+    parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run whose M is evaluated")
+    parser.add_argument("--of", type=Path, metavar="DIR", help="the run whose episodes it predicts (default: its own)")
     args = parser.parse_args()
-    print(foresight(args.run, args.of or args.run))
+    print(death_prediction(args.run, args.of or args.run))
 
 
 if __name__ == "__main__":

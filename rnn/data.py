@@ -1,4 +1,4 @@
-"""Episodes as series of (mu, logvar, action), encoded once by V, and the batches M learns from."""
+"""Episodes as sequences of (mu, logvar, action), encoded once by V, and the batches M learns from."""
 
 import shutil
 import struct
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from common import seeds
-from common.run_dir import whole
+from common.run_dir import atomic_write
 from common.training import save_arrays
 from config import UserError
 from vae.data import read_episode
@@ -17,7 +17,7 @@ from vae.data import read_episode
 PART = 100  # episodes encoded between two savings
 
 
-class Series:
+class LatentDataset:
     """All episodes of a run, end to end.
 
     Attributes:
@@ -32,17 +32,17 @@ class Series:
         self.starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
 
     @classmethod
-    def read(cls, path: Path, z_size: int, episodes: int) -> "Series":
+    def read(cls, path: Path, z_size: int, episodes: int) -> "LatentDataset":
         """Maps a file; UserError if it is broken, or of another V or other episodes."""
         try:
-            series = cls(*(mapped(path, name) for name in ("mu", "logvar", "action", "lengths")))
+            latents = cls(*(mapped(path, name) for name in ("mu", "logvar", "action", "lengths")))
         except Exception as error:
-            raise UserError(f"{path} is not a whole series ({error}); delete it and run train_rnn.py again") from None
-        if series.mu.shape[1] != z_size:
-            raise UserError(f"{path} holds z of {series.mu.shape[1]} numbers, expected {z_size}; delete it")
-        if len(series.lengths) != episodes:
-            raise UserError(f"{path} holds {len(series.lengths)} episodes, expected {episodes}; delete it")
-        return series
+            raise UserError(f"{path} does not hold latents ({error}); delete it and run train_rnn.py again") from None
+        if latents.mu.shape[1] != z_size:
+            raise UserError(f"{path} holds z of {latents.mu.shape[1]} numbers, expected {z_size}; delete it")
+        if len(latents.lengths) != episodes:
+            raise UserError(f"{path} holds {len(latents.lengths)} episodes, expected {episodes}; delete it")
+        return latents
 
     def write(self, path: Path) -> None:
         save_arrays(path, dict(mu=self.mu, logvar=self.logvar, action=self.action, lengths=self.lengths))
@@ -60,13 +60,13 @@ def mapped(path: Path, name: str) -> np.ndarray:
         return np.memmap(path, dtype, "r", file.tell(), shape, "F" if columns_first else "C")
 
 
-def encode(run: Path, paths: list[Path], encoder, progress, mirrored: tuple[float, ...] | None = None) -> None:
+def encode(run: Path, paths: list[Path], encoder, progress, mirror: tuple[float, ...] | None = None) -> None:
     """Encodes recorded episodes into DIR/series.npz; what an interrupted run had done is kept in parts.
 
     Args:
         encoder: uint8 (B, 64, 64, 3) -> (mu, logvar), each (B, Z), for any B.
         progress: wraps an iterable, showing a bar.
-        mirrored: the factors (A,) that mirror an action. With them every episode is followed by its mirror image.
+        mirror: factors (A,) that mirror an action. With them every episode is followed by its mirror image.
     """
     parts = []
     for first in progress(range(0, len(paths), PART)):
@@ -78,13 +78,13 @@ def encode(run: Path, paths: list[Path], encoder, progress, mirrored: tuple[floa
         for path in paths[first : first + PART]:
             obs, action = read_episode(path)
             views = [(obs, action)]
-            if mirrored:
-                views.append((np.ascontiguousarray(obs[:, :, ::-1]), action * np.float32(mirrored)))
+            if mirror:
+                views.append((np.ascontiguousarray(obs[:, :, ::-1]), action * np.float32(mirror)))
             for frames, actions in views:
                 mu, logvar = encoder(frames)
                 rows.append((np.asarray(mu, np.float16), np.asarray(logvar, np.float16), actions))
         lengths = np.array([len(row[0]) for row in rows])
-        Series(*(np.concatenate(column) for column in zip(*rows, strict=True)), lengths).write(part)
+        LatentDataset(*(np.concatenate(column) for column in zip(*rows, strict=True)), lengths).write(part)
     join(parts, run / "series.npz")
     shutil.rmtree(run / "series")
 
@@ -100,7 +100,7 @@ def join(parts: list[Path], path: Path) -> None:
         except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zipfile.zlib.error) as error:
             raise UserError(f"{part} is broken ({error}); delete it, and run the same command again") from None
 
-    with whole(path) as beside, zipfile.ZipFile(beside, "w") as archive:
+    with atomic_write(path) as tmp, zipfile.ZipFile(tmp, "w") as archive:
         for name in read(parts[0]):
             first, count = read(parts[0], name), sum(len(read(part, name)) for part in parts)
             header = np.lib.format.header_data_from_array_1_0(np.ascontiguousarray(first))
@@ -111,31 +111,31 @@ def join(parts: list[Path], path: Path) -> None:
 
 
 class Windows:
-    """Batches of CarRacing: each row a window of an episode; whole episodes, if they are as long (rnn_train.py).
+    """Batches whose rows are windows of episodes, or complete episodes if they are as long (carracing/rnn_train.py).
 
     Args:
-        series: the episodes.
+        latents: the episodes.
         batch, length: rows, and steps a row; `length` + 1 frames are taken.
         seed: the run's.
     """
 
-    def __init__(self, series: Series, batch: int, length: int, seed: int):
-        self.series, self.batch, self.length, self.seed = series, batch, length, seed
-        self.usable = np.flatnonzero(series.lengths > length)
+    def __init__(self, latents: LatentDataset, batch: int, length: int, seed: int):
+        self.latents, self.batch, self.length, self.seed = latents, batch, length, seed
+        self.usable = np.flatnonzero(latents.lengths > length)
         if len(self.usable) < batch:
             raise UserError(
                 f"--rnn-batch {batch} episodes of over {length} frames: only {len(self.usable)} are recorded"
             )
 
     def __call__(self, first: int) -> Iterator[tuple]:
-        """Batches from step `first` on: (fresh, mu, logvar, action, restart), time first; `fresh` says that
-        M's state starts from zero."""
+        """Batches from step `first` on: (is_first, mu, logvar, action, restart), time first; `is_first`: M's
+        state starts from zero."""
         number = first
         while True:
             rng = seeds.generator(self.seed, "windows", number)
             chosen = rng.choice(self.usable, self.batch, replace=False)
-            offset = rng.integers(0, self.series.lengths[chosen] - self.length)
-            index = (self.series.starts[chosen] + offset)[None] + np.arange(self.length + 1)[:, None]
+            offset = rng.integers(0, self.latents.lengths[chosen] - self.length)
+            index = (self.latents.starts[chosen] + offset)[None] + np.arange(self.length + 1)[:, None]
             restart = np.zeros((self.length + 1, self.batch, 1), np.float32)
-            yield True, self.series.mu[index], self.series.logvar[index], self.series.action[index], restart
+            yield True, self.latents.mu[index], self.latents.logvar[index], self.latents.action[index], restart
             number += 1

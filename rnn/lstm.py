@@ -9,35 +9,35 @@ import tensorflow as tf
 
 
 @tf.function(jit_compile=True)
-def _forward(gates, c, keep):
-    """One step's gates -> (activations i, f, j, o; c; h); c (B, U) from before, zeroed where keep is 0."""
+def _forward(gates, c, mask):
+    """One step's gates -> (activations i, f, j, o; c; h); c (B, U) from before, zeroed where mask is 0."""
     i, f, j, o = tf.split(gates, 4, axis=1)
     i, f, j, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(j), tf.sigmoid(o)
-    c = f * (c * keep) + i * j
+    c = f * (c * mask) + i * j
     return tf.concat([i, f, j, o], axis=1), c, o * tf.tanh(c)
 
 
 @tf.function(jit_compile=True)
-def _backward(activations, c, c_before, keep, dh, dc):
+def _backward(activations, c, c_before, mask, dh, dc):
     """The step's gradients: (d gates, d c before the step)."""
     i, f, j, o = tf.split(activations, 4, axis=1)
     t = tf.tanh(c)
     dc = dc + dh * o * (1 - t * t)
     dgates = tf.concat(
-        [dc * j * i * (1 - i), dc * c_before * keep * f * (1 - f), dc * i * (1 - j * j), dh * t * o * (1 - o)], axis=1
+        [dc * j * i * (1 - i), dc * c_before * mask * f * (1 - f), dc * i * (1 - j * j), dh * t * o * (1 - o)], axis=1
     )
-    return dgates, dc * f * keep
+    return dgates, dc * f * mask
 
 
 @tf.custom_gradient
-def _unroll(inputs, kernel, h, c, keep):
+def _unroll(inputs, kernel, h, c, mask):
     """The recurrence.
 
     Args:
         inputs: (T, B, 4 U), the input's share of the gates in Keras' order i, f, j, o.
         kernel: (U, 4 U), the recurrent kernel.
         h, c: (B, U), the state before; not differentiated.
-        keep: (T, B, 1), 0 where the state is zeroed before the step, else 1.
+        mask: (T, B, 1), 0 where the state is zeroed before the step, else 1.
 
     Returns:
         h (T, B, U) after every step, and the last c (B, U).
@@ -46,8 +46,8 @@ def _unroll(inputs, kernel, h, c, keep):
     arrays = [tf.TensorArray(tf.float32, steps, element_shape=(inputs.shape[1], n * h.shape[1])) for n in (4, 1, 1)]
 
     def step(t, h, c, activations, cs, hs):
-        gates = inputs[t] + (h * keep[t]) @ kernel
-        a, c, h = _forward(gates, c, keep[t])
+        gates = inputs[t] + (h * mask[t]) @ kernel
+        a, c, h = _forward(gates, c, mask[t])
         return t + 1, h, c, activations.write(t, a), cs.write(t, c), hs.write(t, h)
 
     loop = tf.while_loop(lambda t, *_: t < steps, step, (0, h, c, *arrays), parallel_iterations=1)
@@ -57,12 +57,12 @@ def _unroll(inputs, kernel, h, c, keep):
     def gradient(dhs, _):
         transposed = tf.transpose(kernel)
         c_before = tf.concat([c[None], cs[:-1]], axis=0)
-        h_before = tf.concat([h[None], hs[:-1]], axis=0) * keep
+        h_before = tf.concat([h[None], hs[:-1]], axis=0) * mask
         dgates = tf.TensorArray(tf.float32, steps, element_shape=(inputs.shape[1], 4 * h.shape[1]))
 
         def step(t, dh, dc, dgates):
-            d, dc = _backward(activations[t], cs[t], c_before[t], keep[t], dhs[t] + dh, dc)
-            return t - 1, (d @ transposed) * keep[t], dc, dgates.write(t, d)
+            d, dc = _backward(activations[t], cs[t], c_before[t], mask[t], dhs[t] + dh, dc)
+            return t - 1, (d @ transposed) * mask[t], dc, dgates.write(t, d)
 
         start = (steps - 1, tf.zeros_like(h), tf.zeros_like(c), dgates)
         dgates = tf.while_loop(lambda t, *_: t >= 0, step, start, parallel_iterations=1)[3].stack()
@@ -73,14 +73,14 @@ def _unroll(inputs, kernel, h, c, keep):
     return (hs, last_c), gradient
 
 
-def unroll(cell, x, h, c, keep):
+def unroll(cell, x, h, c, mask):
     """Runs a Keras LSTMCell over sequences.
 
     Args:
         cell: a built `keras.layers.LSTMCell`.
         x: (T, B, I), inputs.
         h, c: (B, U), the state before the first step; no gradient flows into them.
-        keep: (T, B, 1), 0 where the state is zeroed before the step, else 1.
+        mask: (T, B, 1), 0 where the state is zeroed before the step, else 1.
 
     Returns:
         h (T, B, U) after every step, and the last h and c (B, U).
@@ -88,5 +88,5 @@ def unroll(cell, x, h, c, keep):
     steps, batch, size = x.shape
     gates = tf.reshape(x, (-1, size)) @ cell.kernel.value + cell.bias.value
     gates = tf.reshape(gates, (steps, batch, 4 * cell.units))
-    hs, c = _unroll(gates, cell.recurrent_kernel.value, h, c, keep)
+    hs, c = _unroll(gates, cell.recurrent_kernel.value, h, c, mask)
     return hs, hs[-1], c

@@ -1,6 +1,6 @@
 """M: an LSTM with a mixture-density head that predicts the next z (paper A.2; rnn/rnn.py of the release).
 
-CarRacing's has 256 units and 422,368 parameters. Doom's, with a head for death, is in doom_rnn/model.py.
+CarRacing's has 256 units and 422,368 parameters. Doom's, which also predicts death, is in restart.py.
 """
 
 import math
@@ -21,7 +21,7 @@ class MDNRNN(keras.Model):
         mixtures: Gaussians a dimension of z (K).
     """
 
-    flags = 0  # inputs beside z and action, and outputs before the mixture's; Doom's "restart" is one
+    flags = 0  # inputs after z and action, and outputs before the mixture's: "restart" is one
 
     def __init__(self, z_size: int, action_size: int, units: int, mixtures: int):
         super().__init__(name="rnn")
@@ -39,17 +39,17 @@ class MDNRNN(keras.Model):
         self.built = True
 
     def inputs(self, z, action, restart):
-        """What the LSTM sees: [z, action]; `restart` is of no use to CarRacing."""
+        """The LSTM's input: [z, action]; without a restart head, `restart` is unused."""
         return tf.concat([z, action], axis=-1)
 
-    def keep(self, restart):
-        """Factor (..., 1) on the state before a step: 1 here, 0 in Doom where an episode starts."""
+    def state_mask(self, restart):
+        """Factor (..., 1) on the state before a step: 1, or with a restart head 0 where an episode starts."""
         return tf.ones_like(restart)
 
     def step(self, z, action, restart, h, c):
         """One step of B agents: z (B, Z), action (B, A), restart (B, 1), h and c (B, U) -> the next h, c."""
-        keep = self.keep(restart)
-        _, (h, c) = self.cell(self.inputs(z, action, restart), [h * keep, c * keep])
+        mask = self.state_mask(restart)
+        _, (h, c) = self.cell(self.inputs(z, action, restart), [h * mask, c * mask])
         return h, c
 
     def unroll(self, z, action, restart, h, c):
@@ -57,7 +57,7 @@ class MDNRNN(keras.Model):
 
         Returns the output after each step (T, B, flags + Z * 3 * K), and the last h and c.
         """
-        hs, h, c = lstm.unroll(self.cell, self.inputs(z, action, restart), h, c, self.keep(restart))
+        hs, h, c = lstm.unroll(self.cell, self.inputs(z, action, restart), h, c, self.state_mask(restart))
         return self.head(hs), h, c
 
     def split(self, output):

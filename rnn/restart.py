@@ -1,4 +1,4 @@
-"""Doom's M: the MDN-RNN with a head for death (paper A.2; doomrnn/rnn.py). 1,678,785 parameters."""
+"""M with a restart head, as Doom has it to predict death (paper A.2; doomrnn/rnn.py). 1,678,785 parameters."""
 
 import tensorflow as tf
 
@@ -6,7 +6,7 @@ from rnn.model import MDNRNN
 
 
 class RestartMDNRNN(MDNRNN):
-    """M that also sees whether its frame starts an episode, and foretells whether the next one will.
+    """M that also sees whether its frame starts an episode, and predicts whether the next one does.
 
     Args:
         z_size, action_size, units, mixtures: as in MDNRNN.
@@ -22,7 +22,7 @@ class RestartMDNRNN(MDNRNN):
     def inputs(self, z, action, restart):
         return tf.concat([z, action, restart], axis=-1)
 
-    def keep(self, restart):
+    def state_mask(self, restart):
         return 1.0 - restart
 
     def restart_logit(self, output):

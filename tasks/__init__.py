@@ -1,0 +1,61 @@
+"""The tasks by name, and configurations as they bound them."""
+
+import dataclasses
+
+import config as configs
+from config import Config, UserError
+from tasks import carracing, takecover
+from tasks.task import Task
+
+TASKS: dict[str, Task] = {}
+
+
+def register(task: Task) -> None:
+    """Makes a task known under its name."""
+    TASKS[task.name] = task
+
+
+for module in (carracing, takecover):
+    register(module.TASK)
+
+
+def get(name: str) -> Task:
+    """The task of this name; UserError if there is none."""
+    if name not in TASKS:
+        raise UserError(f"--task: unknown task {name!r}: expected one of {', '.join(TASKS)}")
+    return TASKS[name]
+
+
+def preset(name: str, preset: str) -> Config:
+    """The configuration of a task under a preset's name; UserError if either is unknown."""
+    task = get(name)
+    if preset not in configs.PRESETS:
+        raise UserError(f"--preset: unknown preset {preset!r}: expected one of {', '.join(configs.PRESETS)}")
+    values = {**task.presets.get("paper", {}), **configs.PRESETS[preset]}
+    if preset != "paper":
+        values |= task.presets.get(preset, {})
+    return Config(task=name, preset=preset, **values)
+
+
+def check(config: Config) -> Config:
+    """Returns `config`, or raises UserError naming the field that makes no sense, or not for its task."""
+    configs.check(config)
+    task = get(config.task)
+    if config.policy not in task.policies:
+        raise UserError(f"--policy: expected one of {', '.join(task.policies)}, got {config.policy!r}")
+    if config.mirror == "yes" and task.mirror is None:
+        raise UserError(f"--mirror yes: {task.label} has no mirror image; leave it out")
+    if task.episode_limit is not None and config.max_frames > task.episode_limit:
+        raise UserError(
+            f"--max-frames: {task.label} ends an episode after {task.episode_limit} steps, got {config.max_frames}"
+        )
+    if config.env == "dream" and not task.evolves_in_dreams:
+        raise UserError(
+            f"--env dream: {task.label}'s dream has no reward, so nothing can be evolved in it; use --env real"
+        )
+    return config
+
+
+def replace(config: Config, **changes) -> Config:
+    """A configuration with changes, checked."""
+    return check(dataclasses.replace(config, **changes))

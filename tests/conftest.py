@@ -25,8 +25,8 @@ def run_script(*command: str | Path, ranks: int = 0, check: bool = True) -> subp
     """Runs a script, or a tool ("tools.pack"), as a user would; under mpirun if `ranks` is given."""
     prefix = []
     if ranks:
-        beside = Path(sys.executable).parent / "mpirun"
-        prefix = [beside if beside.exists() else "mpirun", "-n", str(ranks)]
+        mpirun = Path(sys.executable).parent / "mpirun"
+        prefix = [mpirun if mpirun.exists() else "mpirun", "-n", str(ranks)]
     script, *rest = command
     program = ["-m", script] if str(script).startswith("tools.") else [ROOT / script]
     done = subprocess.run(

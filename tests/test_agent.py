@@ -6,24 +6,28 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import config as configs
-from controller.agent import make_agent, policy_size
+import tasks
+from controller.agent import make_agent
+from controller.policy import Controller
 from vae.model import VAE
-from world_model import make_rnn, make_vae
+from world_model import WorldModel, make_rnn, make_vae
 
 LANES = 6
-CONFIG = configs.preset("carracing", "smoke")
+CONFIG = tasks.preset("carracing", "smoke")
 
 
-def step(config, vae, rnn, order=None, fresh=0.0, state=0.3):
+def step(config, vae, rnn, order=None, is_first=0.0, state=0.3):
     """One step of six agents of fixed, different numbers, their lanes in `order`: (action, h, c)."""
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 256, (LANES, 64, 64, 3)).astype(np.uint8)
-    noise, params = rng.normal(size=(LANES, config.z_size)), rng.normal(0, 0.3, (LANES, policy_size(config)))
+    noise, params = (
+        rng.normal(size=(LANES, config.z_size)),
+        rng.normal(0, 0.3, (LANES, Controller.of(config).num_params)),
+    )
     h, c = state * rng.normal(size=(2, LANES, config.rnn_units))
-    numbers = [x.astype(np.float32) for x in (noise, params, np.full((LANES, 1), fresh), h, c)]
+    numbers = [x.astype(np.float32) for x in (noise, params, np.full((LANES, 1), is_first), h, c)]
     order = np.arange(LANES) if order is None else order
-    agent = make_agent(config, vae, rnn, LANES)
+    agent = make_agent(config, WorldModel(vae, rnn), LANES)
     return [np.asarray(x) for x in agent(*(tf.constant(x[order]) for x in (frames, *numbers)))]
 
 
@@ -38,9 +42,9 @@ def test_an_agents_numbers_do_not_depend_on_its_lane(models):
         np.testing.assert_array_equal(straight[order], shuffled)
 
 
-def test_a_fresh_episode_forgets_the_state(models):
-    for fresh, same in ((1.0, True), (0.0, False)):
-        one, other = (step(CONFIG, *models, fresh=fresh, state=scale) for scale in (0.3, 0.6))
+def test_the_state_is_zeroed_at_an_episodes_first_step(models):
+    for is_first, same in ((1.0, True), (0.0, False)):
+        one, other = (step(CONFIG, *models, is_first=is_first, state=scale) for scale in (0.3, 0.6))
         assert all((a == b).all() == same for a, b in zip(one, other, strict=True))
 
 

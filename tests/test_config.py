@@ -1,17 +1,18 @@
 """Presets, the run folder, and a user's mistakes."""
 
-import json
+import dataclasses
 
 import pytest
 
 import config as configs
+import tasks
 from common import command_line, run_dir
 from config import UserError
 from controller.evolution import begin
 
 
 def test_paper_preset_is_the_published_configuration():
-    car, doom = configs.preset("carracing", "paper"), configs.preset("doom", "paper")
+    car, doom = tasks.preset("carracing", "paper"), tasks.preset("doom", "paper")
     assert (car.episodes, car.max_frames, car.z_size, car.vae_epochs, car.vae_batch) == (10_000, 1000, 32, 10, 100)
     assert (car.rnn_units, car.mixtures, car.rnn_steps, car.rnn_batch, car.rnn_length) == (256, 5, 4000, 100, 999)
     assert (car.rnn_rate, car.rnn_rate_end, car.vae_rate, car.kl_tolerance) == (1e-3, 1e-3, 1e-4, 0.5)
@@ -23,10 +24,10 @@ def test_paper_preset_is_the_published_configuration():
     assert (doom.env, doom.temperature, doom.features, doom.restart_weight) == ("dream", 1.15, "zch", 10.0)
 
 
-@pytest.mark.parametrize("task", configs.TASKS)
+@pytest.mark.parametrize("task", tasks.TASKS)
 @pytest.mark.parametrize("name", configs.PRESETS)
 def test_every_preset_is_valid(task, name):
-    assert configs.check(configs.preset(task, name)).preset == name
+    assert tasks.check(tasks.preset(task, name)).preset == name
 
 
 @pytest.mark.parametrize(
@@ -52,53 +53,53 @@ def test_rollout_schedules(schedule, generation, episodes):
     ],
 )
 def test_nonsense_is_named(changes, message):
-    values = {**vars(configs.preset("carracing", "smoke")), **changes}
+    values = {**vars(tasks.preset("carracing", "smoke")), **changes}
     with pytest.raises(UserError, match=message):
-        configs.check(configs.Config(**values))
+        tasks.check(configs.Config(**values))
 
 
 def test_unknown_task_and_preset():
     with pytest.raises(UserError, match="unknown task 'pong': expected one of carracing, doom"):
-        configs.preset("pong", "paper")
+        tasks.preset("pong", "paper")
     with pytest.raises(UserError, match="unknown preset 'huge'"):
-        configs.preset("doom", "huge")
+        tasks.preset("doom", "huge")
 
 
 def test_a_run_remembers_and_refuses_contradictions(tmp_path):
     run = tmp_path / "run"
-    made = run_dir.prepare(run, {"task": "carracing", "preset": "smoke", "population": 10})
+    made = run_dir.open_run(run, {"task": "carracing", "preset": "smoke", "population": 10})
     assert made.population == 10
-    assert run_dir.prepare(run, {}) == run_dir.prepare(run, {"population": 10}) == made
+    assert run_dir.open_run(run, {}) == run_dir.open_run(run, {"population": 10}) == made
     with pytest.raises(UserError, match=r"--population 12: .* was made with --population 10"):
-        run_dir.prepare(run, {"population": 12})
+        run_dir.open_run(run, {"population": 12})
     with pytest.raises(UserError, match=r"--task doom: .* was made with --task carracing"):
-        run_dir.prepare(run, {"task": "doom"})
+        run_dir.open_run(run, {"task": "doom"})
 
 
 def test_a_search_may_go_on_but_not_shrink(tmp_path):
     run = tmp_path / "run"
-    made = run_dir.prepare(run, {"task": "carracing", "preset": "smoke"})
+    made = run_dir.open_run(run, {"task": "carracing", "preset": "smoke"})
     with pytest.raises(UserError, match="--population 12"):
-        run_dir.prepare(run, {"generations": made.generations + 1, "population": 12})
+        run_dir.open_run(run, {"generations": made.generations + 1, "population": 12})
     assert run_dir.load(run) == made
-    grown = run_dir.prepare(run, {"generations": made.generations + 5})
+    grown = run_dir.open_run(run, {"generations": made.generations + 5})
     assert grown.generations == made.generations + 5 and run_dir.load(run) == made
     begin(run, grown, size=10)
     assert run_dir.load(run) == grown
     with pytest.raises(UserError, match="--generations"):
-        run_dir.prepare(run, {"generations": made.generations})
+        run_dir.open_run(run, {"generations": made.generations})
 
 
 def test_a_preset_is_not_put_over_another_runs_configuration(tmp_path):
-    run_dir.prepare(tmp_path / "base", {"task": "carracing", "preset": "smoke"})
+    run_dir.open_run(tmp_path / "base", {"task": "carracing", "preset": "smoke"})
     with pytest.raises(UserError, match="--preset paper: with --from"):
-        run_dir.prepare(tmp_path / "new", {"preset": "paper"}, tmp_path / "base")
+        run_dir.open_run(tmp_path / "new", {"preset": "paper"}, tmp_path / "base")
     assert not (tmp_path / "new").exists()
 
 
 def test_a_new_run_needs_a_task_and_a_broken_one_is_named(tmp_path):
     with pytest.raises(UserError, match="is a new run: say --task"):
-        run_dir.prepare(tmp_path / "new", {})
+        run_dir.open_run(tmp_path / "new", {})
     assert not (tmp_path / "new").exists()
     (tmp_path / "config.json").write_text('{"task": "carracing", "colour": 3}')
     with pytest.raises(UserError, match=r"config\.json is not a run's configuration"):
@@ -109,37 +110,37 @@ def test_a_new_run_needs_a_task_and_a_broken_one_is_named(tmp_path):
 
 def test_a_derived_run_takes_what_still_fits(tmp_path):
     base = tmp_path / "base"
-    run_dir.prepare(base, {"task": "carracing", "preset": "smoke"})
+    run_dir.open_run(base, {"task": "carracing", "preset": "smoke"})
     (base / "record").mkdir()
     for index in range(run_dir.load(base).episodes):
         (base / "record" / f"{index:06d}.npz").touch()
     for name in ("series.npz", "vae.weights.h5", "rnn.weights.h5", "initial_z.npz"):
         (base / name).write_text(name)
     ablation = tmp_path / "z"
-    assert run_dir.prepare(ablation, {"features": "z"}, base).features == "z"
+    assert run_dir.open_run(ablation, {"features": "z"}, base).features == "z"
     assert (ablation / "rnn.weights.h5").read_text() == "rnn.weights.h5" and (ablation / "record").is_dir()
     other = tmp_path / "units"
-    run_dir.prepare(other, {"rnn_units": 16}, base)
+    run_dir.open_run(other, {"rnn_units": 16}, base)
     assert (other / "vae.weights.h5").exists() and not (other / "rnn.weights.h5").exists()
     assert (other / "series.npz").exists()
     mirror = tmp_path / "mirror"
-    run_dir.prepare(mirror, {"mirror": "yes"}, base)
+    run_dir.open_run(mirror, {"mirror": "yes"}, base)
     assert (mirror / "vae.weights.h5").exists() and not (mirror / "series.npz").exists()
     untrained = tmp_path / "untrained"
-    run_dir.prepare(untrained, {"untrained": "vae"}, base)
+    run_dir.open_run(untrained, {"untrained": "vae"}, base)
     assert (untrained / "record").is_dir() and not (untrained / "vae.weights.h5").exists()
     (base / "record" / "000003.npz").unlink()
-    run_dir.prepare(tmp_path / "partly", {"seed": 1}, base)
+    run_dir.open_run(tmp_path / "partly", {"seed": 1}, base)
     assert not (tmp_path / "partly" / "record").exists()
     with pytest.raises(UserError, match="is a run of task carracing"):
-        run_dir.prepare(tmp_path / "doom", {"task": "doom"}, base)
+        run_dir.open_run(tmp_path / "doom", {"task": "doom"}, base)
 
 
-def test_files_appear_whole_or_not_at_all(tmp_path):
+def test_files_are_written_atomically(tmp_path):
     path = tmp_path / "file.json"
     run_dir.write_text(path, "old")
-    with pytest.raises(RuntimeError), run_dir.whole(path) as beside:
-        beside.write_text("ne")
+    with pytest.raises(RuntimeError), run_dir.atomic_write(path) as tmp:
+        tmp.write_text("ne")
         raise RuntimeError
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
@@ -148,4 +149,4 @@ def test_every_flag_is_explained(capsys):
     with pytest.raises(SystemExit):
         command_line.parser("x").parse_args(["--help"])
     text = capsys.readouterr().out
-    assert all(configs.flag(name) in text for name in json.loads(json.dumps(list(vars(configs.Config())))))
+    assert all(configs.flag(name) in text for name in [item.name for item in dataclasses.fields(configs.Config)])

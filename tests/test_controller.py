@@ -6,11 +6,16 @@ import numpy as np
 import pytest
 
 import config as configs
+import tasks
 from common import mpi, seeds
 from config import UserError
-from controller import policy, recording
+from controller import recording
 from controller.es import CMAES
 from controller.evolution import Evolution, episode_plan
+from controller.policy import Controller
+from tasks import carracing
+
+CAR = Controller(tasks.get("carracing"), "z", 2, 0)
 
 
 @pytest.mark.parametrize(
@@ -28,8 +33,9 @@ from controller.evolution import Evolution, episode_plan
     ],
 )
 def test_parameters_are_as_many_as_published(task, features, parameters):
-    config = configs.preset(task, "paper")
-    assert policy.count(task, features, config.z_size, config.rnn_units) == parameters
+    config = tasks.preset(task, "paper")
+    controller = Controller(tasks.get(task), features, config.z_size, config.rnn_units)
+    assert controller.num_params == parameters
 
 
 def test_carracing_layout_biases_then_rows_of_weights():
@@ -38,15 +44,14 @@ def test_carracing_layout_biases_then_rows_of_weights():
     x = np.array([[0.5, -0.25]])
     raw = np.tanh([0.1 + 0.5 * 1 - 0.25 * 4, 0.2 + 0.5 * 2 - 0.25 * 5, 0.3 + 0.5 * 3 - 0.25 * 6])
     expected = [raw[0], (raw[1] + 1) / 2, min(max(raw[2], 0), 1)]
-    np.testing.assert_allclose(policy.act(params, x, "carracing", "z", 2, 0)[0], expected)
+    np.testing.assert_allclose(CAR.act(params, x, None, None)[0], expected)
 
 
 def test_doom_sees_cell_before_hidden_and_has_no_bias():
     z, c, h = np.array([[1.0]]), np.array([[2.0]]), np.array([[3.0]])
-    x = policy.observe(z, c, h, "zch")
-    assert x.tolist() == [[1, 2, 3]]
     params = np.array([[0.1, 0.02, 0.003]])
-    np.testing.assert_allclose(policy.act(params, x, "doom", "zch", 1, 1)[0], np.tanh([0.1 + 0.04 + 0.009]))
+    controller = Controller(tasks.get("doom"), "zch", 1, 1)
+    np.testing.assert_allclose(controller.act(params, z, c, h)[0], np.tanh([0.1 + 0.04 + 0.009]))
 
 
 def test_hidden_layer_by_hand():
@@ -57,21 +62,21 @@ def test_hidden_layer_by_hand():
     params = np.concatenate([hidden_b, hidden_w.ravel(), out_b, out_w.ravel()])[None]
     x = rng.normal(size=(1, 2))
     raw = np.tanh(np.tanh(x @ hidden_w + hidden_b) @ out_w + out_b)
-    found = policy.act(params, x, "carracing", "z_hidden", 2, 0)
-    np.testing.assert_allclose(found, policy.squash(raw, "carracing"))
+    found = dataclasses.replace(CAR, features="z_hidden").act(params, x, None, None)
+    np.testing.assert_allclose(found, carracing.squash(raw))
 
 
 def test_each_agent_of_a_batch_has_its_own_parameters():
     rng = np.random.default_rng(0)
     params, x = rng.normal(size=(5, 9)), rng.normal(size=(5, 2))
-    together = policy.act(params, x, "carracing", "z", 2, 0)
-    alone = [policy.act(params[k : k + 1], x[k : k + 1], "carracing", "z", 2, 0)[0] for k in range(5)]
-    np.testing.assert_allclose(together, alone)
+    batch = CAR.act(params, x, None, None)
+    single = [CAR.act(params[k : k + 1], x[k : k + 1], None, None)[0] for k in range(5)]
+    np.testing.assert_allclose(batch, single)
 
 
 def test_random_drivers_do_what_the_release_did():
     """Their steering is noise about a constant; over many drivers it favours no side."""
-    steer = [policy.RandomDriver(np.random.default_rng(k)).act(0)[0] for k in range(400)]
+    steer = [carracing.RandomDriver(np.random.default_rng(k)).act(0)[0] for k in range(400)]
     assert abs(np.mean(steer)) < 0.03 and 0.01 < np.std(steer) < 0.5
     # Cauchy weights: a sum of 32 is as wide as 32 of them in a row, where 32 normal ones would be as sqrt(32).
     assert 0.05 < np.median(np.abs(steer)) < 0.2
@@ -82,7 +87,7 @@ def test_dooms_smooth_policy_goes_further():
         rng = np.random.default_rng(0)
         walks = []
         for _ in range(50):
-            player = policy.random_policy("doom", name, rng)
+            player = tasks.get("doom").policies[name](rng)
             moves = np.array([player.act(frame)[0] for frame in range(300)])
             walks.append(np.cumsum((moves > 1 / 3).astype(int) - (moves < -1 / 3)))
         return float(np.std(walks))
@@ -133,7 +138,7 @@ def test_a_broken_checkpoint_is_named(tmp_path):
 
 
 def test_pairs_share_seeds_and_generations_do_not():
-    config = configs.preset("carracing", "paper")
+    config = tasks.preset("carracing", "paper")
     episodes, plan = episode_plan(config, 1)
     assert episodes == 16 and len(plan) == 64 * 16
     rows = np.array(plan).reshape(64, 16)
@@ -143,7 +148,7 @@ def test_pairs_share_seeds_and_generations_do_not():
 
 
 def test_common_seeds_and_a_schedule():
-    config = configs.Config(**{**vars(configs.preset("carracing", "laptop")), "rollouts": "4,3:8"})
+    config = configs.Config(**{**vars(tasks.preset("carracing", "laptop")), "rollouts": "4,3:8"})
     plans = [episode_plan(config, generation) for generation in (1, 2, 3)]
     assert [episodes for episodes, _ in plans] == [4, 4, 8]
     rows = np.array(plans[2][1]).reshape(config.population, 8)
@@ -160,11 +165,11 @@ def test_purposes_never_share_an_episode():
 
 
 def test_the_best_mean_is_kept_not_the_last(tmp_path):
-    config = configs.preset("carracing", "smoke")
+    config = tasks.preset("carracing", "smoke")
     evolution = Evolution(tmp_path, config, 9)
     for score in (10.0, 30.0, 20.0):
-        evolution.told(np.arange(8.0), np.full(8, 60), 1.5)
-        evolution.scored(np.full(9, score / 1000 + 0.00001), np.array([score - 1, score + 1]), 0.5)
+        evolution.log_generation(np.arange(8.0), np.full(8, 60), 1.5)
+        evolution.log_evaluation(np.full(9, score / 1000 + 0.00001), np.array([score - 1, score + 1]), 0.5)
     assert evolution.best["score"] == 30 and evolution.best["generation"] == 2
     assert evolution.best["parameters"] == [0.03] * 9  # rounded to 4 decimals
     assert evolution.history[0]["std"] == np.arange(8.0).std() and evolution.history[2]["seconds"] == 6.0
@@ -203,7 +208,7 @@ def test_jobs_are_shared_evenly_and_each_is_given_once():
     assert len(theirs) >= 20 and jobs.finished == 1
 
 
-def test_recording_what_cannot_be_is_refused(tmp_path):
-    config = dataclasses.replace(configs.preset("doom", "smoke"), max_frames=100)
+def test_recording_rejects_a_minimum_length_that_no_episode_can_have(tmp_path):
+    config = dataclasses.replace(tasks.preset("doom", "smoke"), max_frames=100)
     with pytest.raises(UserError, match="--max-frames 100: no episode can be longer than the 100"):
         recording.extract(Desk(1), tmp_path, config)

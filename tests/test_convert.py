@@ -10,10 +10,11 @@ import pytest
 from conftest import ROOT, run_script
 
 import config as configs
+import tasks
 from common import run_dir
 from common.training import save_arrays, save_weights
 from config import UserError
-from controller.agent import policy_size
+from controller.policy import Controller
 from tools.release.json_format import SCALE
 from tools.release.parts import json_name
 from tools.release.transfer import export_run, import_run
@@ -29,7 +30,7 @@ def export(task: str, base: Path) -> tuple:
     """(run, folder of its JSON files, V, M): the paper's sizes, random weights, biases too."""
     rng = np.random.default_rng(3)
     run, out = base / "run", base / "out"
-    config = configs.preset(task, "paper")
+    config = tasks.preset(task, "paper")
     run_dir.save(config, run)
     models = [make_vae(config), make_rnn(config)]
     for model, name in zip(models, ("vae.weights.h5", "rnn.weights.h5"), strict=True):
@@ -39,7 +40,7 @@ def export(task: str, base: Path) -> tuple:
     shape = (11, config.z_size)
     save_arrays(run / "initial_z.npz", {"mu": rng.normal(0, 1, shape), "logvar": rng.normal(-3, 1, shape)})
     best = {"generation": 25, "score": 812.34, "std": 3.0, "episodes": 8}
-    best["parameters"] = rng.normal(0, 0.5, policy_size(config)).tolist()
+    best["parameters"] = rng.normal(0, 0.5, Controller.of(config).num_params).tolist()
     run_dir.write_text(run / "controller" / "best.json", json.dumps(best))
     export_run(run, out)
     return run, out, *models
@@ -80,7 +81,7 @@ def test_export_then_import_keeps_every_number(task, exported, imported):
         for name in ("mu", "logvar"):
             assert kept[name].dtype == np.float32
             np.testing.assert_allclose(kept[name], old[name], rtol=0, atol=HALF)
-    old, kept = (json.loads((folder_ / "controller" / "best.json").read_text()) for folder_ in (run, new))
+    old, kept = (json.loads((path / "controller" / "best.json").read_text()) for path in (run, new))
     np.testing.assert_allclose(kept.pop("parameters"), old["parameters"], rtol=0, atol=HALF)
     assert kept == {"generation": None, "score": 812.34, "std": None, "episodes": None}
 
@@ -105,15 +106,15 @@ def test_files_have_the_releases_order(task, exported):
 def test_nothing_to_export(tmp_path):
     with pytest.raises(UserError, match="holds no run"):
         export_run(tmp_path, tmp_path / "out")
-    run_dir.save(configs.preset("doom", "paper"), tmp_path)
+    run_dir.save(tasks.preset("doom", "paper"), tmp_path)
     with pytest.raises(UserError, match="nothing to export"):
         export_run(tmp_path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_names_say_episodes_and_population():
-    assert json_name("controller", configs.preset("doom", "paper")) == "doomrnn.cma.16.64.best.json"
-    assert json_name("controller", configs.preset("carracing", "laptop")) == "carracing.cma.8.48.best.json"
+    assert json_name("controller", tasks.preset("doom", "paper")) == "doomrnn.cma.16.64.best.json"
+    assert json_name("controller", tasks.preset("carracing", "laptop")) == "carracing.cma.8.48.best.json"
 
 
 # Scripts as if each were started by itself, but in one process: TensorFlow is slow to start.

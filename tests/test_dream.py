@@ -1,7 +1,6 @@
 """The dream: its rules, its batch against its single environment, and Doom's stages from end to end."""
 
 import json
-from functools import partial
 
 import gymnasium as gym
 import numpy as np
@@ -12,15 +11,13 @@ from gymnasium.utils.env_checker import check_env
 import config as configs
 from common import mpi, run_dir
 from config import UserError
-from controller import policy
-from controller.agent import act, policy_size
-from controller.rollout import play
-from doom_rnn import batch
-from doom_rnn.batch import DreamLanes
-from doom_rnn.death_prediction import foresight, restart_logits
+from controller import rollout
+from controller.policy import Controller
+from controller.rollout import DreamLanes, play
+from doom_rnn.death_prediction import death_prediction, restart_logits
 from doom_rnn.dream import DreamEnv, Randomness
 from vae.data import episode_length, episodes
-from world_model import load_rnn
+from world_model import WorldModel, load_rnn
 
 
 def dream_alone(env: DreamEnv, params: np.ndarray, seed: int) -> tuple[int, np.ndarray]:
@@ -30,8 +27,7 @@ def dream_alone(env: DreamEnv, params: np.ndarray, seed: int) -> tuple[int, np.n
     seen = [observation]
     while True:
         z, c, h = np.split(observation[None], [config.z_size, config.z_size + config.rnn_units], axis=1)
-        x = policy.observe(z, c, h, config.features)
-        action = policy.act(params[None], x, "doom", config.features, config.z_size, config.rnn_units)
+        action = Controller.of(config).act(params[None], z, c, h)
         observation, reward, terminated, truncated, _ = env.step(action[0])
         assert reward == 1.0
         seen.append(observation)
@@ -41,7 +37,7 @@ def dream_alone(env: DreamEnv, params: np.ndarray, seed: int) -> tuple[int, np.n
 
 @pytest.fixture(scope="module")
 def mortal(doom_run):
-    """(config, M) whose dreams end: the small run's M hardly foretells death, so its logit is raised."""
+    """(config, M) whose dreams end: the small run's M hardly predicts death, so its logit is raised."""
     config = run_dir.load(doom_run)
     rnn = load_rnn(doom_run, config)
     weights, bias = rnn.head.get_weights()
@@ -56,19 +52,19 @@ def test_a_lane_of_the_batch_equals_the_single_environment(doom_run, mortal, mon
     config, rnn = mortal
     env = gym.make("doom_rnn:WorldModels/DoomRNN-v0", run=doom_run, temperature=config.temperature).unwrapped
     env.rnn.set_weights(rnn.get_weights())
-    params = np.random.default_rng(1).normal(size=(9, policy_size(config))) * 0.3
+    params = np.random.default_rng(1).normal(size=(9, Controller.of(config).num_params)) * 0.3
     seeds = [100 + k for k in range(9)]
     # Nine dreams in four lanes: some take over lanes of others that have ended.
-    arguments = (config, rnn, doom_run / "initial_z.npz", 4, partial(act, config), policy_size(config))
+    arguments = (config, WorldModel(None, rnn), doom_run / "initial_z.npz", 4)
     lanes = DreamLanes(*arguments)
-    together = play(lanes, mpi.Jobs(mpi.world(), 9), params, seeds)
-    lengths = [together[k][1] for k in range(9)]
+    results = play(lanes, mpi.Jobs(mpi.world(), 9), params, seeds)
+    lengths = [results[k][1] for k in range(9)]
     assert lengths == [dream_alone(env, params[k], seeds[k])[0] for k in range(9)]
-    assert all(together[k][0] == lengths[k] for k in range(9))
+    assert all(results[k][0] == lengths[k] for k in range(9))
     assert len(set(lengths)) > 2 and min(lengths) < config.max_frames
 
     # And step by step, in segments of one.
-    monkeypatch.setattr(batch, "SEGMENT", 1)
+    monkeypatch.setattr(rollout, "SEGMENT", 1)
     lanes = DreamLanes(*arguments)
     longest = int(np.argmax(lengths))
     lanes.start(2, params[longest], seeds[longest])
@@ -107,13 +103,13 @@ def test_dreams_start_from_stored_frames():
 def test_mistakes_are_named(doom_run, car_run, tmp_path):
     with pytest.raises(UserError, match="temperature: expected a number above 0, got 0"):
         DreamEnv(doom_run, temperature=0)
-    with pytest.raises(UserError, match="is a run of carracing; DreamEnv dreams of doom"):
-        DreamEnv(car_run)
-    run_dir.prepare(tmp_path / "new", {"task": "doom", "preset": "smoke"})
+    with pytest.raises(UserError, match="is a run of carracing; this environment dreams of doom"):
+        gym.make("doom_rnn:WorldModels/DoomRNN-v0", run=car_run)
+    run_dir.open_run(tmp_path / "new", {"task": "doom", "preset": "smoke"})
     with pytest.raises(UserError, match=r"initial_z\.npz is missing; make it with: python train_rnn\.py"):
         DreamEnv(tmp_path / "new")
     wrong = tmp_path / "wrong"
-    run_dir.prepare(wrong, {"task": "doom", "preset": "smoke"})
+    run_dir.open_run(wrong, {"task": "doom", "preset": "smoke"})
     for name in ("initial_z.npz", "rnn.weights.h5"):
         (wrong / name).write_bytes((car_run / name).read_bytes())
     with pytest.raises(UserError, match=r"initial_z\.npz holds mu \(4, 32\)"):
@@ -187,20 +183,20 @@ def test_restart_logits_are_those_of_training(doom_run, mortal):
         np.testing.assert_allclose(found, output[:, 0, 0], atol=1e-5)
 
 
-def test_foresight_counts_deaths_and_false_alarms(doom_run, mortal, monkeypatch):
+def test_death_prediction_counts_recall_and_false_positives(doom_run, mortal, monkeypatch):
     config, rnn = mortal
     lengths = [episode_length(path) for path in episodes(doom_run, config.episodes)]
     deaths, frames = sum(length < config.max_frames for length in lengths), sum(lengths) - len(lengths)
     assert deaths > 0
     monkeypatch.setattr("doom_rnn.death_prediction.load_rnn", lambda run, config: rnn)
     weights, bias = rnn.head.get_weights()
-    for sure, foretold, alarms in ((1e4, deaths, frames), (-1e4, 0, 0)):
+    for sure, predicted, positives in ((1e4, deaths, frames), (-1e4, 0, 0)):
         rnn.head.set_weights([weights, np.where(np.arange(len(bias)) == 0, sure, bias)])
-        assert f"{foretold} of {deaths} " in (text := foresight(doom_run, doom_run))
-        assert f"false alarms: {alarms} in {frames} frames" in text
+        assert f"{predicted} of {deaths} " in (text := death_prediction(doom_run, doom_run))
+        assert f"false positives: {positives} in {frames} frames" in text
     rnn.head.set_weights([weights, bias])
 
 
-def test_foresight_is_dooms(car_run, doom_run):
-    with pytest.raises(UserError, match="only Doom's M"):
-        foresight(doom_run, car_run)
+def test_death_prediction_needs_a_restart_head(car_run, doom_run):
+    with pytest.raises(UserError, match="a run of task carracing, whose M predicts no deaths"):
+        death_prediction(doom_run, car_run)

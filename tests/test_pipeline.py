@@ -187,7 +187,7 @@ def test_a_failing_command_changes_no_configuration(evolved, tmp_path):
     (run / "controller" / "best.json").write_bytes((evolved / "controller" / "best.json").read_bytes())
     before = (run / "config.json").read_bytes()
     with pytest.raises(UserError, match=r"has no checkpoint\.npz"):
-        begin(run, run_dir.prepare(run, {"generations": 99}), size=867)
+        begin(run, run_dir.open_run(run, {"generations": 99}), size=867)
     assert (run / "config.json").read_bytes() == before
 
 
@@ -224,7 +224,9 @@ def test_mistakes_overwrite_nothing(car_run, tmp_path):
     run = copy_of(car_run, tmp_path / "run")
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     assert "--task doom" in mistake("train_vae.py", "--run", run, "--task", "doom")
-    assert "invalid choice: 'pong'" in mistake("extract.py", "--run", run, "--task", "pong", ranks=2)
+    assert "--task: unknown task 'pong': expected one of carracing, doom" in mistake(
+        "extract.py", "--run", run, "--task", "pong", ranks=2
+    )
     other = copy_of(car_run, tmp_path / "other")
     config = json.loads((other / "config.json").read_text())
     (other / "config.json").write_text(json.dumps({**config, "z_size": 16}))
@@ -260,7 +262,7 @@ def test_one_ranks_mistake_is_one_line_and_ends_the_others(tmp_path):
     alone = tmp_path / "alone.py"
     alone.write_text(
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from config import UserError\nfrom controller import mpi\n"
+        "from config import UserError\nfrom common import mpi\n"
         "def main(comm):\n"
         "    if comm.rank == 1: raise UserError('the wheel came off')\n"
         "    mpi.wait(comm)\n"
@@ -280,7 +282,7 @@ def test_a_workers_exception_ends_the_job_and_is_shown_whole(car_run, tmp_path):
     broken = tmp_path / "broken.py"
     broken.write_text(
         "import sys; sys.path.insert(0, sys.argv.pop(1))\n"
-        "import train_controller\nfrom controller import mpi, rollout\n"
+        "import train_controller\nfrom common import mpi\nfrom controller import rollout\n"
         "def advance(self): raise RuntimeError('the wheel came off')\n"
         "if mpi.world().rank == 1: rollout.RealLanes.advance = advance\n"
         "mpi.launch(train_controller.main)\n"

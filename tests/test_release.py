@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import config as configs
+import tasks
 from common import run_dir
 from config import UserError
 from tools.release.layouts import to_keras, to_release
@@ -54,7 +54,7 @@ def release_step(w: dict, z, action, restart, c, h, doom: bool):
     return c, h, logmix, mean, logstd, logit
 
 
-@pytest.mark.parametrize("task", configs.TASKS)
+@pytest.mark.parametrize("task", tasks.TASKS)
 def test_m_is_the_releases_equations(task, tmp_path, rng):
     import tensorflow as tf
 
@@ -65,7 +65,7 @@ def test_m_is_the_releases_equations(task, tmp_path, rng):
     written = {name: integers(rng, shape) for name, shape in shapes.items()}
     order = ("lstm_kernel", "lstm_bias", "output_w", "output_b") if doom else tuple(shapes)
     path = write(tmp_path / "rnn.json", [written[name] for name in order])
-    rnn = read_rnn(path, configs.preset(task, "paper"))
+    rnn = read_rnn(path, tasks.preset(task, "paper"))
     weights = {name: np.array(values) / 10000.0 for name, values in written.items()}
 
     steps, batch = 50, 3
@@ -111,7 +111,7 @@ def small_rnn(rng) -> list:
 
 def test_m_is_read_in_either_order(tmp_path, rng):
     output_w, output_b, kernel, bias = small_rnn(rng)
-    config = dataclasses.replace(configs.preset("carracing", "paper"), **SMALL)
+    config = dataclasses.replace(tasks.preset("carracing", "paper"), **SMALL)
     for arrays in ([output_w, output_b, kernel, bias], [kernel, bias, output_w, output_b]):
         rnn = read_rnn(write(tmp_path / "rnn.json", arrays), config)
         np.testing.assert_allclose(rnn.head.kernel, np.array(output_w) / 10000, atol=1e-7)
@@ -244,6 +244,6 @@ def test_what_c_sees_says_how_many_parameters_it_has(tmp_path, rng):
 
 def test_v_of_other_pixels_needs_a_word(tmp_path):
     run = tmp_path / "run"
-    run_dir.save(configs.preset("carracing", "paper"), run)
+    run_dir.save(tasks.preset("carracing", "paper"), run)
     with pytest.raises(UserError, match="made with --pixels paper"):
         import_run(run, {"vae": tmp_path / "vae.json"}, {})

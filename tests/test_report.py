@@ -11,6 +11,7 @@ from conftest import ROOT, run_script
 from PIL import Image
 
 import config as configs
+import tasks
 from common import published, run_dir
 from common.results import identity
 from tools.reporting.card import card
@@ -71,7 +72,7 @@ def cells_of(text: str, start: str) -> list[list[str]]:
 
 
 def make_car(path: Path) -> Path:
-    config = configs.preset("carracing", "smoke")
+    config = tasks.preset("carracing", "smoke")
     return make_run(path, config, [result(config, [800.5, 850.25, 912.0])])
 
 
@@ -111,7 +112,7 @@ def test_pictures_are_there_and_not_blank(car):
 
 
 def test_missing_things_are_empty_cells(tmp_path):
-    config = dataclasses.replace(configs.preset("carracing", "smoke"), features="zch")
+    config = dataclasses.replace(tasks.preset("carracing", "smoke"), features="zch")
     run = make_run(tmp_path / "bare", config, [], trained=False)
     text = write_report(read_runs([run]), tmp_path / "out").read_text()
     line = dict(zip(HEADER, cells_of(text, "carracing")[0], strict=True))
@@ -139,7 +140,7 @@ def test_bootstrap_interval():
 def test_seeds_get_a_line_of_their_own(tmp_path):
     runs = []
     for seed, returns in enumerate(([100.0, 200.0], [300.0, 400.0], [500.0, 600.0])):
-        config = dataclasses.replace(configs.preset("carracing", "smoke"), seed=seed)
+        config = dataclasses.replace(tasks.preset("carracing", "smoke"), seed=seed)
         runs.append(make_run(tmp_path / f"s{seed}", config, [result(config, returns)]))
     lines = cells_of(write_report(read_runs(runs), tmp_path / "out").read_text(), "carracing")
     assert [line[8] for line in lines] == ["0", "1", "2", "3 seeds: 0, 1, 2"]
@@ -148,14 +149,14 @@ def test_seeds_get_a_line_of_their_own(tmp_path):
 
 
 def test_one_seed_or_another_experiment_gets_no_such_line(tmp_path):
-    first = configs.preset("carracing", "smoke")
+    first = tasks.preset("carracing", "smoke")
     second = dataclasses.replace(first, seed=1, features="z")
     paths = [make_run(tmp_path / c.features, c, [result(c, [1.0, 2.0])], trained=False) for c in (first, second)]
     assert "interval" not in results_table(read_runs(paths))
 
 
 def test_temperature_table(tmp_path):
-    config = configs.preset("doom", "smoke")
+    config = tasks.preset("doom", "smoke")
     rows = [
         result(config, [900.0, 1100.0], env="dream"),
         result(config, [800.0, 1000.0]),
@@ -192,7 +193,7 @@ def test_temperature_table(tmp_path):
 
 
 def test_a_card_has_the_commands_and_scores_of_the_runs_below(tmp_path):
-    config = configs.preset("doom", "smoke")
+    config = tasks.preset("doom", "smoke")
     run = make_run(tmp_path / "doom", config, [result(config, [800.0, 1000.0])])
     cold = dataclasses.replace(config, temperature=0.5)
     part = make_run(run / "temperature-0.5", cold, [result(cold, [300.0, 500.0])])
@@ -213,8 +214,8 @@ def test_a_kept_agents_time_is_not_the_whole_evolutions(tmp_path):
 def test_notes_go_into_the_card(tmp_path):
     run = make_car(tmp_path / "car")
     run_dir.write_text(run / "notes.md", "V is another run's.\n")
-    assert "## How it was made" in (text := card(read_run(run, "car"), run))
-    assert text.index("V is another run's.") > text.index("## How it was made")
+    assert "## Training" in (text := card(read_run(run, "car"), run))
+    assert text.index("V is another run's.") > text.index("## Training")
 
 
 def test_model_card(car):

@@ -6,22 +6,23 @@ import pytest
 import tensorflow as tf
 
 import config as configs
+import tasks
 from common.training import make_optimizer
 from config import UserError
 from rnn import data, lstm, mdn
-from rnn.data import Series, Windows, encode
+from rnn.data import LatentDataset, Windows, encode
 from rnn.streams import Streams
-from train_rnn import Rate, make_step
+from rnn.train import Rate, make_step
 from world_model import make_rnn
 
 
 @pytest.mark.parametrize(("task", "parameters"), [("carracing", 422_368), ("doom", 1_678_785)])
 def test_parameters_are_as_many_as_published(task, parameters):
-    assert make_rnn(configs.preset(task, "paper")).count_params() == parameters
+    assert make_rnn(tasks.preset(task, "paper")).count_params() == parameters
 
 
 def test_forget_bias_is_one():
-    bias = make_rnn(configs.preset("carracing", "paper")).cell.bias.numpy()
+    bias = make_rnn(tasks.preset("carracing", "paper")).cell.bias.numpy()
     assert (bias[256:512] == 1).all() and (bias[:256] == 0).all() and (bias[512:] == 0).all()
 
 
@@ -105,21 +106,21 @@ def test_samples_follow_the_mixture_and_the_temperature():
 
 
 def small(task: str) -> configs.Config:
-    return configs.Config(**{**vars(configs.preset(task, "smoke")), "rnn_units": 16, "rnn_length": 12, "rnn_batch": 4})
+    return configs.Config(**{**vars(tasks.preset(task, "smoke")), "rnn_units": 16, "rnn_length": 12, "rnn_batch": 4})
 
 
-def make_series(config: configs.Config, lengths: list[int]) -> Series:
+def make_series(config: configs.Config, lengths: list[int]) -> LatentDataset:
     rng = np.random.default_rng(0)
     total = sum(lengths)
     mu = rng.normal(size=(total, config.z_size)).astype(np.float16)
-    action = rng.normal(size=(total, configs.action_size(config.task))).astype(np.float32)
-    return Series(mu, np.full_like(mu, -2), action, np.array(lengths))
+    action = rng.normal(size=(total, tasks.get(config.task).action_size)).astype(np.float32)
+    return LatentDataset(mu, np.full_like(mu, -2), action, np.array(lengths))
 
 
 @pytest.mark.parametrize("task", ["carracing", "doom"])
 def test_training_lowers_the_loss(task):
     config = small(task)
-    kind = Streams if task == "doom" else Windows
+    kind = Streams if tasks.get(task).restart_head else Windows
     batches = kind(make_series(config, [20, 30, 40, 50, 60]), config.rnn_batch, config.rnn_length, seed=0)
     keras.utils.set_random_seed(0)
     model = make_rnn(config)
@@ -129,7 +130,7 @@ def test_training_lowers_the_loss(task):
     batch = next(batches(0))
     values = [float(step(tf.constant(0, tf.int64), *batch)["loss"]) for _ in range(5)]
     assert values[4] < values[0]
-    assert not (state[0].numpy() == 0).all()  # the state is carried on
+    assert not (state[0].numpy() == 0).all()  # the state is carried
 
 
 def test_restart_loss_weighs_deaths_tenfold():
@@ -190,18 +191,18 @@ def test_series_are_mapped_not_read_and_broken_ones_named(tmp_path):
     config = small("carracing")
     series = make_series(config, [13, 20])
     series.write(tmp_path / "series.npz")
-    read = Series.read(tmp_path / "series.npz", config.z_size, 2)
+    read = LatentDataset.read(tmp_path / "series.npz", config.z_size, 2)
     for name in ("mu", "logvar", "action", "lengths"):
         assert isinstance(getattr(read, name), np.memmap)
         np.testing.assert_array_equal(getattr(read, name), getattr(series, name))
     with pytest.raises(UserError, match="holds z of 32 numbers, expected 64"):
-        Series.read(tmp_path / "series.npz", 64, 2)
+        LatentDataset.read(tmp_path / "series.npz", 64, 2)
     with pytest.raises(UserError, match="holds 2 episodes, expected 6"):
-        Series.read(tmp_path / "series.npz", config.z_size, 6)
+        LatentDataset.read(tmp_path / "series.npz", config.z_size, 6)
     content = (tmp_path / "series.npz").read_bytes()
     (tmp_path / "series.npz").write_bytes(content[: len(content) // 2])
-    with pytest.raises(UserError, match=r"series\.npz is not a whole series"):
-        Series.read(tmp_path / "series.npz", config.z_size, 2)
+    with pytest.raises(UserError, match=r"series\.npz does not hold latents"):
+        LatentDataset.read(tmp_path / "series.npz", config.z_size, 2)
 
 
 def test_mirrored_episodes_follow_their_own(tmp_path, monkeypatch):
@@ -220,10 +221,10 @@ def test_mirrored_episodes_follow_their_own(tmp_path, monkeypatch):
     (tmp_path / "series").mkdir()
     (tmp_path / "series" / "000001.npz").write_bytes(b"half a part")
     with pytest.raises(UserError, match=r"000001\.npz is broken"):
-        encode(tmp_path, paths, encoder, iter, configs.MIRRORED["carracing"])
+        encode(tmp_path, paths, encoder, iter, tasks.get("carracing").mirror)
     (tmp_path / "series" / "000001.npz").unlink()
-    encode(tmp_path, paths, encoder, iter, configs.MIRRORED["carracing"])
-    series = Series.read(tmp_path / "series.npz", 2, 4)
+    encode(tmp_path, paths, encoder, iter, tasks.get("carracing").mirror)
+    series = LatentDataset.read(tmp_path / "series.npz", 2, 4)
     assert series.lengths.tolist() == [3, 3, 5, 5]
     for own, other in ((slice(0, 3), slice(3, 6)), (slice(6, 11), slice(11, 16))):
         np.testing.assert_array_equal(series.mu[other], series.mu[own][:, ::-1])

@@ -13,8 +13,8 @@ from conftest import ROOT
 from gymnasium.utils.env_checker import check_env
 
 from config import UserError
-from controller.policy import RandomStrafer
 from tasks import takecover_env
+from tasks.takecover import RandomStrafer
 from tasks.takecover_env import DoomTakeCover, engines
 
 

@@ -1,4 +1,4 @@
-"""The training loop: its files, its checkpoints, and what it does when the loss is no number."""
+"""The training loop: its files, its checkpoints, and what it does at a non-finite loss."""
 
 import dataclasses
 import json
@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import rnn.train
 import train_rnn
 import train_vae
+import vae.train
 from common import command_log, run_dir, training
 from config import UserError
 from world_model import load_rnn, load_vae
@@ -68,8 +70,10 @@ def test_fit_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
     assert steps == [2, 4, 6, 8]
 
 
-@pytest.mark.parametrize(("script", "load"), [(train_vae, load_vae), (train_rnn, load_rnn)])
-def test_a_resumed_training_ends_at_the_same_weights(script, load, car_run, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("script", "module", "load"), [(train_vae, vae.train, load_vae), (train_rnn, rnn.train, load_rnn)]
+)
+def test_a_resumed_training_ends_at_the_same_weights(script, module, load, car_run, tmp_path, monkeypatch):
     """V and M themselves, stopped after a checkpoint: weights, Adam's moments, M's carried state, data, noise."""
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
     config = dataclasses.replace(run_dir.load(car_run), vae_epochs=2, vae_batch=20, rnn_steps=24)
@@ -78,7 +82,7 @@ def test_a_resumed_training_ends_at_the_same_weights(script, load, car_run, tmp_
     def trained(run, stop: int | None = None):
         with monkeypatch.context() as patch:
             if stop:
-                patch.setattr(script, "make_step", stopping(script.make_step, stop))
+                patch.setattr(module, "make_step", stopping(module.make_step, stop))
             script.train(run, config)
         return load(run, config).get_weights()
 
@@ -112,7 +116,7 @@ def stopping(make_step, at: int):
     return make
 
 
-def test_a_loss_that_is_no_number_stops_training_by_step(tmp_path):
+def test_a_non_finite_loss_stops_training_and_names_the_step(tmp_path):
     def poisoned(first: int):
         for (number,) in batches(first):
             yield (np.nan if number == 3 else number,)
@@ -128,10 +132,10 @@ def test_a_checkpoint_of_another_model_is_named(tmp_path):
         fit(tmp_path, 8, Weight())
 
 
-def test_a_command_is_noted_while_it_runs_and_when_it_ends(tmp_path, monkeypatch):
+def test_a_command_is_logged_while_it_runs_and_when_it_ends(tmp_path, monkeypatch):
     monkeypatch.setattr(command_log, "BEAT", 0.05)
     monkeypatch.setattr("sys.argv", ["train_vae.py", "--run", "runs/a b"])
-    with command_log.noted(tmp_path):
+    with command_log.log_command(tmp_path):
         time.sleep(0.2)
         (line,) = command_log.read(tmp_path)
         assert line["command"] == "train_vae.py --run 'runs/a b'" and line["ranks"] == 1
@@ -140,7 +144,7 @@ def test_a_command_is_noted_while_it_runs_and_when_it_ends(tmp_path, monkeypatch
     assert line["ended"]
 
 
-def test_a_command_that_fails_is_noted_as_not_ended(tmp_path):
-    with pytest.raises(ZeroDivisionError), command_log.noted(tmp_path):
+def test_a_command_that_fails_is_logged_as_not_ended(tmp_path):
+    with pytest.raises(ZeroDivisionError), command_log.log_command(tmp_path):
         raise ZeroDivisionError
     assert not command_log.read(tmp_path)[0]["ended"]

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import config as configs
+import tasks
 from common.training import make_optimizer
 from config import UserError
-from train_vae import make_step
 from vae.data import Frames, episode_path, read_episode
 from vae.model import VAE, Down, Up, losses
+from vae.train import make_step
 
 
 @pytest.mark.parametrize(("z_size", "parameters"), [(32, 4_348_547), (64, 4_446_915)])
@@ -63,7 +63,7 @@ def test_loss_by_hand():
 
 
 def test_a_training_step_lowers_the_loss():
-    config = configs.preset("carracing", "smoke")
+    config = tasks.preset("carracing", "smoke")
     keras.utils.set_random_seed(0)
     model = VAE(config.z_size)
     step = make_step(model, make_optimizer(config.vae_rate, model.trainable_variables), config)

@@ -1,19 +1,18 @@
-"""Measures the speeds that the README states, on the machine it runs on; under 5 minutes.
+"""Measures the speeds that the documentation states, on the machine it runs on; under 5 minutes.
 
     python -m tools.bench --json speeds.json
 
-Each speed is the median of repeated runs after a warm-up (speeds.py). Let nothing else run meanwhile.
+Each speed is the median of repeated runs after a warm-up (tools/speeds.py). Let nothing else run meanwhile.
 """
 
 import json
 from pathlib import Path
 
-import config as configs
 from common import command_line, published, run_dir
 from tools import speeds
 
 PAPER = {
-    task: published.read()["training_curves"][task]["agent_steps_per_second_on_64_cores"] for task in configs.TASKS
+    task: curve["agent_steps_per_second_on_64_cores"] for task, curve in published.read()["training_curves"].items()
 }
 
 

@@ -43,7 +43,7 @@ def parse_arguments() -> argparse.Namespace:
         files.add_argument(configs.flag(name), type=Path, metavar="FILE", help=part.text)
     commands.add_parser(
         "import",
-        usage="python -m tools.convert import --run DIR --task {carracing,doom} [--vae FILE] [--rnn FILE] [...]",
+        usage="python -m tools.convert import --run DIR --task TASK [--vae FILE] [--rnn FILE] [...]",
         help="JSON files into a run folder",
         description=IMPORT,
         formatter_class=raw,
@@ -62,7 +62,7 @@ def main() -> None:
         print(export_run(args.run, args.out))
         return
     if args.base is not None:
-        raise UserError("--from: an import is told its configuration by flags, its weights by files; leave it out")
+        raise UserError("--from: an import takes its configuration from flags, its weights from files; leave it out")
     files = {name: getattr(args, name) for name in PARTS if getattr(args, name) is not None}
     print(import_run(args.run, files, command_line.overrides(args)))
 

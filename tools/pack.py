@@ -1,11 +1,11 @@
-"""Packs what a run has learnt, and the record of how, into a folder small enough to share.
+"""Packs a run's weights, results and logs into a folder small enough to share.
 
     python -m tools.pack --run runs/car --out pretrained/carracing
 
 The folder is a run without its data: evaluate.py, tools.report, tools.convert and --from take it like one. It holds the
 weights of V, M and C, the first frames, configuration, history, results, learning curves, the commands with
-their time, pictures and videos, a report, and README.md, the model card, into which goes what you have to say
-in DIR/notes.md. An older one is replaced.
+their time, pictures and videos, a report, and README.md, the model card, which includes DIR/notes.md. An older one
+is replaced.
 """
 
 import shutil
@@ -56,24 +56,24 @@ def pack(run: Path, out: Path, checkpoint: bool) -> float:
                 f"--out {out} holds an evolution that is not {run}'s and can go on; choose another folder, or delete "
                 f"{out / CHECKPOINT}"
             )
-    beside = out.with_name(f".{out.name}.new")
-    shutil.rmtree(beside, ignore_errors=True)
+    tmp = out.with_name(f".{out.name}.new")
+    shutil.rmtree(tmp, ignore_errors=True)
     for pattern in (*PARTS, CHECKPOINT) if checkpoint else PARTS:
         for path in run.glob(pattern):
             if path.name.startswith("."):
-                continue  # half of a file that somebody is writing
-            to = beside / path.relative_to(run)
+                continue  # a file that is being written
+            to = tmp / path.relative_to(run)
             to.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, to)
-    for part in beside.glob("temperature-*"):
+    for part in tmp.glob("temperature-*"):
         run_dir.same_models(run, run / part.name)
         for name in run_dir.MODELS:
             (part / name).symlink_to(Path("..") / name)
-    packed = read_run(beside, out.name)
-    write_report([packed], beside / "report")
-    run_dir.write_text(beside / "README.md", card(packed, beside))
+    packed = read_run(tmp, out.name)
+    write_report([packed], tmp / "report")
+    run_dir.write_text(tmp / "README.md", card(packed, tmp))
     shutil.rmtree(out, ignore_errors=True)
-    beside.rename(out)
+    tmp.rename(out)
     return sum(path.stat().st_size for path in out.rglob("*") if path.is_file() and not path.is_symlink()) / 1e6
 
 

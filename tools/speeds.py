@@ -1,4 +1,4 @@
-"""What bench.py measures: environments, agents, dreams and trainings, each alone, in units a second.
+"""What tools.bench measures: environments, agents, dreams and trainings, each alone, in units a second.
 
 Agents are measured as programs of their own, under mpirun where ranks are several:
 
@@ -19,11 +19,12 @@ from pathlib import Path
 import numpy as np
 
 import config as configs
+import tasks
 from common import command_line, mpi, run_dir
 from common.training import hold_memory, quiet_tensorflow
 
 ROOT = Path(__file__).parent.parent
-LANES, STEPS = 48, 60  # of the agents' measurement
+LANES, DREAM_LANES, STEPS = 48, 1024, 60  # of the agents' measurement
 
 
 def median_rate(work: Callable[[], int], repeats: int = 5) -> float:
@@ -93,10 +94,11 @@ def make_run(run: Path, task: str) -> configs.Config:
     from common.training import save_arrays, save_weights
     from world_model import make_rnn, make_vae
 
-    config = run_dir.prepare(run, {"task": task, "preset": "paper", "lanes": 1024 if task == "doom" else LANES})
+    lanes = DREAM_LANES if tasks.preset(task, "paper").env == "dream" else LANES
+    config = run_dir.open_run(run, {"task": task, "preset": "paper", "lanes": lanes})
     save_weights(make_vae(config), run / "vae.weights.h5")
     rnn = make_rnn(config)
-    if task == "doom":
+    if rnn.flags:
         rnn.head.bias.assign(tf.tensor_scatter_nd_update(rnn.head.bias, [[0]], [-100.0]))  # nobody dies
     save_weights(rnn, run / "rnn.weights.h5")
     zeros = np.zeros((10, config.z_size), np.float32)
@@ -106,15 +108,15 @@ def make_run(run: Path, task: str) -> configs.Config:
 
 def agent(comm, run: Path, lanes: int, dtype: str) -> None:
     """One rank of the agents' measurement: prints steps/s, its split and its memory as JSON."""
-    from controller.agent import policy_size
-    from controller.lanes import make_lanes
+    from controller.policy import Controller
+    from controller.rollout import SEGMENT, make_lanes
 
     config = dataclasses.replace(run_dir.load(run), dtype=dtype)
     dreaming = config.env == "dream"
     lanes = make_lanes(run, dataclasses.replace(config, lanes=lanes))
     rng = np.random.default_rng(comm.rank)
     for lane in range(lanes.count):
-        lanes.start(lane, 0.1 * rng.standard_normal(policy_size(config)), 1000 * comm.rank + lane)
+        lanes.start(lane, 0.1 * rng.standard_normal(Controller.of(config).num_params), 1000 * comm.rank + lane)
     spent = {"models": 0.0}
     if not dreaming:
         inner = lanes.agent
@@ -127,8 +129,6 @@ def agent(comm, run: Path, lanes: int, dtype: str) -> None:
             return action, h, c
 
         lanes.agent = timed
-    from doom_rnn.batch import SEGMENT
-
     a_time, repeats = (SEGMENT, 5) if dreaming else (1, STEPS)
     for _ in range(1 if dreaming else 55):  # compiles; and past the zoom of the first second
         lanes.advance()
@@ -184,12 +184,12 @@ def training_speeds() -> dict[str, float]:
     import tensorflow as tf
 
     from common.training import make_optimizer
-    from train_rnn import make_step as rnn_step
-    from train_vae import make_step as vae_step
+    from rnn.train import make_step as rnn_step
+    from vae.train import make_step as vae_step
     from world_model import make_rnn, make_vae
 
     hold_memory()
-    config = configs.preset("carracing", "paper")
+    config = tasks.preset("carracing", "paper")
     rng = np.random.default_rng(0)
     number = tf.constant(0, tf.int64)
 
@@ -240,12 +240,12 @@ def measure() -> dict:
 
 
 def main(comm) -> None:
-    parser = command_line.Parser(description=__doc__)
+    parser = command_line.Parser(comm.rank > 0, description=__doc__)
     parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="a run that has its models")
     parser.add_argument("--lanes", type=int, default=LANES, help=f"episodes at once (default {LANES})")
     parser.add_argument("--dtype", choices=configs.DTYPES, default="float32", help="arithmetic of V's encoder")
     args = parser.parse_args()
-    mpi.on_leader(comm, run_dir.need_models, args.run)
+    mpi.on_root(comm, run_dir.need_models, args.run)
     quiet_tensorflow()
     agent(comm, args.run, args.lanes, args.dtype)
 

@@ -6,12 +6,18 @@ h, columns of the gates i, j (the candidate), f, o.
 
 import numpy as np
 
+from tasks.task import Release
+
 FORGET_BIAS = 1.0  # added to the gate f when the release's LSTM runs; Keras' bias holds it
 
 # The order in which the release's graphs made M's variables (carracing/rnn/rnn.py, doomrnn/doomrnn.py).
 HEAD_FIRST = ("output_w", "output_b", "lstm_kernel", "lstm_bias")
 LSTM_FIRST = ("lstm_kernel", "lstm_bias", "output_w", "output_b")
-RNN_ORDERS = {"carracing": (HEAD_FIRST, LSTM_FIRST), "doom": (LSTM_FIRST, HEAD_FIRST)}
+
+
+def rnn_orders(release: Release) -> tuple[tuple[str, ...], ...]:
+    """The orders in which a task's rnn.json may be: the release's own first."""
+    return (HEAD_FIRST, LSTM_FIRST) if release.head_first else (LSTM_FIRST, HEAD_FIRST)
 
 
 def to_keras(kernel, bias, inputs: int):

@@ -8,14 +8,25 @@ from pathlib import Path
 import numpy as np
 
 import config as configs
+import tasks
 from common.training import save_arrays, save_weights
 from config import Config, UserError
+from controller.policy import Controller
+from tasks.task import Release
 from tools.release.json_format import array, read, read_scaled, scaled
-from tools.release.layouts import HEAD_FIRST, RNN_ORDERS, to_keras, to_release
+from tools.release.layouts import HEAD_FIRST, rnn_orders, to_keras, to_release
 
 # What needs TensorFlow is imported where it is used: its start-up messages must have been quieted before.
 
 DECIMALS = 4  # of C's parameters, which are plain numbers there (train.py)
+
+
+def release_of(config: Config) -> Release:
+    """How the release stores the models of the run's task; UserError if it has none of it."""
+    release = tasks.get(config.task).release
+    if release is None:
+        raise UserError(f"--task {config.task}: the original release has no such task, and no files of it")
+    return release
 
 
 def vae_variables(vae) -> dict:
@@ -55,7 +66,7 @@ def read_rnn(path: Path, config: Config):
         "lstm_kernel": (inputs + rnn.units, 4 * rnn.units),
         "lstm_bias": (4 * rnn.units,),
     }
-    arrays = read_scaled(path, *({name: shapes[name] for name in order} for order in RNN_ORDERS[config.task]))
+    arrays = read_scaled(path, *({name: shapes[name] for name in order} for order in rnn_orders(release_of(config))))
     kernel, recurrent, bias = to_keras(arrays["lstm_kernel"], arrays["lstm_bias"], inputs)
     rnn.cell.kernel.assign(kernel)
     rnn.cell.recurrent_kernel.assign(recurrent)
@@ -71,14 +82,12 @@ def take_rnn(run: Path, config: Config) -> list:
     rnn = load_rnn(run, config)
     lstm = to_release(*map(np.asarray, (rnn.cell.kernel, rnn.cell.recurrent_kernel, rnn.cell.bias)))
     arrays = dict(zip(HEAD_FIRST, (*map(np.asarray, (rnn.head.kernel, rnn.head.bias)), *lstm), strict=True))
-    return scaled(run / "rnn.weights.h5", {name: arrays[name] for name in RNN_ORDERS[config.task][0]})
+    return scaled(run / "rnn.weights.h5", {name: arrays[name] for name in rnn_orders(release_of(config))[0]})
 
 
 def read_controller(path: Path, config: Config) -> dict:
     """The content of controller/best.json. What the release does not tell is None."""
-    from controller.agent import policy_size
-
-    layout = {f"parameters of --features {config.features}": (policy_size(config),), "score": ()}
+    layout = {f"parameters of --features {config.features}": (Controller.of(config).num_params,), "score": ()}
     parameters, score = read(path, layout).values()
     return {
         "generation": None,
@@ -90,15 +99,13 @@ def read_controller(path: Path, config: Config) -> dict:
 
 
 def take_controller(run: Path, config: Config) -> list:
-    from controller.agent import policy_size
-
     path = run / PARTS["controller"].place
     try:
         best = json.loads(path.read_text())
         parameters, score = best["parameters"], best["score"]
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} does not hold an agent: {error!r}") from None
-    parameters = array(f"{path}: parameters", parameters, (policy_size(config),))
+    parameters = array(f"{path}: parameters", parameters, (Controller.of(config).num_params,))
     return [parameters.round(DECIMALS).tolist(), float(array(f"{path}: score", score, ()))]
 
 
@@ -166,5 +173,5 @@ def json_name(name: str, config: Config) -> str:
     """A part's file name, as the release would call it: C's says the episodes a candidate and the population."""
     if name != "controller":
         return f"{name}.json"
-    task = {"carracing": "carracing", "doom": "doomrnn"}[config.task]
-    return f"{task}.cma.{configs.rollouts_at(config.rollouts, config.generations)}.{config.population}.best.json"
+    episodes = configs.rollouts_at(config.rollouts, config.generations)
+    return f"{release_of(config).name}.cma.{episodes}.{config.population}.best.json"

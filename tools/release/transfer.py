@@ -1,18 +1,19 @@
-"""The release's files into a run folder, and a run out as such files: what convert.py does."""
+"""The release's files into a run folder, and a run out as such files: what tools.convert does."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 import config as configs
+import tasks
 from common import run_dir
 from common.training import quiet_tensorflow
 from config import Config, UserError
 from tools.release.json_format import write_list
 from tools.release.parts import PARTS, json_name
 
-# What else must be told when an exported run is imported: JSON holds no configuration.
-TOLD = ("view", "pixels", "max_frames", "z_size", "rnn_units", "mixtures", "features", "temperature")
+# Settings to give as flags when an exported run is imported: JSON holds no configuration.
+SETTINGS = ("view", "pixels", "max_frames", "z_size", "rnn_units", "mixtures", "features", "temperature")
 
 
 def vacant(paths: list[Path]) -> list[Path]:
@@ -24,16 +25,16 @@ def vacant(paths: list[Path]) -> list[Path]:
 
 
 def write_all(outputs: dict[Path, tuple[Callable, object]]) -> None:
-    """Writes files, {path: (write, what)}, beside their places; they move there when all are whole."""
+    """Writes files, {path: (write, what)}; none appears before all are written."""
     with ExitStack() as stack:
         for path, (write, what) in outputs.items():
-            write(what, stack.enter_context(run_dir.whole(path)))
+            write(what, stack.enter_context(run_dir.atomic_write(path)))
 
 
-def settle(run: Path, given: dict, names: list[str]) -> Config:
+def resolve_config(run: Path, given: dict, names: list[str]) -> Config:
     """The configuration of the run that parts `names` are imported to; a new run sees the release's pixels."""
     new = not (run / "config.json").exists()
-    config = run_dir.settle(run, {"pixels": "release"} | given if new else given)
+    config = run_dir.resolve_config(run, {"pixels": "release"} | given if new else given)
     if "vae" in names and "pixels" not in given and config.pixels != "release":
         raise UserError(
             f"{run} was made with --pixels {config.pixels}, and the release's V is used to release: choose another "
@@ -43,10 +44,10 @@ def settle(run: Path, given: dict, names: list[str]) -> Config:
 
 
 def import_run(run: Path, files: dict[str, Path], given: dict) -> str:
-    """Makes or completes a run folder from JSON files, by name of part; a line that says what was done."""
+    """Makes or completes a run folder from JSON files, by name of part; returns a line that says what was written."""
     if not files:
         raise UserError(f"nothing to import: give at least one of {', '.join(map(configs.flag, PARTS))}")
-    config = settle(run, given, list(files))
+    config = resolve_config(run, given, list(files))
     places = vacant([run / PARTS[name].place for name in files])
     quiet_tensorflow()
     outputs = {
@@ -62,7 +63,7 @@ def import_run(run: Path, files: dict[str, Path], given: dict) -> str:
 
 
 def export_run(run: Path, out: Path) -> str:
-    """Writes what a run has of V, M, C and initial z as JSON; lines that say what, and how to read it back."""
+    """Writes what a run has of V, M, C and initial z as JSON; returns lines that say what, and how to import it."""
     config = run_dir.load(run)
     there = [name for name, part in PARTS.items() if (run / part.place).exists()]
     if not there:
@@ -71,11 +72,11 @@ def export_run(run: Path, out: Path) -> str:
     quiet_tensorflow()
     write_all({place: (write_list, PARTS[name].take(run, config)) for place, name in zip(places, there, strict=True)})
     left = [PARTS[name].place for name in PARTS if name not in there]
-    usual = configs.preset(config.task, "paper")
+    usual = tasks.preset(config.task, "paper")
     flags = [f"--task {config.task}"]
     flags += [
         f"{configs.flag(name)} {getattr(config, name)}"
-        for name in TOLD
+        for name in SETTINGS
         if getattr(config, name) != ("release" if name == "pixels" else getattr(usual, name))
     ]
     wrote = f"{out}: wrote {', '.join(place.name for place in places)}"

@@ -4,21 +4,12 @@ import dataclasses
 from pathlib import Path
 
 import config as configs
+import tasks
 from common import command_log, published
-from common.results import environment, identity, where
+from common.results import identity, where
 from tools.reporting.runs import Run
 from tools.reporting.tables import duration, launch, training_time
 from tools.reporting.words import CAPTIONS, table
-
-TASKS = {
-    "carracing": """\
-Gymnasium's CarRacing, seen as 64x64 pixels and cut after {max_frames} steps. Views: `v0` draws it with the camera of
-CarRacing-v0, which the paper played; `v3` is Gymnasium's own. The action is steer, gas, brake. A return is the points
-of an episode.""",
-    "doom": """\
-ViZDoom's Take Cover, seen as 64x64 pixels and cut after {max_frames} steps. The agent moves left or right, away from
-fireballs. A return is the time steps survived. "Dream" is the same game as M dreams it, at a temperature τ.""",
-}
 
 HOW = {"real": "in the game itself", "dream": "in M's dream of the game"}
 
@@ -57,13 +48,13 @@ parameters = json.loads((run / "controller" / "best.json").read_text())["paramet
 
 def front_matter(config: configs.Config, rows: list[dict]) -> str:
     """YAML for the hub: tags, and in `model-index` every score in the real environment."""
-    name = environment(config.task, config.view)
+    name = tasks.get(config.task).environment(config.view)
     lines = ["library_name: keras", "pipeline_tag: reinforcement-learning", "tags:"]
     lines += [f"- {tag}" for tag in ("reinforcement-learning", "world-models", name)]
     if rows:
         lines += ["model-index:", f"- name: world-models-{config.task}", "  results:"]
     for row in rows:
-        name = environment(row["task"], row["view"])
+        name = tasks.get(row["task"]).environment(row["view"])
         lines += [
             "  - task:",
             "      type: reinforcement-learning",
@@ -81,7 +72,7 @@ def front_matter(config: configs.Config, rows: list[dict]) -> str:
 
 
 def record(run: Run) -> list[str]:
-    """How the run was made: every command with its wall-clock, what each stage amounted to, and its maker's notes."""
+    """Training: every command with its wall-clock, each stage's steps, and notes.md."""
     rows = [
         [
             launch(line),
@@ -98,7 +89,7 @@ def record(run: Run) -> list[str]:
     notes = run.path / "notes.md"
     if not rows and not amounts and not notes.exists():
         return []
-    text = ["## How it was made\n"]
+    text = ["## Training\n"]
     if rows:
         text.append(table(["command", "started", "wall-clock", "machine"], rows))
     if amounts:
@@ -116,7 +107,9 @@ def gallery(at: Path) -> list[str]:
         for below in (at, at / "report")
         for path in sorted(below.glob(f"{pattern}.png"))
     ]
-    return ["## Looked at\n", *(f"{caption}\n\n![{path.stem}]({path})\n" for path, caption in found)] if found else []
+    if not found:
+        return []
+    return ["## Qualitative results\n", *(f"{caption}\n\n![{path.stem}]({path})\n" for path, caption in found)]
 
 
 def card(run: Run, at: Path) -> str:
@@ -125,7 +118,7 @@ def card(run: Run, at: Path) -> str:
     rows = [row for row in run.rows if "mean" in row and run.agent(row)]
     own = [row for row in rows if row["env"] == "real" and run.agent(row) is run]
     fields = dataclasses.fields(config)
-    paper = configs.preset(config.task, "paper")
+    paper = tasks.preset(config.task, "paper")
     settings = [[f.name, str(getattr(config, f.name)), str(getattr(paper, f.name)), f.metadata["help"]] for f in fields]
     scores = [
         [
@@ -141,9 +134,9 @@ def card(run: Run, at: Path) -> str:
         for row in rows
     ]
     files = [[f"`{name}`", what] for name, what in FILES.items() if (run.path / name).exists()]
-    made = [f"The run's random episodes: {config.episodes}, of policy `{config.policy}`."]
+    made = [f"V and M are trained on {config.episodes} random episodes, of policy `{config.policy}`."]
     if config.untrained != "none":
-        made.append(f"Left at random first weights here: {config.untrained}.")
+        made.append(f"Not trained here (--untrained): {config.untrained}.")
     made.append(f"C sees `{config.features}` and is evolved by CMA-ES, {HOW[config.env]}.")
     if run.history:
         made.append(f"Its evolution took {len(run.history)} generations so far.")
@@ -152,12 +145,12 @@ def card(run: Run, at: Path) -> str:
     return "\n".join(
         [
             front_matter(config, own),
-            f"# World Models: {environment(config.task, config.view)}\n",
+            f"# World Models: {tasks.get(config.task).environment(config.view)}\n",
             "V (a convolutional VAE), M (an MDN-RNN) and C (a small controller), after Ha and Schmidhuber, *World",
             "Models*, 2018 (arXiv:1803.10122), in Keras.\n",
             " ".join(made) + "\n",
             "## Environment\n",
-            TASKS[config.task].format(max_frames=config.max_frames) + "\n",
+            tasks.get(config.task).description.format(max_frames=config.max_frames) + "\n",
             "## Scores\n",
             "Mean ± standard deviation over test episodes, whose seeds training never saw.\n",
             table(SCORES, scores or [[""] * len(SCORES)]),

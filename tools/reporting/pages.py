@@ -1,8 +1,9 @@
-"""The report, section by section, and its pictures: what report.py writes."""
+"""The report, section by section, and its pictures: what tools.report writes."""
 
 import shutil
 from pathlib import Path
 
+import tasks
 from common import published, run_dir
 from common.results import where
 from tools.reporting import plots
@@ -18,14 +19,17 @@ def training_section(runs: list[Run], out: Path) -> list[str]:
         parts = [part for run in runs for part in (run, *run.parts) if run.config.task == task and part.history]
         if not parts:
             continue
-        curves = [(part.name + (f" ({part.config.env})" if task == "doom" else ""), part.history) for part in parts]
-        plots.training(out / f"training-{task}.png", task, curves, published.curve(task))
-        text += [
-            f"![Training curves, {task}](training-{task}.png)\n",
-            "Ours over the published curve: mean, best and worst fitness of a generation's candidates, and the "
-            "distribution's mean scored on fresh episodes, from which the kept agent is chosen. Hours are ours on "
-            f"our machine, theirs on {published.machine()}. Source: {published.curve_source(task)}.\n",
-        ]
+        env = " ({})" if tasks.get(task).evolves_in_dreams else ""
+        curves = [(part.name + env.format(part.config.env), part.history) for part in parts]
+        theirs = published.curve(task)
+        plots.training(out / f"training-{task}.png", task, curves, theirs)
+        text.append(f"![Training curves, {task}](training-{task}.png)\n")
+        words = "mean, best and worst fitness of a generation's candidates, and the distribution's mean evaluated on "
+        words += "fresh episodes, from which the kept agent is chosen."
+        if theirs is not None:
+            words = f"Ours over the published curve: {words} Hours are ours on our machine, theirs on "
+            words += f"{published.machine()}. Source: {published.curve_source(task)}."
+        text.append(words[0].upper() + words[1:] + "\n")
     return ["## Training of C\n", *text] if text else []
 
 
@@ -53,15 +57,15 @@ def model_section(run: Run, out: Path, suffix: str) -> list[str]:
         for picture in sorted((run.path / "pictures").glob(f"{pattern}.png")):
             caption = words.format(picture.stem.rpartition("-")[2])
             name = f"{picture.stem}{suffix}.png"
-            with run_dir.whole(out / name) as beside:
-                shutil.copyfile(picture, beside)
+            with run_dir.atomic_write(out / name) as tmp:
+                shutil.copyfile(picture, tmp)
             text.append(f"{caption}\n\n![{caption}]({name})\n")
     return [f"## V and M: {run.name}\n", *text] if text else []
 
 
 def write_report(runs: list[Run], out: Path) -> Path:
     """Writes report.md, its pictures and model_card.md to `out`; the report's path."""
-    tasks = sorted({run.config.task for run in runs})
+    names = sorted({run.config.task for run in runs})
     text = [
         f"# Report: {', '.join(run.name for run in runs)}\n",
         "## Results\n",
@@ -71,16 +75,17 @@ def write_report(runs: list[Run], out: Path) -> Path:
         *training_section(runs, out),
         *test_section(runs, out),
     ]
-    if "doom" in tasks:
-        text += ["## Temperatures\n", "Trained in the dream at τ, tested there and in the game.\n"]
-        text += [temperature_table(runs)]
+    for task in names:
+        if tasks.get(task).evolves_in_dreams:
+            text += ["## Temperatures\n", "Trained in the dream at τ, tested there and in the real environment.\n"]
+            text += [temperature_table(runs, task)]
     for run in runs:
         text += model_section(run, out, f"-{run.name}" if len(runs) > 1 else "")
     text += ["## What differs from the paper's configuration\n"]
     for run in runs:
         text += [f"{run.name}, seed {run.config.seed}:\n", table(["setting", "here", "paper"], differences(run.config))]
     text += ["## Published scores and their sources\n"]
-    for task in tasks:
+    for task in names:
         text += [f"{task}:\n", table(["agent", "score", "source"], [list(line) for line in published.sources(task)])]
     run_dir.write_text(out / "report.md", "\n".join(text))
     run_dir.write_text(out / "model_card.md", card(runs[0], out))

@@ -8,13 +8,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from common.run_dir import whole
+import tasks
+from common.run_dir import atomic_write
 
 OURS, THEIRS = "#12365e", "#d07a10"  # dark and light, so that they stay apart when printed in grey
 LINES = ("-", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))  # "--" is the published curve's
 MARKERS = ("o", "s", "^", "D", "v", "P")
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "++")
-RETURNS = {"carracing": "return (points an episode)", "doom": "time steps survived"}
 XLABELS = {"generation": "generation", "hours": "hours of evolution"}
 BINS = 40  # of the histograms, over all that a figure shows
 ROOM = 10  # how many times as far as our runs the published curve is shown
@@ -31,8 +31,8 @@ LOSS_LABELS = {
 
 
 def save(figure: Figure, path: Path) -> None:
-    with whole(path) as beside:
-        figure.savefig(beside, format="png", dpi=120)
+    with atomic_write(path) as tmp:
+        figure.savefig(tmp, format="png", dpi=120)
 
 
 def plain(axis) -> None:
@@ -54,7 +54,7 @@ def columns(history: list[dict]) -> dict[str, dict[str, tuple]]:
     }
 
 
-def training(path: Path, task: str, curves: list[tuple[str, list[dict]]], published: dict) -> None:
+def training(path: Path, task: str, curves: list[tuple[str, list[dict]]], published: dict | None) -> None:
     """Fitness against generations and against hours, over the published curve.
 
     Both x axes are logarithmic and end ROOM times after our last point (but show some of the published curve),
@@ -64,7 +64,7 @@ def training(path: Path, task: str, curves: list[tuple[str, list[dict]]], publis
         path: the PNG to write.
         task: a task's name.
         curves: (label, lines of history.jsonl) of each run.
-        published: published.curve(task).
+        published: published.curve(task), None if there is none.
     """
     figure = Figure(figsize=(11, 5), layout="constrained")
     ours = [columns(history) for _, history in curves]
@@ -73,18 +73,22 @@ def training(path: Path, task: str, curves: list[tuple[str, list[dict]]], publis
     for axes, unit in zip(figure.subplots(1, 2, sharey=True), XLABELS, strict=True):
         first = min(along(curve["generations"], unit)[0] for curve in ours)
         last = max(along(curve["generations"], unit)[-1] for curve in ours)
-        theirs = along(published["generations"], unit)
-        end = max(min(ROOM * max(last, theirs[0]), theirs[-1]), 1.2 * last)
-        _draw(axes, unit, published, end, (THEIRS, "--", "x"), band=True)
+        end = 1.2 * last
+        if published is not None:
+            theirs = along(published["generations"], unit)
+            first, end = min(first, theirs[0]), max(min(ROOM * max(last, theirs[0]), theirs[-1]), end)
+            _draw(axes, unit, published, end, (THEIRS, "--", "x"), band=True)
         for curve, style in zip(ours, styles, strict=True):
             _draw(axes, unit, curve, end, style)
-        axes.set(xscale="log", xlim=(min(first, theirs[0]) * 0.9, end), xlabel=f"{XLABELS[unit]} (logarithmic)")
-        axes.set_ylabel(RETURNS[task])
+        axes.set(xscale="log", xlim=(first * 0.9, end), xlabel=f"{XLABELS[unit]} (logarithmic)")
+        axes.set_ylabel(tasks.get(task).returns)
         axes.tick_params(labelleft=True)
         axes.grid(alpha=0.3)
         plain(axes.xaxis)
-    names = ["published (dream)" if task == "doom" else "published", *(label for label, _ in curves)]
-    named = zip(names, [(THEIRS, "--", "x"), *styles], strict=True)
+    named = [(label, style) for (label, _), style in zip(curves, styles, strict=True)]
+    if published is not None:
+        name = "published (dream)" if tasks.get(task).evolves_in_dreams else "published"
+        named.insert(0, (name, (THEIRS, "--", "x")))
     handles = [
         Line2D([], [], c=c, ls=ls, marker=m, mfc="white", mew=1.5, lw=2, label=name) for name, (c, ls, m) in named
     ]
@@ -151,7 +155,7 @@ def histograms(path: Path, task: str, groups: list[tuple[str, dict[str, list[flo
         style = {"color": shades, "hatch": hatches, "edgecolor": "black", "lw": 0.6, "label": labels}
         counts, _, _ = axes.hist(list(returns.values()), bins, stacked=True, **style)
         axes.axvline(np.mean(np.concatenate(list(returns.values()))), color="black", lw=2, label="our mean")
-        axes.set(title=title, xlabel=RETURNS[task], ylabel="test episodes", ylim=(0, 1.1 * np.max(counts)))
+        axes.set(title=title, xlabel=tasks.get(task).returns, ylabel="test episodes", ylim=(0, 1.1 * np.max(counts)))
         axes.tick_params(labelbottom=True)
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, fontsize="small")
         axes.yaxis.get_major_locator().set_params(integer=True)

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import config as configs
+import tasks
 from common import published, results, run_dir
 
-UNTOLD = {"seed": 0, "lanes": 1, "drawer": "raster"}  # settings in which runs may differ and be the same experiment
+IGNORED = {"seed": 0, "lanes": 1, "drawer": "raster"}  # settings in which runs may differ and be the same experiment
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Run:
 
     def agent(self, row: dict) -> "Run | None":
         """The run that evolved the agent of a row of `rows`: this one, a part, or None if it is not here."""
-        if self.config.task == "carracing":
+        if not tasks.get(self.config.task).evolves_in_dreams:
             return self
         tau = row["trained_temperature"]
         found = [run for run in (self, *self.parts) if results.trained_temperature(run.config) == tau]
@@ -73,19 +74,19 @@ def read_runs(paths: list[Path]) -> list[Run]:
 def groups(runs: list[Run]) -> dict[tuple, list[tuple[Run, dict]]]:
     """The measured rows of all runs by experiment, and by every setting of their agent's run but its seed.
 
-    The full agent comes first, tested as trained; Doom's are sorted by their agent's temperature, dream before game.
+    The full agent comes first, tested as trained; agents of dreams are sorted by temperature, dream before real.
     """
     found: dict[tuple, list] = {}
     for run in runs:
         for row in run.rows:
             if "mean" in row:
-                agent = dataclasses.replace((run.agent(row) or run).config, **UNTOLD)
+                agent = dataclasses.replace((run.agent(row) or run).config, **IGNORED)
                 key = *(row[name] for name in results.EXPERIMENT), *dataclasses.astuple(agent)
                 found.setdefault(key, []).append((run, row))
 
     def order(key: tuple) -> tuple:
         values = dict(zip(results.EXPERIMENT, key, strict=False))
-        lesser = values["features"] != published.FULL[values["task"]], values["dtype"] != "float32"
+        lesser = values["features"] != published.full_features(values["task"]), values["dtype"] != "float32"
         return values["task"], values["trained_temperature"] or 0, *lesser, str(key)
 
     return {key: found[key] for key in sorted(found, key=order)}

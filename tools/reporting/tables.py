@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 import config as configs
+import tasks
 from common import published
 from common.results import EXPERIMENT, identity, where
 from tools.reporting.runs import Run, groups
@@ -40,12 +41,12 @@ def seconds_of(lines: list[dict]) -> float:
 
 
 def training_time(run: Run, row: dict) -> str:
-    """How long V, M and C took, as far as it was noted here; C to the generation that is kept, and in all."""
+    """How long V, M and C took, as far as it is logged here; C to the generation that is kept, and in all."""
     trained = run.agent(row)
     stages = {"V": "vae", "M": "rnn"}
     lines = {letter: [line for line in run.metrics if line["model"] == name] for letter, name in stages.items()}
     lines["C"] = trained.history if trained else []
-    times = {letter: duration(seconds_of(noted)) for letter, noted in lines.items() if noted}
+    times = {letter: duration(seconds_of(logged)) for letter, logged in lines.items() if logged}
     kept = [line for line in lines["C"] if line["generation"] <= (row.get("generation") or 0)]
     if 0 < len(kept) < len(lines["C"]):
         times["C"] = f"{duration(seconds_of(kept))} (evolution {times['C']})"
@@ -66,7 +67,7 @@ def cells(run: Run | None, row: dict) -> list[str]:
 
 
 def launch(line: dict) -> str:
-    """How the command of a results row, or of the diary, is typed; "" if the row has none."""
+    """How the command of a results row, or of the command log, is typed; "" if the row has none."""
     if "command" not in line:
         return ""
     prefix = f"mpirun -n {line['ranks']} " if line.get("ranks", 1) > 1 else ""
@@ -99,12 +100,16 @@ def results_table(runs: list[Run]) -> str:
 
 def unmeasured(rows: list[dict]) -> list[dict]:
     """What the paper reports of its agents and no row of `rows` measured, as rows without a score."""
-    car, doom = (configs.preset(task, "paper") for task in configs.TASKS)
-    wanted = [identity(dataclasses.replace(car, features=features)) for features in published.AGENTS]
-    for entry in published.temperatures():
-        if "temperature" in entry:
-            run = dataclasses.replace(doom, temperature=entry["temperature"])
-            wanted += [identity(run, env=kind) for kind in published.KINDS]
+    wanted = []
+    for task in (task for task in tasks.TASKS.values() if task.published):
+        paper = tasks.preset(task.name, "paper")
+        if not task.evolves_in_dreams:
+            wanted += [identity(dataclasses.replace(paper, features=features)) for features in published.AGENTS]
+            continue
+        for entry in published.temperatures(task.name):
+            if "temperature" in entry:
+                run = dataclasses.replace(paper, temperature=entry["temperature"])
+                wanted += [identity(run, env=kind) for kind in published.KINDS]
 
     def experiment(row: dict) -> list:
         return [row[name] for name in EXPERIMENT if name != "preset"]
@@ -124,10 +129,10 @@ def short_table(runs: list[Run]) -> str:
     return table(kept, [[line[HEADER.index(name)] for name in kept] for line in lines])
 
 
-def temperature_table(runs: list[Run]) -> str:
-    """Doom's full agents, trained in the dream at each temperature and tested there: published beside ours."""
-    tests = [row for run in runs for row in run.rows if "mean" in row and row["task"] == "doom"]
-    tests = [row for row in tests if row["features"] == published.FULL["doom"] and row["untrained"] == "none"]
+def temperature_table(runs: list[Run], task: str) -> str:
+    """A task's full agents, evolved in the dream at each temperature and tested there: published and ours."""
+    tests = [row for run in runs for row in run.rows if "mean" in row and row["task"] == task]
+    tests = [row for row in tests if row["features"] == published.full_features(task) and row["untrained"] == "none"]
     tests = [row for row in tests if row["trained_temperature"] == row["temperature"] is not None]
 
     def ours(temperature: float, kind: str) -> str:
@@ -135,7 +140,7 @@ def temperature_table(runs: list[Run]) -> str:
         tail = (lambda row: f" (seed {row['seed']}, {row['episodes']})") if len(fit) > 1 else (lambda row: "")
         return "<br>".join(f"{row['mean']:.1f} ± {row['std']:.1f}{tail(row)}" for row in fit)
 
-    entries = {entry.get("temperature", entry.get("agent")): entry for entry in published.temperatures()}
+    entries = {entry.get("temperature", entry.get("agent")): entry for entry in published.temperatures(task)}
     temperatures = sorted({row["trained_temperature"] for row in tests} | {k for k in entries if isinstance(k, float)})
     lines = []
     for key in [*temperatures, *(k for k in entries if isinstance(k, str))]:
@@ -151,6 +156,6 @@ def temperature_table(runs: list[Run]) -> str:
 
 def differences(config: configs.Config) -> list[list[str]]:
     """(setting, this run's value, the paper's) of all settings that are not the paper's, seed and preset apart."""
-    paper = configs.preset(config.task, "paper")
+    paper = tasks.preset(config.task, "paper")
     pairs = [(f.name, getattr(config, f.name), getattr(paper, f.name)) for f in dataclasses.fields(config)]
     return [[name, str(a), str(b)] for name, a, b in pairs if a != b and name not in ("seed", "preset")]

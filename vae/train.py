@@ -1,0 +1,58 @@
+"""V's training: its step, its loop, and a picture of what it has learnt."""
+
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from common import seeds
+from common.pictures import save_pairs
+from common.training import fit, make_optimizer
+from config import Config
+from vae.data import Frames, read_episode
+from vae.model import VAE, losses
+
+PICTURE = Path("pictures") / "reconstructions.png"
+
+
+def make_step(model: VAE, optimizer, config: Config):
+    """step(number, frames) -> losses: one Adam step, compiled."""
+
+    @tf.function(jit_compile=True)
+    def step(number, frames):
+        noise = tf.random.stateless_normal((config.vae_batch, config.z_size), [config.seed, number])
+        with tf.GradientTape() as tape:
+            reconstruction, mu, logvar = model(frames, noise)
+            r_loss, kl_loss = losses(frames, reconstruction, mu, logvar, config.kl_tolerance)
+            loss = r_loss + kl_loss
+        variables = model.trainable_variables
+        optimizer.apply(tape.gradient(loss, variables), variables)
+        return {"vae_loss": loss, "r_loss": r_loss, "kl_loss": kl_loss}
+
+    return step
+
+
+def fit_vae(run: Path, model: VAE, paths: list[Path], config: Config) -> None:
+    """Trains V on the frames of recorded episodes (see `common.training.fit`)."""
+    frames = Frames(paths, config.vae_batch, config.seed)
+    optimizer = make_optimizer(config.vae_rate, model.trainable_variables)
+
+    def batches(first: int):
+        for epoch in range(first // frames.steps, config.vae_epochs):
+            for batch in frames.epoch(epoch, skip=max(0, first - epoch * frames.steps)):
+                yield (batch,)
+
+    step = make_step(model, optimizer, config)
+    fit(run, "vae", model, optimizer.variables, step, batches, config.vae_epochs * frames.steps)
+
+
+def save_reconstructions(run: Path, model: VAE, paths: list[Path], seed: int) -> None:
+    """A picture of recorded frames over their reconstructions."""
+    rng = seeds.generator(seed, "reconstructions")
+    frames = []
+    for path in rng.choice(paths, size=min(12, len(paths)), replace=False):
+        obs, _ = read_episode(path)
+        frames.append(obs[rng.integers(len(obs))])
+    frames = np.stack(frames)
+    mu, _ = model.encode(frames)
+    save_pairs(run / PICTURE, frames, model.decode(mu).numpy())

@@ -22,7 +22,10 @@ class UserError(Exception):
 
 
 def knob(default, text: str, group: str, choices: tuple[str, ...] | None = None):
-    """A field of Config with the help of its flag and the heading it stands under."""
+    """A field of Config with the help of its flag and the heading it stands under.
+
+    Fields under "before" have no flag: `--after` sets them.
+    """
     return field(default=default, metadata={"help": text, "group": group, "choices": choices})
 
 
@@ -58,6 +61,16 @@ class Config:
     min_frames: int = knob(
         0, "recorded episodes that are not longer are thrown away", "data"
     )  # [doomrnn/extract.py: 100]
+
+    round: int = knob(1, "number of the round in the iterative procedure", "before")  # [5]
+    linked: int = knob(0, "recorded episodes linked from the run of the round before", "before")
+    spread: float = knob(
+        1.0, "agents that record: standard deviations of the search's distribution around its mean", "round"
+    )
+    noisy: float = knob(0.3, "share of an agent's recorded episodes with noise on its actions", "round")
+    action_noise: float = knob(0.3, "standard deviation of that noise", "round")
+    new_share: float = knob(0.5, "share of new episodes' frames in what V and M learn from", "round")
+    restart: str = knob("no", "evolve C from zero, not from the agent of the round before", "round", ("no", "yes"))
 
     z_size: int = knob(32, "dimensions of z", "V")  # [A.1]
     vae_epochs: int = knob(10, "passes over the recorded frames; the paper says 1", "V")  # [vae_train.py]
@@ -102,6 +115,11 @@ class Config:
     eval_episodes: int = knob(1024, "episodes of such a scoring", "C")  # [train.py]
     lanes: int = knob(16, "episodes a rank advances at once; in a dream, dreamed at once", "C")
     dtype: str = knob("float32", "arithmetic of V's encoder while C acts in training", "C", DTYPES)
+
+    @property
+    def total_episodes(self) -> int:
+        """Recorded episodes V and M learn from: those of the rounds before, then this run's own."""
+        return self.linked + self.episodes
 
 
 # What Doom changes [doomrnn/*.py]; the rest is as in CarRacing.
@@ -206,7 +224,7 @@ def check(config: Config) -> Config:
         value, choices = getattr(config, item.name), item.metadata["choices"]
         if choices and value not in choices:
             raise UserError(f"{flag(item.name)}: expected one of {', '.join(choices)}, got {value!r}")
-        low = 0 if item.name in ("seed", "min_frames") else 1
+        low = 0 if item.name in ("seed", "min_frames", "linked") else 1
         if item.type is int and value < low:
             raise UserError(f"{flag(item.name)}: expected {low} or more, got {value}")
     try:
@@ -219,6 +237,12 @@ def check(config: Config) -> Config:
     for name in ("temperature", "sigma", "vae_rate", "rnn_rate"):
         if not 0 < getattr(config, name) < math.inf:
             raise UserError(f"{flag(name)}: expected a number above 0, got {getattr(config, name)}")
+    for name in ("spread", "action_noise"):
+        if not 0 <= getattr(config, name) < math.inf:
+            raise UserError(f"{flag(name)}: expected a number of 0 or more, got {getattr(config, name)}")
+    for name, low in (("noisy", 0), ("new_share", 0.01)):
+        if not low <= getattr(config, name) <= 1:
+            raise UserError(f"{flag(name)}: expected a share from {low} to 1, got {getattr(config, name)}")
     if config.task == "doom" and config.max_frames > DOOM["max_frames"]:
         raise UserError(f"--max-frames: Take Cover ends after {DOOM['max_frames']} steps, got {config.max_frames}")
     if config.population < 4 or config.population % 2:

@@ -18,7 +18,7 @@ from diary import noted
 
 def main(comm) -> None:
     args = cli.parser(__doc__).parse_args()
-    config = mpi.on_leader(comm, folder.prepare, args.run, cli.overrides(args), args.base)
+    config = mpi.on_leader(comm, folder.prepare, args.run, cli.overrides(args), args.base, args.after)
     with noted(args.run, comm):
         extract(comm, args.run, config)
 

@@ -13,8 +13,9 @@ MODELS = ("vae.weights.h5", "rnn.weights.h5", "initial_z.npz")  # which runs at 
 EVOLVED = ("controller/checkpoint.npz", "controller/best.json")
 
 
-def settle(run: Path, given: dict, base: Path | None = None) -> Config:
-    """The run's configuration: read from its folder, or decided from `given` (and `base`) if it is new.
+def settle(run: Path, given: dict, base: Path | None = None, after: Path | None = None) -> Config:
+    """The run's configuration: read from its folder, or decided from `given` (and `base`, or the run of the round
+    before, `after`) if it is new.
 
     Nothing is written; `save` does that. Raises UserError where `given` contradicts what the run holds; but
     more generations than it has are no contradiction: the search goes on.
@@ -31,12 +32,23 @@ def settle(run: Path, given: dict, base: Path | None = None) -> Config:
                     "leave the flag out, or choose another --run"
                 )
         return config
-    if base is not None:
-        start = load(base)
+    if base is not None and after is not None:
+        raise UserError("--from and --after: a run begins from one other; leave one of them out")
+    source = after or base
+    if source is not None:
+        start = load(source)
         if "preset" in given:
-            raise UserError(f"--preset {given['preset']}: with --from the rest is as in {base}; leave one of them out")
+            name = "--after" if after else "--from"
+            raise UserError(
+                f"--preset {given['preset']}: with {name} the rest is as in {source}; leave one of them out"
+            )
         if given.get("task", start.task) != start.task:
-            raise UserError(f"--task {given['task']}: {base} is a run of task {start.task}")
+            raise UserError(f"--task {given['task']}: {source} is a run of task {start.task}")
+        if after is not None:
+            if "episodes" not in given:
+                raise UserError(f"--after {after}: say how many --episodes its agent is to record, for example 300")
+            # What an earlier round was told for itself alone does not hold for the next.
+            start = dataclasses.replace(start, round=start.round + 1, linked=recordings(after, start), restart="no")
     else:
         if "task" not in given:
             raise UserError(f"{run} is a new run: say --task carracing or --task doom (and --preset)")
@@ -56,15 +68,29 @@ def load(run: Path) -> Config:
         raise UserError(f"{path} is not a run's configuration: {error}") from None
 
 
-def prepare(run: Path, given: dict, base: Path | None = None) -> Config:
-    """Settles a run's configuration; a new one is written, and with a `base` gets what it can use of it.
+def recordings(run: Path, config: Config) -> int:
+    """How many recorded episodes a run has to give to the next round: all, or none (a packed run has none)."""
+    found = len(list((run / "record").glob("[0-9]*.npz")))
+    if found not in (0, config.total_episodes):
+        raise UserError(
+            f"{run}/record holds {found} of {config.total_episodes} episodes; record the rest first: "
+            f"python extract.py --run {run}"
+        )
+    return found
+
+
+def prepare(run: Path, given: dict, base: Path | None = None, after: Path | None = None) -> Config:
+    """Settles a run's configuration; a new one is written, and with a `base` gets what it can use of it, or what the
+    next round of `after` begins with.
 
     A number of generations that has grown is written by who evolves them.
     """
     new = not (run / "config.json").exists()
-    config = settle(run, given, base)
+    config = settle(run, given, base, after)
     if new and base is not None:
         inherit(run, config, base)
+    if new and after is not None:
+        begin_round(run, config, after)
     if new:
         save(config, run)
     return config
@@ -79,13 +105,14 @@ def inherit(run: Path, config: Config, base: Path) -> None:
         return all(getattr(config, name) == getattr(start, name) for name in fields_of(*groups) if name != "untrained")
 
     # A new seed alone starts from the same V and M: it is C that is evolved again.
-    data = same("environment", "data")
+    data = same("environment", "data", "before", "round")
     vae = data and same("V") and ("vae" in config.untrained) == ("vae" in start.untrained)
     rnn = vae and same("M") and ("rnn" in config.untrained) == ("rnn" in start.untrained)
     run.mkdir(parents=True, exist_ok=True)
     # Only whole: a stage that completes the base's episodes must not do so with this run's seed.
-    recorded = data and len(list((base / "record").glob("[0-9]*.npz"))) == start.episodes
-    for name, fits in (("record", recorded), ("series.npz", vae and config.mirror == start.mirror)):
+    recorded = data and len(list((base / "record").glob("[0-9]*.npz"))) == start.total_episodes
+    links = (("record", recorded), ("series.npz", vae and config.mirror == start.mirror), (BEFORE, data))
+    for name, fits in links:
         if fits and (base / name).exists():
             if (run / name).is_symlink():  # of a first time that was interrupted
                 (run / name).unlink()
@@ -98,6 +125,25 @@ def inherit(run: Path, config: Config, base: Path) -> None:
     lines = [line for line in read_lines(base / "metrics.jsonl") if line["model"] in kept]
     if lines:
         write_lines(run / "metrics.jsonl", lines)
+
+
+BEFORE = "before"  # folder of a run that holds the V, M and C of the round before
+GOES_ON_FROM = ("vae.weights.h5", "rnn.weights.h5", "controller/best.json")
+
+
+def begin_round(run: Path, config: Config, after: Path) -> None:
+    """Links the recordings of the round before, and copies its V, M and C, where training goes on from."""
+    for name in GOES_ON_FROM:
+        need(after / name, f"python train_all.py --run {after}")
+    for name in (*GOES_ON_FROM, "controller/checkpoint.npz", "controller/history.jsonl"):
+        if (after / name).exists():
+            with whole(run / BEFORE / name) as beside:
+                shutil.copyfile(after / name, beside)
+    (run / "record").mkdir(parents=True, exist_ok=True)
+    for index in range(config.linked):
+        link = run / "record" / f"{index:06d}.npz"
+        if not link.is_symlink():  # of a first time that was interrupted
+            link.symlink_to((after / "record" / link.name).resolve())
 
 
 def save(config: Config, run: Path) -> None:

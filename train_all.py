@@ -60,7 +60,7 @@ def main(comm) -> None:
     parser = cli.parser(__doc__)
     parser.add_argument("--test-episodes", type=cli.count, default=100, help="test episodes at the end (default 100)")
     args = parser.parse_args()
-    config = mpi.on_leader(comm, folder.prepare, args.run, cli.overrides(args), args.base)
+    config = mpi.on_leader(comm, folder.prepare, args.run, cli.overrides(args), args.base, args.after)
     with noted(args.run, comm):
         seconds = stages(comm, args.run, config, args.test_episodes)
     if comm.rank == 0:

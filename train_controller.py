@@ -39,7 +39,7 @@ def main(comm) -> None:
     )
     parser.add_argument("--test-episodes", type=cli.count, default=100, help="episodes of those tests (default 100)")
     args = parser.parse_args()
-    config = mpi.on_leader(comm, folder.prepare, args.run, cli.overrides(args), args.base)
+    config = mpi.on_leader(comm, folder.prepare, args.run, cli.overrides(args), args.base, args.after)
     mpi.on_leader(comm, folder.need_models, args.run)
     row = mpi.on_leader(comm, temperatures, args.temperatures) if args.temperatures else None
     if row and config.task != "doom":

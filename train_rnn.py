@@ -17,7 +17,7 @@ import folder
 import seeds
 from diary import noted
 from progress import bar as progress_bar
-from training import fit, hold_memory, make_optimizer, quiet_tensorflow, save_arrays, save_weights
+from training import fit, hold_memory, load_weights, make_optimizer, quiet_tensorflow, save_arrays, save_weights
 
 quiet_tensorflow()
 
@@ -85,7 +85,7 @@ def series_of(run: Path, config: configs.Config) -> Series:
     mirrored = configs.MIRRORED[config.task] if config.mirror == "yes" else None
     if not path.exists():
         encode_episodes(run, config, mirrored)
-    return Series.read(path, config.z_size, config.episodes * (2 if mirrored else 1))
+    return Series.read(path, config.z_size, config.total_episodes * (2 if mirrored else 1))
 
 
 def encode_episodes(run: Path, config: configs.Config, mirrored: tuple[float, ...] | None) -> None:
@@ -100,7 +100,7 @@ def encode_episodes(run: Path, config: configs.Config, mirrored: tuple[float, ..
     def progress(parts):
         return progress_bar(parts, desc="encoding episodes", unit="part")
 
-    encode(run, episodes(run, config.episodes), encoder, progress, mirrored)
+    encode(run, episodes(run, config.total_episodes), encoder, progress, mirrored)
 
 
 def train(run: Path, config: configs.Config) -> None:
@@ -118,7 +118,10 @@ def train(run: Path, config: configs.Config) -> None:
         print("M is left untrained, as asked for")
         return
     kind = Streams if config.task == "doom" else Windows
-    batches = kind(series, config.rnn_batch, config.rnn_length, config.seed)
+    if config.round > 1:
+        load_weights(model, run / folder.BEFORE / "rnn.weights.h5", "M of the round before", "extract.py --after")
+    old = config.linked * (2 if config.mirror == "yes" else 1)
+    batches = kind(series, config.rnn_batch, config.rnn_length, config.seed, old, config.new_share)
     rate = Rate(config.rnn_rate, config.rnn_rate_end, config.rnn_rate_decay)
     optimizer = make_optimizer(rate, model.trainable_variables)
     state = [tf.Variable(tf.zeros((config.rnn_batch, config.rnn_units)), trainable=False) for _ in range(2)]
@@ -128,7 +131,7 @@ def train(run: Path, config: configs.Config) -> None:
 
 def main() -> None:
     args = cli.parser(__doc__).parse_args()
-    config = folder.prepare(args.run, cli.overrides(args), args.base)
+    config = folder.prepare(args.run, cli.overrides(args), args.base, args.after)
     if (args.run / "rnn.weights.h5").exists():
         print(f"{args.run}/rnn.weights.h5 is there already")
     else:

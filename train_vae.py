@@ -15,7 +15,7 @@ import config as configs
 import folder
 import seeds
 from diary import noted
-from training import fit, hold_memory, make_optimizer, quiet_tensorflow, save_weights
+from training import fit, hold_memory, load_weights, make_optimizer, quiet_tensorflow, save_weights
 
 quiet_tensorflow()
 
@@ -49,7 +49,7 @@ def make_step(model: VAE, optimizer, config: configs.Config):
 
 
 def train(run: Path, config: configs.Config) -> None:
-    paths = episodes(run, config.episodes)
+    paths = episodes(run, config.total_episodes)
     folder.refuse(run, LATER, "made with another V than the one to be trained")
     keras.utils.set_random_seed(int(seeds.generator(config.seed, "vae").integers(1 << 31)))
     model = VAE(config.z_size)
@@ -57,16 +57,21 @@ def train(run: Path, config: configs.Config) -> None:
         save_weights(model, run / "vae.weights.h5")
         print("V is left untrained, as asked for")
     else:
-        frames = Frames(paths, config.vae_batch, config.seed)
+        if config.round > 1:
+            load_weights(model, run / folder.BEFORE / "vae.weights.h5", "V of the round before", "extract.py --after")
+        frames = Frames(paths, config.vae_batch, config.seed, config.linked, config.new_share)
+        ends = np.cumsum([frames.steps(epoch) for epoch in range(config.vae_epochs)])
         optimizer = make_optimizer(config.vae_rate, model.trainable_variables)
 
         def batches(first: int):
-            for epoch in range(first // frames.steps, config.vae_epochs):
-                for batch in frames.epoch(epoch, skip=max(0, first - epoch * frames.steps)):
-                    yield (batch,)
+            for epoch, end in enumerate(ends):
+                start = end - frames.steps(epoch)
+                if first < end:
+                    for batch in frames.epoch(epoch, skip=max(0, first - int(start))):
+                        yield (batch,)
 
         step = make_step(model, optimizer, config)
-        fit(run, "vae", model, optimizer.variables, step, batches, config.vae_epochs * frames.steps)
+        fit(run, "vae", model, optimizer.variables, step, batches, int(ends[-1]))
     show(run, model, paths, config.seed)
 
 
@@ -84,12 +89,12 @@ def show(run: Path, model: VAE, paths: list[Path], seed: int) -> None:
 
 def main() -> None:
     args = cli.parser(__doc__).parse_args()
-    config = folder.prepare(args.run, cli.overrides(args), args.base)
+    config = folder.prepare(args.run, cli.overrides(args), args.base, args.after)
     folder.need(args.run / "record", f"python extract.py --run {args.run}")
     if (args.run / "vae.weights.h5").exists() and (args.run / PICTURE).exists():
         print(f"{args.run}/vae.weights.h5 is there already")
     elif (args.run / "vae.weights.h5").exists():  # stopped between the two, or V came from another run
-        show(args.run, load_vae(args.run, config), episodes(args.run, config.episodes), config.seed)
+        show(args.run, load_vae(args.run, config), episodes(args.run, config.total_episodes), config.seed)
     else:
         hold_memory()
         with noted(args.run):

@@ -31,21 +31,26 @@ def use_one_thread() -> None:
         raise UserError(f"TensorFlow's threads were fixed before: {error}") from None
 
 
-def make_agent(config: Config, vae: VAE, rnn: MDNRNN, lanes: int):
+def make_agent(config: Config, vae: VAE, rnn: MDNRNN, lanes: int, bounds: tuple | None = None):
     """The agents' step, compiled for a fixed number of lanes (B).
 
     Returns a function (frames uint8 (B, 64, 64, 3), noise (B, Z), params (B, P), fresh (B, 1), h, c (B, U))
-    -> (action (B, A), h, c). `fresh` is 1 at an episode's first step: its state is zeroed before. As in the
+    -> (action (B, A), h, c); with `bounds`, the least and the greatest action (A,) each, it takes noise on actions
+    (B, A) as well. `fresh` is 1 at an episode's first step: its state is zeroed before. As in the
     paper's pseudo-code, C acts on the state from before M has seen z; M then steps on (z, action).
     """
     shapes = dict(noise=config.z_size, params=policy_size(config), fresh=1, h=config.rnn_units, c=config.rnn_units)
     signature = [tf.TensorSpec((lanes, 64, 64, 3), tf.uint8)]
+    if bounds is not None:
+        shapes["push"] = len(bounds[0])
     signature += [tf.TensorSpec((lanes, size), tf.float32) for size in shapes.values()]
 
-    def decide(mu, logvar, noise, params, fresh, h, c):
+    def decide(mu, logvar, noise, params, fresh, h, c, push=None):
         h, c = h * (1 - fresh), c * (1 - fresh)
         z = sample(mu, logvar, noise)
         action = act(config, params, z, c, h)
+        if push is not None:
+            action = tf.clip_by_value(action + push, *bounds)
         h, c = rnn.step(z, action, fresh, h, c)
         return action, h, c
 

@@ -14,6 +14,7 @@ from controller.es import CMAES
 from progress import bar as progress_bar
 
 DECIMALS = 4  # to which the mean is rounded before it is scored (train.py of the release)
+ROUND = 1 << 22  # seeds that a round's search may use: each round has tracks of its own
 
 
 def episode_plan(config: configs.Config, generation: int) -> tuple[int, list[int]]:
@@ -21,10 +22,11 @@ def episode_plan(config: configs.Config, generation: int) -> tuple[int, list[int
 
     With "pairs", candidates i and i + half share theirs (the release's "antithetic"); with "common", all do.
     """
+    first_seed = ROUND * (config.round - 1)
     sets = config.population // 2 if config.seeds == "pairs" else 1
     used = sum(configs.rollouts_at(config.rollouts, g) for g in range(1, generation)) * sets
     episodes = configs.rollouts_at(config.rollouts, generation)
-    fresh = seeds.episode_seeds(config.seed, "train", used, sets * episodes)
+    fresh = seeds.episode_seeds(config.seed, "train", first_seed + used, sets * episodes)
     plan = []
     for candidate in range(config.population):
         first = candidate % sets * episodes
@@ -37,7 +39,11 @@ class Evolution:
 
     def __init__(self, run: Path, config: configs.Config, size: int):
         self.config, self.path = config, run / "controller"
-        self.es = CMAES(size, config.sigma, config.population, seeds.generator(config.seed, "evolution"))
+        start = None
+        if config.round > 1 and config.restart == "no":
+            start = np.array(scoring.read_best(run / folder.BEFORE, size)["parameters"])
+        rng = seeds.generator(config.seed, "evolution", *[config.round] * (config.round > 1))
+        self.es = CMAES(size, config.sigma, config.population, rng, start)
         self.history: list[dict] = []
         self.best: dict | None = None
         self.seconds = 0.0
@@ -178,7 +184,7 @@ def score_mean(comm, lanes, config: configs.Config, evolution, generation: int) 
     started = time.monotonic()
     mean = comm.bcast(np.round(evolution.es.mean(), DECIMALS) if comm.rank == 0 else None)
     count = config.eval_episodes
-    plan = seeds.episode_seeds(config.seed, "select", generation * count, count)
+    plan = seeds.episode_seeds(config.seed, "select", ROUND * (config.round - 1) + generation * count, count)
     returns, _ = mpi.evaluate(comm, lanes, np.repeat(mean[None], count, axis=0), plan)
     if comm.rank == 0:
         evolution.scored(mean, returns, time.monotonic() - started)

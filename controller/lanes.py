@@ -1,11 +1,12 @@
 """The lanes of a run: in its real environment, or in its dream."""
 
+import dataclasses
 from functools import partial
 from pathlib import Path
 
 from config import Config
 from controller.agent import act, policy_size, use_one_thread
-from controller.rollout import RealLanes
+from controller.rollout import RealLanes, RecordingLanes
 from doom_rnn.batch import DreamLanes
 from doom_rnn.models import load_rnn, load_vae
 
@@ -18,9 +19,21 @@ def make_lanes(run: Path, config: Config):
     Their number is the configuration's, not that of the episodes at hand: the last bits of a batched sum
     depend on the batch's size.
     """
-    use_one_thread()
-    count = config.lanes if config.task == "carracing" or config.env == "dream" else min(config.lanes, ENGINES)
     if config.env == "dream":
+        use_one_thread()
         rnn = load_rnn(run, config)
-        return DreamLanes(config, rnn, run / "initial_z.npz", count, partial(act, config), policy_size(config))
-    return RealLanes(config, load_vae(run, config, config.dtype), load_rnn(run, config), count)
+        starts = run / "initial_z.npz"
+        return DreamLanes(config, rnn, starts, config.lanes, partial(act, config), policy_size(config))
+    return make_real_lanes(run, config, RealLanes)
+
+
+def make_real_lanes(run: Path, config: Config, kind: type[RealLanes]):
+    """The lanes of a rank in the real environment."""
+    use_one_thread()
+    count = config.lanes if config.task == "carracing" else min(config.lanes, ENGINES)
+    return kind(config, load_vae(run, config, config.dtype), load_rnn(run, config), count)
+
+
+def make_recording_lanes(run: Path, config: Config) -> RecordingLanes:
+    """Lanes that keep the episodes they play."""
+    return make_real_lanes(run, dataclasses.replace(config, dtype="float32"), RecordingLanes)

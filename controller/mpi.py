@@ -199,7 +199,7 @@ def evaluate(comm, lanes, params, seeds: list[int], done=None):
     jobs = Jobs(comm, len(seeds))
     finished = 0
 
-    def count(job: int) -> None:
+    def count(job: int, lane: int) -> None:
         nonlocal finished
         finished += 1
         if done is not None:

@@ -10,8 +10,11 @@ import tensorflow as tf
 
 from config import Config
 from controller.agent import make_agent, policy_size
+from controller.episode import Episode
 from env import make_env
 from seeds import generator
+
+KEEP = 0.95  # of the noise on actions, from step to step: a push lasts about 20 steps
 
 
 def play(lanes, jobs, params: np.ndarray, seeds: list[int], done=None) -> dict[int, tuple[float, int]]:
@@ -22,7 +25,7 @@ def play(lanes, jobs, params: np.ndarray, seeds: list[int], done=None) -> dict[i
             returns (lane, return, steps) of the episodes that ended.
         jobs: who plays which episode; see `mpi.Jobs`.
         params: (J, P), the controller of each episode; seeds: (J,), its seed.
-        done: called with each finished episode's number.
+        done: called with each finished episode's number and its lane, before another begins there.
 
     Returns:
         (return, steps) of this rank's episodes, by number.
@@ -45,7 +48,7 @@ def play(lanes, jobs, params: np.ndarray, seeds: list[int], done=None) -> dict[i
             results[job] = (total, steps)
             free.append(lane)
             if done is not None:
-                done(job)
+                done(job, lane)
         jobs.serve()
 
 
@@ -98,3 +101,54 @@ class RealLanes:
     def close(self) -> None:
         for env in self.envs:
             env.close()
+
+
+class RecordingLanes(RealLanes):
+    """Real lanes whose episodes are kept, and whose agents may have noise on their actions.
+
+    As in random recordings, CarRacing's episodes go on to `max_frames` whatever happens.
+
+    Attributes:
+        episodes: what each lane plays, an `Episode`.
+        noises: standard deviation of the noise on actions, by the episode's seed.
+    """
+
+    def __init__(self, config: Config, vae, rnn, count: int):
+        super().__init__(config, vae, rnn, count)
+        space = self.envs[0].action_space
+        self.low, self.high = space.low, space.high
+        self.agent = make_agent(config, vae, rnn, count, (self.low, self.high))
+        self.episodes: list[Episode] = [Episode() for _ in range(count)]
+        self.noises: dict[int, float] = {}
+        self.push = np.zeros((count, len(self.low)), np.float32)
+        self.pushes = [0.0] * count
+        self.streams: list[np.random.Generator | None] = [None] * count
+
+    def start(self, lane: int, params: np.ndarray, seed: int) -> None:
+        super().start(lane, params, seed)
+        self.episodes[lane] = Episode()
+        self.pushes[lane] = self.noises.get(seed, 0.0)
+        self.push[lane] = 0
+        self.streams[lane] = generator(seed, "noise of actions")
+
+    def advance(self) -> list[tuple[int, float, int]]:
+        playing = [lane for lane in range(self.count) if self.random[lane] is not None]
+        for lane in playing:
+            self.random[lane].standard_normal(dtype=np.float32, out=self.noise[lane])
+            draw = self.streams[lane].standard_normal(len(self.low), np.float32)
+            self.push[lane] = KEEP * self.push[lane] + self.pushes[lane] * np.sqrt(1 - KEEP**2) * draw
+        inputs = (self.frames, self.noise, self.params, self.fresh, self.h, self.c, self.push)
+        action, self.h, self.c = self.agent(*inputs)
+        action = action.numpy()
+        self.fresh[:] = 0
+        ended = []
+        for lane in playing:
+            before = self.frames[lane].copy()
+            self.frames[lane], reward, terminated, truncated, _ = self.envs[lane].step(action[lane])
+            episode = self.episodes[lane]
+            episode.add(before, action[lane], reward, terminated or truncated)
+            steps = len(episode.actions)
+            if steps == self.config.max_frames or (episode.over and self.config.task == "doom"):
+                ended.append((lane, sum(episode.rewards[: episode.end]), steps))
+                self.random[lane] = None
+        return ended

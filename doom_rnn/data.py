@@ -7,6 +7,7 @@ import numpy as np
 import seeds
 from config import UserError
 from rnn.data import Series
+from vae.data import epoch_episodes
 
 
 class Streams:
@@ -17,21 +18,32 @@ class Streams:
         batch, length: streams, and steps a piece; `length` + 1 frames are taken, the last being the next
             piece's first.
         seed: the run's.
+        old, new_share: how many of the episodes, the first, are of earlier rounds, and the others' share of frames.
     """
 
-    def __init__(self, series: Series, batch: int, length: int, seed: int):
+    def __init__(self, series: Series, batch: int, length: int, seed: int, old: int = 0, new_share: float = 1.0):
         self.series, self.batch, self.length, self.seed = series, batch, length, seed
-        self.stream = len(series.mu) // batch
+        self.old, self.new_share = old, new_share
+        frames = int(series.lengths[old:].sum())
+        if old:
+            # As many as any epoch has, whichever old episodes it draws: all epochs have the same number of pieces.
+            room = int(frames * (1 / new_share - 1))
+            frames += max(0, min(int(series.lengths[:old].sum()), room - int(series.lengths[:old].max())))
+        self.stream = frames // batch
         self.pieces = (self.stream - 1) // length  # batches an epoch
         if self.pieces < 1:
             raise UserError(
-                f"{len(series.mu)} frames are recorded, too few for --rnn-batch {batch} streams of "
-                f"--rnn-length {length}"
+                f"{frames} frames are recorded, too few for --rnn-batch {batch} streams of --rnn-length {length}"
             )
+
+    def episodes(self, epoch: int) -> np.ndarray:
+        """An epoch's episodes, in order."""
+        rng = seeds.generator(self.seed, "streams", epoch)
+        return epoch_episodes(self.series.lengths, self.old, self.new_share, rng)
 
     def order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """An epoch's frames: indices into the series (batch, stream), and 1 where an episode starts."""
-        episodes = seeds.generator(self.seed, "streams", epoch).permutation(len(self.series.lengths))
+        episodes = self.episodes(epoch)
         index = np.concatenate(
             [np.arange(self.series.starts[k], self.series.starts[k] + self.series.lengths[k]) for k in episodes]
         )

@@ -64,7 +64,7 @@ def foresight(run: Path, other: Path) -> str:
             raise configs.UserError(f"{path} is a run of task {found.task}: only Doom's M foretells deaths")
     vae, rnn = load_vae(run, config), load_rnn(run, config)
     encode = tf.function(vae.encode, reduce_retracing=True)
-    paths = episodes(other, recorded.episodes)
+    paths = episodes(other, recorded.total_episodes)[recorded.linked :]
     deaths = foretold = frames = alarms = 0
     for first in progress_bar(range(0, len(paths), PART), desc="asking M", unit="part"):
         zs, actions = [], []

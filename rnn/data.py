@@ -117,11 +117,18 @@ class Windows:
         series: the episodes.
         batch, length: rows, and steps a row; `length` + 1 frames are taken.
         seed: the run's.
+        old, new_share: how many of the episodes, the first, are of earlier rounds, and the others' share of a batch.
     """
 
-    def __init__(self, series: Series, batch: int, length: int, seed: int):
+    def __init__(self, series: Series, batch: int, length: int, seed: int, old: int = 0, new_share: float = 1.0):
         self.series, self.batch, self.length, self.seed = series, batch, length, seed
         self.usable = np.flatnonzero(series.lengths > length)
+        self.new = self.usable[self.usable >= old]
+        self.earlier = self.usable[self.usable < old]
+        # Where either has too few episodes for its share, the other fills the batch.
+        self.news = min(round(batch * new_share), len(self.new)) if old else batch
+        if old:
+            self.news = max(self.news, batch - len(self.earlier))
         if len(self.usable) < batch:
             raise UserError(
                 f"--rnn-batch {batch} episodes of over {length} frames: only {len(self.usable)} are recorded"
@@ -133,7 +140,9 @@ class Windows:
         number = first
         while True:
             rng = seeds.generator(self.seed, "windows", number)
-            chosen = rng.choice(self.usable, self.batch, replace=False)
+            chosen = rng.choice(self.new, self.news, replace=False)
+            if self.news < self.batch:
+                chosen = np.concatenate([chosen, rng.choice(self.earlier, self.batch - self.news, replace=False)])
             offset = rng.integers(0, self.series.lengths[chosen] - self.length)
             index = (self.series.starts[chosen] + offset)[None] + np.arange(self.length + 1)[:, None]
             restart = np.zeros((self.length + 1, self.batch, 1), np.float32)

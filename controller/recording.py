@@ -14,6 +14,7 @@ from controller.episode import Episode, total_reward
 from controller.policy import random_policy
 from env import make_env
 from progress import bar as progress_bar
+from training import quiet_tensorflow
 from vae.data import episode_path
 
 
@@ -109,6 +110,7 @@ def extract_by_agent(comm, run: Path, config, missing: list[int]) -> tuple[int, 
     """The same of the episodes that the last round's agent has played on this rank, in its V's and M's eyes."""
     if not missing:
         return 0, 0, []
+    quiet_tensorflow()
     from controller.agent import policy_size
     from controller.explorers import Explorers
     from controller.lanes import make_recording_lanes

@@ -156,7 +156,7 @@ LAPTOP = dict(
 )
 # Doom's M learns from pieces a fifth as long: the state is carried from piece to piece as before, a step costs a fifth,
 # and in so few steps it is their number that counts. For the same reason its learning rate falls seventy times faster.
-# It must see deaths coming that it has not learnt by heart (doom_rnn/foresight.py): hence a policy that strafes as far
+# It must see deaths coming that it has not learnt by heart (tools/held_out.py): hence a policy that strafes as far
 # as the walls, where agents go, and mirror images, which are as good as new episodes.
 LAPTOP_DOOM = dict(
     episodes=3000,

@@ -12,15 +12,25 @@ episodes; the same command again records what is missing.
 import cli
 import folder
 from controller import mpi
-from controller.recording import extract
+from controller.recording import extract, extract_held_out
 from diary import noted
 
 
 def main(comm) -> None:
-    args = cli.parser(__doc__).parse_args()
+    parser = cli.parser(__doc__)
+    parser.add_argument(
+        "--held-out",
+        type=cli.count,
+        metavar="N",
+        help="record N episodes of the run's own agent in DIR/held_out, to measure V and M on (tools/held_out.py)",
+    )
+    args = parser.parse_args()
     config = mpi.on_leader(comm, folder.prepare, args.run, cli.overrides(args), args.base, args.after)
     with noted(args.run, comm):
-        extract(comm, args.run, config)
+        if args.held_out:
+            extract_held_out(comm, args.run, config, args.held_out)
+        else:
+            extract(comm, args.run, config)
 
 
 if __name__ == "__main__":

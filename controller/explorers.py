@@ -7,6 +7,7 @@ import numpy as np
 
 import seeds
 from config import Config
+from controller import policy
 from controller.es import CMAES
 from controller.scoring import read_best
 from folder import read_lines
@@ -33,11 +34,11 @@ class Explorers:
     Args:
         before: folder of the last round's C (controller/best.json and, if there is one, checkpoint.npz).
         config: the run's: how far they stray (spread), how many have noise (noisy) and how much (action_noise).
-        size: parameters of C.
     """
 
-    def __init__(self, before: Path, config: Config, size: int):
+    def __init__(self, before: Path, config: Config):
         self.config = config
+        size = policy.count(config.task, config.features, config.z_size, config.rnn_units)
         self.best = read_best(before, size)
         self.mean = np.array(self.best["parameters"])
         self.search = None
@@ -60,11 +61,13 @@ class Explorers:
         else:
             deviation = self.sigma * rng.standard_normal(len(self.mean))
         noise = self.config.action_noise if rng.random() < self.config.noisy else 0.0
-        source = {
-            "round": self.config.round,
-            "policy": "agent",
-            "generation": self.best["generation"],
-            "spread": self.config.spread,
-            "action_noise": noise,
-        }
-        return Explorer(self.mean + self.config.spread * deviation, noise, source)
+        parameters = self.mean + self.config.spread * deviation
+        return Explorer(parameters, noise, self._source(self.config.spread, noise))
+
+    def kept(self) -> Explorer:
+        """The kept agent itself, without noise."""
+        return Explorer(self.mean, 0.0, self._source(0.0, 0.0))
+
+    def _source(self, spread: float, noise: float) -> dict:
+        agent = {"policy": "agent", "generation": self.best["generation"]}
+        return {"round": self.config.round, **agent, "spread": spread, "action_noise": noise}

@@ -11,6 +11,7 @@ import seeds
 from config import UserError
 from controller import mpi
 from controller.episode import Episode, total_reward
+from controller.explorers import Explorers
 from controller.policy import random_policy
 from env import make_env
 from progress import bar as progress_bar
@@ -49,9 +50,8 @@ def record(env, config, index: int) -> dict[str, np.ndarray]:
     raise RuntimeError(f"no episode of over {config.min_frames} frames in 1000 attempts")
 
 
-def write(run: Path, index: int, episode: dict[str, np.ndarray], source: dict) -> int:
+def write(path: Path, episode: dict[str, np.ndarray], source: dict) -> int:
     """Writes an episode and, as JSON, where it came from; its size in bytes."""
-    path = episode_path(run, index)
     with folder.whole(path) as beside, open(beside, "wb") as file:
         np.savez_compressed(file, **episode, source=np.array(json.dumps(source)))
     return path.stat().st_size
@@ -99,7 +99,7 @@ def extract_random(comm, run: Path, config, missing: list[int]) -> tuple[int, in
     frames, disk, returns = 0, 0, []
     for index in progress_bar(mine, desc=f"episodes of rank 0 of {comm.size}", disable=comm.rank > 0, unit="episode"):
         episode = record(env, config, index)
-        disk += write(run, index, episode, {"round": 1, "policy": config.policy})
+        disk += write(episode_path(run, index), episode, {"round": 1, "policy": config.policy})
         frames += len(episode["obs"])
         returns.append(total_reward(episode))
     env.close()
@@ -110,31 +110,51 @@ def extract_by_agent(comm, run: Path, config, missing: list[int]) -> tuple[int, 
     """The same of the episodes that the last round's agent has played on this rank, in its V's and M's eyes."""
     if not missing:
         return 0, 0, []
+    before = run / folder.BEFORE
+    explorers = mpi.together(comm, Explorers, before, config)
+    # Seeds as random episodes have them: the first of the thousand that belong to this number.
+    plan = [seeds.episode_seeds(config.seed, "record", 1000 * index, 1)[0] for index in missing]
+    paths = [episode_path(run, index) for index in missing]
+    return play_and_write(comm, before, config, [explorers.agent(index) for index in missing], plan, paths)
+
+
+def held_out_paths(run: Path, count: int) -> list[Path]:
+    return [run / "held_out" / f"{index:06d}.npz" for index in range(count)]
+
+
+def extract_held_out(comm, run: Path, config, count: int) -> None:
+    """Records `count` episodes of the run's own agent in DIR/held_out, which no V or M learns from."""
+    paths = held_out_paths(run, count)
+    missing = mpi.on_leader(comm, lambda: [k for k, path in enumerate(paths) if not path.exists()])
+    if missing:
+        agent = mpi.together(comm, Explorers, run, config).kept()
+        # Behind the seeds of all that a run may record.
+        plan = [seeds.episode_seeds(config.seed, "record", seeds.RANGE // 2 + index, 1)[0] for index in missing]
+        play_and_write(comm, run, config, [agent] * len(missing), plan, [paths[index] for index in missing])
+    mpi.wait(comm)
+
+
+def play_and_write(comm, models: Path, config, agents: list, plan: list[int], paths: list[Path]):
+    """Episode k is played by agents[k] with the seed plan[k], in the eyes of the V and M in the folder `models`, and
+    written to paths[k]. Returns this rank's frames, bytes and returns."""
     quiet_tensorflow()
-    from controller.agent import policy_size
-    from controller.explorers import Explorers
     from controller.lanes import make_recording_lanes
     from controller.rollout import play
 
-    before = run / folder.BEFORE
-    explorers = mpi.together(comm, Explorers, before, config, policy_size(config))
-    lanes = mpi.together(comm, make_recording_lanes, before, config)
-    agents = [explorers.agent(index) for index in missing]
-    # Seeds as random episodes have them: the first of the thousand that belong to this number.
-    plan = [seeds.episode_seeds(config.seed, "record", 1000 * index, 1)[0] for index in missing]
-    jobs = mpi.Jobs(comm, len(missing))
+    lanes = mpi.together(comm, make_recording_lanes, models, config)
+    lanes.noises = {seed: agent.noise for seed, agent in zip(plan, agents, strict=True)}
+    jobs = mpi.Jobs(comm, len(plan))
     frames, disk, returns = 0, 0, []
-    bar = progress_bar(total=len(missing), desc="the agent's episodes", disable=comm.rank > 0, unit="episode")
+    bar = progress_bar(total=len(plan), desc="the agent's episodes", disable=comm.rank > 0, unit="episode")
 
     def keep(job: int, lane: int) -> None:
         nonlocal frames, disk
         episode = lanes.episodes[lane].arrays()
-        disk += write(run, missing[job], episode, agents[job].source)
+        disk += write(paths[job], episode, agents[job].source)
         frames += len(episode["obs"])
         returns.append(total_reward(episode))
         bar.update(min(comm.size, bar.total - bar.n))
 
-    lanes.noises = {seed: agent.noise for seed, agent in zip(plan, agents, strict=True)}
     play(lanes, jobs, [agent.parameters for agent in agents], plan, keep)
     jobs.close()
     bar.close()

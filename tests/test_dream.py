@@ -18,7 +18,6 @@ from controller.rollout import play
 from doom_rnn import batch
 from doom_rnn.batch import DreamLanes
 from doom_rnn.dream import DreamEnv, Randomness
-from doom_rnn.foresight import foresight, restart_logits
 from doom_rnn.models import load_rnn
 from vae.data import episode_length, episodes
 
@@ -170,35 +169,3 @@ def test_a_row_of_temperatures(doom_run, tmp_path):
     run_script("evaluate.py", "--run", part, "--env", "dream", "--episodes", "2", "--no-video")
     returns = [row["returns"] for row in rows if (row["trained_temperature"], row["env"]) == (0.5, "dream")]
     assert [row["returns"] for row in json.loads((part / "results.json").read_text())["results"]][-1:] == returns
-
-
-def test_restart_logits_are_those_of_training(doom_run, mortal):
-    """Episodes of two lengths, each against the whole sequence at once."""
-    config, rnn = mortal
-    rng = np.random.default_rng(4)
-    z = [rng.normal(size=(length, config.z_size)).astype(np.float32) for length in (7, 12)]
-    action = [rng.uniform(-1, 1, (len(rows), 1)).astype(np.float32) for rows in z]
-    for found, rows, chosen in zip(restart_logits(rnn, z, action), z, action, strict=True):
-        restart, state = np.zeros((len(rows), 1, 1), np.float32), np.zeros((1, config.rnn_units), np.float32)
-        restart[0] = 1
-        output, _, _ = rnn.unroll(rows[:, None], chosen[:, None], restart, state, state)
-        np.testing.assert_allclose(found, output[:, 0, 0], atol=1e-5)
-
-
-def test_foresight_counts_deaths_and_false_alarms(doom_run, mortal, monkeypatch):
-    config, rnn = mortal
-    lengths = [episode_length(path) for path in episodes(doom_run, config.episodes)]
-    deaths, frames = sum(length < config.max_frames for length in lengths), sum(lengths) - len(lengths)
-    assert deaths > 0
-    monkeypatch.setattr("doom_rnn.foresight.load_rnn", lambda run, config: rnn)
-    weights, bias = rnn.head.get_weights()
-    for sure, foretold, alarms in ((1e4, deaths, frames), (-1e4, 0, 0)):
-        rnn.head.set_weights([weights, np.where(np.arange(len(bias)) == 0, sure, bias)])
-        assert f"{foretold} of {deaths} " in (text := foresight(doom_run, doom_run))
-        assert f"false alarms: {alarms} in {frames} frames" in text
-    rnn.head.set_weights([weights, bias])
-
-
-def test_foresight_is_dooms(car_run, doom_run):
-    with pytest.raises(UserError, match="only Doom's M"):
-        foresight(doom_run, car_run)

@@ -13,6 +13,7 @@ PRESETS = ("paper", "laptop", "smoke")
 FEATURES = ("z", "z_hidden", "zh", "zc", "zch")
 UNTRAINED = ("none", "rnn", "vae", "vae+rnn")
 DTYPES = ("float32", "bfloat16")
+HEADS = ("none", "end", "reward", "end+reward")
 # An action's numbers are steer, gas, brake; or left-right. What left for right makes of each:
 MIRRORED = {"carracing": (-1.0, 1.0, 1.0), "doom": (-1.0,)}
 
@@ -87,7 +88,13 @@ class Config:
     rnn_rate: float = knob(1e-3, "Adam's learning rate at the start", "M")  # [rnn.py]
     rnn_rate_end: float = knob(1e-3, "and the one it falls to", "M")  # [doomrnn/rnn.py: 1e-5]
     rnn_rate_decay: float = knob(1.0, "the factor by which it falls a step", "M")  # [doomrnn/rnn.py: 0.99999]
-    restart_weight: float = knob(10.0, "weight of the frames in which Doom's agent dies", "M")  # [doomrnn/rnn.py]
+    heads: str = knob(
+        "none", "what M predicts beside z: the end of the episode, the step's reward, or both", "M", HEADS
+    )  # [5: r and d]
+    restart_weight: float = knob(10.0, "weight of the frames in which an episode ends", "M")  # [doomrnn/rnn.py]
+    optimism_weight: float = knob(
+        2.0, "weight of rewards that M predicts too high: an agent in a dream seeks those", "M"
+    )
     initial_frames: int = knob(1000, "first frames kept as starting points of dreams", "M")  # [init_z.py]
     untrained: str = knob(
         "none", "leave V, M or both at their random first weights (a baseline of later papers)", "M", UNTRAINED
@@ -95,6 +102,10 @@ class Config:
 
     env: str = knob("real", "where C is evolved: in the game, or in M's dream of it", "C", ("real", "dream"))
     temperature: float = knob(1.0, "the dream's temperature tau", "C")  # [4: 1.15 is the paper's best]
+    dream_starts: str = knob(
+        "first", "where dreams start: at recorded first frames, or at any, with M's state there", "C", ("first", "any")
+    )
+    dream_frames: int = knob(0, "steps after which a dream is cut; 0: as in the game", "C")
     features: str = knob("zh", "what C sees: z, z through 40 hidden units, [z,h], [z,c], [z,c,h]", "C", FEATURES)
     population: int = knob(64, "candidates a generation", "C")  # [A.4]
     rollouts: str = knob(
@@ -117,6 +128,16 @@ class Config:
     dtype: str = knob("float32", "arithmetic of V's encoder while C acts in training", "C", DTYPES)
 
     @property
+    def rnn_heads(self) -> tuple[str, ...]:
+        """M's heads beside the mixture's."""
+        return () if self.heads == "none" else tuple(self.heads.split("+"))
+
+    @property
+    def dream_limit(self) -> int:
+        """Steps after which a dream is cut."""
+        return self.dream_frames or self.max_frames
+
+    @property
     def total_episodes(self) -> int:
         """Recorded episodes V and M learn from: those of the rounds before, then this run's own."""
         return self.linked + self.episodes
@@ -130,6 +151,7 @@ DOOM = dict(
     rnn_units=512,
     rnn_steps=24_400,
     rnn_length=500,
+    heads="end",
     rnn_rate_end=1e-5,
     rnn_rate_decay=0.99999,
     env="dream",
@@ -224,7 +246,7 @@ def check(config: Config) -> Config:
         value, choices = getattr(config, item.name), item.metadata["choices"]
         if choices and value not in choices:
             raise UserError(f"{flag(item.name)}: expected one of {', '.join(choices)}, got {value!r}")
-        low = 0 if item.name in ("seed", "min_frames", "linked") else 1
+        low = 0 if item.name in ("seed", "min_frames", "linked", "dream_frames") else 1
         if item.type is int and value < low:
             raise UserError(f"{flag(item.name)}: expected {low} or more, got {value}")
     try:
@@ -234,7 +256,7 @@ def check(config: Config) -> Config:
         valid = False
     if not valid:
         raise UserError(f"--rollouts: expected a count or a schedule like '4,20:8', got {config.rollouts!r}")
-    for name in ("temperature", "sigma", "vae_rate", "rnn_rate"):
+    for name in ("temperature", "sigma", "vae_rate", "rnn_rate", "optimism_weight"):
         if not 0 < getattr(config, name) < math.inf:
             raise UserError(f"{flag(name)}: expected a number above 0, got {getattr(config, name)}")
     for name in ("spread", "action_noise"):
@@ -247,8 +269,13 @@ def check(config: Config) -> Config:
         raise UserError(f"--max-frames: Take Cover ends after {DOOM['max_frames']} steps, got {config.max_frames}")
     if config.population < 4 or config.population % 2:
         raise UserError(f"--population: expected an even number of 4 or more, got {config.population}")
-    if config.env == "dream" and config.task == "carracing":
-        raise UserError("--env dream: CarRacing's dream has no reward, so nothing can be evolved in it; use real")
+    if config.env == "dream" and config.task == "carracing" and "reward" not in config.rnn_heads:
+        raise UserError(
+            "--env dream: this M predicts no reward, so nothing can be evolved in its dream; use real, or an M with "
+            "--heads reward or end+reward"
+        )
+    if config.task == "doom" and "end" not in config.rnn_heads:
+        raise UserError(f"--heads {config.heads}: Doom's dream needs the end of the episode; use end or end+reward")
     return config
 
 

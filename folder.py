@@ -9,7 +9,12 @@ from pathlib import Path
 
 from config import Config, UserError, check, fields_of, flag, preset
 
-MODELS = ("vae.weights.h5", "rnn.weights.h5", "initial_z.npz")  # which runs at other temperatures share
+MODELS = (
+    "vae.weights.h5",
+    "rnn.weights.h5",
+    "initial_z.npz",
+    "dream_starts.npz",
+)  # which runs at other temperatures share
 EVOLVED = ("controller/checkpoint.npz", "controller/best.json")
 
 
@@ -61,6 +66,8 @@ def load(run: Path) -> Config:
     path = run / "config.json"
     try:
         values = json.loads(path.read_text())
+        if "heads" not in values and values.get("task") == "doom":  # written before there was a choice
+            values["heads"] = "end"
         return Config(**values)
     except FileNotFoundError:
         raise UserError(f"{run} holds no run: {path} is missing; make one with extract.py --run {run}") from None
@@ -117,7 +124,12 @@ def inherit(run: Path, config: Config, base: Path) -> None:
             if (run / name).is_symlink():  # of a first time that was interrupted
                 (run / name).unlink()
             (run / name).symlink_to((base / name).resolve())
-    for name, fits in (("vae.weights.h5", vae), ("initial_z.npz", vae), ("rnn.weights.h5", rnn)):
+    for name, fits in (
+        ("vae.weights.h5", vae),
+        ("initial_z.npz", vae),
+        ("rnn.weights.h5", rnn),
+        ("dream_starts.npz", rnn),
+    ):
         if fits and (base / name).exists():
             with whole(run / name) as beside:
                 shutil.copyfile(base / name, beside)
@@ -128,7 +140,7 @@ def inherit(run: Path, config: Config, base: Path) -> None:
 
 
 BEFORE = "before"  # folder of a run that holds the V, M and C of the round before
-GOES_ON_FROM = ("vae.weights.h5", "rnn.weights.h5", "controller/best.json")
+GOES_ON_FROM = ("config.json", "vae.weights.h5", "rnn.weights.h5", "controller/best.json")
 
 
 def begin_round(run: Path, config: Config, after: Path) -> None:

@@ -212,7 +212,7 @@ def training_speeds() -> dict[str, float]:
     restart = tf.zeros((*shape, 1))
 
     def fit_rnn() -> int:
-        float(rnn_fit(number, True, mu, logvar, action, restart)["loss"])
+        float(rnn_fit(number, True, mu, logvar, action, *[restart] * 4)["loss"])
         return config.rnn_batch * config.rnn_length
 
     return {"vae_frames_per_s": median_rate(fit_vae), "rnn_tokens_per_s": median_rate(fit_rnn, 3)}

@@ -27,7 +27,7 @@ import tensorflow as tf  # noqa: E402
 from doom_rnn.data import Streams  # noqa: E402
 from doom_rnn.models import load_vae, make_rnn  # noqa: E402
 from rnn.data import Series, Windows, encode  # noqa: E402
-from vae.data import episodes  # noqa: E402
+from vae.data import episodes, read_outcome  # noqa: E402
 from vae.model import sample  # noqa: E402
 
 
@@ -45,23 +45,23 @@ class Rate(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def make_step(model, optimizer, state, config: configs.Config):
-    """step(number, fresh, mu, logvar, action, restart) -> losses: one Adam step, compiled.
+    """step(number, fresh, mu, logvar, action, restart, end, reward, valid) -> losses: one Adam step, compiled.
 
     Batches are time first, one frame longer than the sequence: M sees all but the last, and is asked for all
     but the first. z is drawn afresh from (mu, logvar) each time. `state`, M's (h, c), each (B, U), is carried
     from call to call.
     """
-    loss_and_slope = tf.function(lambda output, z, restart: _slope(model, output, z, restart), jit_compile=True)
+    loss_and_slope = tf.function(lambda output, *targets: _slope(model, output, *targets), jit_compile=True)
 
     @tf.function
-    def step(number, fresh, mu, logvar, action, restart):
+    def step(number, fresh, mu, logvar, action, restart, end, reward, valid):
         mu, logvar = tf.cast(mu, tf.float32), tf.cast(logvar, tf.float32)
         z = sample(mu, logvar, tf.random.stateless_normal(tf.shape(mu), [config.seed, number]))
         keep = 1.0 - tf.cast(fresh, tf.float32)
         variables = model.trainable_variables
         with tf.GradientTape() as tape:
             output, h, c = model.unroll(z[:-1], action[:-1], restart[:-1], state[0] * keep, state[1] * keep)
-        losses, slope = loss_and_slope(output, z[1:], restart[1:])
+        losses, slope = loss_and_slope(output, z[1:], end[:-1], reward[:-1], valid[:-1])
         gradients = tape.gradient(output, variables, output_gradients=slope)
         optimizer.apply([tf.clip_by_value(g, -1.0, 1.0) for g in gradients], variables)
         state[0].assign(h)
@@ -71,11 +71,11 @@ def make_step(model, optimizer, state, config: configs.Config):
     return step
 
 
-def _slope(model, output, z, restart):
+def _slope(model, output, *targets):
     """The losses and their gradient by M's output. Compiled apart: XLA makes this fast, and recurrence slow."""
     with tf.GradientTape() as tape:
         tape.watch(output)
-        losses = model.losses(output, z, restart)
+        losses = model.losses(output, *targets)
     return losses, tape.gradient(losses["loss"], output)
 
 
@@ -100,7 +100,10 @@ def encode_episodes(run: Path, config: configs.Config, mirrored: tuple[float, ..
     def progress(parts):
         return progress_bar(parts, desc="encoding episodes", unit="part")
 
-    encode(run, episodes(run, config.total_episodes), encoder, progress, mirrored)
+    def outcome(path, frames):
+        return read_outcome(path, frames, config.max_frames, config.task == "doom")
+
+    encode(run, episodes(run, config.total_episodes), encoder, progress, outcome, mirrored)
 
 
 def train(run: Path, config: configs.Config) -> None:
@@ -119,7 +122,13 @@ def train(run: Path, config: configs.Config) -> None:
         return
     kind = Streams if config.task == "doom" else Windows
     if config.round > 1:
-        load_weights(model, run / folder.BEFORE / "rnn.weights.h5", "M of the round before", "extract.py --after")
+        before = run / folder.BEFORE
+        if folder.load(before).heads == config.heads:
+            load_weights(model, before / "rnn.weights.h5", "M of the round before", "extract.py --after")
+        else:
+            print(f"M starts anew: that of the round before had --heads {folder.load(before).heads}")
+    if "reward" in config.rnn_heads:
+        scale_rewards(run, model, series)
     old = config.linked * (2 if config.mirror == "yes" else 1)
     batches = kind(series, config.rnn_batch, config.rnn_length, config.seed, old, config.new_share)
     rate = Rate(config.rnn_rate, config.rnn_rate_end, config.rnn_rate_decay)
@@ -127,6 +136,45 @@ def train(run: Path, config: configs.Config) -> None:
     state = [tf.Variable(tf.zeros((config.rnn_batch, config.rnn_units)), trainable=False) for _ in range(2)]
     step = make_step(model, optimizer, state, config)
     fit(run, "rnn", model, [*optimizer.variables, *state], step, batches, config.rnn_steps, every=10)
+    save_arrays(run / "dream_starts.npz", dream_starts(model, series, config))
+
+
+def dream_starts(model, series: Series, config: configs.Config) -> dict[str, np.ndarray]:
+    """Frames of all episodes, with M's state before each: where dreams start with `--dream-starts any`.
+
+    Returns:
+        mu, logvar (N, Z) and h, c (N, U), float16, for N = `initial_frames`. None is later than an episode's end.
+    """
+    rng = seeds.generator(config.seed, "dream starts")
+    chosen = rng.integers(0, len(series.lengths), config.initial_frames)
+    steps = rng.integers(0, np.minimum(series.lengths, series.ends)[chosen])
+    rows = {"mu": series.mu[series.starts[chosen] + steps], "logvar": series.logvar[series.starts[chosen] + steps]}
+    states = {name: np.zeros((len(chosen), config.rnn_units), np.float16) for name in "hc"}
+    step = tf.function(model.step, jit_compile=True)
+    for first in range(0, len(chosen), config.rnn_batch):
+        part = np.arange(first, first + config.rnn_batch) % len(chosen)
+        h = c = tf.zeros((len(part), config.rnn_units))
+        for t in range(steps[part].max() + 1):
+            for state, name in ((h, "h"), (c, "c")):
+                states[name][part[steps[part] == t]] = state.numpy()[steps[part] == t]
+            index = series.starts[chosen[part]] + np.minimum(t, series.lengths[chosen[part]] - 1)
+            noise = rng.standard_normal((len(part), config.z_size), np.float32)
+            z = sample(series.mu[index].astype(np.float32), series.logvar[index].astype(np.float32), noise)
+            h, c = step(z, series.action[index], np.full((len(part), 1), float(t == 0), np.float32), h, c)
+    return rows | states
+
+
+def scale_rewards(run: Path, model, series: Series) -> None:
+    """Sets the unit of M's rewards, their standard deviation, unless M has one from an earlier round."""
+    last = np.minimum(series.lengths, series.ends)
+    valid = np.concatenate([series.reward[s : s + n] for s, n in zip(series.starts, last, strict=True)])
+    if np.isnan(valid).any():
+        raise configs.UserError(
+            f"--heads {'+'.join(model.heads)}: some episodes of {run} were recorded before rewards were kept; delete "
+            f"{run}/record and series.npz, and record them again with: python extract.py --run {run}"
+        )
+    if float(model.reward_scale) == 1.0:
+        model.reward_scale.assign(max(float(valid.std()), 1e-6))
 
 
 def main() -> None:

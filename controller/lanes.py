@@ -22,8 +22,7 @@ def make_lanes(run: Path, config: Config):
     if config.env == "dream":
         use_one_thread()
         rnn = load_rnn(run, config)
-        starts = run / "initial_z.npz"
-        return DreamLanes(config, rnn, starts, config.lanes, partial(act, config), policy_size(config))
+        return DreamLanes(config, rnn, run, config.lanes, partial(act, config), policy_size(config))
     return make_real_lanes(run, config, RealLanes)
 
 

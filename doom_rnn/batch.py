@@ -7,13 +7,13 @@ import numpy as np
 import tensorflow as tf
 
 from config import Config
-from doom_rnn.dream import Dream, Randomness, read_starts
+from doom_rnn.dream import Dream, Randomness, Starts
 
 SEGMENT = 50  # steps dreamed between two looks at who has ended
 
 
 class DreamLanes:
-    """Lanes in Doom's dream, for `controller.rollout.play`; their return is the steps survived.
+    """Lanes in a dream, for `controller.rollout.play`; their return is the sum of rewards.
 
     All lanes advance together through compiled segments of SEGMENT steps; the randomness of a segment is drawn
     beforehand, each lane's from its own seed. A lane whose agent dies inside a segment idles to its end.
@@ -21,17 +21,17 @@ class DreamLanes:
     Args:
         config: the run's.
         rnn: M with its weights.
-        starts: initial_z.npz.
+        run: folder with the frames where dreams start.
         count: lanes.
         act: C in TensorFlow, act(params (B, P), z, c, h) -> actions (B, A); `parameters` is its P.
     """
 
-    def __init__(self, config: Config, rnn, starts: Path, count: int, act: Callable, parameters: int):
+    def __init__(self, config: Config, rnn, run: Path, count: int, act: Callable, parameters: int):
         self.config, self.count, self.dream, self.act = config, count, Dream(config, rnn), act
-        self.mu, self.logvar = read_starts(starts, config)
+        self.starts = Starts(run, config)
         sizes = dict(z=config.z_size, params=parameters, restart=1, h=config.rnn_units, c=config.rnn_units)
         self.state = {name: np.zeros((count, size), np.float32) for name, size in sizes.items()}
-        self.steps = np.zeros((count, 1), np.int32)
+        self.steps, self.total = np.zeros((count, 1), np.int32), np.zeros((count, 1), np.float32)
         self.playing = np.zeros((count, 1), bool)
         self.random: list[Randomness | None] = [None] * count
         self.uniform = np.zeros((count, SEGMENT, config.z_size), np.float32)
@@ -41,23 +41,24 @@ class DreamLanes:
     def start(self, lane: int, params: np.ndarray, seed: int) -> None:
         """Begins a dream in a lane."""
         self.random[lane] = Randomness(seed)
-        self.state["z"][lane] = self.random[lane].first(self.mu, self.logvar)
-        self.state["params"][lane], self.state["restart"][lane] = params, 1
-        self.state["h"][lane] = self.state["c"][lane] = 0
-        self.steps[lane], self.playing[lane] = 0, True
+        for name, value in self.random[lane].first(self.starts).items():
+            self.state[name][lane] = value
+        self.state["params"][lane], self.state["restart"][lane] = params, self.starts.restart
+        self.steps[lane], self.total[lane], self.playing[lane] = 0, 0, True
 
-    def _segment(self, z, params, restart, h, c, steps, playing, uniform, noise):
+    def _segment(self, z, params, restart, h, c, steps, total, playing, uniform, noise):
         """SEGMENT steps of all lanes; uniform and noise (SEGMENT, B, Z)."""
         config = self.config
 
-        def step(t, z, restart, h, c, steps, playing):
+        def step(t, z, restart, h, c, steps, total, playing):
             action = self.act(params, z, c, h)
-            z, death, h, c = self.dream.step(z, action, restart, h, c, config.temperature, uniform[t], noise[t])
+            z, end, reward, h, c = self.dream.step(z, action, restart, h, c, config.temperature, uniform[t], noise[t])
             steps = steps + tf.cast(playing, tf.int32)
-            playing = playing & (death < 0.5) & (steps < config.max_frames)
-            return t + 1, z, tf.zeros_like(restart), h, c, steps, playing
+            total = total + tf.where(playing, reward, 0.0)
+            playing = playing & (end < 0.5) & (steps < config.dream_limit)
+            return t + 1, z, tf.zeros_like(restart), h, c, steps, total, playing
 
-        loop = (0, z, restart, h, c, steps, playing)
+        loop = (0, z, restart, h, c, steps, total, playing)
         return tf.while_loop(lambda t, *_: t < SEGMENT, step, loop, maximum_iterations=SEGMENT)[1:]
 
     def advance(self) -> list[tuple[int, float, int]]:
@@ -67,12 +68,12 @@ class DreamLanes:
             self.random[lane].noise.standard_normal(dtype=np.float32, out=self.noise[lane])
         before = self.playing.copy()
         randomness = (a.transpose(1, 0, 2) for a in (self.uniform, self.noise))
-        results = self.segment(*self.state.values(), self.steps, self.playing, *randomness)
+        results = self.segment(*self.state.values(), self.steps, self.total, self.playing, *randomness)
         for name, value in zip(("z", "restart", "h", "c"), results[:4], strict=True):
             self.state[name] = value.numpy().copy()
-        self.steps, self.playing = (value.numpy().copy() for value in results[4:])
+        self.steps, self.total, self.playing = (value.numpy().copy() for value in results[4:])
         ended = np.flatnonzero(before & ~self.playing)
-        return [(int(lane), float(self.steps[lane, 0]), int(self.steps[lane, 0])) for lane in ended]
+        return [(int(lane), float(self.total[lane, 0]), int(self.steps[lane, 0])) for lane in ended]
 
     def close(self) -> None:
         pass

@@ -53,20 +53,13 @@ class Streams:
         return index[:size].reshape(shape), restart[:size].reshape(shape)
 
     def __call__(self, first: int) -> Iterator[tuple]:
-        """Batches from step `first` on: (fresh, mu, logvar, action, restart), time first; `fresh` says that
-        M's state starts from zero, which is so at the first piece of an epoch."""
+        """Batches from step `first` on: (fresh, mu, logvar, action, restart, end, reward, valid), time first; `fresh`
+        says that M's state starts from zero, which is so at the first piece of an epoch."""
         number = first
         while True:
             epoch, piece = divmod(number, self.pieces)
             if piece == 0 or number == first:
                 index, restart = self.order(epoch)
             frames = slice(piece * self.length, (piece + 1) * self.length + 1)
-            rows = index[:, frames].T
-            yield (
-                piece == 0,
-                self.series.mu[rows],
-                self.series.logvar[rows],
-                self.series.action[rows],
-                restart[:, frames].T[..., None],
-            )
+            yield piece == 0, *self.series.frames(index[:, frames].T, restart[:, frames].T[..., None])
             number += 1

@@ -1,7 +1,7 @@
 """Dreams: M in the place of the game (paper 4; doomrnn/doomrnn.py of the release).
 
-A dream starts from a recorded first frame, and M foretells one z after the other. In Doom's, M also foretells
-death. `Dream` holds the rules; `DreamEnv` is one dream as a Gymnasium environment, and batch.py plays whole
+A dream starts from a recorded frame, and M predicts one z after the other; with a head for the end or the reward, those
+too. `Dream` holds the rules; `DreamEnv` is one dream as a Gymnasium environment, and batch.py plays whole
 populations in one compiled loop. Both draw from the same streams, so the same seed and actions give the same
 dream.
 """
@@ -19,17 +19,38 @@ from pictures import to_uint8
 from rnn import mdn
 
 
-def read_starts(path: Path, config: Config) -> tuple[np.ndarray, np.ndarray]:
-    """(mu, logvar), each float32 (N, Z), of the first frames where dreams may start."""
-    need(path, f"python train_rnn.py --run {path.parent}")
-    try:
-        with np.load(path) as file:
-            mu, logvar = file["mu"], file["logvar"]
-    except Exception as error:
-        raise UserError(f"{path} does not hold first frames: {error}") from None
-    if mu.shape != logvar.shape or mu.ndim != 2 or mu.shape[1] != config.z_size:
-        raise UserError(f"{path} holds mu {mu.shape} and logvar {logvar.shape}; expected (N, {config.z_size})")
-    return mu, logvar
+class Starts:
+    """The frames where dreams start.
+
+    Args:
+        run: folder with initial_z.npz, recorded first frames; or, for config.dream_starts "any", dream_starts.npz,
+            frames from anywhere in the recordings with M's state before each.
+        config: the run's.
+
+    Attributes:
+        mu, logvar: float32 (N, Z). h, c: (N, U), zero at first frames.
+        restart: 1.0 if these are episodes' first frames, else 0.0.
+    """
+
+    FILES = {"first": "initial_z.npz", "any": "dream_starts.npz"}  # noqa: RUF012 never changed
+
+    def __init__(self, run: Path, config: Config):
+        path = need(run / self.FILES[config.dream_starts], f"python train_rnn.py --run {run}")
+        shapes = {"mu": config.z_size, "logvar": config.z_size}
+        if config.dream_starts == "any":
+            shapes |= {"h": config.rnn_units, "c": config.rnn_units}
+        try:
+            with np.load(path) as file:
+                arrays = {name: file[name].astype(np.float32) for name in shapes}
+        except Exception as error:
+            raise UserError(f"{path} does not hold frames to start from: {error}") from None
+        found = {name: array.shape for name, array in arrays.items()}
+        if found != {name: (len(arrays["mu"]), size) for name, size in shapes.items()}:
+            raise UserError(f"{path} holds {found}; expected rows of {shapes}")
+        self.mu, self.logvar = arrays["mu"], arrays["logvar"]
+        zeros = np.zeros((len(self.mu), config.rnn_units), np.float32)
+        self.h, self.c = arrays.get("h", zeros), arrays.get("c", zeros)
+        self.restart = float(config.dream_starts == "first")
 
 
 class Randomness:
@@ -38,18 +59,19 @@ class Randomness:
     def __init__(self, seed: int):
         self.start, self.uniform, self.noise = (np.random.default_rng([seed, k]) for k in range(3))
 
-    def first(self, mu: np.ndarray, logvar: np.ndarray) -> np.ndarray:
-        """The first z, (Z,): one of the stored frames, sampled."""
-        chosen = self.start.integers(len(mu))
-        noise = self.start.standard_normal(mu.shape[1], np.float32)
-        return mu[chosen] + np.exp(logvar[chosen] / 2) * noise
+    def first(self, starts: Starts) -> dict[str, np.ndarray]:
+        """The first z (Z,), one of the stored frames, sampled; and M's h and c (U,) before it."""
+        chosen = self.start.integers(len(starts.mu))
+        noise = self.start.standard_normal(starts.mu.shape[1], np.float32)
+        z = starts.mu[chosen] + np.exp(starts.logvar[chosen] / 2) * noise
+        return {"z": z, "h": starts.h[chosen], "c": starts.c[chosen]}
 
 
 class Dream:
     """One step of a batch of dreams.
 
     Args:
-        config: the run's: task, sizes, and `max_frames`.
+        config: the run's.
         rnn: M with its weights.
     """
 
@@ -59,16 +81,19 @@ class Dream:
     def step(self, z, action, restart, h, c, tau, uniform, noise):
         """M dreams on: z (B, Z), action (B, A), restart (B, 1), h and c (B, U), randomness (B, Z) each.
 
-        Returns the next z, death (B, 1) (1.0 where the restart logit is above 0: a cut-off, not a draw; always
-        0.0 in CarRacing, whose M foretells none), and the next h, c.
+        Returns the next z; end (B, 1), 1.0 where the logit of the end is above 0: a cut-off, not a draw, and always
+        0.0 for an M without that head; reward (B, 1): M's, or where it predicts none Doom's 1 a step, or
+        CarRacing's 0; and the next h, c.
         """
         h, c = self.rnn.step(z, action, restart, h, c)
         output = self.rnn.head(h)
         z = mdn.sample(*self.rnn.split(output), tau, uniform, noise)
-        death = tf.zeros_like(restart)
-        if self.rnn.flags:
-            death = tf.cast(self.rnn.restart_logit(output) > 0, tf.float32)
-        return z, death, h, c
+        end, reward = tf.zeros_like(restart), tf.fill(tf.shape(restart), float(self.config.task == "doom"))
+        if "end" in self.rnn.heads:
+            end = tf.cast(self.rnn.end_logit(output) > 0, tf.float32)
+        if "reward" in self.rnn.heads:
+            reward = self.rnn.reward(output)
+        return z, end, reward, h, c
 
 
 class DreamEnv(gym.Env):
@@ -81,9 +106,9 @@ class DreamEnv(gym.Env):
         temperature: tau; `reset(options={"temperature": ...})` changes it.
         render_mode: None or "rgb_array" (z decoded by V, 64x64).
 
-    Observation: float32 (Z + 2 U,), [z, c, h]. Action: the task's. Doom's reward is 1 a step; it terminates when
-    M foretells death. CarRacing's has no reward, and M foretells no end of it. Both truncate after the run's
-    `max_frames` steps.
+    Observation: float32 (Z + 2 U,), [z, c, h]. Action: the task's. The reward is what M predicts; without a reward
+    head Doom's is 1 a step, CarRacing's 0. It terminates when M predicts the end, if it has a head for that, and
+    truncates after the run's `dream_frames` or `max_frames` steps.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 35}  # noqa: RUF012 Gymnasium's own convention
@@ -95,7 +120,7 @@ class DreamEnv(gym.Env):
         if self.config.task != self.task:
             raise UserError(f"{run} is a run of {self.config.task}; {type(self).__name__} dreams of {self.task}")
         self.temperature = self._tau(self.config.temperature if temperature is None else temperature)
-        self.mu, self.logvar = read_starts(self.run / "initial_z.npz", self.config)
+        self.starts = Starts(self.run, self.config)
         self.rnn = load_rnn(self.run, self.config)
         self._step = tf.function(Dream(self.config, self.rnn).step, jit_compile=True, autograph=False)
         self._vae = None
@@ -116,9 +141,9 @@ class DreamEnv(gym.Env):
         super().reset(seed=seed)
         self.temperature = self._tau((options or {}).get("temperature", self.temperature))
         self.random = Randomness(int(self.np_random.integers(1 << 31)) if seed is None else seed)
-        self.z = self.random.first(self.mu, self.logvar)[None]
-        self.h = self.c = np.zeros((1, self.config.rnn_units), np.float32)
-        self.restart, self.steps = np.ones((1, 1), np.float32), 0
+        first = self.random.first(self.starts)
+        self.z, self.h, self.c = (first[name][None] for name in "zhc")
+        self.restart, self.steps = np.full((1, 1), self.starts.restart, np.float32), 0
         return self._observe(), {}
 
     def step(self, action: np.ndarray):
@@ -128,15 +153,12 @@ class DreamEnv(gym.Env):
         noise = self.random.noise.standard_normal(shape, np.float32)
         tau = np.float32(self.temperature)
         results = self._step(self.z, action, self.restart, self.h, self.c, tau, uniform, noise)
-        self.z, death, self.h, self.c = (value.numpy() for value in results)
+        self.z, end, reward, self.h, self.c = (value.numpy() for value in results)
         self.restart = np.zeros_like(self.restart)
         self.steps += 1
-        terminated = bool(death[0, 0] > 0.5)
-        truncated = not terminated and self.steps >= self.config.max_frames
-        return self._observe(), self._reward(), terminated, truncated, {}
-
-    def _reward(self) -> float:
-        return 1.0
+        terminated = bool(end[0, 0] > 0.5)
+        truncated = not terminated and self.steps >= self.config.dream_limit
+        return self._observe(), float(reward[0, 0]), terminated, truncated, {}
 
     def _observe(self) -> np.ndarray:
         return np.concatenate([self.z[0], self.c[0], self.h[0]])
@@ -151,13 +173,10 @@ class DreamEnv(gym.Env):
 
 
 class CarRacingDreamEnv(DreamEnv):
-    """CarRacing's dream, to watch an agent drive in: the reward is 0, as the release's M foretells none."""
+    """CarRacing's dream. With the release's M, which predicts no reward, it is there to watch an agent drive in."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 50}  # noqa: RUF012
     task = "carracing"
-
-    def _reward(self) -> float:
-        return 0.0
 
 
 DREAMS = {"doom": DreamEnv, "carracing": CarRacingDreamEnv}

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from config import Config, action_size
-from doom_rnn.model import RestartMDNRNN
 from folder import need
 from rnn.model import MDNRNN
 from training import load_weights
@@ -16,9 +15,7 @@ def make_vae(config: Config, dtype: str = "float32") -> VAE:
 
 def make_rnn(config: Config) -> MDNRNN:
     sizes = (config.z_size, action_size(config.task), config.rnn_units, config.mixtures)
-    if config.task == "doom":
-        return RestartMDNRNN(*sizes, restart_weight=config.restart_weight)
-    return MDNRNN(*sizes)
+    return MDNRNN(*sizes, config.rnn_heads, config.restart_weight, config.optimism_weight)
 
 
 def load_vae(run: Path, config: Config, dtype: str = "float32") -> VAE:

@@ -123,7 +123,8 @@ def test_new_episodes_have_their_share_of_an_epoch():
 def series(lengths: list[int], old: int) -> Series:
     """mu is 1 where an episode is new."""
     flags = np.repeat(np.arange(len(lengths)) >= old, lengths).astype(np.float16)[:, None]
-    return Series(flags, flags, flags.astype(np.float32), np.array(lengths))
+    numbers = np.array(lengths)
+    return Series(flags, flags, flags.astype(np.float32), flags[:, 0].astype(np.float32), numbers, numbers)
 
 
 def test_windows_and_streams_take_new_episodes_by_their_share():

@@ -62,7 +62,7 @@ def m_outputs(rnn, z: list[np.ndarray], action: list[np.ndarray]) -> list[tuple[
     def step(z, action, restart, h, c, following):
         h, c = rnn.step(z, action, restart, h, c)
         output = rnn.head(h)
-        logit = rnn.restart_logit(output)[:, 0] if rnn.flags else tf.zeros(count)
+        logit = rnn.end_logit(output)[:, 0] if "end" in rnn.heads else tf.zeros(count)
         # As mdn.loss, a row each.
         likelihood = mdn.mixture(*rnn.split(output)).log_prob(following)
         return -tf.reduce_mean(likelihood, axis=-1), logit, h, c
@@ -95,7 +95,7 @@ def errors(run: Path, config: configs.Config, paths: list[Path]) -> dict[str, fl
             v.append(v_errors(vae, obs, mu))
         for loss, logit in m_outputs(rnn, zs, actions):
             m.append(loss)
-            if rnn.flags:
+            if "end" in rnn.heads:
                 frames, false = frames + len(logit) - 1, false + int((logit[:-1] > 0).sum())
                 if len(logit) < config.max_frames:  # the others were cut
                     deaths, predicted = deaths + 1, predicted + int(logit[-1] > 0)

@@ -48,6 +48,24 @@ def read_episode(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return obs, action
 
 
+def read_outcome(path: Path, frames: int, cut: int, stops: bool) -> tuple[np.ndarray | None, int]:
+    """What came of an episode of `frames` frames.
+
+    Episodes recorded before rewards were kept end with their last frame if the task `stops` at the end and they are
+    shorter than `cut`, else never.
+
+    Returns:
+        The reward of each step, float32 (T,), or None; and after how many steps the episode was over, T + 1 if never.
+    """
+    try:
+        with np.load(path) as file:
+            if "reward" in file.files:
+                return file["reward"], int(file["end"])
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zipfile.zlib.error) as error:
+        raise broken(path, error) from None
+    return None, frames if stops and frames < cut else frames + 1
+
+
 def episode_length(path: Path) -> int:
     """Frames of an episode, from the file's header alone."""
     try:

@@ -70,6 +70,9 @@ class Config:
     )
     noisy: float = knob(0.3, "share of an agent's recorded episodes with noise on its actions", "round")
     action_noise: float = knob(0.3, "standard deviation of that noise", "round")
+    curious: float = knob(
+        0.0, "share of an agent's recorded episodes that the agent which seeks M's surprise plays", "round"
+    )
     new_share: float = knob(0.5, "share of new episodes' frames in what V and M learn from", "round")
     restart: str = knob("no", "evolve C from zero, not from the agent of the round before", "round", ("no", "yes"))
 
@@ -262,7 +265,7 @@ def check(config: Config) -> Config:
     for name in ("spread", "action_noise"):
         if not 0 <= getattr(config, name) < math.inf:
             raise UserError(f"{flag(name)}: expected a number of 0 or more, got {getattr(config, name)}")
-    for name, low in (("noisy", 0), ("new_share", 0.01)):
+    for name, low in (("noisy", 0), ("curious", 0), ("new_share", 0.01)):
         if not low <= getattr(config, name) <= 1:
             raise UserError(f"{flag(name)}: expected a share from {low} to 1, got {getattr(config, name)}")
     if config.task == "doom" and config.max_frames > DOOM["max_frames"]:

@@ -147,7 +147,10 @@ def begin_round(run: Path, config: Config, after: Path) -> None:
     """Links the recordings of the round before, and copies its V, M and C, where training goes on from."""
     for name in GOES_ON_FROM:
         need(after / name, f"python train_all.py --run {after}")
-    for name in (*GOES_ON_FROM, "controller/checkpoint.npz", "controller/history.jsonl"):
+    if config.curious:
+        need(after / "curious/best.json", f"python train_controller.py --run {after} --objective surprise")
+    more = [f"{part}/{name}" for part in ("controller", "curious") for name in ("checkpoint.npz", "history.jsonl")]
+    for name in (*GOES_ON_FROM, "curious/best.json", *more):
         if (after / name).exists():
             with whole(run / BEFORE / name) as beside:
                 shutil.copyfile(after / name, beside)

@@ -114,6 +114,9 @@ def main(comm) -> None:
     runs = [run_of_round(args.run, number) for number in range(1, args.rounds + 1)]
     for number, run in enumerate(runs, 1):
         if number > 1:
+            if config.curious:
+                with noted(runs[number - 2], comm):
+                    evolution.evolve(comm, runs[number - 2], config, "surprise")
             given = {"episodes": args.round_episodes}
             config = mpi.on_leader(comm, folder.prepare, run, given, None, runs[number - 2])
         with noted(run, comm):

@@ -37,6 +37,13 @@ def main(comm) -> None:
         help="evolve an agent in the dream at each of these, and test each in its dream and in the game: a row "
         "of the paper's table each, in DIR/temperature-T/results.json",
     )
+    parser.add_argument(
+        "--objective",
+        choices=("return", "surprise"),
+        default="return",
+        help="what C seeks: the return, or in the real environment what M predicts worst (the paper's curiosity), into "
+        "DIR/curious, for extract.py --after DIR --curious (default return)",
+    )
     parser.add_argument("--test-episodes", type=cli.count, default=100, help="episodes of those tests (default 100)")
     args = parser.parse_args()
     config = mpi.on_leader(comm, folder.prepare, args.run, cli.overrides(args), args.base, args.after)
@@ -44,12 +51,14 @@ def main(comm) -> None:
     row = mpi.on_leader(comm, temperatures, args.temperatures) if args.temperatures else None
     if row and config.task != "doom":
         raise mpi.Shared("--temperatures: only Doom's agents are evolved in a dream")
+    if row and args.objective == "surprise":
+        raise mpi.Shared("--objective surprise: there is no row of temperatures for it; leave one of them out")
     quiet_tensorflow()
     with noted(args.run, comm):
         if row:
             temperature_row(comm, args.run, config, row, args.test_episodes)
         else:
-            evolve(comm, args.run, config)
+            evolve(comm, args.run, config, args.objective)
 
 
 if __name__ == "__main__":

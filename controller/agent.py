@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from config import Config, UserError
 from controller import policy
+from rnn import mdn
 from rnn.model import MDNRNN
 from vae.model import VAE, sample
 
@@ -31,13 +32,16 @@ def use_one_thread() -> None:
         raise UserError(f"TensorFlow's threads were fixed before: {error}") from None
 
 
-def make_agent(config: Config, vae: VAE, rnn: MDNRNN, lanes: int, bounds: tuple | None = None):
+def make_agent(config: Config, vae: VAE, rnn: MDNRNN, lanes: int, bounds: tuple | None = None, surprise: bool = False):
     """The agents' step, compiled for a fixed number of lanes (B).
 
     Returns a function (frames uint8 (B, 64, 64, 3), noise (B, Z), params (B, P), fresh (B, 1), h, c (B, U))
-    -> (action (B, A), h, c); with `bounds`, the least and the greatest action (A,) each, it takes noise on actions
-    (B, A) as well. `fresh` is 1 at an episode's first step: its state is zeroed before. As in the
+    -> (action (B, A), h, c). `fresh` is 1 at an episode's first step: its state is zeroed before. As in the
     paper's pseudo-code, C acts on the state from before M has seen z; M then steps on (z, action).
+
+    With `bounds`, the least and the greatest action (A,) each, it takes noise on actions (B, A) as well. With
+    `surprise` it also returns the negative log-likelihood of z under M's last prediction (B,), mean over its
+    dimensions, in nats; 0 at an episode's first step.
     """
     shapes = dict(noise=config.z_size, params=policy_size(config), fresh=1, h=config.rnn_units, c=config.rnn_units)
     signature = [tf.TensorSpec((lanes, 64, 64, 3), tf.uint8)]
@@ -51,8 +55,11 @@ def make_agent(config: Config, vae: VAE, rnn: MDNRNN, lanes: int, bounds: tuple 
         action = act(config, params, z, c, h)
         if push is not None:
             action = tf.clip_by_value(action + push, *bounds)
-        h, c = rnn.step(z, action, fresh, h, c)
-        return action, h, c
+        results = (action, *rnn.step(z, action, fresh, h, c))
+        if surprise:
+            likelihood = mdn.mixture(*rnn.split(rnn.head(h))).log_prob(z)
+            results += (-tf.reduce_mean(likelihood, axis=1) * (1 - fresh[:, 0]),)
+        return results
 
     # XLA also makes a lane's numbers independent of its place in the batch, to the bit. But it computes
     # bfloat16 convolutions in float32; TensorFlow itself has oneDNN do them, so they stay outside.

@@ -14,6 +14,7 @@ from controller.es import CMAES
 from progress import bar as progress_bar
 
 DECIMALS = 4  # to which the mean is rounded before it is scored (train.py of the release)
+FOLDERS = {"return": "controller", "surprise": "curious"}  # of what C is evolved for
 ROUND = 1 << 22  # seeds that a round's search may use: each round has tracks of its own
 
 
@@ -35,13 +36,15 @@ def episode_plan(config: configs.Config, generation: int) -> tuple[int, list[int
 
 
 class Evolution:
-    """The search's bookkeeping, on rank 0: CMA-ES, history, the best agent, and their files."""
+    """The search's bookkeeping, on rank 0: CMA-ES, history, the best agent, and their files, DIR/controller/ or,
+    of the agent that seeks M's surprise, DIR/curious/."""
 
-    def __init__(self, run: Path, config: configs.Config, size: int):
-        self.config, self.path = config, run / "controller"
+    def __init__(self, run: Path, config: configs.Config, size: int, objective: str = "return"):
+        self.config, self.path = config, run / FOLDERS[objective]
         start = None
-        if config.round > 1 and config.restart == "no":
-            start = np.array(scoring.read_best(run / folder.BEFORE, size)["parameters"])
+        # What was surprising to the last round's M is known to this one's: curiosity begins anew.
+        if config.round > 1 and config.restart == "no" and objective == "return":
+            start = np.array(scoring.read_best(run / folder.BEFORE / "controller", size)["parameters"])
         rng = seeds.generator(config.seed, "evolution", *[config.round] * (config.round > 1))
         self.es = CMAES(size, config.sigma, config.population, rng, start)
         self.history: list[dict] = []
@@ -106,23 +109,27 @@ class Evolution:
             folder.write_text(self.path / "best.json", json.dumps(self.best) + "\n")
 
 
-def begin(run: Path, config: configs.Config, size: int) -> Evolution:
+def begin(run: Path, config: configs.Config, size: int, objective: str = "return") -> Evolution:
     """The search, begun or resumed; if it is to go on for longer than the run said, the run says so from now on."""
-    evolution = Evolution(run, config, size)
+    evolution = Evolution(run, config, size, objective)
     if config != folder.load(run):
         folder.save(config, run)
     return evolution
 
 
-def evolve(comm, run: Path, config: configs.Config) -> None:
-    """Runs CMA-ES from where it stands to the last generation."""
-    from controller.agent import policy_size
-    from controller.lanes import make_lanes
+def evolve(comm, run: Path, config: configs.Config, objective: str = "return") -> None:
+    """Runs CMA-ES from where it stands to the last generation.
 
-    lanes = mpi.together(comm, make_lanes, run, config)
+    Args:
+        objective: "return", in `config.env`; or "surprise", M's in the real environment.
+    """
+    from controller.agent import policy_size
+    from controller.lanes import make_curious_lanes, make_lanes
+
+    lanes = mpi.together(comm, make_lanes if objective == "return" else make_curious_lanes, run, config)
     size = policy_size(config)
     leader = comm.rank == 0
-    evolution = mpi.on_leader(comm, begin, run, config, size, share=False)
+    evolution = mpi.on_leader(comm, begin, run, config, size, objective, share=False)
     first = comm.bcast(len(evolution.history) + 1 if leader else None)
     bar = progress_bar(
         total=config.generations,
@@ -153,7 +160,7 @@ def evolve(comm, run: Path, config: configs.Config) -> None:
         best = evolution.best
         print(
             f"best mean: {best['score']:.1f} ± {best['std']:.1f} over {best['episodes']} episodes, "
-            f"generation {best['generation']}; {run}/controller/best.json"
+            f"generation {best['generation']}; {evolution.path}/best.json"
         )
 
 

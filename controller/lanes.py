@@ -6,7 +6,7 @@ from pathlib import Path
 
 from config import Config
 from controller.agent import act, policy_size, use_one_thread
-from controller.rollout import RealLanes, RecordingLanes
+from controller.rollout import CuriousLanes, RealLanes, RecordingLanes
 from doom_rnn.batch import DreamLanes
 from doom_rnn.models import load_rnn, load_vae
 
@@ -31,6 +31,11 @@ def make_real_lanes(run: Path, config: Config, kind: type[RealLanes]):
     use_one_thread()
     count = config.lanes if config.task == "carracing" else min(config.lanes, ENGINES)
     return kind(config, load_vae(run, config, config.dtype), load_rnn(run, config), count)
+
+
+def make_curious_lanes(run: Path, config: Config) -> CuriousLanes:
+    """Lanes whose return is M's surprise."""
+    return make_real_lanes(run, config, CuriousLanes)
 
 
 def make_recording_lanes(run: Path, config: Config) -> RecordingLanes:

@@ -103,6 +103,31 @@ class RealLanes:
             env.close()
 
 
+class CuriousLanes(RealLanes):
+    """Real lanes whose return is M's mean surprise a step, in nats a dimension of z: the paper's "flip the sign of
+    M's loss" (section 5)."""
+
+    def __init__(self, config: Config, vae, rnn, count: int):
+        super().__init__(config, vae, rnn, count)
+        agent = make_agent(config, vae, rnn, count, surprise=True)
+        self.surprise = np.zeros(count)
+
+        def step(*inputs):
+            action, h, c, self.last = agent(*inputs)
+            return action, h, c
+
+        self.agent = step
+
+    def start(self, lane: int, params: np.ndarray, seed: int) -> None:
+        super().start(lane, params, seed)
+        self.surprise[lane] = 0
+
+    def advance(self) -> list[tuple[int, float, int]]:
+        ended = super().advance()
+        self.surprise += self.last.numpy()
+        return [(lane, float(self.surprise[lane]) / steps, steps) for lane, _, steps in ended]
+
+
 class RecordingLanes(RealLanes):
     """Real lanes whose episodes are kept, and whose agents may have noise on their actions.
 

@@ -23,10 +23,11 @@ from progress import bar as progress_bar
 LIBRARIES = ("tensorflow", "keras", "gymnasium", "vizdoom", "cma", "numpy")
 
 
-def read_best(run: Path, size: int) -> dict:
-    """The kept agent; UserError if there is none or it is another architecture's."""
+def read_best(search: Path, size: int) -> dict:
+    """The kept agent of a search's folder; UserError if there is none or it is another architecture's."""
+    run = search.parent
     command = f"python train_controller.py --run {run}"
-    path = folder.need(run / "controller" / "best.json", command)
+    path = folder.need(search / "best.json", command)
     try:
         best = json.loads(path.read_text())
         found = len(best["parameters"])
@@ -90,7 +91,7 @@ def evaluate(comm, run: Path, config: configs.Config, episodes: int, video: bool
     """Scores the run's agent in `config`'s environment; with `keep` adds it to results.json, with `video` films."""
     from controller.agent import policy_size
 
-    best = mpi.on_leader(comm, read_best, run, policy_size(config))
+    best = mpi.on_leader(comm, read_best, run / "controller", policy_size(config))
     if keep:
         mpi.on_leader(comm, results.read, run / "results.json", share=False)  # is it broken? Ask before an hour of play
     row = score(comm, run, config, best, episodes)

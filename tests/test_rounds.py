@@ -9,11 +9,20 @@ from conftest import run_script
 
 import folder
 from config import UserError
+from controller import mpi
+from controller.agent import act, policy_size
 from controller.es import CMAES
 from controller.explorers import Explorers
+from controller.lanes import make_curious_lanes
+from controller.rollout import play
 from doom_rnn.data import Streams
+from doom_rnn.models import load_rnn, load_vae
+from env import make_env
+from rnn import mdn
 from rnn.data import Series, Windows
+from seeds import generator
 from vae.data import episode_path, epoch_episodes, read_episode
+from vae.model import sample
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +55,7 @@ def test_a_round_links_the_recordings_and_adds_the_agent_s(first_round, second_r
             source = json.loads(str(file["source"]))
             assert file["obs"].shape == (60, 64, 64, 3) and file["reward"].shape == (60,)
             assert file["action"].min(axis=0)[1] >= 0 and abs(file["action"]).max() <= 1
-        assert source["round"] == 2 and source["policy"] == "agent"
+        assert source["round"] == 2 and source["policy"] == "controller"
         noises.append(source["action_noise"])
     assert set(noises) <= {0.0, 0.3}
 
@@ -89,6 +98,47 @@ def test_agents_that_record_spread_around_the_kept_one(first_round, second_round
     assert deviation == pytest.approx(history[-1]["sigma"], rel=0.1)
     np.testing.assert_array_equal(explorers.agent(5).parameters, drawn[1])
     np.testing.assert_array_equal(explorers.kept().parameters, best)
+
+
+def test_a_curious_agent_records_its_share(first_round, tmp_path):
+    run = shutil.copytree(first_round, tmp_path / "car", symlinks=True)
+    flags = ["--after", run, "--episodes", "6", "--curious", "0.5"]
+    done = run_script("extract.py", "--run", tmp_path / "b", *flags, check=False)
+    assert done.returncode == 2 and "--objective surprise" in done.stderr
+    run_script("train_controller.py", "--run", run, "--objective", "surprise", ranks=2)
+    # A surprise is some nats a dimension, where returns are points; the agent that seeks those is untouched.
+    history = [json.loads(line) for line in (run / "curious" / "history.jsonl").read_text().splitlines()]
+    assert len(history) == 5 and all(0 < line["mean"] < 5 and line["std"] > 0 for line in history)
+    kept = (run / "controller" / "best.json").read_bytes()
+    assert kept == (first_round / "controller" / "best.json").read_bytes()
+    run_script("extract.py", "--run", tmp_path / "c", *flags, ranks=2)
+    policies = []
+    for index in range(4, 10):
+        with np.load(episode_path(tmp_path / "c", index)) as file:
+            policies.append(json.loads(str(file["source"]))["policy"])
+    assert set(policies) == {"curious", "controller"}
+
+
+def test_surprise_is_m_s_loss_of_what_it_meets(first_round):
+    """Two episodes in real lanes: M's loss over the same z and actions, step by step."""
+    config = folder.load(first_round)
+    lanes = make_curious_lanes(first_round, config)
+    size = policy_size(config)
+    agents = np.random.default_rng(2).normal(size=(2, size)) * 0.1
+    found = play(lanes, mpi.Jobs(mpi.world(), 2), agents, [3, 4])
+    rnn, vae = load_rnn(first_round, config), load_vae(first_round, config)
+    env, random = make_env(config), generator(4, "noise of z")
+    frame, _ = env.reset(seed=4)
+    h = c = np.zeros((1, config.rnn_units), np.float32)
+    total = 0.0
+    for step in range(config.max_frames):
+        z = sample(*vae.encode(frame[None]), random.standard_normal((1, config.z_size), np.float32))
+        if step:
+            total += float(mdn.loss(z, *rnn.split(rnn.head(h))))
+        action = act(config, np.float32(agents[1:]), z, c, h)
+        h, c = rnn.step(z, action, np.zeros((1, 1), np.float32), h, c)
+        frame, *_ = env.step(action[0].numpy())
+    assert found[1][0] == pytest.approx(total / config.max_frames, rel=1e-4)
 
 
 def test_what_a_round_cannot_begin_with_is_one_line(car_run, tmp_path):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 FEATURES = ("z", "z_hidden", "zh", "zc", "zch")
 UNTRAINED = ("none", "rnn", "vae", "vae+rnn")
 DTYPES = ("float32", "bfloat16")
+HEADS = ("none", "end", "reward", "end+reward")
 
 # What a preset changes for every task; each task adds its own changes.
 PRESETS = {
@@ -56,7 +57,10 @@ class UserError(Exception):
 
 
 def option(default, text: str, group: str, choices: tuple[str, ...] | None = None):
-    """A field of Config with the help of its flag and the heading it stands under."""
+    """A field of Config with the help of its flag and the heading it stands under.
+
+    Fields under "before" have no flag: `--after` sets them.
+    """
     return field(default=default, metadata={"help": text, "group": group, "choices": choices})
 
 
@@ -92,6 +96,19 @@ class Config:
         0, "recorded episodes that are not longer are thrown away", "data"
     )  # [doomrnn/extract.py: 100]
 
+    round: int = option(1, "number of the round in the iterative procedure", "before")  # [5]
+    linked: int = option(0, "recorded episodes linked from the run of the round before", "before")
+    spread: float = option(
+        1.0, "agents that record: standard deviations of the search's distribution around its mean", "round"
+    )
+    noisy: float = option(0.3, "share of an agent's recorded episodes with noise on its actions", "round")
+    action_noise: float = option(0.3, "standard deviation of that noise", "round")
+    curious: float = option(
+        0.0, "share of an agent's recorded episodes that the agent evolved for M's surprise plays", "round"
+    )
+    new_share: float = option(0.5, "share of new episodes' frames in the training data of V and M", "round")
+    restart: str = option("no", "evolve C from zero, not from the agent of the round before", "round", ("no", "yes"))
+
     z_size: int = option(32, "dimensions of z", "V")  # [A.1]
     vae_epochs: int = option(10, "passes over the recorded frames; the paper says 1", "V")  # [vae_train.py]
     vae_batch: int = option(100, "frames a step", "V")  # [vae_train.py]
@@ -107,9 +124,15 @@ class Config:
     rnn_rate: float = option(1e-3, "Adam's learning rate at the start", "M")  # [rnn.py]
     rnn_rate_end: float = option(1e-3, "and the one it falls to", "M")  # [doomrnn/rnn.py: 1e-5]
     rnn_rate_decay: float = option(1.0, "the factor by which it falls a step", "M")  # [doomrnn/rnn.py: 0.99999]
+    heads: str = option(
+        "none", "what M predicts beside z: the end of the episode, the step's reward, or both", "M", HEADS
+    )  # [5: r and d]
     restart_weight: float = option(
-        10.0, "weight, in the restart head's loss, of frames that start an episode", "M"
+        10.0, "weight, in the end head's loss, of frames with which an episode ends", "M"
     )  # [doomrnn/rnn.py]
+    optimism_weight: float = option(
+        2.0, "weight, in the reward head's loss, of rewards predicted too high: an agent in a dream seeks those", "M"
+    )
     initial_frames: int = option(1000, "first frames kept as starting points of dreams", "M")  # [init_z.py]
     untrained: str = option(
         "none", "leave V, M or both at their random first weights (a baseline of later papers)", "M", UNTRAINED
@@ -117,6 +140,13 @@ class Config:
 
     env: str = option("real", "where C is evolved: in the game, or in M's dream of it", "C", ("real", "dream"))
     temperature: float = option(1.0, "the dream's temperature tau", "C")  # [4: 1.15 is the paper's best]
+    dream_starts: str = option(
+        "first",
+        "where dreams start: at recorded first frames, or at any frame, with M's state there",
+        "C",
+        ("first", "any"),
+    )
+    dream_frames: int = option(0, "steps after which a dream is cut; 0: as in the game", "C")
     features: str = option("zh", "what C sees: z, z through 40 hidden units, [z,h], [z,c], [z,c,h]", "C", FEATURES)
     population: int = option(64, "candidates a generation", "C")  # [A.4]
     rollouts: str = option(
@@ -138,6 +168,21 @@ class Config:
     lanes: int = option(16, "episodes a rank advances at once; in a dream, dreamed at once", "C")
     dtype: str = option("float32", "arithmetic of V's encoder while C acts in training", "C", DTYPES)
 
+    @property
+    def total_episodes(self) -> int:
+        """Recorded episodes V and M are trained on: those of the rounds before, then this run's own."""
+        return self.linked + self.episodes
+
+    @property
+    def rnn_heads(self) -> tuple[str, ...]:
+        """M's heads beside the mixture's."""
+        return () if self.heads == "none" else tuple(self.heads.split("+"))
+
+    @property
+    def dream_limit(self) -> int:
+        """Steps after which a dream is cut."""
+        return self.dream_frames or self.max_frames
+
 
 def rollouts_at(schedule: str, generation: int) -> int:
     """Episodes a candidate in `generation` (from 1), under a schedule such as '4,20:8,50:16'."""
@@ -155,7 +200,7 @@ def check(config: Config) -> Config:
         value, choices = getattr(config, item.name), item.metadata["choices"]
         if choices and value not in choices:
             raise UserError(f"{flag(item.name)}: expected one of {', '.join(choices)}, got {value!r}")
-        low = 0 if item.name in ("seed", "min_frames") else 1
+        low = 0 if item.name in ("seed", "min_frames", "linked", "dream_frames") else 1
         if item.type is int and value < low:
             raise UserError(f"{flag(item.name)}: expected {low} or more, got {value}")
     try:
@@ -165,9 +210,15 @@ def check(config: Config) -> Config:
         valid = False
     if not valid:
         raise UserError(f"--rollouts: expected a count or a schedule like '4,20:8', got {config.rollouts!r}")
-    for name in ("temperature", "sigma", "vae_rate", "rnn_rate"):
+    for name in ("temperature", "sigma", "vae_rate", "rnn_rate", "optimism_weight"):
         if not 0 < getattr(config, name) < math.inf:
             raise UserError(f"{flag(name)}: expected a number above 0, got {getattr(config, name)}")
+    for name in ("spread", "action_noise"):
+        if not 0 <= getattr(config, name) < math.inf:
+            raise UserError(f"{flag(name)}: expected a number of 0 or more, got {getattr(config, name)}")
+    for name, low in (("noisy", 0), ("curious", 0), ("new_share", 0.01)):
+        if not low <= getattr(config, name) <= 1:
+            raise UserError(f"{flag(name)}: expected a share from {low} to 1, got {getattr(config, name)}")
     if config.population < 4 or config.population % 2:
         raise UserError(f"--population: expected an even number of 4 or more, got {config.population}")
     return config

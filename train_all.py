@@ -1,11 +1,16 @@
 """All stages in a row: random episodes, V, M, C, and the test episodes beside the published score.
 
     mpirun -n 2 python train_all.py --run runs/demo --task carracing --preset smoke
+    mpirun -n 2 python train_all.py --run runs/car --task carracing --preset laptop --rounds 3
+
+With --rounds K all of it K times, the paper's iterative procedure: in every further round, DIR-2, DIR-3 ..., the agent
+of the last one records episodes, and V, M and C go on learning from there.
 
 Every stage is what its own script does, and is skipped as far as its result is there: the same command again
 goes on where it stopped. V and M are trained by rank 0 with all cores, while the other ranks sleep.
 """
 
+import json
 import subprocess
 import sys
 import time
@@ -54,24 +59,86 @@ def stages(comm, run: Path, config: configs.Config, episodes: int) -> dict[str, 
     return seconds
 
 
+def run_of_round(run: Path, number: int) -> Path:
+    """The folder of a round: DIR, DIR-2, DIR-3 ..."""
+    return run if number == 1 else run.with_name(f"{run.name}-{number}")
+
+
+def measure(comm, run: Path, config: configs.Config, count: int) -> None:
+    """V's and M's errors on `count` episodes of the round's own agent, into DIR/held_out/errors.json."""
+    recording.extract_held_out(comm, run, config, count)
+    path = run / "held_out" / "errors.json"
+    if comm.rank == 0 and not path.exists():
+        from tools import held_out
+
+        found = held_out.errors(run, config, recording.held_out_paths(run, count))
+        run_dir.write_text(path, json.dumps(found) + "\n")
+    mpi.wait(comm, SLEEP)
+
+
+def rounds_table(runs: list[Path]) -> str:
+    """A row a round: V and M on what its agent meets, and what the agent scores."""
+    form = "{:>5} {:>9} {:>8} {:>12} {:>16} {:>16}"
+    lines = [form.format("round", "V's error", "M's loss", "death recall", "dream", "game")]
+    for number, run in enumerate(runs, 1):
+        errors = json.loads((run / "held_out" / "errors.json").read_text())
+        scores = {row["env"]: f"{row['mean']:.1f} ± {row['std']:.1f}" for row in results.read(run / "results.json")}
+        recall = f"{errors['recall']:.0%} of {errors['deaths']}" if "recall" in errors else ""
+        cells = [f"{errors['v_error']:.1f}", f"{errors['m_loss']:.3f}", recall]
+        lines.append(form.format(number, *cells, scores.get("dream", ""), scores.get("real", "")))
+    return "\n".join(lines)
+
+
 def main(comm) -> None:
     parser = command_line.parser(__doc__, quiet=comm.rank > 0)
+    count = command_line.count
+    parser.add_argument("--rounds", type=count, default=1, metavar="K", help="rounds to go through (default 1)")
     parser.add_argument(
-        "--test-episodes", type=command_line.count, default=100, help="test episodes at the end (default 100)"
+        "--round-episodes",
+        type=count,
+        default=300,
+        metavar="N",
+        help="episodes that the agent records for each further round (default 300)",
     )
+    parser.add_argument(
+        "--held-out",
+        type=count,
+        default=48,
+        metavar="N",
+        help="with --rounds: episodes of each round's own agent that V and M are measured on (default 48)",
+    )
+    parser.add_argument("--test-episodes", type=count, default=100, help="test episodes at the end (default 100)")
     args = parser.parse_args()
-    config = mpi.on_root(comm, run_dir.open_run, args.run, command_line.overrides(args), args.base)
-    with log_command(args.run, comm):
-        seconds = stages(comm, args.run, config, args.test_episodes)
-    if comm.rank == 0:
+    config = mpi.on_root(comm, run_dir.open_run, args.run, command_line.overrides(args), args.base, args.after)
+    runs = [run_of_round(args.run, number) for number in range(1, args.rounds + 1)]
+    for number, run in enumerate(runs, 1):
+        if number > 1:
+            if config.curious:
+                with log_command(runs[number - 2], comm):
+                    evolution.evolve(comm, runs[number - 2], config, "surprise")
+            given = {"episodes": args.round_episodes}
+            config = mpi.on_root(comm, run_dir.open_run, run, given, None, runs[number - 2])
+        with log_command(run, comm):
+            seconds = stages(comm, run, config, args.test_episodes)
+            if args.rounds > 1:
+                measure(comm, run, config, args.held_out)
+        if comm.rank == 0:
+            show(run, seconds)
+    if comm.rank == 0 and args.rounds > 1:
         print()
-        print(evaluation.table(results.read(args.run / "results.json")))
-        print("seconds: " + ", ".join(f"{name} {value:.0f}" for name, value in seconds.items()))
-        print(f"{args.run} now holds:")
-        for path in sorted(args.run.rglob("*")):
-            if path.is_file() and "record" not in path.parts and "tensorboard" not in path.parts:
-                print(f"  {path.relative_to(args.run)}  {path.stat().st_size / 1e6:.2f} MB")
-        print(f"  record/  {len(list((args.run / 'record').iterdir()))} episodes")
+        print(rounds_table(runs))
+
+
+def show(run: Path, seconds: dict[str, float]) -> None:
+    """Prints what a run scored, how long its stages took, and what its folder holds."""
+    print()
+    print(evaluation.table(results.read(run / "results.json")))
+    print("seconds: " + ", ".join(f"{name} {value:.0f}" for name, value in seconds.items()))
+    print(f"{run} now holds:")
+    for path in sorted(run.rglob("*")):
+        if path.is_file() and not {"record", "held_out", "before", "tensorboard"} & set(path.parts):
+            print(f"  {path.relative_to(run)}  {path.stat().st_size / 1e6:.2f} MB")
+    print(f"  record/  {len(list((run / 'record').iterdir()))} episodes")
 
 
 if __name__ == "__main__":

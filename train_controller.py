@@ -37,20 +37,29 @@ def main(comm) -> None:
         "of the paper's table each, in DIR/temperature-T/results.json",
     )
     parser.add_argument(
+        "--objective",
+        choices=("return", "surprise"),
+        default="return",
+        help="what C is evolved for: the return, or in the real environment M's surprise (the paper's curiosity), into "
+        "DIR/curious, for extract.py --after DIR --curious (default return)",
+    )
+    parser.add_argument(
         "--test-episodes", type=command_line.count, default=100, help="episodes of those tests (default 100)"
     )
     args = parser.parse_args()
-    config = mpi.on_root(comm, run_dir.open_run, args.run, command_line.overrides(args), args.base)
+    config = mpi.on_root(comm, run_dir.open_run, args.run, command_line.overrides(args), args.base, args.after)
     mpi.on_root(comm, run_dir.need_models, args.run)
     row = mpi.on_root(comm, temperatures, args.temperatures) if args.temperatures else None
-    if row and not tasks.get(config.task).evolves_in_dreams:
-        raise mpi.CollectiveError(f"--temperatures: no agent is evolved in a dream of task {config.task}")
+    if row and not tasks.pays_in_dreams(config):
+        raise mpi.CollectiveError(f"--temperatures: a dream of this run has no reward (--heads {config.heads})")
+    if row and args.objective == "surprise":
+        raise mpi.CollectiveError("--objective surprise: there is no row of temperatures for it; leave one of them out")
     quiet_tensorflow()
     with log_command(args.run, comm):
         if row:
             temperature_row(comm, args.run, config, row, args.test_episodes)
         else:
-            evolve(comm, args.run, config)
+            evolve(comm, args.run, config, args.objective)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
     python train_rnn.py --run runs/car
 
-Needs vae.weights.h5. Writes series.npz (mu, logvar, action of every frame), initial_z.npz (first frames, where
-dreams start), rnn.weights.h5 and learning curves (metrics.jsonl, tensorboard/). Uses all cores; the same
-command again goes on from the last checkpoint.
+Needs vae.weights.h5. Writes series.npz (mu, logvar, action and reward of every frame), initial_z.npz (first frames,
+where dreams start), rnn.weights.h5, dream_starts.npz (frames from anywhere, with M's state) and learning curves
+(metrics.jsonl, tensorboard/). Uses all cores; the same command again goes on from the last checkpoint.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 import tasks
 from common import command_line, run_dir, seeds
 from common.command_log import log_command
-from common.training import hold_memory, quiet_tensorflow, save_arrays, save_weights
+from common.training import hold_memory, load_weights, quiet_tensorflow, save_arrays, save_weights
 from config import Config
 
 quiet_tensorflow()
@@ -22,7 +22,7 @@ quiet_tensorflow()
 import keras  # noqa: E402
 
 from rnn.data import LatentDataset  # noqa: E402
-from rnn.train import encode_episodes, fit_rnn  # noqa: E402
+from rnn.train import dream_starts, encode_episodes, fit_rnn  # noqa: E402
 from world_model import load_vae, make_rnn  # noqa: E402
 
 
@@ -32,7 +32,7 @@ def encoded(run: Path, config: Config) -> LatentDataset:
     mirror = tasks.get(config.task).mirror if config.mirror == "yes" else None
     if not path.exists():
         encode_episodes(run, config, load_vae(run, config), mirror)
-    return LatentDataset.read(path, config.z_size, config.episodes * (2 if mirror else 1))
+    return LatentDataset.read(path, config.z_size, config.total_episodes * (2 if mirror else 1))
 
 
 def train(run: Path, config: Config) -> None:
@@ -49,12 +49,20 @@ def train(run: Path, config: Config) -> None:
         save_weights(model, run / "rnn.weights.h5")
         print(f"M: skipping training (--untrained {config.untrained})")
         return
+    if config.round > 1:
+        before = run / run_dir.BEFORE
+        if (heads := run_dir.load(before).heads) == config.heads:
+            expected = "M of the round before"
+            load_weights(model, before / "rnn.weights.h5", expected, f"extract.py --run {run} --after DIR")
+        else:
+            print(f"M: starting anew, since that of the round before has --heads {heads}")
     fit_rnn(run, model, latents, config)
+    save_arrays(run / "dream_starts.npz", dream_starts(model, latents, config))
 
 
 def main() -> None:
     args = command_line.parser(__doc__).parse_args()
-    config = run_dir.open_run(args.run, command_line.overrides(args), args.base)
+    config = run_dir.open_run(args.run, command_line.overrides(args), args.base, args.after)
     if (args.run / "rnn.weights.h5").exists():
         print(f"{args.run}/rnn.weights.h5 is there already")
     else:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from common import command_line, run_dir, seeds
 from common.command_log import log_command
-from common.training import hold_memory, quiet_tensorflow, save_weights
+from common.training import hold_memory, load_weights, quiet_tensorflow, save_weights
 from config import Config
 
 quiet_tensorflow()
@@ -26,7 +26,7 @@ DERIVED = ("series", "series.npz", "rnn.checkpoint.npz", "rnn.weights.h5", *run_
 
 
 def train(run: Path, config: Config) -> None:
-    paths = episodes(run, config.episodes)
+    paths = episodes(run, config.total_episodes)
     run_dir.require_absent(run, DERIVED, "made with another V than the one to be trained")
     keras.utils.set_random_seed(int(seeds.generator(config.seed, "vae").integers(1 << 31)))
     model = make_vae(config)
@@ -34,18 +34,21 @@ def train(run: Path, config: Config) -> None:
         save_weights(model, run / "vae.weights.h5")
         print(f"V: skipping training (--untrained {config.untrained})")
     else:
+        if config.round > 1:
+            path = run / run_dir.BEFORE / "vae.weights.h5"
+            load_weights(model, path, "V of the round before", f"extract.py --run {run} --after DIR")
         fit_vae(run, model, paths, config)
     save_reconstructions(run, model, paths, config.seed)
 
 
 def main() -> None:
     args = command_line.parser(__doc__).parse_args()
-    config = run_dir.open_run(args.run, command_line.overrides(args), args.base)
+    config = run_dir.open_run(args.run, command_line.overrides(args), args.base, args.after)
     run_dir.need(args.run / "record", f"python extract.py --run {args.run}")
     if (args.run / "vae.weights.h5").exists() and (args.run / PICTURE).exists():
         print(f"{args.run}/vae.weights.h5 is there already")
     elif (args.run / "vae.weights.h5").exists():  # stopped between the two, or V came from another run
-        paths = episodes(args.run, config.episodes)
+        paths = episodes(args.run, config.total_episodes)
         save_reconstructions(args.run, load_vae(args.run, config), paths, config.seed)
     else:
         hold_memory()

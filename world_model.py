@@ -13,7 +13,6 @@ from common.training import load_weights
 from config import Config
 from rnn import mdn
 from rnn.model import MDNRNN
-from rnn.restart import RestartMDNRNN
 from vae.model import VAE, sample
 
 
@@ -23,15 +22,21 @@ class WorldModel:
     Args:
         vae: V; None where only dreams are played, in which nothing is encoded.
         rnn: M.
+        dream_reward: reward of a step in a dream where M has no head for it.
     """
 
-    def __init__(self, vae: VAE | None, rnn: MDNRNN):
-        self.vae, self.rnn = vae, rnn
+    def __init__(self, vae: VAE | None, rnn: MDNRNN, dream_reward: float = 0.0):
+        self.vae, self.rnn, self.dream_reward = vae, rnn, dream_reward
 
     @classmethod
     def load(cls, run: Path, config: Config, dtype: str = "float32") -> "WorldModel":
         """The run's; `dtype` is that of V's encoder. UserError as of `load_vae` and `load_rnn`."""
         return cls(load_vae(run, config, dtype), load_rnn(run, config))
+
+    @classmethod
+    def load_dream(cls, run: Path, config: Config) -> "WorldModel":
+        """The run's M, to dream with: nothing is encoded there."""
+        return cls(None, load_rnn(run, config), tasks.get(config.task).dream_reward or 0.0)
 
     def observe(self, act, mu, logvar, noise, is_first, h, c):
         """One time step of B agents in their environments: z from V, the action from C, the next h from M.
@@ -66,17 +71,24 @@ class WorldModel:
             uniform, noise: (B, Z), from U[0, 1) and N(0, 1).
 
         Returns:
-            The next z; end (B, 1), 1.0 where the dream ends: where the restart logit is above 0, a cut-off and not
-            a draw (always 0.0 without a restart head); and the next h and c.
+            The next z; end (B, 1), 1.0 where the dream ends: where the end head's logit is above 0, a cut-off and not
+            a draw (always 0.0 without that head); reward (B, 1), what M expects; and the next h and c.
         """
         action = act(z, c, h)
         h, c = self.rnn.step(z, action, is_first, h, c)
         output = self.rnn.head(h)
         z = mdn.sample(*self.rnn.split(output), tau, uniform, noise)
-        end = tf.zeros_like(is_first)
-        if self.rnn.flags:
-            end = tf.cast(self.rnn.restart_logit(output) > 0, tf.float32)
-        return z, end, h, c
+        end, reward = tf.zeros_like(is_first), tf.fill(tf.shape(is_first), self.dream_reward)
+        if "end" in self.rnn.heads:
+            end = tf.cast(self.rnn.end_logit(output) > 0, tf.float32)
+        if "reward" in self.rnn.heads:
+            reward = self.rnn.reward(output)
+        return z, end, reward, h, c
+
+    def surprise(self, z, h):
+        """How unlikely M thought what came: z (B, Z), h (B, U) from before it -> (B,), the negative log-likelihood,
+        mean over z's dimensions, in nats."""
+        return -tf.reduce_mean(mdn.mixture(*self.rnn.split(self.rnn.head(h))).log_prob(z), axis=1)
 
 
 def make_vae(config: Config, dtype: str = "float32") -> VAE:
@@ -84,11 +96,8 @@ def make_vae(config: Config, dtype: str = "float32") -> VAE:
 
 
 def make_rnn(config: Config) -> MDNRNN:
-    task = tasks.get(config.task)
-    sizes = (config.z_size, task.action_size, config.rnn_units, config.mixtures)
-    if task.restart_head:
-        return RestartMDNRNN(*sizes, restart_weight=config.restart_weight)
-    return MDNRNN(*sizes)
+    sizes = (config.z_size, tasks.get(config.task).action_size, config.rnn_units, config.mixtures)
+    return MDNRNN(*sizes, config.rnn_heads, config.restart_weight, config.optimism_weight)
 
 
 def load_vae(run: Path, config: Config, dtype: str = "float32") -> VAE:

@@ -37,11 +37,20 @@ def parser(text: str, quiet: bool = False) -> argparse.ArgumentParser:
         metavar="DIR",
         help="when --run is new: take another run's configuration, and its data, V and M as far as they still fit",
     )
+    out.add_argument(
+        "--after",
+        type=Path,
+        metavar="DIR",
+        help="when --run is new: the next round of this run. Its recordings are linked, its agent plays --episodes new "
+        "ones, and its V, M and C are where training goes on from",
+    )
     policies = [name for task in tasks.TASKS.values() for name in task.policies]
     known = {"task": list(tasks.TASKS), "policy": list(dict.fromkeys(policies))}
     groups = {}
     for item in dataclasses.fields(Config):
         group = item.metadata["group"]
+        if group == "before":
+            continue
         if group not in groups:
             groups[group] = out.add_argument_group(
                 f"{group} (when the run is new; defaults: the task's and preset's, here Config's own)"

@@ -10,12 +10,14 @@ from pathlib import Path
 import tasks
 from config import Config, UserError, fields_of, flag
 
-MODELS = ("vae.weights.h5", "rnn.weights.h5", "initial_z.npz")  # shared by runs that differ in their temperature
+# Shared by runs that differ in their temperature.
+MODELS = ("vae.weights.h5", "rnn.weights.h5", "initial_z.npz", "dream_starts.npz")
 EVOLVED = ("controller/checkpoint.npz", "controller/best.json")
 
 
-def resolve_config(run: Path, given: dict, base: Path | None = None) -> Config:
-    """The run's configuration: read from its folder, or made of `given` (and `base`) if it is new.
+def resolve_config(run: Path, given: dict, base: Path | None = None, after: Path | None = None) -> Config:
+    """The run's configuration: read from its folder, or made of `given` (and `base`, or `after`, the run of the round
+    before) if it is new.
 
     Writes nothing; `save` does that. Raises UserError where `given` contradicts what the run holds; but
     more generations than it has are no contradiction: the search goes on.
@@ -32,12 +34,24 @@ def resolve_config(run: Path, given: dict, base: Path | None = None) -> Config:
                     "leave the flag out, or choose another --run"
                 )
         return config
-    if base is not None:
-        start = load(base)
+    if base is not None and after is not None:
+        raise UserError("--from and --after: a run begins from one other; leave one of them out")
+    source = after or base
+    if source is not None:
+        start = load(source)
         if "preset" in given:
-            raise UserError(f"--preset {given['preset']}: with --from the rest is as in {base}; leave one of them out")
+            name = "--after" if after else "--from"
+            raise UserError(
+                f"--preset {given['preset']}: with {name} the rest is as in {source}; leave one of them out"
+            )
         if given.get("task", start.task) != start.task:
-            raise UserError(f"--task {given['task']}: {base} is a run of task {start.task}")
+            raise UserError(f"--task {given['task']}: {source} is a run of task {start.task}")
+        if after is not None:
+            if "episodes" not in given:
+                raise UserError(f"--after {after}: say how many --episodes its agent is to record, for example 300")
+            # What an earlier round was told for itself alone does not hold for the next.
+            linked = count_recordings(after, start)
+            start = dataclasses.replace(start, round=start.round + 1, linked=linked, restart="no")
     else:
         if "task" not in given:
             names = " or ".join(f"--task {name}" for name in tasks.TASKS)
@@ -51,22 +65,38 @@ def load(run: Path) -> Config:
     path = run / "config.json"
     try:
         values = json.loads(path.read_text())
+        if "heads" not in values:  # written before there was a choice
+            values["heads"] = tasks.preset(values["task"], "paper").heads
         return Config(**values)
     except FileNotFoundError:
         raise UserError(f"{run} holds no run: {path} is missing; make one with extract.py --run {run}") from None
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path} is not a run's configuration: {error}") from None
 
 
-def open_run(run: Path, given: dict, base: Path | None = None) -> Config:
-    """The configuration of a run, from `resolve_config`; makes the run if it is new, with what it can use of `base`.
+def count_recordings(run: Path, config: Config) -> int:
+    """Episodes that the next round can link: all that the run records, or 0 (a packed run has none)."""
+    found = len(list((run / "record").glob("[0-9]*.npz")))
+    if found not in (0, config.total_episodes):
+        raise UserError(
+            f"{run}/record holds {found} of {config.total_episodes} episodes; record the rest first: "
+            f"python extract.py --run {run}"
+        )
+    return found
+
+
+def open_run(run: Path, given: dict, base: Path | None = None, after: Path | None = None) -> Config:
+    """The configuration of a run, from `resolve_config`; makes the run if it is new, with what it can use of `base`,
+    or with what the next round of `after` begins with.
 
     A number of generations that has grown is written when the search goes on (controller/evolution.py: begin).
     """
     new = not (run / "config.json").exists()
-    config = resolve_config(run, given, base)
+    config = resolve_config(run, given, base, after)
     if new and base is not None:
         copy_from_base(run, config, base)
+    if new and after is not None:
+        begin_round(run, config, after)
     if new:
         save(config, run)
     return config
@@ -81,18 +111,20 @@ def copy_from_base(run: Path, config: Config, base: Path) -> None:
         return all(getattr(config, name) == getattr(start, name) for name in fields_of(*groups) if name != "untrained")
 
     # A new seed alone starts from the same V and M: it is C that is evolved again.
-    data = same("environment", "data")
+    data = same("environment", "data", "before", "round")
     vae = data and same("V") and ("vae" in config.untrained) == ("vae" in start.untrained)
     rnn = vae and same("M") and ("rnn" in config.untrained) == ("rnn" in start.untrained)
     run.mkdir(parents=True, exist_ok=True)
     # Only if complete: a stage that records the base's missing episodes must not do so with this run's seed.
-    recorded = data and len(list((base / "record").glob("[0-9]*.npz"))) == start.episodes
-    for name, fits in (("record", recorded), ("series.npz", vae and config.mirror == start.mirror)):
+    recorded = data and len(list((base / "record").glob("[0-9]*.npz"))) == start.total_episodes
+    links = (("record", recorded), ("series.npz", vae and config.mirror == start.mirror), (BEFORE, data))
+    for name, fits in links:
         if fits and (base / name).exists():
             if (run / name).is_symlink():  # of a first time that was interrupted
                 (run / name).unlink()
             (run / name).symlink_to((base / name).resolve())
-    for name, fits in (("vae.weights.h5", vae), ("initial_z.npz", vae), ("rnn.weights.h5", rnn)):
+    fitting = {"vae.weights.h5": vae, "initial_z.npz": vae, "rnn.weights.h5": rnn, "dream_starts.npz": rnn}
+    for name, fits in fitting.items():
         if fits and (base / name).exists():
             with atomic_write(run / name) as tmp:
                 shutil.copyfile(base / name, tmp)
@@ -100,6 +132,28 @@ def copy_from_base(run: Path, config: Config, base: Path) -> None:
     lines = [line for line in read_lines(base / "metrics.jsonl") if line["model"] in kept]
     if lines:
         write_lines(run / "metrics.jsonl", lines)
+
+
+BEFORE = "before"  # folder of a run that holds the V, M and C of the round before
+GOES_ON_FROM = ("config.json", "vae.weights.h5", "rnn.weights.h5", "controller/best.json")
+
+
+def begin_round(run: Path, config: Config, after: Path) -> None:
+    """Links the recordings of the round before, and copies its V, M and C, where training goes on from."""
+    for name in GOES_ON_FROM:
+        need(after / name, f"python train_all.py --run {after}")
+    if config.curious:
+        need(after / "curious/best.json", f"python train_controller.py --run {after} --objective surprise")
+    more = [f"{part}/{name}" for part in ("controller", "curious") for name in ("checkpoint.npz", "history.jsonl")]
+    for name in (*GOES_ON_FROM, "curious/best.json", *more):
+        if (after / name).exists():
+            with atomic_write(run / BEFORE / name) as tmp:
+                shutil.copyfile(after / name, tmp)
+    (run / "record").mkdir(parents=True, exist_ok=True)
+    for index in range(config.linked):
+        link = run / "record" / f"{index:06d}.npz"
+        if not link.is_symlink():  # of a first time that was interrupted
+            link.symlink_to((after / "record" / link.name).resolve())
 
 
 def save(config: Config, run: Path) -> None:

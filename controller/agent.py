@@ -1,12 +1,11 @@
 """V, M and C together, as one compiled function over a batch of agents ("lanes")."""
 
-from functools import partial
-
 import keras
 import tensorflow as tf
 
 from config import Config, UserError
 from controller.policy import Controller
+from vae.model import sample
 from world_model import WorldModel
 
 
@@ -21,20 +20,31 @@ def use_one_thread() -> None:
         raise UserError(f"TensorFlow's threads were fixed before: {error}") from None
 
 
-def make_agent(config: Config, model: WorldModel, lanes: int):
+def make_agent(config: Config, model: WorldModel, lanes: int, bounds: tuple | None = None, surprise: bool = False):
     """The agents' step (`WorldModel.observe`), compiled for a fixed number of lanes (B).
 
     Returns a function (frames uint8 (B, 64, 64, 3), noise (B, Z), params (B, P), is_first (B, 1), h, c (B, U))
-    -> (action (B, A), h, c).
+    -> (action (B, A), h, c). With `bounds`, the least and the greatest action (A,) each, it takes noise on actions
+    (B, A) as well. With `surprise` it also returns M's surprise at z (B,), 0 at an episode's first step.
     """
     controller = Controller.of(config)
     shapes = dict(noise=config.z_size, params=controller.num_params, is_first=1, h=config.rnn_units, c=config.rnn_units)
     signature = [tf.TensorSpec((lanes, 64, 64, 3), tf.uint8)]
+    if bounds is not None:
+        shapes["push"] = len(bounds[0])
+    if bounds is not None:
+        shapes["push"] = len(bounds[0])
     signature += [tf.TensorSpec((lanes, size), tf.float32) for size in shapes.values()]
 
-    def step(mu, logvar, noise, params, is_first, h, c):
-        act = partial(controller.act, params, ops=keras.ops)
-        return model.observe(act, mu, logvar, noise, is_first, h, c)
+    def step(mu, logvar, noise, params, is_first, h, c, push=None):
+        def act(z, c, h):
+            action = controller.act(params, z, c, h, keras.ops)
+            return action if push is None else tf.clip_by_value(action + push, *bounds)
+
+        results = model.observe(act, mu, logvar, noise, is_first, h, c)
+        if surprise:
+            results += (model.surprise(sample(mu, logvar, noise), h) * (1 - is_first[:, 0]),)
+        return results
 
     # XLA also makes a lane's numbers independent of its place in the batch, to the bit. But it computes
     # bfloat16 convolutions in float32; TensorFlow itself has oneDNN do them, so they stay outside.

@@ -14,16 +14,19 @@ from config import UserError
 
 
 class CMAES:
-    """Evolves a vector of `size` numbers from 0 (train.py of the release; paper A.4).
+    """Evolves a vector of `size` numbers, from 0 (train.py of the release; paper A.4) or from `start`.
 
     Args:
         size: parameters of C.
         sigma: first step size.
         population: candidates a generation.
         rng: the source of all its randomness.
+        start: (size,), the distribution's first mean.
     """
 
-    def __init__(self, size: int, sigma: float, population: int, rng: np.random.Generator):
+    def __init__(
+        self, size: int, sigma: float, population: int, rng: np.random.Generator, start: np.ndarray | None = None
+    ):
         self.rng = rng
         options = {
             "popsize": population,
@@ -35,7 +38,7 @@ class CMAES:
             "verb_log": 0,
             "verb_disp": 0,
         }
-        self.search = cma.CMAEvolutionStrategy(np.zeros(size), sigma, options)
+        self.search = cma.CMAEvolutionStrategy(np.zeros(size) if start is None else start, sigma, options)
 
     def ask(self) -> np.ndarray:
         """The next candidates, (population, size)."""

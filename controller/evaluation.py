@@ -21,10 +21,11 @@ from controller.policy import Controller
 LIBRARIES = ("tensorflow", "keras", "gymnasium", "vizdoom", "cma", "numpy")
 
 
-def read_best(run: Path, size: int) -> dict:
-    """The kept agent (best.json); UserError if there is none or it is another architecture's."""
+def read_best(search: Path, size: int) -> dict:
+    """The kept agent (best.json) of a search's folder; UserError if there is none or it is another architecture's."""
+    run = search.parent
     command = f"python train_controller.py --run {run}"
-    path = run_dir.need(run / "controller" / "best.json", command)
+    path = run_dir.need(search / "best.json", command)
     try:
         best = json.loads(path.read_text())
         found = len(best["parameters"])
@@ -86,7 +87,7 @@ def table(rows: list[dict]) -> str:
 
 def evaluate(comm, run: Path, config: configs.Config, episodes: int, video: bool, keep: bool = True) -> dict | None:
     """Scores the run's agent in `config`'s environment; with `keep` adds it to results.json, with `video` films."""
-    best = mpi.on_root(comm, read_best, run, Controller.of(config).num_params)
+    best = mpi.on_root(comm, read_best, run / "controller", Controller.of(config).num_params)
     if keep:
         mpi.on_root(comm, results.read, run / "results.json", share=False)  # a broken file fails before an hour of play
     row = score(comm, run, config, best, episodes)

@@ -14,6 +14,8 @@ from controller.es import CMAES
 from controller.policy import Controller
 
 DECIMALS = 4  # to which the mean is rounded before it is scored (train.py of the release)
+FOLDERS = {"return": "controller", "surprise": "curious"}  # of what C is evolved for
+ROUND = 1 << 22  # seeds that a round's search may use: each round has tracks of its own
 
 
 def episode_plan(config: configs.Config, generation: int) -> tuple[int, list[int]]:
@@ -21,10 +23,11 @@ def episode_plan(config: configs.Config, generation: int) -> tuple[int, list[int
 
     With "pairs", candidates i and i + half share theirs (the release's "antithetic"); with "common", all do.
     """
+    first_seed = ROUND * (config.round - 1)
     sets = config.population // 2 if config.seeds == "pairs" else 1
     used = sum(configs.rollouts_at(config.rollouts, g) for g in range(1, generation)) * sets
     episodes = configs.rollouts_at(config.rollouts, generation)
-    fresh = seeds.episode_seeds(config.seed, "train", used, sets * episodes)
+    fresh = seeds.episode_seeds(config.seed, "train", first_seed + used, sets * episodes)
     plan = []
     for candidate in range(config.population):
         first = candidate % sets * episodes
@@ -33,11 +36,17 @@ def episode_plan(config: configs.Config, generation: int) -> tuple[int, list[int
 
 
 class Evolution:
-    """The state of the search, on rank 0: CMA-ES, history, the best agent, and their files."""
+    """The state of the search, on rank 0: CMA-ES, history, the best agent, and their files, in DIR/controller/ or, for
+    the agent that seeks M's surprise, in DIR/curious/."""
 
-    def __init__(self, run: Path, config: configs.Config, size: int):
-        self.config, self.path = config, run / "controller"
-        self.es = CMAES(size, config.sigma, config.population, seeds.generator(config.seed, "evolution"))
+    def __init__(self, run: Path, config: configs.Config, size: int, objective: str = "return"):
+        self.config, self.path = config, run / FOLDERS[objective]
+        start = None
+        # What was surprising to the last round's M is known to this one's: curiosity begins anew.
+        if config.round > 1 and config.restart == "no" and objective == "return":
+            start = np.array(evaluation.read_best(run / run_dir.BEFORE / "controller", size)["parameters"])
+        rng = seeds.generator(config.seed, "evolution", *[config.round] * (config.round > 1))
+        self.es = CMAES(size, config.sigma, config.population, rng, start)
         self.history: list[dict] = []
         self.best: dict | None = None
         self.seconds = 0.0
@@ -100,22 +109,27 @@ class Evolution:
             run_dir.write_text(self.path / "best.json", json.dumps(self.best) + "\n")
 
 
-def begin(run: Path, config: configs.Config, size: int) -> Evolution:
+def begin(run: Path, config: configs.Config, size: int, objective: str = "return") -> Evolution:
     """The search, begun or resumed; writes the run's configuration if its number of generations has grown."""
-    evolution = Evolution(run, config, size)
+    evolution = Evolution(run, config, size, objective)
     if config != run_dir.load(run):
         run_dir.save(config, run)
     return evolution
 
 
-def evolve(comm, run: Path, config: configs.Config) -> None:
-    """Runs CMA-ES from where it stands to the last generation."""
-    from controller import rollout
+def evolve(comm, run: Path, config: configs.Config, objective: str = "return") -> None:
+    """Runs CMA-ES from where it stands to the last generation.
 
-    lanes = mpi.on_all_ranks(comm, rollout.make_lanes, run, config)
+    Args:
+        objective: "return", in `config.env`; or "surprise", M's in the real environment.
+    """
+    from controller import curiosity, rollout
+
+    make_lanes = rollout.make_lanes if objective == "return" else curiosity.make_lanes
+    lanes = mpi.on_all_ranks(comm, make_lanes, run, config)
     size = Controller.of(config).num_params
     root = comm.rank == 0
-    evolution = mpi.on_root(comm, begin, run, config, size, share=False)
+    evolution = mpi.on_root(comm, begin, run, config, size, objective, share=False)
     first = comm.bcast(len(evolution.history) + 1 if root else None)
     bar = progress_bar(
         total=config.generations,
@@ -146,7 +160,7 @@ def evolve(comm, run: Path, config: configs.Config) -> None:
         best = evolution.best
         print(
             f"best mean: {best['score']:.1f} ± {best['std']:.1f} over {best['episodes']} episodes, "
-            f"generation {best['generation']}; {run}/controller/best.json"
+            f"generation {best['generation']}; {evolution.path}/best.json"
         )
 
 
@@ -179,7 +193,7 @@ def score_mean(comm, lanes, config: configs.Config, evolution, generation: int) 
     started = time.monotonic()
     mean = comm.bcast(np.round(evolution.es.mean(), DECIMALS) if comm.rank == 0 else None)
     count = config.eval_episodes
-    plan = seeds.episode_seeds(config.seed, "select", generation * count, count)
+    plan = seeds.episode_seeds(config.seed, "select", ROUND * (config.round - 1) + generation * count, count)
     returns, _ = rollout.evaluate(comm, lanes, np.repeat(mean[None], count, axis=0), plan)
     if comm.rank == 0:
         evolution.log_evaluation(mean, returns, time.monotonic() - started)

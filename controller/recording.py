@@ -1,21 +1,31 @@
-"""Recording episodes of the data-collection policy: what extract.py does."""
+"""Recorded episodes: what extract.py does. Random ones at first; in later rounds the last round's agent plays."""
 
+import json
 import time
+from pathlib import Path
 
 import numpy as np
 
 import tasks
 from common import mpi, run_dir, seeds
 from common.progress import bar as progress_bar
+from common.training import quiet_tensorflow
+from config import UserError
+from controller.episode import Episode, total_reward
+from controller.explorers import Explorers
 from env import make_env
 from vae.data import episode_path
 
 
-def record(env, config, index: int) -> tuple[np.ndarray, np.ndarray, float]:
-    """Plays episode number `index` of a run: (obs (T, 64, 64, 3), action (T, A), return).
+def record(env, config, index: int) -> dict[str, np.ndarray]:
+    """Plays random episode number `index` of a run.
 
     The return is that up to the episode's end; recording stops there if the task says so, and at `max_frames`.
     Episodes that are not longer than `min_frames` are played again with other seeds.
+
+    Returns:
+        obs uint8 (T, 64, 64, 3), action float32 (T, A), reward float32 (T,), what each action earned, and end (),
+        the number of frames after which the episode was over, T + 1 if it never was.
     """
     task = tasks.get(config.task)
     for attempt in range(1000):
@@ -23,41 +33,34 @@ def record(env, config, index: int) -> tuple[np.ndarray, np.ndarray, float]:
         # Episodes have a thousand seeds each, for a thousand attempts.
         seed = seeds.episode_seeds(config.seed, "record", 1000 * index + attempt, 1)[0]
         policy = task.policies[config.policy](rng)
-        observations, actions, total, over = [], [], 0.0, False
+        episode = Episode()
         observation, _ = env.reset(seed=seed)
         for frame in range(config.max_frames):
             action = policy.act(frame)
-            observations.append(observation)
-            actions.append(action)
+            before = observation
             observation, reward, terminated, truncated, _ = env.step(action)
-            total += 0.0 if over else float(reward)
-            over |= terminated or truncated
-            if over and task.stops_at_end:
+            episode.add(before, action, reward, terminated or truncated)
+            if episode.over and task.stops_at_end:
                 break
-        if len(actions) > config.min_frames:
-            return np.stack(observations), np.stack(actions), total
+        if len(episode.actions) > config.min_frames:
+            return episode.arrays()
     raise RuntimeError(f"no episode of over {config.min_frames} frames in 1000 attempts")
 
 
-def extract(comm, run, config) -> None:
+def write(path: Path, episode: dict[str, np.ndarray], source: dict) -> int:
+    """Writes an episode and, as JSON, where it came from; its size in bytes."""
+    with run_dir.atomic_write(path) as tmp, open(tmp, "wb") as file:
+        np.savez_compressed(file, **episode, source=np.array(json.dumps(source)))
+    return path.stat().st_size
+
+
+def extract(comm, run: Path, config) -> None:
     """Records this rank's share of the episodes that are missing."""
-    if config.max_frames <= config.min_frames:
-        raise mpi.CollectiveError(
-            f"--max-frames {config.max_frames}: no episode can be longer than the {config.min_frames} of --min-frames"
-        )
     # Listed by one rank: another, a moment later, would leave out what the first has recorded meanwhile.
-    missing = mpi.on_root(comm, lambda: [k for k in range(config.episodes) if not episode_path(run, k).exists()])
-    mine = missing[comm.rank :: comm.size]
-    env = make_env(config)
-    frames, disk, returns, start = 0, 0, [], time.perf_counter()
-    for index in progress_bar(mine, desc=f"episodes of rank 0 of {comm.size}", disable=comm.rank > 0, unit="episode"):
-        obs, action, total = record(env, config, index)
-        path = episode_path(run, index)
-        with run_dir.atomic_write(path) as tmp, open(tmp, "wb") as file:
-            np.savez_compressed(file, obs=obs, action=action)
-        frames, disk = frames + len(obs), disk + path.stat().st_size
-        returns.append(total)
-    env.close()
+    missing = mpi.on_root(comm, missing_episodes, run, config)
+    start = time.perf_counter()
+    play = extract_random if config.round == 1 else extract_by_agent
+    frames, disk, returns = play(comm, run, config, missing)
     mpi.wait(comm)
     seconds = time.perf_counter() - start
     shares = comm.gather((frames, disk, returns))
@@ -71,3 +74,86 @@ def extract(comm, run, config) -> None:
             f"{len(returns)} episodes, {frames} frames in {seconds:.0f} s: {frames / seconds:.0f} frames/s, "
             f"{disk / 1e6:.0f} MB on disk; return {np.mean(returns):.0f} ± {np.std(returns):.0f}"
         )
+
+
+def missing_episodes(run: Path, config) -> list[int]:
+    """Numbers of the run's own episodes that are not recorded yet; UserError if one of another round's is missing."""
+    for index in range(config.linked):
+        if not (path := episode_path(run, index)).exists():
+            raise UserError(f"{path} leads to an episode of an earlier round that is no longer there")
+    own = range(config.linked, config.total_episodes)
+    return [k for k in own if not episode_path(run, k).exists()]
+
+
+def extract_random(comm, run: Path, config, missing: list[int]) -> tuple[int, int, list[float]]:
+    """Frames, bytes and returns of the random episodes that this rank has recorded."""
+    if config.max_frames <= config.min_frames:
+        raise mpi.CollectiveError(
+            f"--max-frames {config.max_frames}: no episode can be longer than the {config.min_frames} of --min-frames"
+        )
+    mine = missing[comm.rank :: comm.size]
+    env = make_env(config)
+    frames, disk, returns = 0, 0, []
+    for index in progress_bar(mine, desc=f"episodes of rank 0 of {comm.size}", disable=comm.rank > 0, unit="episode"):
+        episode = record(env, config, index)
+        disk += write(episode_path(run, index), episode, {"round": 1, "policy": config.policy})
+        frames += len(episode["obs"])
+        returns.append(total_reward(episode))
+    env.close()
+    return frames, disk, returns
+
+
+def extract_by_agent(comm, run: Path, config, missing: list[int]) -> tuple[int, int, list[float]]:
+    """The same of the episodes that the last round's agent has played on this rank, with that round's V and M."""
+    if not missing:
+        return 0, 0, []
+    before = run / run_dir.BEFORE
+    explorers = mpi.on_all_ranks(comm, Explorers, before, config)
+    # Seeds as random episodes have them: the first of the thousand that belong to this number.
+    plan = [seeds.episode_seeds(config.seed, "record", 1000 * index, 1)[0] for index in missing]
+    paths = [episode_path(run, index) for index in missing]
+    return play_and_write(comm, before, config, [explorers.agent(index) for index in missing], plan, paths)
+
+
+def held_out_paths(run: Path, count: int) -> list[Path]:
+    return [run / "held_out" / f"{index:06d}.npz" for index in range(count)]
+
+
+def extract_held_out(comm, run: Path, config, count: int) -> None:
+    """Records `count` episodes of the run's own agent in DIR/held_out, which no V or M learns from."""
+    paths = held_out_paths(run, count)
+    missing = mpi.on_root(comm, lambda: [k for k, path in enumerate(paths) if not path.exists()])
+    if missing:
+        agent = mpi.on_all_ranks(comm, Explorers, run, config).kept()
+        # Behind the seeds of all that a run may record.
+        plan = [seeds.episode_seeds(config.seed, "record", seeds.RANGE // 2 + index, 1)[0] for index in missing]
+        play_and_write(comm, run, config, [agent] * len(missing), plan, [paths[index] for index in missing])
+    mpi.wait(comm)
+
+
+def play_and_write(comm, models: Path, config, agents: list, plan: list[int], paths: list[Path]):
+    """Episode k is played by agents[k] with the seed plan[k], with the V and M in the folder `models`, and written to
+    paths[k]. Returns this rank's frames, bytes and returns."""
+    quiet_tensorflow()
+    from controller.recording_lanes import make_lanes
+    from controller.rollout import play
+
+    lanes = mpi.on_all_ranks(comm, make_lanes, models, config)
+    lanes.noises = {seed: agent.noise for seed, agent in zip(plan, agents, strict=True)}
+    jobs = mpi.Jobs(comm, len(plan))
+    frames, disk, returns = 0, 0, []
+    bar = progress_bar(total=len(plan), desc="the agent's episodes", disable=comm.rank > 0, unit="episode")
+
+    def keep(job: int, lane: int) -> None:
+        nonlocal frames, disk
+        episode = lanes.episodes[lane].arrays()
+        disk += write(paths[job], episode, agents[job].source)
+        frames += len(episode["obs"])
+        returns.append(total_reward(episode))
+        bar.update(min(comm.size, bar.total - bar.n))
+
+    play(lanes, jobs, [agent.parameters for agent in agents], plan, keep)
+    jobs.close()
+    bar.close()
+    lanes.close()
+    return frames, disk, returns

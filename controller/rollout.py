@@ -20,9 +20,9 @@ from common.seeds import generator
 from config import Config
 from controller.agent import make_agent, use_one_thread
 from controller.policy import Controller
-from doom_rnn.dream import Randomness, read_starts
+from doom_rnn.dream import Randomness, Starts
 from env import make_env
-from world_model import WorldModel, load_rnn
+from world_model import WorldModel
 
 SEGMENT = 50  # steps of a dream between two tests of which have ended
 
@@ -54,10 +54,15 @@ def make_lanes(run: Path, config: Config) -> Lanes:
     """
     use_one_thread()
     if config.env == "dream":
-        model = WorldModel(None, load_rnn(run, config))  # nothing is encoded in a dream
-        return DreamLanes(config, model, run / "initial_z.npz", config.lanes)
+        return DreamLanes(config, WorldModel.load_dream(run, config), Starts(run, config), config.lanes)
+    return make_real_lanes(run, config, RealLanes)
+
+
+def make_real_lanes(run: Path, config: Config, kind: Callable):
+    """Lanes of a kind, kind(config, model, count), in the real environment."""
+    use_one_thread()
     count = min(config.lanes, tasks.get(config.task).max_lanes or config.lanes)
-    return RealLanes(config, WorldModel.load(run, config, config.dtype), count)
+    return kind(config, WorldModel.load(run, config, config.dtype), count)
 
 
 def evaluate(
@@ -71,7 +76,7 @@ def evaluate(
     jobs = mpi.Jobs(comm, len(seeds))
     finished = 0
 
-    def count(job: int) -> None:
+    def count(job: int, lane: int) -> None:
         nonlocal finished
         finished += 1
         if done is not None:
@@ -92,7 +97,7 @@ def evaluate(
 
 
 def play(
-    lanes: Lanes, jobs: mpi.Jobs, params: np.ndarray, seeds: list[int], done: Callable[[int], None] | None = None
+    lanes: Lanes, jobs: mpi.Jobs, params: np.ndarray, seeds: list[int], done: Callable[[int, int], None] | None = None
 ) -> dict[int, tuple[float, int]]:
     """Plays the episodes that `jobs` hands to this rank.
 
@@ -100,7 +105,7 @@ def play(
         lanes: where they are played.
         jobs: which rank plays which episode.
         params: (J, P), the controller of each episode; seeds: (J,), its seed.
-        done: called with each finished episode's number.
+        done: called with each finished episode's number and its lane, before another begins there.
 
     Returns:
         (return, steps) of this rank's episodes, by number.
@@ -123,7 +128,7 @@ def play(
             results[job] = (total, steps)
             free.append(lane)
             if done is not None:
-                done(job)
+                done(job, lane)
         jobs.serve()
 
 
@@ -179,7 +184,7 @@ class RealLanes:
 
 
 class DreamLanes:
-    """Lanes in M's dream. Their return is the task's `dream_reward` times the steps.
+    """Lanes in M's dream. Their return is the sum of M's rewards.
 
     All lanes advance together through compiled segments of SEGMENT steps; the randomness of a segment is drawn
     beforehand, each lane's from its own seed. A lane whose dream ends inside a segment idles to its end.
@@ -187,18 +192,17 @@ class DreamLanes:
     Args:
         config: the run's.
         model: M with its weights; V is not used.
-        starts: initial_z.npz.
+        starts: the frames where dreams start.
         count: lanes.
     """
 
-    def __init__(self, config: Config, model: WorldModel, starts: Path, count: int):
-        self.config, self.count, self.model = config, count, model
-        self.controller, self.reward = Controller.of(config), tasks.get(config.task).dream_reward
-        self.mu, self.logvar = read_starts(starts, config)
+    def __init__(self, config: Config, model: WorldModel, starts: Starts, count: int):
+        self.config, self.count, self.model, self.starts = config, count, model, starts
+        self.controller = Controller.of(config)
         num_params = self.controller.num_params
         sizes = dict(z=config.z_size, params=num_params, is_first=1, h=config.rnn_units, c=config.rnn_units)
         self.state = {name: np.zeros((count, size), np.float32) for name, size in sizes.items()}
-        self.steps = np.zeros((count, 1), np.int32)
+        self.steps, self.total = np.zeros((count, 1), np.int32), np.zeros((count, 1), np.float32)
         self.playing = np.zeros((count, 1), bool)
         self.random: list[Randomness | None] = [None] * count
         self.uniform = np.zeros((count, SEGMENT, config.z_size), np.float32)
@@ -208,23 +212,24 @@ class DreamLanes:
     def start(self, lane: int, params: np.ndarray, seed: int) -> None:
         """Begins a dream in a lane."""
         self.random[lane] = Randomness(seed)
-        self.state["z"][lane] = self.random[lane].first(self.mu, self.logvar)
-        self.state["params"][lane], self.state["is_first"][lane] = params, 1
-        self.state["h"][lane] = self.state["c"][lane] = 0
-        self.steps[lane], self.playing[lane] = 0, True
+        for name, value in self.random[lane].first(self.starts).items():
+            self.state[name][lane] = value
+        self.state["params"][lane], self.state["is_first"][lane] = params, self.starts.is_first
+        self.steps[lane], self.total[lane], self.playing[lane] = 0, 0, True
 
-    def _segment(self, z, params, is_first, h, c, steps, playing, uniform, noise):
+    def _segment(self, z, params, is_first, h, c, steps, total, playing, uniform, noise):
         """SEGMENT steps of all lanes; uniform and noise (SEGMENT, B, Z)."""
         config = self.config
         act = partial(self.controller.act, params, ops=keras.ops)
 
-        def step(t, z, is_first, h, c, steps, playing):
-            z, end, h, c = self.model.imagine(act, z, is_first, h, c, config.temperature, uniform[t], noise[t])
+        def step(t, z, is_first, h, c, steps, total, playing):
+            z, end, reward, h, c = self.model.imagine(act, z, is_first, h, c, config.temperature, uniform[t], noise[t])
             steps = steps + tf.cast(playing, tf.int32)
-            playing = playing & (end < 0.5) & (steps < config.max_frames)
-            return t + 1, z, tf.zeros_like(is_first), h, c, steps, playing
+            total = total + tf.where(playing, reward, 0.0)
+            playing = playing & (end < 0.5) & (steps < config.dream_limit)
+            return t + 1, z, tf.zeros_like(is_first), h, c, steps, total, playing
 
-        loop = (0, z, is_first, h, c, steps, playing)
+        loop = (0, z, is_first, h, c, steps, total, playing)
         return tf.while_loop(lambda t, *_: t < SEGMENT, step, loop, maximum_iterations=SEGMENT)[1:]
 
     def advance(self) -> list[tuple[int, float, int]]:
@@ -234,12 +239,12 @@ class DreamLanes:
             self.random[lane].noise.standard_normal(dtype=np.float32, out=self.noise[lane])
         before = self.playing.copy()
         randomness = (a.transpose(1, 0, 2) for a in (self.uniform, self.noise))
-        results = self.segment(*self.state.values(), self.steps, self.playing, *randomness)
+        results = self.segment(*self.state.values(), self.steps, self.total, self.playing, *randomness)
         for name, value in zip(("z", "is_first", "h", "c"), results[:4], strict=True):
             self.state[name] = value.numpy().copy()
-        self.steps, self.playing = (value.numpy().copy() for value in results[4:])
+        self.steps, self.total, self.playing = (value.numpy().copy() for value in results[4:])
         ended = np.flatnonzero(before & ~self.playing)
-        return [(int(lane), self.reward * float(self.steps[lane, 0]), int(self.steps[lane, 0])) for lane in ended]
+        return [(int(lane), float(self.total[lane, 0]), int(self.steps[lane, 0])) for lane in ended]
 
     def close(self) -> None:
         pass

@@ -1,6 +1,7 @@
 """Dreams: M in the place of the environment (paper 4; doomrnn/doomrnn.py of the release).
 
-A dream starts from a recorded first frame, and M predicts one z after the other; in Doom's it also predicts death.
+A dream starts from a recorded frame, and M predicts one z after the other; with heads for the end of the episode or
+the reward, those too.
 `DreamEnv` is one dream as a Gymnasium environment; `controller.rollout.DreamLanes` plays whole populations in one
 compiled loop. Both take `WorldModel.imagine`'s steps and draw from the same streams, so the same seed and actions
 give the same dream.
@@ -16,20 +17,41 @@ import tasks
 from common.pictures import to_uint8
 from common.run_dir import load, need
 from config import Config, UserError
-from world_model import WorldModel, load_rnn, load_vae
+from world_model import WorldModel, load_vae
 
 
-def read_starts(path: Path, config: Config) -> tuple[np.ndarray, np.ndarray]:
-    """(mu, logvar), each float32 (N, Z), of the first frames where dreams may start."""
-    need(path, f"python train_rnn.py --run {path.parent}")
-    try:
-        with np.load(path) as file:
-            mu, logvar = file["mu"], file["logvar"]
-    except Exception as error:
-        raise UserError(f"{path} does not hold first frames: {error}") from None
-    if mu.shape != logvar.shape or mu.ndim != 2 or mu.shape[1] != config.z_size:
-        raise UserError(f"{path} holds mu {mu.shape} and logvar {logvar.shape}; expected (N, {config.z_size})")
-    return mu, logvar
+class Starts:
+    """The frames where dreams start.
+
+    Args:
+        run: folder with initial_z.npz, recorded first frames; or, for config.dream_starts "any", dream_starts.npz,
+            frames from anywhere in the recordings with M's state before each.
+        config: the run's.
+
+    Attributes:
+        mu, logvar: float32 (N, Z). h, c: (N, U), zero at first frames.
+        is_first: 1.0 if these are episodes' first frames, else 0.0.
+    """
+
+    FILES = {"first": "initial_z.npz", "any": "dream_starts.npz"}  # noqa: RUF012 never changed
+
+    def __init__(self, run: Path, config: Config):
+        path = need(run / self.FILES[config.dream_starts], f"python train_rnn.py --run {run}")
+        shapes = {"mu": config.z_size, "logvar": config.z_size}
+        if config.dream_starts == "any":
+            shapes |= {"h": config.rnn_units, "c": config.rnn_units}
+        try:
+            with np.load(path) as file:
+                arrays = {name: file[name].astype(np.float32) for name in shapes}
+        except Exception as error:
+            raise UserError(f"{path} does not hold frames to start from: {error}") from None
+        found = {name: array.shape for name, array in arrays.items()}
+        if found != {name: (len(arrays["mu"]), size) for name, size in shapes.items()}:
+            raise UserError(f"{path} holds {found}; expected rows of {shapes}")
+        self.mu, self.logvar = arrays["mu"], arrays["logvar"]
+        zeros = np.zeros((len(self.mu), config.rnn_units), np.float32)
+        self.h, self.c = arrays.get("h", zeros), arrays.get("c", zeros)
+        self.is_first = float(config.dream_starts == "first")
 
 
 class Randomness:
@@ -38,11 +60,12 @@ class Randomness:
     def __init__(self, seed: int):
         self.start, self.uniform, self.noise = (np.random.default_rng([seed, k]) for k in range(3))
 
-    def first(self, mu: np.ndarray, logvar: np.ndarray) -> np.ndarray:
-        """The first z, (Z,): one of the stored frames, sampled."""
-        chosen = self.start.integers(len(mu))
-        noise = self.start.standard_normal(mu.shape[1], np.float32)
-        return mu[chosen] + np.exp(logvar[chosen] / 2) * noise
+    def first(self, starts: Starts) -> dict[str, np.ndarray]:
+        """The first z (Z,), one of the stored frames, sampled; and M's h and c (U,) before it."""
+        chosen = self.start.integers(len(starts.mu))
+        noise = self.start.standard_normal(starts.mu.shape[1], np.float32)
+        z = starts.mu[chosen] + np.exp(starts.logvar[chosen] / 2) * noise
+        return {"z": z, "h": starts.h[chosen], "c": starts.c[chosen]}
 
 
 class DreamEnv(gym.Env):
@@ -56,9 +79,9 @@ class DreamEnv(gym.Env):
         render_mode: None or "rgb_array" (z decoded by V, 64x64).
         task: the task that the run must be of; None: any.
 
-    Observation: float32 (Z + 2 U,), [z, c, h]. Action: the task's. Reward of a step: the task's, 0 where a dream
-    has none. Doom's reward is 1, and its dream terminates when M predicts death; CarRacing's has no reward and
-    does not terminate. A dream is truncated after the run's `max_frames` steps.
+    Observation: float32 (Z + 2 U,), [z, c, h]. Action: the task's. Reward of a step: what M's reward head predicts;
+    without one the task's, 1 in Doom's dream and 0 in CarRacing's. A dream terminates when M predicts the end, if it
+    has a head for it, and is truncated after the run's `dream_frames` or else `max_frames` steps.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 50}  # noqa: RUF012 Gymnasium's own convention
@@ -77,8 +100,8 @@ class DreamEnv(gym.Env):
         self.task = tasks.get(self.config.task)
         self.metadata = {**self.metadata, "render_fps": self.task.fps}
         self.temperature = self._tau(self.config.temperature if temperature is None else temperature)
-        self.mu, self.logvar = read_starts(self.run / "initial_z.npz", self.config)
-        self.rnn = load_rnn(self.run, self.config)
+        self.starts = Starts(self.run, self.config)
+        self.model = WorldModel.load_dream(self.run, self.config)
         self._imagine = tf.function(self._step, jit_compile=True, autograph=False)
         self._vae = None
         units = self.config.rnn_units
@@ -87,7 +110,7 @@ class DreamEnv(gym.Env):
         self.action_space = gym.spaces.Box(low, np.ones_like(low), dtype=np.float32)
 
     def _step(self, action, *args):
-        return WorldModel(None, self.rnn).imagine(lambda z, c, h: action, *args)
+        return self.model.imagine(lambda z, c, h: action, *args)
 
     @staticmethod
     def _tau(value: float) -> float:
@@ -99,9 +122,9 @@ class DreamEnv(gym.Env):
         super().reset(seed=seed)
         self.temperature = self._tau((options or {}).get("temperature", self.temperature))
         self.random = Randomness(int(self.np_random.integers(1 << 31)) if seed is None else seed)
-        self.z = self.random.first(self.mu, self.logvar)[None]
-        self.h = self.c = np.zeros((1, self.config.rnn_units), np.float32)
-        self.is_first, self.steps = np.ones((1, 1), np.float32), 0
+        first = self.random.first(self.starts)
+        self.z, self.h, self.c = (first[name][None] for name in "zhc")
+        self.is_first, self.steps = np.full((1, 1), self.starts.is_first, np.float32), 0
         return self._observe(), {}
 
     def step(self, action: np.ndarray):
@@ -111,12 +134,12 @@ class DreamEnv(gym.Env):
         noise = self.random.noise.standard_normal(shape, np.float32)
         tau = np.float32(self.temperature)
         results = self._imagine(action, self.z, self.is_first, self.h, self.c, tau, uniform, noise)
-        self.z, end, self.h, self.c = (value.numpy() for value in results)
+        self.z, end, reward, self.h, self.c = (value.numpy() for value in results)
         self.is_first = np.zeros_like(self.is_first)
         self.steps += 1
         terminated = bool(end[0, 0] > 0.5)
-        truncated = not terminated and self.steps >= self.config.max_frames
-        return self._observe(), self.task.dream_reward or 0.0, terminated, truncated, {}
+        truncated = not terminated and self.steps >= self.config.dream_limit
+        return self._observe(), float(reward[0, 0]), terminated, truncated, {}
 
     def _observe(self) -> np.ndarray:
         return np.concatenate([self.z[0], self.c[0], self.h[0]])

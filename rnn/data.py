@@ -1,4 +1,4 @@
-"""Episodes as sequences of (mu, logvar, action), encoded once by V, and the batches M learns from."""
+"""Episodes as sequences of (mu, logvar, action, reward, end), encoded once by V, and the batches M learns from."""
 
 import shutil
 import struct
@@ -23,19 +23,24 @@ class LatentDataset:
     Attributes:
         mu, logvar: float16 (N, Z), as the release stores them.
         action: float32 (N, A).
+        reward: float32 (N,), what each step earned; NaN in episodes recorded before rewards were kept.
+        ends: int (E,), after how many steps each episode was over; more than its length if never.
         lengths: int (E,), frames of each episode; they sum to N.
         starts: int (E,), where each begins.
     """
 
-    def __init__(self, mu, logvar, action, lengths):
+    ARRAYS = ("mu", "logvar", "action", "reward", "ends", "lengths")
+
+    def __init__(self, mu, logvar, action, reward, ends, lengths):
         self.mu, self.logvar, self.action, self.lengths = mu, logvar, action, lengths
+        self.reward, self.ends = reward, ends
         self.starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
 
     @classmethod
     def read(cls, path: Path, z_size: int, episodes: int) -> "LatentDataset":
         """Maps a file; UserError if it is broken, or of another V or other episodes."""
         try:
-            latents = cls(*(mapped(path, name) for name in ("mu", "logvar", "action", "lengths")))
+            latents = cls(*(mapped(path, name) for name in cls.ARRAYS))
         except Exception as error:
             raise UserError(f"{path} does not hold latents ({error}); delete it and run train_rnn.py again") from None
         if latents.mu.shape[1] != z_size:
@@ -45,7 +50,16 @@ class LatentDataset:
         return latents
 
     def write(self, path: Path) -> None:
-        save_arrays(path, dict(mu=self.mu, logvar=self.logvar, action=self.action, lengths=self.lengths))
+        save_arrays(path, {name: getattr(self, name) for name in self.ARRAYS})
+
+    def frames(self, index: np.ndarray, restart: np.ndarray) -> tuple:
+        """What M learns from at the frames `index` (T, B): mu, logvar (T, B, Z), action (T, B, A), and, each
+        (T, B, 1): restart as it came, end, 1 where the episode ended with the step, reward, and valid, 0 where it was
+        over before."""
+        episode = np.searchsorted(self.starts, index, side="right") - 1
+        left = (self.starts + self.ends)[episode] - 1 - index  # steps until the one with which it ends
+        outcome = (np.asarray(x, np.float32)[..., None] for x in (left == 0, self.reward[index], left >= 0))
+        return self.mu[index], self.logvar[index], self.action[index], restart, *outcome
 
 
 def mapped(path: Path, name: str) -> np.ndarray:
@@ -60,12 +74,13 @@ def mapped(path: Path, name: str) -> np.ndarray:
         return np.memmap(path, dtype, "r", file.tell(), shape, "F" if columns_first else "C")
 
 
-def encode(run: Path, paths: list[Path], encoder, progress, mirror: tuple[float, ...] | None = None) -> None:
+def encode(run: Path, paths: list[Path], encoder, progress, outcome, mirror: tuple[float, ...] | None = None) -> None:
     """Encodes recorded episodes into DIR/series.npz; what an interrupted run had done is kept in parts.
 
     Args:
         encoder: uint8 (B, 64, 64, 3) -> (mu, logvar), each (B, Z), for any B.
         progress: wraps an iterable, showing a bar.
+        outcome: (path, frames) -> (reward, end), as `vae.data.read_outcome`.
         mirror: factors (A,) that mirror an action. With them every episode is followed by its mirror image.
     """
     parts = []
@@ -77,12 +92,16 @@ def encode(run: Path, paths: list[Path], encoder, progress, mirror: tuple[float,
         rows = []
         for path in paths[first : first + PART]:
             obs, action = read_episode(path)
+            reward, end = outcome(path, len(obs))
+            if reward is None:
+                reward = np.full(len(obs), np.nan, np.float32)
             views = [(obs, action)]
             if mirror:
                 views.append((np.ascontiguousarray(obs[:, :, ::-1]), action * np.float32(mirror)))
             for frames, actions in views:
                 mu, logvar = encoder(frames)
-                rows.append((np.asarray(mu, np.float16), np.asarray(logvar, np.float16), actions))
+                latents = (np.asarray(mu, np.float16), np.asarray(logvar, np.float16))
+                rows.append((*latents, actions, reward, np.array([end])))
         lengths = np.array([len(row[0]) for row in rows])
         LatentDataset(*(np.concatenate(column) for column in zip(*rows, strict=True)), lengths).write(part)
     join(parts, run / "series.npz")
@@ -117,25 +136,34 @@ class Windows:
         latents: the episodes.
         batch, length: rows, and steps a row; `length` + 1 frames are taken.
         seed: the run's.
+        old, new_share: how many of the episodes, the first, are of earlier rounds, and the others' share of a batch.
     """
 
-    def __init__(self, latents: LatentDataset, batch: int, length: int, seed: int):
+    def __init__(
+        self, latents: LatentDataset, batch: int, length: int, seed: int, old: int = 0, new_share: float = 1.0
+    ):
         self.latents, self.batch, self.length, self.seed = latents, batch, length, seed
         self.usable = np.flatnonzero(latents.lengths > length)
+        self.new, self.earlier = self.usable[self.usable >= old], self.usable[self.usable < old]
+        # Where either has too few episodes for its share, the other fills the batch.
+        self.news = max(min(round(batch * new_share), len(self.new)), batch - len(self.earlier))
         if len(self.usable) < batch:
             raise UserError(
                 f"--rnn-batch {batch} episodes of over {length} frames: only {len(self.usable)} are recorded"
             )
 
     def __call__(self, first: int) -> Iterator[tuple]:
-        """Batches from step `first` on: (is_first, mu, logvar, action, restart), time first; `is_first`: M's
-        state starts from zero."""
+        """Batches from step `first` on: (is_first, mu, logvar, action, restart, end, reward, valid), time first;
+        `is_first`: M's state starts from zero."""
         number = first
         while True:
             rng = seeds.generator(self.seed, "windows", number)
-            chosen = rng.choice(self.usable, self.batch, replace=False)
+            chosen = rng.choice(self.new, self.news, replace=False)
+            if self.news < self.batch:
+                chosen = np.concatenate([chosen, rng.choice(self.earlier, self.batch - self.news, replace=False)])
             offset = rng.integers(0, self.latents.lengths[chosen] - self.length)
             index = (self.latents.starts[chosen] + offset)[None] + np.arange(self.length + 1)[:, None]
             restart = np.zeros((self.length + 1, self.batch, 1), np.float32)
-            yield True, self.latents.mu[index], self.latents.logvar[index], self.latents.action[index], restart
+            restart[0, :, 0] = offset == 0
+            yield True, *self.latents.frames(index, restart)
             number += 1

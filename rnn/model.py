@@ -1,6 +1,8 @@
 """M: an LSTM with a mixture-density head that predicts the next z (paper A.2; rnn/rnn.py of the release).
 
-CarRacing's has 256 units and 422,368 parameters. Doom's, which also predicts death, is in restart.py.
+CarRacing's has 256 units and 422,368 parameters. Doom's has 512, and a head for the end of the episode, which the
+release calls restart: 1,678,785 parameters (doomrnn/rnn.py). A head for the reward is the paper's P(r | a, z, h)
+(section 5), which neither of its experiments needed.
 """
 
 import math
@@ -9,6 +11,9 @@ import keras
 import tensorflow as tf
 
 from rnn import lstm, mdn
+
+HEADS = ("end", "reward")  # in the order of their outputs, which stand before the mixture's
+CUT = 5.0  # standard deviations at which M's rewards are cut: one of -100 would outweigh a thousand of 3
 
 
 class MDNRNN(keras.Model):
@@ -19,32 +24,45 @@ class MDNRNN(keras.Model):
         action_size: numbers in an action (A).
         units: LSTM units (U).
         mixtures: Gaussians a dimension of z (K).
+        heads: of "end" and "reward". With "end" M also sees whether its frame is an episode's first ("restart").
+        end_weight: weight of the frames after which an episode ends, in the loss of the end head.
+        optimism_weight: weight of rewards that are predicted too high, in the loss of the reward head.
     """
 
-    flags = 0  # inputs after z and action, and outputs before the mixture's: "restart" is one
-
-    def __init__(self, z_size: int, action_size: int, units: int, mixtures: int):
+    def __init__(
+        self,
+        z_size: int,
+        action_size: int,
+        units: int,
+        mixtures: int,
+        heads: tuple[str, ...] = (),
+        end_weight: float = 10.0,
+        optimism_weight: float = 1.0,
+    ):
         super().__init__(name="rnn")
         self.z_size, self.action_size, self.units, self.mixtures = z_size, action_size, units, mixtures
-        inputs = z_size + action_size + self.flags
+        self.heads, self.end_weight, self.optimism_weight = heads, end_weight, optimism_weight
+        inputs = z_size + action_size + ("end" in heads)
         # TensorFlow 1 drew input and recurrent weights as one matrix, by Glorot's rule for its shape.
         limit = math.sqrt(6 / (inputs + units + 4 * units))
         glorot = [keras.initializers.RandomUniform(-limit, limit) for _ in range(2)]
         self.cell = keras.layers.LSTMCell(
             units, kernel_initializer=glorot[0], recurrent_initializer=glorot[1], name="lstm"
         )
-        self.head = keras.layers.Dense(3 * mixtures * z_size + self.flags, name="output")
+        self.head = keras.layers.Dense(3 * mixtures * z_size + len(heads), name="output")
         self.cell.build((None, inputs))
         self.head.build((None, units))
+        if "reward" in heads:
+            self.reward_scale = self.add_weight(name="reward_scale", initializer="ones", trainable=False)
         self.built = True
 
     def inputs(self, z, action, restart):
-        """The LSTM's input: [z, action]; without a restart head, `restart` is unused."""
-        return tf.concat([z, action], axis=-1)
+        """The LSTM's input: [z, action], and restart where M has an end head (doomrnn/rnn.py)."""
+        return tf.concat([z, action, restart] if "end" in self.heads else [z, action], axis=-1)
 
     def state_mask(self, restart):
-        """Factor (..., 1) on the state before a step: 1, or with a restart head 0 where an episode starts."""
-        return tf.ones_like(restart)
+        """Factor (..., 1) on the state before a step: 1, or with an end head 0 where an episode starts."""
+        return 1.0 - restart if "end" in self.heads else tf.ones_like(restart)
 
     def step(self, z, action, restart, h, c):
         """One step of B agents: z (B, Z), action (B, A), restart (B, 1), h and c (B, U) -> the next h, c."""
@@ -55,17 +73,42 @@ class MDNRNN(keras.Model):
     def unroll(self, z, action, restart, h, c):
         """Whole sequences, time first: z (T, B, Z), action (T, B, A), restart (T, B, 1), h and c (B, U).
 
-        Returns the output after each step (T, B, flags + Z * 3 * K), and the last h and c.
+        Returns the output after each step (T, B, heads + Z * 3 * K), and the last h and c.
         """
         hs, h, c = lstm.unroll(self.cell, self.inputs(z, action, restart), h, c, self.state_mask(restart))
         return self.head(hs), h, c
 
     def split(self, output):
-        """Output (..., flags + Z * 3 * K) -> (logmix, mean, logstd), each (..., Z, K)."""
-        return mdn.split(output[..., self.flags :], self.z_size, self.mixtures)
+        """Output (..., heads + Z * 3 * K) -> (logmix, mean, logstd), each (..., Z, K)."""
+        return mdn.split(output[..., len(self.heads) :], self.z_size, self.mixtures)
 
-    def losses(self, output, z, restart):
-        """Losses by name, for the z (T, B, Z) and restart (T, B, 1) that came after each step; the first,
-        "loss", is what is minimised."""
-        z_loss = mdn.loss(z, *self.split(output))
-        return {"loss": z_loss}
+    def end_logit(self, output):
+        """Output -> the logit of "the episode ends with this step" (..., 1)."""
+        column = self.heads.index("end")
+        return output[..., column : column + 1]
+
+    def reward(self, output):
+        """Output -> the step's expected reward (..., 1), in the task's own units."""
+        column = self.heads.index("reward")
+        return output[..., column : column + 1] * self.reward_scale
+
+    def losses(self, output, z, end, reward, valid):
+        """Losses by name; the first, "loss", is their sum, which is minimised.
+
+        Args:
+            output: (T, B, heads + Z * 3 * K).
+            z: (T, B, Z), the z that came after each step.
+            end: (T, B, 1), 1 where the episode ended with the step.
+            reward: (T, B, 1), what the step earned.
+            valid: (T, B, 1), 0 where the episode was over before the step: frames recorded after it teach z alone.
+        """
+        losses = {"z_loss": mdn.loss(z, *self.split(output))}
+        if "end" in self.heads:
+            entropy = tf.nn.sigmoid_cross_entropy_with_logits(labels=end, logits=self.end_logit(output))
+            losses["r_loss"] = tf.reduce_mean(valid * entropy * (1 + (self.end_weight - 1) * end))
+        if "reward" in self.heads:
+            target = tf.clip_by_value(reward / self.reward_scale, -CUT, CUT)
+            error = self.reward(output) / self.reward_scale - target
+            weight = tf.where(error > 0, self.optimism_weight, 1.0)
+            losses["reward_loss"] = tf.reduce_mean(valid * weight * error**2)
+        return {"loss": tf.add_n(list(losses.values())), **losses}

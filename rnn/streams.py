@@ -1,4 +1,4 @@
-"""Batches for an M with a restart head: episodes end to end in long streams, with M's state carried along
+"""Batches of episodes of unequal lengths: end to end in long streams, with M's state carried along
 (doomrnn/rnn_train.py)."""
 
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ import numpy as np
 from common import seeds
 from config import UserError
 from rnn.data import LatentDataset
+from vae.data import epoch_episodes
 
 
 class Streams:
@@ -18,21 +19,30 @@ class Streams:
         batch, length: streams, and steps a piece; `length` + 1 frames are taken, the last being the next
             piece's first.
         seed: the run's.
+        old, new_share: how many of the episodes, the first, are of earlier rounds, and the others' share of frames.
     """
 
-    def __init__(self, latents: LatentDataset, batch: int, length: int, seed: int):
+    def __init__(
+        self, latents: LatentDataset, batch: int, length: int, seed: int, old: int = 0, new_share: float = 1.0
+    ):
         self.latents, self.batch, self.length, self.seed = latents, batch, length, seed
-        self.stream = len(latents.mu) // batch
+        self.old, self.new_share = old, new_share
+        frames = int(latents.lengths[old:].sum())
+        if old:
+            # As many as any epoch has, whichever old episodes it draws: all epochs have the same number of pieces.
+            room = int(frames * (1 / new_share - 1))
+            frames += max(0, min(int(latents.lengths[:old].sum()), room - int(latents.lengths[:old].max())))
+        self.stream = frames // batch
         self.pieces = (self.stream - 1) // length  # batches an epoch
         if self.pieces < 1:
             raise UserError(
-                f"{len(latents.mu)} frames are recorded, too few for --rnn-batch {batch} streams of "
-                f"--rnn-length {length}"
+                f"{frames} frames are recorded, too few for --rnn-batch {batch} streams of --rnn-length {length}"
             )
 
     def order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """An epoch's frames: indices into the latents (batch, stream), and 1 where an episode starts."""
-        episodes = seeds.generator(self.seed, "streams", epoch).permutation(len(self.latents.lengths))
+        rng = seeds.generator(self.seed, "streams", epoch)
+        episodes = epoch_episodes(self.latents.lengths, self.old, self.new_share, rng)
         index = np.concatenate(
             [np.arange(self.latents.starts[k], self.latents.starts[k] + self.latents.lengths[k]) for k in episodes]
         )
@@ -42,20 +52,13 @@ class Streams:
         return index[:size].reshape(shape), restart[:size].reshape(shape)
 
     def __call__(self, first: int) -> Iterator[tuple]:
-        """Batches from step `first` on: (is_first, mu, logvar, action, restart), time first; `is_first`: M's
-        state starts from zero, as at the first piece of an epoch."""
+        """Batches from step `first` on: (is_first, mu, logvar, action, restart, end, reward, valid), time first;
+        `is_first`: M's state starts from zero, as at the first piece of an epoch."""
         number = first
         while True:
             epoch, piece = divmod(number, self.pieces)
             if piece == 0 or number == first:
                 index, restart = self.order(epoch)
             frames = slice(piece * self.length, (piece + 1) * self.length + 1)
-            rows = index[:, frames].T
-            yield (
-                piece == 0,
-                self.latents.mu[rows],
-                self.latents.logvar[rows],
-                self.latents.action[rows],
-                restart[:, frames].T[..., None],
-            )
+            yield piece == 0, *self.latents.frames(index[:, frames].T, restart[:, frames].T[..., None])
             number += 1

@@ -7,13 +7,14 @@ import numpy as np
 import tensorflow as tf
 
 import tasks
+from common import seeds
 from common.progress import bar as progress_bar
 from common.training import fit, make_optimizer
-from config import Config
+from config import Config, UserError
 from rnn.data import LatentDataset, Windows, encode
 from rnn.model import MDNRNN
 from rnn.streams import Streams
-from vae.data import episodes
+from vae.data import episodes, read_outcome
 from vae.model import VAE, sample
 
 CHUNK = 500  # frames that V encodes at once
@@ -33,23 +34,23 @@ class Rate(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def make_step(model: MDNRNN, optimizer, state, config: Config):
-    """step(number, is_first, mu, logvar, action, restart) -> losses: one Adam step, compiled.
+    """step(number, is_first, mu, logvar, action, restart, end, reward, valid) -> losses: one Adam step, compiled.
 
     Batches are time first, one frame longer than the sequence: M sees all but the last, and is asked for all
     but the first. z is drawn afresh from (mu, logvar) each time. `state`, M's (h, c), each (B, U), is carried
     from call to call, and zeroed where `is_first`.
     """
-    loss_and_slope = tf.function(lambda output, z, restart: _slope(model, output, z, restart), jit_compile=True)
+    loss_and_slope = tf.function(lambda output, *targets: _slope(model, output, *targets), jit_compile=True)
 
     @tf.function
-    def step(number, is_first, mu, logvar, action, restart):
+    def step(number, is_first, mu, logvar, action, restart, end, reward, valid):
         mu, logvar = tf.cast(mu, tf.float32), tf.cast(logvar, tf.float32)
         z = sample(mu, logvar, tf.random.stateless_normal(tf.shape(mu), [config.seed, number]))
         mask = 1.0 - tf.cast(is_first, tf.float32)
         variables = model.trainable_variables
         with tf.GradientTape() as tape:
             output, h, c = model.unroll(z[:-1], action[:-1], restart[:-1], state[0] * mask, state[1] * mask)
-        losses, slope = loss_and_slope(output, z[1:], restart[1:])
+        losses, slope = loss_and_slope(output, z[1:], end[:-1], reward[:-1], valid[:-1])
         gradients = tape.gradient(output, variables, output_gradients=slope)
         optimizer.apply([tf.clip_by_value(g, -1.0, 1.0) for g in gradients], variables)
         state[0].assign(h)
@@ -59,23 +60,64 @@ def make_step(model: MDNRNN, optimizer, state, config: Config):
     return step
 
 
-def _slope(model, output, z, restart):
+def _slope(model, output, *targets):
     """The losses and their gradient by M's output. Compiled apart: XLA makes this fast, and recurrence slow."""
     with tf.GradientTape() as tape:
         tape.watch(output)
-        losses = model.losses(output, z, restart)
+        losses = model.losses(output, *targets)
     return losses, tape.gradient(losses["loss"], output)
 
 
 def fit_rnn(run: Path, model: MDNRNN, latents: LatentDataset, config: Config) -> None:
     """Trains M on encoded episodes (see `common.training.fit`)."""
-    kind = Streams if tasks.get(config.task).restart_head else Windows
-    batches = kind(latents, config.rnn_batch, config.rnn_length, config.seed)
+    kind = Streams if tasks.get(config.task).stops_at_end else Windows
+    old = config.linked * (2 if config.mirror == "yes" else 1)
+    batches = kind(latents, config.rnn_batch, config.rnn_length, config.seed, old, config.new_share)
+    if "reward" in config.rnn_heads:
+        scale_rewards(run, model, latents)
     rate = Rate(config.rnn_rate, config.rnn_rate_end, config.rnn_rate_decay)
     optimizer = make_optimizer(rate, model.trainable_variables)
     state = [tf.Variable(tf.zeros((config.rnn_batch, config.rnn_units)), trainable=False) for _ in range(2)]
     step = make_step(model, optimizer, state, config)
     fit(run, "rnn", model, [*optimizer.variables, *state], step, batches, config.rnn_steps, every=10)
+
+
+def scale_rewards(run: Path, model: MDNRNN, latents: LatentDataset) -> None:
+    """Sets the unit of M's rewards, their standard deviation, unless M has one from an earlier round."""
+    last = np.minimum(latents.lengths, latents.ends)
+    valid = np.concatenate([latents.reward[s : s + n] for s, n in zip(latents.starts, last, strict=True)])
+    if np.isnan(valid).any():
+        raise UserError(
+            f"--heads {'+'.join(model.heads)}: some episodes of {run} were recorded before rewards were kept; delete "
+            f"{run}/record and {run}/series.npz, and record them again with: python extract.py --run {run}"
+        )
+    if float(model.reward_scale) == 1.0:
+        model.reward_scale.assign(max(float(valid.std()), 1e-6))
+
+
+def dream_starts(model: MDNRNN, latents: LatentDataset, config: Config) -> dict[str, np.ndarray]:
+    """Frames of all episodes, with M's state before each: where dreams start with `--dream-starts any`.
+
+    Returns:
+        mu, logvar (N, Z) and h, c (N, U), float16, for N = `initial_frames`. None is later than an episode's end.
+    """
+    rng = seeds.generator(config.seed, "dream starts")
+    chosen = rng.integers(0, len(latents.lengths), config.initial_frames)
+    steps = rng.integers(0, np.minimum(latents.lengths, latents.ends)[chosen])
+    rows = {name: getattr(latents, name)[latents.starts[chosen] + steps] for name in ("mu", "logvar")}
+    states = {name: np.zeros((len(chosen), config.rnn_units), np.float16) for name in "hc"}
+    step = tf.function(model.step, jit_compile=True)
+    for first in range(0, len(chosen), config.rnn_batch):
+        part = np.arange(first, first + config.rnn_batch) % len(chosen)
+        h = c = tf.zeros((len(part), config.rnn_units))
+        for t in range(steps[part].max() + 1):
+            here = steps[part] == t
+            states["h"][part[here]], states["c"][part[here]] = h.numpy()[here], c.numpy()[here]
+            index = latents.starts[chosen[part]] + np.minimum(t, latents.lengths[chosen[part]] - 1)
+            noise = rng.standard_normal((len(part), config.z_size), np.float32)
+            z = sample(latents.mu[index].astype(np.float32), latents.logvar[index].astype(np.float32), noise)
+            h, c = step(z, latents.action[index], np.full((len(part), 1), float(t == 0), np.float32), h, c)
+    return rows | states
 
 
 def encode_episodes(run: Path, config: Config, vae: VAE, mirror: tuple[float, ...] | None) -> None:
@@ -89,4 +131,7 @@ def encode_episodes(run: Path, config: Config, vae: VAE, mirror: tuple[float, ..
     def progress(parts):
         return progress_bar(parts, desc="encoding episodes", unit="part")
 
-    encode(run, episodes(run, config.episodes), encoder, progress, mirror)
+    def outcome(path, frames):
+        return read_outcome(path, frames, config.max_frames, tasks.get(config.task).stops_at_end)
+
+    encode(run, episodes(run, config.total_episodes), encoder, progress, outcome, mirror)

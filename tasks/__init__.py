@@ -37,6 +37,11 @@ def preset(name: str, preset: str) -> Config:
     return Config(task=name, preset=preset, **values)
 
 
+def pays_in_dreams(config: Config) -> bool:
+    """Whether a dream of the run has a reward, so that C can be evolved in it."""
+    return get(config.task).dream_reward is not None or "reward" in config.rnn_heads
+
+
 def check(config: Config) -> Config:
     """Returns `config`, or raises UserError naming the field that makes no sense, or not for its task."""
     configs.check(config)
@@ -49,9 +54,12 @@ def check(config: Config) -> Config:
         raise UserError(
             f"--max-frames: {task.label} ends an episode after {task.episode_limit} steps, got {config.max_frames}"
         )
-    if config.env == "dream" and not task.evolves_in_dreams:
+    if task.stops_at_end and "end" not in config.rnn_heads:
+        raise UserError(f"--heads {config.heads}: {task.label}'s M needs an end head; use end or end+reward")
+    if config.env == "dream" and not pays_in_dreams(config):
         raise UserError(
-            f"--env dream: {task.label}'s dream has no reward, so nothing can be evolved in it; use --env real"
+            f"--env dream: this M of {task.label} predicts no reward, so nothing can be evolved in its dream; use "
+            "--env real, or an M with --heads reward or end+reward"
         )
     return config
 

@@ -45,6 +45,7 @@ PRESETS = {
         rnn_units=512,
         rnn_steps=24_400,
         rnn_length=500,
+        heads="end",
         rnn_rate_end=1e-5,
         rnn_rate_decay=0.99999,
         env="dream",
@@ -54,7 +55,7 @@ PRESETS = {
     ),
     # M learns from pieces a fifth as long: the state is carried from piece to piece as before, a step costs a fifth,
     # and in so few steps it is their number that counts. For the same reason its learning rate falls seventy times
-    # faster. It must predict deaths in held-out episodes (doom_rnn/death_prediction.py): hence a policy that strafes
+    # faster. It must predict deaths in held-out episodes (tools/held_out.py): hence a policy that strafes
     # as far as the walls, where agents go, and mirror images, which are as good as new episodes.
     "laptop": dict(
         episodes=3000,
@@ -89,7 +90,6 @@ fireballs. Return: time steps survived. "Dream" is the same game as M predicts i
     policies={"release": RandomStrafer, "smooth": lambda rng: RandomStrafer(rng, RandomStrafer.LONG)},
     fps=35,
     max_lanes=16,  # each environment has an engine, a process of its own
-    restart_head=True,
     dream_reward=1.0,
     dream_id="DoomRNN-v0",
     presets=PRESETS,

@@ -63,10 +63,11 @@ class Task:
         squash: squash(a, ops): tanh outputs (B, A) -> actions (B, A), in terms of an array module's functions.
         biases: whether C's output layer has biases.
         mirror: (A,), factors that make an action that of the mirror image; None: the game is not symmetric.
-        stops_at_end: whether a recorded episode stops where it is terminated, or goes on to --max-frames.
+        stops_at_end: whether a recorded episode stops where it is terminated, or goes on to --max-frames. If it
+            stops, episodes are of unequal lengths: M is trained on them end to end, and needs an end head to tell where
+            another starts.
         max_lanes: environments that a rank may have at once.
-        restart_head: whether M also predicts that the next frame starts another episode, so that dreams end.
-        dream_reward: reward of a step in a dream; None: M predicts none, and no agent can be evolved in a dream.
+        dream_reward: reward of a step in the dream of an M without a reward head; None: no agent can be evolved there.
         dream_id: the id of its dream, `WorldModels/ID` for Gymnasium; None: it is not registered.
         published: its key in published.json.
         release: how the original release stores its models; None: it has none of this task.
@@ -91,7 +92,6 @@ class Task:
     mirror: tuple[float, ...] | None = None
     stops_at_end: bool = True
     max_lanes: int | None = None
-    restart_head: bool = False
     dream_reward: float | None = None
     dream_id: str | None = None
     published: str | None = None
@@ -104,7 +104,7 @@ class Task:
 
     @property
     def evolves_in_dreams(self) -> bool:
-        """Whether C can be evolved in M's dream."""
+        """Whether C can be evolved in the dream of an M without a reward head: so were the published agents."""
         return self.dream_reward is not None
 
     def environment(self, view: str | None) -> str:

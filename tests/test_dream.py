@@ -1,11 +1,13 @@
 """The dream: its rules, its batch against its single environment, and Doom's stages from end to end."""
 
+import dataclasses
 import json
+import shutil
 
 import gymnasium as gym
 import numpy as np
 import pytest
-from conftest import run_script
+from conftest import SMALL, run_script
 from gymnasium.utils.env_checker import check_env
 
 import config as configs
@@ -13,9 +15,9 @@ from common import mpi, run_dir
 from config import UserError
 from controller import rollout
 from controller.policy import Controller
-from controller.rollout import DreamLanes, play
-from doom_rnn.death_prediction import death_prediction, restart_logits
-from doom_rnn.dream import DreamEnv, Randomness
+from controller.rollout import DreamLanes, make_lanes, play
+from doom_rnn.dream import DreamEnv, Randomness, Starts
+from rnn.data import LatentDataset
 from vae.data import episode_length, episodes
 from world_model import WorldModel, load_rnn
 
@@ -51,11 +53,11 @@ def mortal(doom_run):
 def test_a_lane_of_the_batch_equals_the_single_environment(doom_run, mortal, monkeypatch):
     config, rnn = mortal
     env = gym.make("doom_rnn:WorldModels/DoomRNN-v0", run=doom_run, temperature=config.temperature).unwrapped
-    env.rnn.set_weights(rnn.get_weights())
+    env.model.rnn.set_weights(rnn.get_weights())
     params = np.random.default_rng(1).normal(size=(9, Controller.of(config).num_params)) * 0.3
     seeds = [100 + k for k in range(9)]
     # Nine dreams in four lanes: some take over lanes of others that have ended.
-    arguments = (config, WorldModel(None, rnn), doom_run / "initial_z.npz", 4)
+    arguments = (config, WorldModel(None, rnn, 1.0), Starts(doom_run, config), 4)
     lanes = DreamLanes(*arguments)
     results = play(lanes, mpi.Jobs(mpi.world(), 9), params, seeds)
     lengths = [results[k][1] for k in range(9)]
@@ -94,10 +96,93 @@ def test_carracings_dream_pays_nothing(car_run):
     assert [truncated for *_, truncated, _ in steps] == [False] * 59 + [True]
 
 
-def test_dreams_start_from_stored_frames():
+def test_dreams_start_from_stored_frames(car_run, tmp_path):
+    config = dataclasses.replace(run_dir.load(car_run), z_size=3, rnn_units=2)
     mu, logvar = np.arange(12, dtype=np.float32).reshape(4, 3) * 100, np.full((4, 3), -40, np.float32)
-    firsts = {tuple(np.round(Randomness(seed).first(mu, logvar))) for seed in range(60)}
-    assert firsts == {tuple(row) for row in mu}
+    h = np.arange(8, dtype=np.float32).reshape(4, 2)
+    np.savez(tmp_path / "initial_z.npz", mu=mu, logvar=logvar)
+    np.savez(tmp_path / "dream_starts.npz", mu=mu, logvar=logvar, h=h, c=-h)
+    for kind in ("first", "any"):
+        starts = Starts(tmp_path, dataclasses.replace(config, dream_starts=kind))
+        found = [Randomness(seed).first(starts) for seed in range(60)]
+        assert {tuple(np.round(first["z"])) for first in found} == {tuple(row) for row in mu}
+        for first in found:
+            row = h[round(first["z"][0]) // 300] * (kind == "any")
+            np.testing.assert_array_equal([first["h"], first["c"]], [row, -row])
+        assert starts.is_first == (kind == "first")
+
+
+@pytest.fixture(scope="module")
+def paying_run(tmp_path_factory):
+    """A CarRacing run whose M predicts ends and rewards, for dreams of 30 steps from any frame."""
+    run = tmp_path_factory.mktemp("paying") / "car"
+    flags = [
+        "--heads",
+        "end+reward",
+        "--env",
+        "dream",
+        "--dream-starts",
+        "any",
+        "--dream-frames",
+        "30",
+        "--population",
+        "6",
+    ]
+    small = ["--task", "carracing", "--preset", "smoke", *SMALL["carracing"].split(), *flags]
+    run_script("extract.py", "--run", run, *small, ranks=2)
+    for script in ("train_vae.py", "train_rnn.py"):
+        run_script(script, "--run", run)
+    return run
+
+
+def test_m_s_state_at_a_start_is_that_of_its_episode(paying_run):
+    """Where the recordings hold the start's frame, M led there has the stored state, but for the draw of z."""
+    config = run_dir.load(paying_run)
+    starts, series = Starts(paying_run, config), LatentDataset.read(paying_run / "series.npz", config.z_size, 4)
+    assert len(starts.mu) == config.initial_frames
+    rnn = load_rnn(paying_run, config)
+    for row in range(5):
+        frame = int(np.flatnonzero((series.mu == starts.mu[row].astype(np.float16)).all(axis=1))[0])
+        first = series.starts[series.starts <= frame][-1]
+        h = c = np.zeros((1, config.rnn_units), np.float32)
+        for t in range(first, frame):
+            restart = np.full((1, 1), float(t == first), np.float32)
+            h, c = rnn.step(series.mu[t][None].astype(np.float32), series.action[t][None], restart, h, c)
+        np.testing.assert_allclose(starts.h[row], h[0], atol=0.1)
+
+
+def test_carracing_evolves_in_a_dream_that_pays(paying_run):
+    run_script("train_controller.py", "--run", paying_run, ranks=2)
+    lines = [json.loads(line) for line in (paying_run / "controller" / "history.jsonl").read_text().splitlines()]
+    assert all(0 < line["mean_steps"] <= 30 and np.isfinite(line["mean"]) and line["std"] > 0 for line in lines)
+    # And the single environment earns what the batch does.
+    config = run_dir.load(paying_run)
+    env = DreamEnv(paying_run)
+    params = np.random.default_rng(1).normal(size=(1, Controller.of(config).num_params))
+    lanes = make_lanes(paying_run, config)
+    [(total, steps)] = play(lanes, mpi.Jobs(mpi.world(), 1), params, [5]).values()
+    observation, _ = env.reset(seed=5)
+    rewards, over = [], False
+    while not over:
+        z, c, h = np.split(observation[None], [config.z_size, config.z_size + config.rnn_units], axis=1)
+        action = Controller.of(config).act(params, z, c, h)
+        observation, reward, terminated, truncated, _ = env.step(action[0])
+        rewards.append(reward)
+        over = terminated or truncated
+    assert len(rewards) == steps and sum(rewards) == pytest.approx(total, abs=1e-3) and len(set(rewards)) > 1
+    done = run_script("evaluate.py", "--run", paying_run, "--episodes", "2", "--no-video", ranks=2)
+    assert "CarRacing, view v0" in done.stdout
+
+
+def test_rewards_are_needed_to_learn_them(paying_run, tmp_path):
+    run = shutil.copytree(paying_run, tmp_path / "run")
+    for path in sorted((run / "record").iterdir())[:1]:
+        with np.load(path) as file:
+            np.savez_compressed(path, obs=file["obs"], action=file["action"])
+    for name in ("series.npz", "rnn.weights.h5"):
+        (run / name).unlink()
+    done = run_script("train_rnn.py", "--run", run, check=False)
+    assert done.returncode == 2 and "recorded before rewards were kept" in done.stderr
 
 
 def test_mistakes_are_named(doom_run, car_run, tmp_path):
@@ -168,35 +253,3 @@ def test_a_row_of_temperatures(doom_run, tmp_path):
     run_script("evaluate.py", "--run", part, "--env", "dream", "--episodes", "2", "--no-video")
     returns = [row["returns"] for row in rows if (row["trained_temperature"], row["env"]) == (0.5, "dream")]
     assert [row["returns"] for row in json.loads((part / "results.json").read_text())["results"]][-1:] == returns
-
-
-def test_restart_logits_are_those_of_training(doom_run, mortal):
-    """Episodes of two lengths, each against the whole sequence at once."""
-    config, rnn = mortal
-    rng = np.random.default_rng(4)
-    z = [rng.normal(size=(length, config.z_size)).astype(np.float32) for length in (7, 12)]
-    action = [rng.uniform(-1, 1, (len(rows), 1)).astype(np.float32) for rows in z]
-    for found, rows, chosen in zip(restart_logits(rnn, z, action), z, action, strict=True):
-        restart, state = np.zeros((len(rows), 1, 1), np.float32), np.zeros((1, config.rnn_units), np.float32)
-        restart[0] = 1
-        output, _, _ = rnn.unroll(rows[:, None], chosen[:, None], restart, state, state)
-        np.testing.assert_allclose(found, output[:, 0, 0], atol=1e-5)
-
-
-def test_death_prediction_counts_recall_and_false_positives(doom_run, mortal, monkeypatch):
-    config, rnn = mortal
-    lengths = [episode_length(path) for path in episodes(doom_run, config.episodes)]
-    deaths, frames = sum(length < config.max_frames for length in lengths), sum(lengths) - len(lengths)
-    assert deaths > 0
-    monkeypatch.setattr("doom_rnn.death_prediction.load_rnn", lambda run, config: rnn)
-    weights, bias = rnn.head.get_weights()
-    for sure, predicted, positives in ((1e4, deaths, frames), (-1e4, 0, 0)):
-        rnn.head.set_weights([weights, np.where(np.arange(len(bias)) == 0, sure, bias)])
-        assert f"{predicted} of {deaths} " in (text := death_prediction(doom_run, doom_run))
-        assert f"false positives: {positives} in {frames} frames" in text
-    rnn.head.set_weights([weights, bias])
-
-
-def test_death_prediction_needs_a_restart_head(car_run, doom_run):
-    with pytest.raises(UserError, match="a run of task carracing, whose M predicts no deaths"):
-        death_prediction(doom_run, car_run)

@@ -90,7 +90,7 @@ def test_m_is_the_releases_equations(task, tmp_path, rng):
             for found, expected in zip((tf.nn.log_softmax(logmix), mean, logstd), mixture, strict=True):
                 np.testing.assert_allclose(found, expected.reshape(batch, z_size, 5), rtol=0, atol=1e-5)
             if doom:
-                np.testing.assert_allclose(rnn.restart_logit(output)[:, 0], logit, rtol=0, atol=1e-5)
+                np.testing.assert_allclose(rnn.end_logit(output)[:, 0], logit, rtol=0, atol=1e-5)
     np.testing.assert_allclose(last_h, old_h, rtol=0, atol=1e-5)
     np.testing.assert_allclose(last_c, old_c, rtol=0, atol=1e-5)
 

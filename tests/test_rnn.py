@@ -1,5 +1,7 @@
 """M: its LSTM, its mixture, its losses, its batches; CarRacing's and Doom's."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -114,13 +116,14 @@ def make_series(config: configs.Config, lengths: list[int]) -> LatentDataset:
     total = sum(lengths)
     mu = rng.normal(size=(total, config.z_size)).astype(np.float16)
     action = rng.normal(size=(total, tasks.get(config.task).action_size)).astype(np.float32)
-    return LatentDataset(mu, np.full_like(mu, -2), action, np.array(lengths))
+    ends = np.array(lengths) + (not tasks.get(config.task).stops_at_end)  # CarRacing's go on after the end
+    return LatentDataset(mu, np.full_like(mu, -2), action, np.full(total, 0.5, np.float32), ends, np.array(lengths))
 
 
 @pytest.mark.parametrize("task", ["carracing", "doom"])
 def test_training_lowers_the_loss(task):
     config = small(task)
-    kind = Streams if tasks.get(task).restart_head else Windows
+    kind = Streams if tasks.get(task).stops_at_end else Windows
     batches = kind(make_series(config, [20, 30, 40, 50, 60]), config.rnn_batch, config.rnn_length, seed=0)
     keras.utils.set_random_seed(0)
     model = make_rnn(config)
@@ -137,10 +140,50 @@ def test_restart_loss_weighs_deaths_tenfold():
     config = small("doom")
     model = make_rnn(config)
     output = np.zeros((2, 1, 1 + 15 * config.z_size), np.float32)  # logit 0: cross-entropy log 2 either way
-    restart = np.float32([[[0]], [[1]]])
-    losses = model.losses(output, np.zeros((2, 1, config.z_size), np.float32), restart)
+    end, valid = np.float32([[[0]], [[1]]]), np.ones((2, 1, 1), np.float32)
+    losses = model.losses(output, np.zeros((2, 1, config.z_size), np.float32), end, 0 * end, valid)
     assert float(losses["r_loss"]) == pytest.approx((1 + 10) / 2 * np.log(2), rel=1e-5)
     assert float(losses["loss"]) == pytest.approx(float(losses["r_loss"] + losses["z_loss"]))
+
+
+def heads_losses(end, reward, valid, outputs) -> dict:
+    """Losses of an M with both heads, for steps whose head outputs (end logit, reward in units of its scale) are
+    given."""
+    config = dataclasses.replace(small("carracing"), heads="end+reward", optimism_weight=3.0)
+    model = make_rnn(config)
+    model.reward_scale.assign(2.0)
+    steps = len(end)
+    output = np.zeros((steps, 1, 2 + 15 * config.z_size), np.float32)
+    output[:, 0, :2] = outputs
+    columns = (np.float32(values).reshape(steps, 1, 1) for values in (end, reward, valid))
+    return model.losses(output, np.zeros((steps, 1, config.z_size), np.float32), *columns)
+
+
+def test_reward_loss_is_a_squared_error_that_weighs_optimism():
+    # Units of 2: rewards 4 and -2 are 2 and -1; predicted 3 (too high by 1, weight 3) and -2 (too low by 1).
+    losses = heads_losses([0, 0], [4, -2], [1, 1], [[0, 3], [0, -2]])
+    assert float(losses["reward_loss"]) == pytest.approx((3 * 1 + 1) / 2)
+    # Cut at 5 units, whatever an episode's last reward was.
+    assert float(heads_losses([0], [-100], [1], [[0, -5]])["reward_loss"]) == pytest.approx(0)
+
+
+def test_frames_after_the_end_teach_no_end_and_no_reward():
+    there = heads_losses([0, 1], [4, -2], [1, 0], [[0, 3], [9, 9]])
+    assert float(there["r_loss"]) == pytest.approx(np.log(2) / 2, rel=1e-5)
+    assert float(there["reward_loss"]) == pytest.approx(3 / 2)
+    assert float(there["loss"]) == pytest.approx(float(there["z_loss"] + there["r_loss"] + there["reward_loss"]))
+
+
+def test_frames_know_their_end_reward_and_what_came_after():
+    config = small("carracing")
+    series = make_series(config, [4, 5])
+    series.ends = np.array([3, 6])  # the first is over after three steps, the second never
+    series.reward = np.arange(9, dtype=np.float32)
+    index = np.arange(9)[:, None]
+    *_, end, reward, valid = series.frames(index, np.zeros((9, 1, 1), np.float32))
+    assert end.ravel().tolist() == [0, 0, 1, 0, 0, 0, 0, 0, 0]
+    assert valid.ravel().tolist() == [1, 1, 1, 0, 1, 1, 1, 1, 1]
+    assert reward.ravel().tolist() == list(range(9))
 
 
 def test_restart_zeroes_the_state():

@@ -86,16 +86,16 @@ def test_frames_visit_each_frame_once_an_epoch_and_resume_anywhere(tmp_path, mon
     for index in range(9):
         write_episode(tmp_path, index, 20 + index)
     frames = Frames([episode_path(tmp_path, k) for k in range(9)], 10, seed=3)
-    assert frames.steps == 216 // 10
+    assert frames.steps(0) == 216 // 10
 
     def names(batches):
         return [[tuple(frame[0, 0, :2]) for frame in batch] for batch in batches]
 
     whole = names(frames.epoch(0))
     seen = [name for batch in whole for name in batch]
-    assert len(whole) == frames.steps and len(set(seen)) == len(seen) == 210
+    assert len(whole) == frames.steps(0) and len(set(seen)) == len(seen) == 210
     assert whole != names(frames.epoch(1))
-    for skip in range(frames.steps + 1):
+    for skip in range(frames.steps(0) + 1):
         assert names(frames.epoch(0, skip)) == whole[skip:]
 
 

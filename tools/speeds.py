@@ -98,7 +98,7 @@ def make_run(run: Path, task: str) -> configs.Config:
     config = run_dir.open_run(run, {"task": task, "preset": "paper", "lanes": lanes})
     save_weights(make_vae(config), run / "vae.weights.h5")
     rnn = make_rnn(config)
-    if rnn.flags:
+    if "end" in rnn.heads:
         rnn.head.bias.assign(tf.tensor_scatter_nd_update(rnn.head.bias, [[0]], [-100.0]))  # nobody dies
     save_weights(rnn, run / "rnn.weights.h5")
     zeros = np.zeros((10, config.z_size), np.float32)
@@ -211,7 +211,7 @@ def training_speeds() -> dict[str, float]:
     restart = tf.zeros((*shape, 1))
 
     def fit_rnn() -> int:
-        float(rnn_fit(number, True, mu, logvar, action, restart)["loss"])
+        float(rnn_fit(number, True, mu, logvar, action, *[restart] * 4)["loss"])
         return config.rnn_batch * config.rnn_length
 
     return {"vae_frames_per_s": median_rate(fit_vae), "rnn_tokens_per_s": median_rate(fit_rnn, 3)}

@@ -48,6 +48,24 @@ def read_episode(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return obs, action
 
 
+def read_outcome(path: Path, frames: int, cut: int, stops: bool) -> tuple[np.ndarray | None, int]:
+    """What came of an episode of `frames` frames.
+
+    Episodes recorded before rewards were kept end with their last frame if the task `stops` at the end and they are
+    shorter than `cut`, else never.
+
+    Returns:
+        The reward of each step, float32 (T,), or None; and after how many steps the episode was over, T + 1 if never.
+    """
+    try:
+        with np.load(path) as file:
+            if "reward" in file.files:
+                return file["reward"], int(file["end"])
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zipfile.zlib.error) as error:
+        raise broken(path, error) from None
+    return None, frames if stops and frames < cut else frames + 1
+
+
 def episode_length(path: Path) -> int:
     """Frames of an episode, from the file's header alone."""
     try:
@@ -58,28 +76,54 @@ def episode_length(path: Path) -> int:
         raise broken(path, error) from None
 
 
+def epoch_episodes(lengths, old: int, new_share: float, rng: np.random.Generator) -> np.ndarray:
+    """An epoch's episodes, in random order: all of them; or, if the first `old` are of earlier rounds, all the others
+    and as many random ones of the old that the new have `new_share` of the frames.
+
+    Args:
+        lengths: (E,), frames of each episode.
+    """
+    order = rng.permutation(len(lengths))
+    if not 0 < old < len(lengths):
+        return order
+    lengths = np.asarray(lengths)
+    room = lengths[old:].sum() * (1 / new_share - 1)
+    earlier = order[order < old]
+    kept = earlier[np.cumsum(lengths[earlier]) <= room]
+    return order[np.isin(order, kept) | (order >= old)]
+
+
 class Frames:
     """All frames of some episodes, in random order, as batches.
 
-    An epoch visits every episode once. Episodes are read in random order into pools of about POOL frames,
-    and the frames of a pool are shuffled; the last frames of a pool that fill no batch go to the next.
+    An epoch visits every episode once, or those that `epoch_episodes` chooses. Episodes are read in random order into
+    pools of about POOL frames, and the frames of a pool are shuffled; the last frames of a pool that fill no batch go
+    to the next.
 
     Args:
         paths: the episodes.
         batch: frames a batch.
         seed: the run's.
+        old, new_share: how many of the episodes, the first, are of earlier rounds, and the others' share.
     """
 
-    def __init__(self, paths: list[Path], batch: int, seed: int):
-        self.paths, self.batch, self.seed = paths, batch, seed
+    def __init__(self, paths: list[Path], batch: int, seed: int, old: int = 0, new_share: float = 1.0):
+        self.paths, self.batch, self.seed, self.old, self.new_share = paths, batch, seed, old, new_share
         self.lengths = [episode_length(path) for path in paths]
-        self.steps = sum(self.lengths) // batch  # batches an epoch
-        if not self.steps:
+        if not self.steps(0):
             raise UserError(f"{sum(self.lengths)} frames are recorded, too few for one batch of {batch}")
+
+    def order(self, epoch: int) -> np.ndarray:
+        """An epoch's episodes, in order."""
+        return epoch_episodes(self.lengths, self.old, self.new_share, seeds.generator(self.seed, "frames", epoch))
+
+    def steps(self, epoch: int) -> int:
+        """Batches of an epoch."""
+        return int(np.take(self.lengths, self.order(epoch)).sum()) // self.batch
 
     def pools(self, epoch: int) -> list[list[int]]:
         """An epoch's episodes, in order, split where a pool is full."""
-        order = seeds.generator(self.seed, "frames", epoch).permutation(len(self.paths))
+        order = self.order(epoch)
         pools, size = [[]], 0
         for index in order:
             if size >= POOL:

@@ -34,16 +34,19 @@ def make_step(model: VAE, optimizer, config: Config):
 
 def fit_vae(run: Path, model: VAE, paths: list[Path], config: Config) -> None:
     """Trains V on the frames of recorded episodes (see `common.training.fit`)."""
-    frames = Frames(paths, config.vae_batch, config.seed)
+    frames = Frames(paths, config.vae_batch, config.seed, config.linked, config.new_share)
+    ends = np.cumsum([frames.steps(epoch) for epoch in range(config.vae_epochs)])
     optimizer = make_optimizer(config.vae_rate, model.trainable_variables)
 
     def batches(first: int):
-        for epoch in range(first // frames.steps, config.vae_epochs):
-            for batch in frames.epoch(epoch, skip=max(0, first - epoch * frames.steps)):
-                yield (batch,)
+        for epoch, end in enumerate(ends):
+            start = int(end) - frames.steps(epoch)
+            if first < end:
+                for batch in frames.epoch(epoch, skip=max(0, first - start)):
+                    yield (batch,)
 
     step = make_step(model, optimizer, config)
-    fit(run, "vae", model, optimizer.variables, step, batches, config.vae_epochs * frames.steps)
+    fit(run, "vae", model, optimizer.variables, step, batches, int(ends[-1]))
 
 
 def save_reconstructions(run: Path, model: VAE, paths: list[Path], seed: int) -> None:

@@ -1,0 +1,31 @@
+"""An episode while it is played: frames, actions, rewards, and where it was over."""
+
+import numpy as np
+
+
+class Episode:
+    """An episode as it is played."""
+
+    def __init__(self):
+        self.observations, self.actions, self.rewards, self.end, self.over = [], [], [], None, False
+
+    def add(self, observation, action, reward: float, over: bool) -> None:
+        """One step: the frame that was seen, what was done, and what came of it."""
+        self.observations.append(observation)
+        self.actions.append(action)
+        self.rewards.append(float(reward))
+        if over and not self.over:
+            self.end, self.over = len(self.actions), True
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {
+            "obs": np.stack(self.observations),
+            "action": np.stack(self.actions).astype(np.float32),
+            "reward": np.array(self.rewards, np.float32),
+            "end": np.array(self.end if self.over else len(self.actions) + 1),
+        }
+
+
+def total_reward(episode: dict[str, np.ndarray]) -> float:
+    """An episode's return: what was earned until it was over."""
+    return float(episode["reward"][: int(episode["end"])].sum(dtype=np.float64))

@@ -1,0 +1,92 @@
+"""The agents that record a round's episodes: the last round's, varied so that their behaviours differ."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from common import seeds
+from common.run_dir import read_lines
+from config import Config
+from controller.es import CMAES
+from controller.evaluation import read_best
+from controller.policy import Controller
+
+
+@dataclass
+class Explorer:
+    """Who plays one recorded episode.
+
+    Attributes:
+        parameters: (P,), of C.
+        noise: standard deviation of the noise on its actions.
+        source: what the episode's file says of it.
+    """
+
+    parameters: np.ndarray
+    noise: float
+    source: dict
+
+
+class Search:
+    """A search that is over: its kept agent, and the distribution around it.
+
+    Args:
+        path: its folder: best.json and, if they are there, checkpoint.npz and history.jsonl.
+        config: the run's.
+        size: parameters of C.
+    """
+
+    def __init__(self, path: Path, config: Config, size: int):
+        self.best = read_best(path, size)
+        self.mean = np.array(self.best["parameters"])
+        self.search = None
+        if (path / "checkpoint.npz").exists():
+            self.search = CMAES(size, config.sigma, config.population, np.random.default_rng())
+            self.search.restore(path / "checkpoint.npz")
+            self.center = self.search.mean()
+        else:
+            # A packed run has no covariance, but its history has the root mean square of the standard deviations.
+            history = read_lines(path / "history.jsonl")
+            self.sigma = history[-1]["sigma"] if history else config.sigma
+
+    def deviation(self, rng: np.random.Generator) -> np.ndarray:
+        """(P,): how far a draw from the distribution lies from its mean."""
+        if self.search is None:
+            return self.sigma * rng.standard_normal(len(self.mean))
+        self.search.rng = rng
+        return self.search.ask()[0] - self.center
+
+
+class Explorers:
+    """Draws the agents that record, from the searches of the round before.
+
+    Args:
+        before: folder of the last round's C (controller/, and curious/ if a share of the episodes is its).
+        config: the run's: how far they stray (spread), how many have noise (noisy) and how much (action_noise), and
+            how many seek M's surprise (curious).
+    """
+
+    def __init__(self, before: Path, config: Config):
+        self.config = config
+        size = Controller.of(config).num_params
+        self.searches = {"controller": Search(before / "controller", config, size)}
+        if config.curious:
+            self.searches["curious"] = Search(before / "curious", config, size)
+
+    def agent(self, index: int) -> Explorer:
+        """The agent of episode number `index`: always the same one."""
+        rng = seeds.generator(self.config.seed, "explorers", self.config.round, index)
+        noise = self.config.action_noise if rng.random() < self.config.noisy else 0.0
+        kind = "curious" if rng.random() < self.config.curious else "controller"
+        search = self.searches[kind]
+        parameters = search.mean + self.config.spread * search.deviation(rng)
+        return Explorer(parameters, noise, self._source(kind, self.config.spread, noise))
+
+    def kept(self) -> Explorer:
+        """The kept agent itself, without noise."""
+        return Explorer(self.searches["controller"].mean, 0.0, self._source("controller", 0.0, 0.0))
+
+    def _source(self, kind: str, spread: float, noise: float) -> dict:
+        agent = {"policy": kind, "generation": self.searches[kind].best["generation"]}
+        return {"round": self.config.round, **agent, "spread": spread, "action_noise": noise}

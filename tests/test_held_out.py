@@ -1,0 +1,70 @@
+"""V's and M's errors on held-out episodes."""
+
+import numpy as np
+import pytest
+from conftest import run_script
+
+from common import run_dir
+from tools import held_out
+from vae.data import episode_length, episodes, read_episode
+from world_model import load_rnn, load_vae, make_rnn
+
+
+@pytest.fixture
+def rnn(doom_run):
+    """Doom's M with its first weights, and heads that predict nothing sure."""
+    return make_rnn(run_dir.load(doom_run))
+
+
+def test_m_outputs_are_those_of_training(doom_run, rnn):
+    """Episodes of two lengths, each against the whole sequence at once."""
+    config = run_dir.load(doom_run)
+    rng = np.random.default_rng(4)
+    z = [rng.normal(size=(length, config.z_size)).astype(np.float32) for length in (7, 12)]
+    action = [rng.uniform(-1, 1, (len(rows), 1)).astype(np.float32) for rows in z]
+    for (loss, logit), rows, chosen in zip(held_out.m_outputs(rnn, z, action), z, action, strict=True):
+        restart, state = np.zeros((len(rows), 1, 1), np.float32), np.zeros((1, config.rnn_units), np.float32)
+        restart[0] = 1
+        output, _, _ = rnn.unroll(rows[:, None], chosen[:, None], restart, state, state)
+        np.testing.assert_allclose(logit, output[:, 0, 0], atol=1e-5)
+        targets = (np.zeros_like(restart[1:]),) * 3
+        expected = rnn.losses(output[:-1], rows[1:, None], *targets)["z_loss"]
+        np.testing.assert_allclose(loss.mean(), expected, rtol=1e-5)
+
+
+def test_deaths_and_false_positives_are_counted(doom_run, rnn, monkeypatch):
+    config = run_dir.load(doom_run)
+    paths = episodes(doom_run, config.episodes)
+    lengths = [episode_length(path) for path in paths]
+    deaths = sum(length < config.max_frames for length in lengths)
+    assert deaths > 0
+    monkeypatch.setattr(held_out, "load_rnn", lambda run, config: rnn)
+    weights, bias = rnn.head.get_weights()
+    for sure, share in ((1e4, 1.0), (-1e4, 0.0)):
+        rnn.head.set_weights([weights, np.where(np.arange(len(bias)) == 0, sure, bias)])
+        found = held_out.errors(doom_run, config, paths)
+        assert (found["deaths"], found["recall"], found["false_positives"]) == (deaths, share, share)
+        assert f"{share:.0%} of {deaths}" in held_out.in_words(found)
+
+
+def test_v_s_error_is_the_squared_error_of_what_it_decodes(car_run):
+    vae = load_vae(car_run, run_dir.load(car_run))
+    obs, _ = read_episode(episodes(car_run, 4)[0])
+    mu, _ = vae.encode(obs)
+    expected = ((obs / 255 - vae.decode(mu).numpy()) ** 2).sum(axis=(1, 2, 3))[:: held_out.EVERY]
+    np.testing.assert_allclose(held_out.v_errors(vae, obs, mu), expected, rtol=1e-4)
+
+
+def test_without_held_out_episodes_it_says_how_to_record_them(car_run, tmp_path):
+    done = run_script("tools.held_out", "--run", car_run, check=False)
+    assert done.returncode == 2 and "--held-out" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_model_without_a_head_for_the_end_has_no_recall(car_run):
+    config = run_dir.load(car_run)
+    found = held_out.errors(car_run, config, episodes(car_run, 4)[:2])
+    assert set(found) == {"v_error", "v_error_95", "m_loss"} and np.isfinite(list(found.values())).all()
+    rnn, (obs, action) = load_rnn(car_run, config), read_episode(episodes(car_run, 4)[0])
+    mu, _ = load_vae(car_run, config).encode(obs)
+    loss, logit = held_out.m_outputs(rnn, [mu.numpy()], [action])[0]
+    assert loss.shape == (59,) and not logit.any()

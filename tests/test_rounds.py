@@ -1,0 +1,233 @@
+"""Rounds: a run that comes after another, with the real commands on real CarRacing and ViZDoom."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from conftest import run_script
+
+from common import mpi, run_dir
+from common.seeds import generator
+from config import UserError
+from controller import curiosity
+from controller.es import CMAES
+from controller.explorers import Explorers
+from controller.policy import Controller
+from controller.rollout import play
+from env import make_env
+from rnn import mdn
+from rnn.data import LatentDataset, Windows
+from rnn.streams import Streams
+from vae.data import episode_path, epoch_episodes, read_episode
+from vae.model import sample
+from world_model import load_rnn, load_vae
+
+
+@pytest.fixture(scope="module")
+def first_round(car_run, tmp_path_factory):
+    """`car_run` with an agent."""
+    run = tmp_path_factory.mktemp("rounds") / "car"
+    shutil.copytree(car_run, run)
+    run_script("train_controller.py", "--run", run)
+    return run
+
+
+@pytest.fixture(scope="module")
+def second_round(first_round):
+    """Its next round, recorded by two ranks."""
+    run = first_round.with_name("car-2")
+    flags = ["--episodes", "5", "--noisy", "0.5", "--rnn-steps", "2", "--new-share", "0.5", "--generations", "2"]
+    run_script("extract.py", "--run", run, "--after", first_round, *flags, ranks=2)
+    return run
+
+
+def test_a_round_links_the_recordings_and_adds_the_agent_s(first_round, second_round):
+    config = run_dir.load(second_round)
+    assert (config.round, config.linked, config.episodes, config.total_episodes) == (2, 4, 5, 9)
+    for index in range(4):
+        link = episode_path(second_round, index)
+        assert link.is_symlink() and link.resolve() == episode_path(first_round, index).resolve()
+    noises = []
+    for index in range(4, 9):
+        with np.load(episode_path(second_round, index)) as file:
+            source = json.loads(str(file["source"]))
+            assert file["obs"].shape == (60, 64, 64, 3) and file["reward"].shape == (60,)
+            assert file["action"].min(axis=0)[1] >= 0 and abs(file["action"]).max() <= 1
+        assert source["round"] == 2 and source["policy"] == "controller"
+        noises.append(source["action_noise"])
+    assert set(noises) <= {0.0, 0.3}
+
+
+def test_an_episode_does_not_depend_on_who_records_it(first_round, second_round):
+    path = episode_path(second_round, 6)
+    obs, action = read_episode(path)
+    path.unlink()
+    run_script("extract.py", "--run", second_round)
+    again = read_episode(path)
+    np.testing.assert_array_equal(again[0], obs)
+    np.testing.assert_array_equal(again[1], action)
+
+
+def test_v_m_and_c_go_on_from_the_round_before(first_round, second_round):
+    before = (first_round / "vae.weights.h5").read_bytes()
+    assert (second_round / "before" / "vae.weights.h5").read_bytes() == before
+    for script in ("train_vae.py", "train_rnn.py", "train_controller.py"):
+        run_script(script, "--run", second_round)
+    lines = [json.loads(line) for line in (second_round / "metrics.jsonl").read_text().splitlines()]
+    last = [json.loads(line) for line in (first_round / "metrics.jsonl").read_text().splitlines()]
+    # V's first steps here are where its last ones were there, far below those of a new V.
+    there, here = (next(line["r_loss"] for line in found if line["model"] == "vae") for found in (last, lines))
+    assert here < there
+    parameters = np.array(json.loads((first_round / "controller" / "best.json").read_text())["parameters"])
+    config = run_dir.load(second_round)
+    es = CMAES(len(parameters), config.sigma, config.population, np.random.default_rng())
+    es.restore(second_round / "controller" / "checkpoint.npz")
+    away = np.linalg.norm(es.mean() - parameters)
+    assert away < 0.5 * np.linalg.norm(es.ask() - es.mean(), axis=1).mean() * config.generations
+
+
+def test_agents_that_record_spread_around_the_kept_one(first_round, second_round):
+    before, config = second_round / "before", run_dir.load(second_round)
+    explorers = Explorers(before, config)
+    drawn = np.stack([explorers.agent(index).parameters for index in range(4, 9)])
+    best = np.array(json.loads((before / "controller" / "best.json").read_text())["parameters"])
+    deviation = np.sqrt(np.mean((drawn - best) ** 2))
+    history = [json.loads(line) for line in (before / "controller" / "history.jsonl").read_text().splitlines()]
+    assert deviation == pytest.approx(history[-1]["sigma"], rel=0.1)
+    np.testing.assert_array_equal(explorers.agent(5).parameters, drawn[1])
+    np.testing.assert_array_equal(explorers.kept().parameters, best)
+
+
+def test_a_curious_agent_records_its_share(first_round, tmp_path):
+    run = shutil.copytree(first_round, tmp_path / "car", symlinks=True)
+    flags = ["--after", run, "--episodes", "6", "--curious", "0.5"]
+    done = run_script("extract.py", "--run", tmp_path / "b", *flags, check=False)
+    assert done.returncode == 2 and "--objective surprise" in done.stderr
+    run_script("train_controller.py", "--run", run, "--objective", "surprise", ranks=2)
+    # A surprise is some nats a dimension, where returns are points; the agent that seeks those is untouched.
+    history = [json.loads(line) for line in (run / "curious" / "history.jsonl").read_text().splitlines()]
+    assert len(history) == 5 and all(0 < line["mean"] < 5 and line["std"] > 0 for line in history)
+    kept = (run / "controller" / "best.json").read_bytes()
+    assert kept == (first_round / "controller" / "best.json").read_bytes()
+    run_script("extract.py", "--run", tmp_path / "c", *flags, ranks=2)
+    policies = []
+    for index in range(4, 10):
+        with np.load(episode_path(tmp_path / "c", index)) as file:
+            policies.append(json.loads(str(file["source"]))["policy"])
+    assert set(policies) == {"curious", "controller"}
+
+
+def test_surprise_is_m_s_loss_of_what_it_meets(first_round):
+    """Two episodes in real lanes: M's loss over the same z and actions, step by step."""
+    config = run_dir.load(first_round)
+    lanes = curiosity.make_lanes(first_round, config)
+    size = Controller.of(config).num_params
+    agents = np.random.default_rng(2).normal(size=(2, size)) * 0.1
+    found = play(lanes, mpi.Jobs(mpi.world(), 2), agents, [3, 4])
+    rnn, vae = load_rnn(first_round, config), load_vae(first_round, config)
+    env, random = make_env(config), generator(4, "noise of z")
+    frame, _ = env.reset(seed=4)
+    h = c = np.zeros((1, config.rnn_units), np.float32)
+    total = 0.0
+    for step in range(config.max_frames):
+        z = sample(*vae.encode(frame[None]), random.standard_normal((1, config.z_size), np.float32))
+        if step:
+            total += float(mdn.loss(z, *rnn.split(rnn.head(h))))
+        action = Controller.of(config).act(np.float32(agents[1:]), z, c, h)
+        h, c = rnn.step(z, action, np.zeros((1, 1), np.float32), h, c)
+        frame, *_ = env.step(np.asarray(action[0]))
+    assert found[1][0] == pytest.approx(total / config.max_frames, rel=1e-4)
+
+
+def test_what_a_round_cannot_begin_with_is_one_line(car_run, tmp_path):
+    given = {"episodes": 2}
+    with pytest.raises(UserError, match=r"best\.json is missing"):
+        run_dir.open_run(tmp_path / "a", given, None, shutil.copytree(car_run, tmp_path / "b", symlinks=True))
+    (tmp_path / "b" / "record" / "000001.npz").unlink()
+    with pytest.raises(UserError, match="holds 3 of 4"):
+        run_dir.open_run(tmp_path / "a", given, None, tmp_path / "b")
+    with pytest.raises(UserError, match="--episodes"):
+        run_dir.open_run(tmp_path / "a", {}, None, car_run)
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_linked_episode_that_is_gone_is_not_recorded_anew(second_round, tmp_path):
+    run = shutil.copytree(second_round, tmp_path / "run", symlinks=True)
+    link = episode_path(run, 1)
+    link.unlink()
+    link.symlink_to(tmp_path / "gone.npz")
+    done = run_script("extract.py", "--run", run, check=False)
+    assert done.returncode == 2 and "no longer there" in done.stderr and not (tmp_path / "gone.npz").exists()
+
+
+def test_new_episodes_have_their_share_of_an_epoch():
+    lengths = np.array([10] * 40 + [20] * 10)
+    for share in (0.25, 0.5, 0.8, 1.0):
+        order = epoch_episodes(lengths, 40, share, np.random.default_rng(0))
+        assert sorted(order[order >= 40]) == list(range(40, 50)) and len(set(order)) == len(order)
+        assert lengths[order[order >= 40]].sum() / lengths[order].sum() == pytest.approx(max(share, 1 / 3), abs=0.02)
+
+
+def series(lengths: list[int], old: int) -> LatentDataset:
+    """mu is 1 where an episode is new."""
+    flags = np.repeat(np.arange(len(lengths)) >= old, lengths).astype(np.float16)[:, None]
+    numbers = np.array(lengths)
+    return LatentDataset(flags, flags, flags.astype(np.float32), flags[:, 0].astype(np.float32), numbers, numbers)
+
+
+def test_windows_and_streams_take_new_episodes_by_their_share():
+    windows = Windows(series([30] * 40 + [30] * 20, 40), 16, 20, 0, 40, 0.75)
+    _, mu, *_ = next(windows(0))
+    assert mu.shape == (21, 16, 1) and mu[0].sum() == 12
+    streams = Streams(series([30] * 40 + [30] * 20, 40), 4, 10, 0, 40, 0.5)
+    taken = np.concatenate([mu[:-1].ravel() for _, (_, mu, *_) in zip(range(streams.pieces), streams(0), strict=False)])
+    assert taken.mean() == pytest.approx(0.5, abs=0.05)
+
+
+def test_all_rounds_in_a_row_end_with_a_table(tmp_path):
+    flags = [
+        "--task",
+        "doom",
+        "--preset",
+        "smoke",
+        "--episodes",
+        "4",
+        "--vae-epochs",
+        "1",
+        "--rnn-steps",
+        "2",
+        "--rnn-batch",
+        "4",
+        "--rnn-length",
+        "40",
+        "--max-frames",
+        "150",
+        "--population",
+        "4",
+        "--rollouts",
+        "1",
+        "--generations",
+        "1",
+        "--eval-every",
+        "1",
+        "--eval-episodes",
+        "2",
+        "--lanes",
+        "4",
+        "--test-episodes",
+        "2",
+        "--rounds",
+        "2",
+        "--round-episodes",
+        "3",
+        "--held-out",
+        "3",
+    ]
+    done = run_script("train_all.py", "--run", tmp_path / "doom", *flags, ranks=2)
+    table = done.stdout.splitlines()[-3:]
+    assert table[0].split()[0] == "round" and "death recall" in table[0]
+    assert [line.split()[0] for line in table[1:]] == ["1", "2"] and all(line.count("±") == 2 for line in table[1:])
+    assert run_dir.load(tmp_path / "doom-2").total_episodes == 7
+    again = run_script("train_all.py", "--run", tmp_path / "doom", *flags, ranks=2)
+    assert again.stdout.splitlines()[-3:] == table

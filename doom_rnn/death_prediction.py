@@ -26,7 +26,7 @@ from vae.data import episodes, read_episode  # noqa: E402
 from vae.model import sample  # noqa: E402
 from world_model import load_rnn, load_vae  # noqa: E402
 
-PART = 100  # episodes M sees at once, so that memory does not grow with their number
+PART = 100  # episodes a batch, so that memory does not grow with their number
 
 
 def restart_logits(rnn, z: list[np.ndarray], action: list[np.ndarray]) -> list[np.ndarray]:

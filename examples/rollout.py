@@ -4,14 +4,14 @@ python -m examples.rollout
 python -m examples.rollout --run pretrained/doom --seed 3 --render film.mp4
 """
 
-import argparse
 import json
 from pathlib import Path
 
 import imageio
 import numpy as np
 
-from common import run_dir
+import tasks
+from common import command_line, run_dir
 from common.training import quiet_tensorflow
 
 quiet_tensorflow()
@@ -37,8 +37,7 @@ def rollout(run: Path, seed: int, show=lambda obs: None) -> float:
     done, steps, cumulative_reward = False, 0, 0.0
     while not done:
         show(obs)
-        noise = rng.standard_normal((1, config.z_size), np.float32)
-        z = sample(*encode(obs[None]), noise)
+        z = sample(*encode(obs[None]), rng.standard_normal((1, config.z_size), np.float32))
         a = controller.act(parameters, z, c, h).astype(np.float32)
         obs, reward, terminated, truncated, _ = env.step(a[0])
         cumulative_reward += reward
@@ -50,12 +49,13 @@ def rollout(run: Path, seed: int, show=lambda obs: None) -> float:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line.Parser(description=__doc__)
     parser.add_argument("--run", type=Path, default=Path("pretrained/carracing"), metavar="DIR", help="the run folder")
     parser.add_argument("--seed", type=int, default=0, help="decides the episode (default 0)")
     parser.add_argument("--render", metavar="FILE", help="write a film of what the agent sees, such as film.mp4")
     args = parser.parse_args()
-    frames: list[np.ndarray] = []
-    print(f"return: {rollout(args.run, args.seed, lambda obs: frames.append(obs.repeat(4, 0).repeat(4, 1))):.1f}")
+    frames = []
+    total = rollout(args.run, args.seed, show=lambda obs: frames.append(obs.repeat(4, 0).repeat(4, 1)))
+    print(f"return: {total:.1f}")
     if args.render:
-        imageio.mimwrite(args.render, frames, fps=50)
+        imageio.mimwrite(args.render, frames, fps=tasks.get(run_dir.load(args.run).task).fps)

@@ -6,7 +6,7 @@ from rnn.model import MDNRNN
 
 
 class RestartMDNRNN(MDNRNN):
-    """M that also sees whether its frame starts an episode, and predicts whether the next one does.
+    """M with a further input, whether the frame starts an episode, and a prediction of whether the next one does.
 
     Args:
         z_size, action_size, units, mixtures: as in MDNRNN.

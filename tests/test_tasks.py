@@ -1,4 +1,4 @@
-"""Tasks as data: one added from outside runs every stage; mistakes about tasks are named."""
+"""Tasks as data: one added from outside runs every stage; user errors about tasks are named."""
 
 import json
 import subprocess
@@ -9,7 +9,6 @@ import pytest
 from conftest import ROOT
 
 import tasks
-from config import UserError
 from env import make_env
 
 TOY = ROOT / "tests" / "toy_task.py"
@@ -68,10 +67,3 @@ def test_a_record_agrees_with_its_environment(task):
     mirrored = np.float32(task.mirror) * np.float32([task.low, np.ones(task.action_size)])
     assert all(env.action_space.contains(action) for action in mirrored)
     env.close()
-
-
-def test_unknown_tasks_and_presets_are_named():
-    with pytest.raises(UserError, match="unknown task 'pong': expected one of carracing, doom"):
-        tasks.get("pong")
-    with pytest.raises(UserError, match="unknown preset 'huge': expected one of paper, laptop, smoke"):
-        tasks.preset("doom", "huge")

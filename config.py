@@ -18,8 +18,8 @@ HEADS = ("none", "end", "reward", "end+reward")
 PRESETS = {
     "paper": {},
     # An evening on two cores. Fewer random episodes, several passes where data is cheap to reuse, and a search
-    # that spends its episodes late: early generations differ so much that four episodes tell them apart, if all
-    # candidates play the same ones.
+    # that spends its episodes late: early generations differ so much that four episodes rank them, if all candidates
+    # play the same ones.
     "laptop": dict(
         episodes=1050,
         vae_epochs=1,
@@ -53,7 +53,7 @@ PRESETS = {
 
 
 class UserError(Exception):
-    """A mistake that the user can mend; the message says what, what was expected, what came, what to run."""
+    """An error that the user can correct; the message says what, what was expected, what was found, what to run."""
 
 
 def option(default, text: str, group: str, choices: tuple[str, ...] | None = None):
@@ -138,7 +138,7 @@ class Config:
         "none", "leave V, M or both at their random first weights (a baseline of later papers)", "M", UNTRAINED
     )
 
-    env: str = option("real", "where C is evolved: in the game, or in M's dream of it", "C", ("real", "dream"))
+    env: str = option("real", "where C is evolved: in the real environment, or in M's dream", "C", ("real", "dream"))
     temperature: float = option(1.0, "the dream's temperature tau", "C")  # [4: 1.15 is the paper's best]
     dream_starts: str = option(
         "first",

@@ -44,7 +44,7 @@ def parse(quiet: bool) -> argparse.Namespace:
 
 def resolve_config(args: argparse.Namespace) -> configs.Config:
     if args.temperature is not None and args.env != "dream":
-        raise configs.UserError("--temperature: the game has none; add --env dream")
+        raise configs.UserError("--temperature: the real environment has none; add --env dream")
     if args.dtype != "float32" and args.env == "dream":
         raise configs.UserError("--dtype: in a dream nothing is encoded; leave it out")
     config = run_dir.load(args.run)

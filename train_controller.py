@@ -3,7 +3,7 @@
     mpirun -n 64 python train_controller.py --run runs/car
     mpirun -n 64 python train_controller.py --run runs/doom --env dream --temperature 1.15
 
-Needs V and M. Rank 0 asks CMA-ES for candidates and tells it their scores; all ranks play, rank 0 too. Writes
+Needs V and M. Rank 0 holds CMA-ES (ask, tell); all ranks play, rank 0 too. Writes
 DIR/controller/: history.jsonl (a line a generation), checkpoint.npz (CMA-ES's whole state), best.json (the
 distribution's mean that scored best on fresh episodes). The same command again goes on from the last whole
 generation, and --generations N beyond the last. The curves do not depend on the number of ranks.
@@ -33,8 +33,8 @@ def main(comm) -> None:
     parser.add_argument(
         "--temperatures",
         metavar="T,T,...",
-        help="evolve an agent in the dream at each of these, and test each in its dream and in the game: a row "
-        "of the paper's table each, in DIR/temperature-T/results.json",
+        help="evolve an agent in the dream at each of these, and test each in its dream and in the real environment: "
+        "a row of the paper's table each, in DIR/temperature-T/results.json",
     )
     parser.add_argument(
         "--objective",

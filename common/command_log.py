@@ -12,7 +12,7 @@ from pathlib import Path
 from common.run_dir import write_text
 from config import UserError
 
-BEAT = 60  # seconds between two writings: what a killed command loses of its time
+BEAT = 60  # seconds between two writes: at most this much of a killed command's time is lost
 
 
 class log_command:
@@ -73,7 +73,7 @@ def read(run: Path) -> list[dict]:
 
 
 def processor() -> str:
-    """The processor's name, family, model and cores, where the system tells them: clouds hide the name's end."""
+    """The processor's name, family, model and number of cores, as far as the system has them: clouds hide a part."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

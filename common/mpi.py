@@ -49,8 +49,8 @@ def on_root(comm, function, *args, share: bool = True):
     if comm.rank == 0:
         try:
             result = command_line.os_errors_as_user_errors(function, *args)
-        except UserError as mistake:
-            error = str(mistake)
+        except UserError as caught:
+            error = str(caught)
         except BaseException:
             fail(comm)
     wait(comm)
@@ -65,10 +65,10 @@ def on_all_ranks(comm, function, *args):
     result = error = None
     try:
         result = command_line.os_errors_as_user_errors(function, *args)
-    except UserError as mistake:
-        error = str(mistake)
+    except UserError as caught:
+        error = str(caught)
     wait(comm)
-    found = [mistake for mistake in comm.allgather(error) if mistake]
+    found = [message for message in comm.allgather(error) if message]
     if found:
         raise CollectiveError(found[0])
     return result
@@ -134,7 +134,7 @@ class Jobs:
     def __init__(self, comm, count: int):
         self.comm, self.count, self.given, self.finished = comm, count, 0, 0
         self.pending = None
-        self.over = False  # whether this rank knows that no job is left for it
+        self.over = False  # whether no job is left for this rank
 
     def _give(self, wanted: int) -> range:
         share = -(-(self.count - self.given) // self.comm.size)

@@ -22,7 +22,7 @@ def full_features(task: str) -> str:
 
 
 def no_published_counterpart(row: dict) -> bool:
-    """Whether nobody published such a test: of an agent evolved in the real environment of a task whose published
+    """Whether no such test is published: of an agent evolved in the real environment of a task whose published
     agents are evolved in dreams, or tested in another dream than its own."""
     tau = row["trained_temperature"]
     dreams = tasks.get(row["task"]).evolves_in_dreams

@@ -20,11 +20,11 @@ EXPERIMENT = (
     "untrained",
     "dtype",
 )
-KEY = (*EXPERIMENT, "seed", "episodes")  # what tells the rows of a file apart
+KEY = (*EXPERIMENT, "seed", "episodes")  # the key of a row in a file
 
 
 def trained_temperature(run: Config) -> float | None:
-    """The temperature of the dream in which a run's agent is evolved; None if it is evolved in the game."""
+    """The temperature of the dream in which a run's agent is evolved; None if it is evolved in the real environment."""
     return run.temperature if run.env == "dream" else None
 
 
@@ -33,8 +33,8 @@ def identity(run: Config, **played) -> dict:
 
     Args:
         run: the run's configuration.
-        played: fields of Config in which the test differs from the run; by default the agent plays the game
-            itself, in float32.
+        played: fields of Config in which the test differs from the run; by default the agent plays in the
+            real environment, in float32.
     """
     row = {name: getattr(run, name) for name in ("task", "preset", "pixels", "features", "untrained", "seed")}
     tau = trained_temperature(run)

@@ -1,4 +1,4 @@
-"""The loop that V and M are trained with: progress, curves, checkpoints, and a stop when the loss is no number."""
+"""The loop that V and M are trained with: progress, curves, checkpoints, and a stop at a non-finite loss."""
 
 import ctypes
 import json
@@ -20,7 +20,7 @@ CHECKPOINT_SECONDS = 120
 def quiet_tensorflow() -> None:
     """Imports TensorFlow without its start-up messages, which it writes past every log level of its own."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # Keras would take matplotlib along for plots that nobody here asks it for: half a second, 30 MB a rank.
+    # Keras would import matplotlib for plots that are not used here: half a second, 30 MB a rank.
     unseen = "matplotlib" not in sys.modules
     if unseen:
         sys.modules["matplotlib"] = None
@@ -39,8 +39,8 @@ def quiet_tensorflow() -> None:
 
 
 def hold_memory() -> None:
-    """Tells glibc to keep freed memory. A step of M frees and asks for gigabytes, and faulting their pages in
-    again takes as long as the arithmetic. Elsewhere than on Linux nothing happens."""
+    """Sets glibc to keep freed memory. A step of M frees and allocates gigabytes, and faulting their pages in
+    again takes as long as the arithmetic. Does nothing where there is no glibc."""
     try:
         libc = ctypes.CDLL("libc.so.6")
     except OSError:

@@ -27,11 +27,11 @@ def episode_plan(config: configs.Config, generation: int) -> tuple[int, list[int
     sets = config.population // 2 if config.seeds == "pairs" else 1
     used = sum(configs.rollouts_at(config.rollouts, g) for g in range(1, generation)) * sets
     episodes = configs.rollouts_at(config.rollouts, generation)
-    fresh = seeds.episode_seeds(config.seed, "train", first_seed + used, sets * episodes)
+    unused = seeds.episode_seeds(config.seed, "train", first_seed + used, sets * episodes)
     plan = []
     for candidate in range(config.population):
         first = candidate % sets * episodes
-        plan += fresh[first : first + episodes]
+        plan += unused[first : first + episodes]
     return episodes, plan
 
 
@@ -165,7 +165,7 @@ def evolve(comm, run: Path, config: configs.Config, objective: str = "return") -
 
 
 def temperature_row(comm, run: Path, config: configs.Config, temperatures: list[float], episodes: int) -> None:
-    """The paper's table: an agent evolved at each temperature, tested in its dream and in the game.
+    """The paper's table: an agent evolved at each temperature, tested in its dream and in the real environment.
 
     Each is a run of its own below `run`, with the same V and M, but that of `run`'s own temperature, which is
     `run` itself. Results are in each one's results.json.

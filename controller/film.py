@@ -1,4 +1,4 @@
-"""Films of an agent: what it sees beside V's reconstruction of it and a dream of M; and a dream alone."""
+"""Films: an agent's episode beside V's reconstruction of it and a dream of M; and a dream alone."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The paper's rollout, for a batch of episodes at once: lanes, who plays in them, and a population's evaluation.
+"""The paper's rollout, for a batch of episodes at once: lanes, `play`, and a population's evaluation.
 
 Episodes advance in lockstep in `lanes`, so that V and M see one batch a time step. A lane has parameters, a
 seed and a state of its own; when its episode ends, the next one takes its place. What happens in a lane does

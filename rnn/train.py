@@ -1,4 +1,4 @@
-"""M's training: its learning rate, its step, its loop, and the encoding of episodes by V that it stands on."""
+"""M's training: its learning rate, its step, its loop, and the encoding of episodes by V."""
 
 from pathlib import Path
 
@@ -36,8 +36,8 @@ class Rate(keras.optimizers.schedules.LearningRateSchedule):
 def make_step(model: MDNRNN, optimizer, state, config: Config):
     """step(number, is_first, mu, logvar, action, restart, end, reward, valid) -> losses: one Adam step, compiled.
 
-    Batches are time first, one frame longer than the sequence: M sees all but the last, and is asked for all
-    but the first. z is drawn afresh from (mu, logvar) each time. `state`, M's (h, c), each (B, U), is carried
+    Batches are time first, one frame longer than the sequence: all frames but the last are M's input, all but the
+    first its targets. z is drawn afresh from (mu, logvar) each time. `state`, M's (h, c), each (B, U), is carried
     from call to call, and zeroed where `is_first`.
     """
     loss_and_slope = tf.function(lambda output, *targets: _slope(model, output, *targets), jit_compile=True)

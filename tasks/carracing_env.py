@@ -125,7 +125,7 @@ class CarRacing(car_racing.CarRacing):
         draw = raster.draw if self.drawer == "raster" else raster.draw_reference
         hull = self.car.hull
         wheels = self.car.wheels
-        # Every question to Box2D makes new objects; ask once.
+        # Every access to Box2D's attributes makes new objects: once a frame.
         bodies = [(*body.position, body.angle) for body in (*wheels, hull)]
         phases = np.array([wheel.phase for wheel in wheels])
         car, sides = SCRATCH.car, SCRATCH.sides
@@ -143,7 +143,7 @@ class CarRacing(car_racing.CarRacing):
 
 
 class Scratch(threading.local):
-    """What a drawing needs and nobody keeps. One for all environments of a thread: it stays in the cache."""
+    """Thread-local render buffers, shared by all environments of a thread, so that they stay in the cache."""
 
     def __init__(self):
         self.images = {k: np.empty((raster.ROWS * k, raster.FRAME * k), np.uint16) for k in (1, 4)}

@@ -116,7 +116,7 @@ def draw(image, camera, field, grass, road, reach, car, car_sides, car_colour):
     image[:] = BLACK
     _ground(image, camera, field, grass, xs, ys, crossing, found)
     a, b, c, d, e, f = camera
-    # Most of the road is out of sight, which its first vertex tells.
+    # Most polygons of the road are out of sight; a test of the first vertex skips them.
     margin_x, margin_y = reach * math.hypot(a, b), reach * math.hypot(d, e)
     width, height = image.shape[1] + margin_x, image.shape[0] + margin_y
     for n in range(len(road)):
@@ -150,7 +150,7 @@ def shade(image, palette, samples, frame):
                 frame[row, column, 1] = palette[n, 1]
                 frame[row, column, 2] = palette[n, 2]
         return
-    # Four samples of 16 bits are one word, so that a pixel of one colour is told by four comparisons.
+    # Four samples of 16 bits are one word, so that four comparisons find a pixel of one colour.
     words = image.view(np.uint64)
     for row in range(frame.shape[0]):
         for column in range(frame.shape[1]):

@@ -2,7 +2,7 @@
 
 Pillow (libImaging/Resample.c) passes across, then down, with weights of 22 bits behind the point, and rounds to
 8 bits after each. Pictures here are small and many, and its own loop takes a third of Doom's time. Sums fit 32
-bits: 255 << 22 < 2^31; numba counts in 64 unless told so.
+bits: 255 << 22 < 2^31; numba's default is 64.
 
 Widths are constants, not read off the arrays: only then does the compiler know that no index is negative, and
 does many columns at once, which is four times as fast.
@@ -148,7 +148,7 @@ _DOOM = (_tens(*resize_weights(640, SIZE)), *resize_weights(400, SIZE))
 
 
 class Scratch(threading.local):
-    """What lies between the two passes; kept, because fresh memory is slow memory."""
+    """Preallocated buffers, thread-local: the picture between the two passes."""
 
     def __init__(self):
         self.sums = np.empty(WIDE, np.int32)

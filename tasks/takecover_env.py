@@ -79,7 +79,7 @@ def guard(engine: int) -> subprocess.Popen:
     return subprocess.Popen(["sh", "-c", wait], stdin=subprocess.PIPE, start_new_session=True)
 
 
-# What the engine's end can look like; the library's exceptions have no common base.
+# The exceptions of a crashed engine; the library's have no common base.
 CRASHES = (
     vizdoom.ViZDoomErrorException,
     vizdoom.ViZDoomUnexpectedExitException,

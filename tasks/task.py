@@ -50,7 +50,7 @@ class Task:
         returns: what a return is, with its unit: the label of an axis.
         env_id: the environment's id, as papers and the hub call it; `WorldModels/ID` for Gymnasium.
         make_env: make_env(config, render_mode) -> a new environment with observations uint8 (64, 64, 3) and
-            actions (A,), without Gymnasium's wrappers. Who plays cuts episodes at `config.max_frames`.
+            actions (A,), without Gymnasium's wrappers; the caller cuts episodes at `config.max_frames`.
         low: (A,), the least value of each number of an action; the greatest is 1.
         policies: data-collection policies by their name for --policy: policy(rng) -> a `Policy` for one episode.
         fps: frames a second of a film at the game's own speed.

@@ -22,13 +22,13 @@ SMALL = {
 
 
 def run_script(*command: str | Path, ranks: int = 0, check: bool = True) -> subprocess.CompletedProcess:
-    """Runs a script, or a tool ("tools.pack"), as a user would; under mpirun if `ranks` is given."""
+    """Runs a script, or a module ("tools.pack"), as a user would; under mpirun if `ranks` is given."""
     prefix = []
     if ranks:
         mpirun = Path(sys.executable).parent / "mpirun"
         prefix = [mpirun if mpirun.exists() else "mpirun", "-n", str(ranks)]
     script, *rest = command
-    program = ["-m", script] if str(script).startswith("tools.") else [ROOT / script]
+    program = ["-m", script] if str(script).startswith(("tools.", "examples.")) else [ROOT / script]
     done = subprocess.run(
         [*prefix, sys.executable, *program, *rest], cwd=ROOT, capture_output=True, text=True, env=os.environ
     )

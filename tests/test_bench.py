@@ -1,4 +1,4 @@
-"""The measurements say what they measured; how fast it was is nobody's business here."""
+"""The measurements: what they measure and report, not how fast it is."""
 
 import pytest
 

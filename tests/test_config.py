@@ -1,4 +1,4 @@
-"""Presets, the run folder, and a user's mistakes."""
+"""Presets, the run folder, and user errors."""
 
 import dataclasses
 
@@ -52,20 +52,20 @@ def test_rollout_schedules(schedule, generation, episodes):
         ({"view": "v9"}, "--view: expected one of v0, v3, got 'v9'"),
     ],
 )
-def test_nonsense_is_named(changes, message):
+def test_invalid_values_are_named(changes, message):
     values = {**vars(tasks.preset("carracing", "smoke")), **changes}
     with pytest.raises(UserError, match=message):
         tasks.check(configs.Config(**values))
 
 
 def test_unknown_task_and_preset():
-    with pytest.raises(UserError, match="unknown task 'pong': expected one of carracing, doom"):
+    with pytest.raises(UserError, match="--task: unknown task 'pong': expected one of carracing, doom"):
         tasks.preset("pong", "paper")
-    with pytest.raises(UserError, match="unknown preset 'huge'"):
+    with pytest.raises(UserError, match="--preset: unknown preset 'huge'"):
         tasks.preset("doom", "huge")
 
 
-def test_a_run_remembers_and_refuses_contradictions(tmp_path):
+def test_a_run_keeps_its_configuration_and_rejects_contradictions(tmp_path):
     run = tmp_path / "run"
     made = run_dir.open_run(run, {"task": "carracing", "preset": "smoke", "population": 10})
     assert made.population == 10

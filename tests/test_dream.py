@@ -88,7 +88,7 @@ def test_passes_gymnasiums_checks(name, doom_run, car_run):
     assert env.render().shape == (64, 64, 3) and env.render().std() > 0
 
 
-def test_carracings_dream_pays_nothing(car_run):
+def test_carracings_dream_has_no_reward(car_run):
     env = gym.make("doom_rnn:WorldModels/CarRacingDream-v0", run=car_run).unwrapped
     env.reset(seed=1)
     steps = [env.step(env.action_space.sample()) for _ in range(60)]
@@ -185,7 +185,7 @@ def test_rewards_are_needed_to_learn_them(paying_run, tmp_path):
     assert done.returncode == 2 and "recorded before rewards were kept" in done.stderr
 
 
-def test_mistakes_are_named(doom_run, car_run, tmp_path):
+def test_user_errors_are_named(doom_run, car_run, tmp_path):
     with pytest.raises(UserError, match="temperature: expected a number above 0, got 0"):
         DreamEnv(doom_run, temperature=0)
     with pytest.raises(UserError, match="is a run of carracing; this environment dreams of doom"):
@@ -204,7 +204,7 @@ def test_mistakes_are_named(doom_run, car_run, tmp_path):
         DreamEnv(wrong)
 
 
-def test_dream_and_back_to_the_game(doom_run):
+def test_evolution_in_the_dream_and_tests_in_both(doom_run):
     """C evolved in the dream by two ranks, then scored there and in the real game."""
     run_script("train_controller.py", "--run", doom_run, ranks=2)
     for env in ("dream", "real"):
@@ -223,7 +223,7 @@ def test_only_long_episodes_are_recorded(doom_run):
     assert min(episode_length(path) for path in episodes(doom_run, config.episodes)) > 100
 
 
-def test_evolution_in_the_game_itself(doom_run, tmp_path):
+def test_evolution_in_the_real_environment(doom_run, tmp_path):
     run = tmp_path / "real"
     flags = ["--env", "real", "--generations", "1", "--eval-every", "1", "--rollouts", "1"]
     run_script("train_controller.py", "--run", run, "--from", doom_run, *flags, ranks=2)

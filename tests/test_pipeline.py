@@ -159,7 +159,7 @@ def test_a_packed_run_is_a_run(evolved, tmp_path):
     assert {tuple(row["returns"]) for row in before} == {tuple(row["returns"]) for row in after}
     run_script("tools.pack", "--run", evolved, "--out", small, "--checkpoint")
     assert (small / "controller" / "checkpoint.npz").exists()
-    assert "would be lost" in mistake("tools.pack", "--run", small, "--out", evolved)
+    assert "would be lost" in user_error("tools.pack", "--run", small, "--out", evolved)
     assert (evolved / "record").exists()
     # A folder whose evolution can go on is only replaced by what it has become.
     history = small / "controller" / "history.jsonl"
@@ -169,7 +169,7 @@ def test_a_packed_run_is_a_run(evolved, tmp_path):
     assert history.exists()
 
 
-def test_what_stands_on_an_older_model_is_not_kept_in_silence(evolved, tmp_path):
+def test_artifacts_derived_from_an_older_model_stop_its_training(evolved, tmp_path):
     run = copy_of(evolved, tmp_path / "run")
     (run / "vae.weights.h5").unlink()
     with pytest.raises(UserError, match=r"series\.npz, rnn\.weights\.h5, made with another V"):
@@ -201,7 +201,7 @@ def test_ablations_start_from_another_runs_v_and_m(evolved, tmp_path):
     assert (untrained / "vae.weights.h5").exists() and (untrained / "rnn.weights.h5").exists()
 
 
-def mistake(*command, ranks: int = 0) -> str:
+def user_error(*command, ranks: int = 0) -> str:
     """The one line that a failing command says."""
     done = run_script(*command, ranks=ranks, check=False)
     assert done.returncode != 0
@@ -213,24 +213,24 @@ def mistake(*command, ranks: int = 0) -> str:
 def test_a_missing_stage_names_the_command_that_makes_it(tmp_path):
     run = tmp_path / "run"
     flags = ["--task", "carracing", "--preset", "smoke"]
-    assert f"python extract.py --run {run}" in mistake("train_vae.py", "--run", run, *flags)
-    assert f"python train_vae.py --run {run}" in mistake("train_rnn.py", "--run", run)
-    assert f"python train_vae.py --run {run}" in mistake("train_controller.py", "--run", run, ranks=2)
-    assert "is a new run: say --task" in mistake("extract.py", "--run", tmp_path / "other", ranks=2)
-    assert "holds no run" in mistake("evaluate.py", "--run", tmp_path / "nothing")
+    assert f"python extract.py --run {run}" in user_error("train_vae.py", "--run", run, *flags)
+    assert f"python train_vae.py --run {run}" in user_error("train_rnn.py", "--run", run)
+    assert f"python train_vae.py --run {run}" in user_error("train_controller.py", "--run", run, ranks=2)
+    assert "is a new run: say --task" in user_error("extract.py", "--run", tmp_path / "other", ranks=2)
+    assert "holds no run" in user_error("evaluate.py", "--run", tmp_path / "nothing")
 
 
-def test_mistakes_overwrite_nothing(car_run, tmp_path):
+def test_user_errors_overwrite_nothing(car_run, tmp_path):
     run = copy_of(car_run, tmp_path / "run")
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    assert "--task doom" in mistake("train_vae.py", "--run", run, "--task", "doom")
-    assert "--task: unknown task 'pong': expected one of carracing, doom" in mistake(
+    assert "--task doom" in user_error("train_vae.py", "--run", run, "--task", "doom")
+    assert "--task: unknown task 'pong': expected one of carracing, doom" in user_error(
         "extract.py", "--run", run, "--task", "pong", ranks=2
     )
     other = copy_of(car_run, tmp_path / "other")
     config = json.loads((other / "config.json").read_text())
     (other / "config.json").write_text(json.dumps({**config, "z_size": 16}))
-    line = mistake("train_controller.py", "--run", other, ranks=2)
+    line = user_error("train_controller.py", "--run", other, ranks=2)
     assert re.search(
         r"vae\.weights\.h5 does not hold V with z of 16 numbers: expected [\d,]+ numbers, found 4,348,547", line
     )
@@ -242,7 +242,7 @@ def test_an_mpirun_of_another_mpi_is_found_out(car_run, monkeypatch):
     """Else each of its processes would take itself for the only one."""
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "64")
     monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "0")
-    line = mistake("train_controller.py", "--run", car_run)
+    line = user_error("train_controller.py", "--run", car_run)
     assert "mpirun started 64 processes, but each sees 1" in line and "MPI4PY_MPIABI=openmpi" in line
 
 
@@ -253,12 +253,12 @@ def test_a_truncated_episode_stops_training_by_name(car_run, tmp_path):
         (run / name).unlink()
     path = episode_path(run, 2)
     path.write_bytes(path.read_bytes()[:1000])
-    line = mistake("train_vae.py", "--run", run)
+    line = user_error("train_vae.py", "--run", run)
     assert "000002.npz is not a whole episode" in line and f"python extract.py --run {run}" in line
     assert not (run / "vae.weights.h5").exists()
 
 
-def test_one_ranks_mistake_is_one_line_and_ends_the_others(tmp_path):
+def test_one_ranks_user_error_is_one_line_and_ends_the_others(tmp_path):
     alone = tmp_path / "alone.py"
     alone.write_text(
         "import sys; sys.path.insert(0, sys.argv[1])\n"
@@ -268,16 +268,16 @@ def test_one_ranks_mistake_is_one_line_and_ends_the_others(tmp_path):
         "    mpi.wait(comm)\n"
         "mpi.launch(main)\n"
     )
-    assert mistake(alone, ROOT, ranks=2) == "error: the wheel came off (rank 1)"
+    assert user_error(alone, ROOT, ranks=2) == "error: the wheel came off (rank 1)"
 
 
 def test_a_file_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").touch()
     flags = ["--task", "carracing", "--preset", "smoke"]
-    assert "Not a directory" in mistake("extract.py", "--run", tmp_path / "file" / "run", *flags, ranks=2)
+    assert "Not a directory" in user_error("extract.py", "--run", tmp_path / "file" / "run", *flags, ranks=2)
 
 
-def test_a_workers_exception_ends_the_job_and_is_shown_whole(car_run, tmp_path):
+def test_a_workers_exception_ends_the_job_and_its_traceback_is_shown(car_run, tmp_path):
     run = copy_of(car_run, tmp_path / "run")
     broken = tmp_path / "broken.py"
     broken.write_text(

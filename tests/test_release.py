@@ -1,5 +1,5 @@
-"""The release's files: its equations, and how they may come: in parts, in either order, or broken, and then
-refused by name."""
+"""The release's files: its equations, and how they may come: in parts, in either order, or broken, which an
+error names."""
 
 import dataclasses
 import json
@@ -234,7 +234,7 @@ def test_parts_may_come_one_by_one_and_are_not_overwritten(tmp_path, rng):
         export_run(run, tmp_path / "out")
 
 
-def test_what_c_sees_says_how_many_parameters_it_has(tmp_path, rng):
+def test_features_decide_the_number_of_parameters(tmp_path, rng):
     parameters = rng.normal(size=99).round(4).tolist()
     path = write(tmp_path / "agent.json", [parameters, 631.5])
     done = import_run(tmp_path / "run", {"controller": path}, {"task": "carracing", "features": "z"})
@@ -242,7 +242,7 @@ def test_what_c_sees_says_how_many_parameters_it_has(tmp_path, rng):
     assert json.loads((tmp_path / "run" / "controller" / "best.json").read_text())["parameters"] == parameters
 
 
-def test_v_of_other_pixels_needs_a_word(tmp_path):
+def test_v_of_other_pixels_needs_the_flag(tmp_path):
     run = tmp_path / "run"
     run_dir.save(tasks.preset("carracing", "paper"), run)
     with pytest.raises(UserError, match="made with --pixels paper"):

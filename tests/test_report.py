@@ -188,7 +188,7 @@ def test_temperature_table(tmp_path):
     assert {place for place in places if "ViZDoom" in place} == {
         f"ViZDoom, trained at τ {tau}" for tau in (0.1, 0.5, 1.15)
     }
-    # The card tells the parts' scores and commands too; what it says to the hub is the run's own agent's.
+    # The card has the parts' scores and commands too; its front matter has the run's own agent's only.
     assert (tmp_path / "out" / "model_card.md").read_text().count("type: mean_reward") == 1
 
 

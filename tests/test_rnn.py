@@ -230,7 +230,7 @@ def test_rate_falls_as_in_the_release():
     assert float(rate(24_400)) == pytest.approx((1e-3 - 1e-5) * 0.99999**24_400 + 1e-5, rel=1e-3)
 
 
-def test_series_are_mapped_not_read_and_broken_ones_named(tmp_path):
+def test_latents_are_memory_mapped_and_broken_files_named(tmp_path):
     config = small("carracing")
     series = make_series(config, [13, 20])
     series.write(tmp_path / "series.npz")

@@ -73,7 +73,7 @@ def test_actions_have_thirds(env):
     assert not (place(0.34) == still).all() and not (place(0.34) == place(-0.34)).all()
 
 
-def test_a_crashed_engine_is_replaced_unnoticed(env):
+def test_a_crashed_engine_is_replaced_and_the_episode_goes_on(env):
     whole = play(env, 5)[0]
 
     def crash(step: int) -> None:

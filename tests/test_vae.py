@@ -73,7 +73,7 @@ def test_a_training_step_lowers_the_loss():
 
 
 def write_episode(run, index: int, length: int) -> None:
-    """An episode whose frames' first two bytes tell their episode and number."""
+    """An episode whose frames' first two bytes are the episode's and the frame's number."""
     obs = np.zeros((length, 64, 64, 3), np.uint8)
     obs[:, 0, 0, 0], obs[:, 0, 0, 1] = index, np.arange(length)
     path = episode_path(run, index)
@@ -130,7 +130,7 @@ def test_a_broken_episode_is_named(tmp_path):
         read_episode(path)
 
 
-def test_too_few_frames_for_a_batch_is_a_users_mistake(tmp_path):
+def test_too_few_frames_for_a_batch_is_a_user_error(tmp_path):
     write_episode(tmp_path, 0, 20)
     with pytest.raises(UserError, match="20 frames are recorded, too few for one batch of 100"):
         Frames([episode_path(tmp_path, 0)], 100, seed=0)

@@ -24,7 +24,7 @@ def parse(path: Path) -> tuple[list, str]:
         raise UserError(f"{path}: expected a JSON list, found {text[position : position + 20]!r}")
     position += 1
     decode, between, values = json.JSONDecoder().raw_decode, re.compile(r"\s*,?\s*"), []
-    # Value by value, so that a file which is cut short can tell in which of its arrays.
+    # Value by value, so that the error for a truncated file names the array.
     while text[(position := between.match(text, position).end()) : position + 1] != "]":
         try:
             value, position = decode(text, position)

@@ -86,7 +86,7 @@ def take_rnn(run: Path, config: Config) -> list:
 
 
 def read_controller(path: Path, config: Config) -> dict:
-    """The content of controller/best.json. What the release does not tell is None."""
+    """The content of controller/best.json. What the release does not have is None."""
     layout = {f"parameters of --features {config.features}": (Controller.of(config).num_params,), "score": ()}
     parameters, score = read(path, layout).values()
     return {

@@ -32,7 +32,7 @@ def write_all(outputs: dict[Path, tuple[Callable, object]]) -> None:
 
 
 def resolve_config(run: Path, given: dict, names: list[str]) -> Config:
-    """The configuration of the run that parts `names` are imported to; a new run sees the release's pixels."""
+    """The configuration of the run that parts `names` are imported to; a new run has the release's pixels."""
     new = not (run / "config.json").exists()
     config = run_dir.resolve_config(run, {"pixels": "release"} | given if new else given)
     if "vae" in names and "pixels" not in given and config.pixels != "release":

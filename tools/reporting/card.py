@@ -11,7 +11,7 @@ from tools.reporting.runs import Run
 from tools.reporting.tables import duration, launch, training_time
 from tools.reporting.words import CAPTIONS, table
 
-HOW = {"real": "in the game itself", "dream": "in M's dream of the game"}
+HOW = {"real": "in the real environment", "dream": "in M's dream"}
 
 SCORES = ["environment", "ours", "episodes", "paper", "generation", "command", "wall-clock", "machine"]
 

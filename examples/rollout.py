@@ -1,0 +1,61 @@
+"""The paper's rollout (its section 2.4): one episode of a shipped agent in one environment.
+
+python -m examples.rollout
+python -m examples.rollout --run pretrained/doom --seed 3 --render film.mp4
+"""
+
+import json
+from pathlib import Path
+
+import imageio
+import numpy as np
+
+import tasks
+from common import command_line, run_dir
+from common.training import quiet_tensorflow
+
+quiet_tensorflow()
+
+import tensorflow as tf  # noqa: E402
+
+from controller.policy import Controller  # noqa: E402
+from env import make_env  # noqa: E402
+from vae.model import sample  # noqa: E402
+from world_model import load_rnn, load_vae  # noqa: E402
+
+
+def rollout(run: Path, seed: int, show=lambda obs: None) -> float:
+    """Plays one episode, giving every frame to `show`; returns the sum of its rewards."""
+    config = run_dir.load(run)
+    env, controller = make_env(config), Controller.of(config)
+    encode, forward = tf.function(load_vae(run, config).encode), tf.function(load_rnn(run, config).step)
+    parameters = np.array([json.loads((run / "controller" / "best.json").read_text())["parameters"]])
+    rng = np.random.default_rng(seed)
+
+    obs, _ = env.reset(seed=seed)
+    h = c = np.zeros((1, config.rnn_units), np.float32)
+    done, steps, cumulative_reward = False, 0, 0.0
+    while not done:
+        show(obs)
+        z = sample(*encode(obs[None]), rng.standard_normal((1, config.z_size), np.float32))
+        a = controller.act(parameters, z, c, h).astype(np.float32)
+        obs, reward, terminated, truncated, _ = env.step(a[0])
+        cumulative_reward += reward
+        h, c = forward(z, a, np.full((1, 1), steps == 0, np.float32), h, c)
+        steps += 1
+        done = terminated or truncated or steps == config.max_frames
+    env.close()
+    return cumulative_reward
+
+
+if __name__ == "__main__":
+    parser = command_line.Parser(description=__doc__)
+    parser.add_argument("--run", type=Path, default=Path("pretrained/carracing"), metavar="DIR", help="the run folder")
+    parser.add_argument("--seed", type=int, default=0, help="decides the episode (default 0)")
+    parser.add_argument("--render", metavar="FILE", help="write a film of what the agent sees, such as film.mp4")
+    args = parser.parse_args()
+    frames = []
+    total = rollout(args.run, args.seed, show=lambda obs: frames.append(obs.repeat(4, 0).repeat(4, 1)))
+    print(f"return: {total:.1f}")
+    if args.render:
+        imageio.mimwrite(args.render, frames, fps=tasks.get(run_dir.load(args.run).task).fps)

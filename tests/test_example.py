@@ -1,0 +1,25 @@
+"""The example program, with the shipped agents."""
+
+import re
+
+import imageio
+import pytest
+from conftest import ROOT, run_script
+
+
+@pytest.mark.parametrize(("task", "low", "high"), [("carracing", 400, 950), ("doom", 100, 2100)])
+def test_the_rollout_plays_a_shipped_agent_and_films_it(task, low, high, tmp_path):
+    film = tmp_path / "film.mp4"
+    run = ROOT / "pretrained" / task
+    done = run_script("examples.rollout", "--run", run, "--seed", "1", "--render", film)
+    [total] = re.findall(r"^return: (-?[\d.]+)$", done.stdout, re.M)
+    assert low < float(total) <= high
+    with imageio.get_reader(film) as reader:
+        frames = reader.count_frames()
+        assert reader.get_data(0).shape == (256, 256, 3)
+    assert frames == 1000 if task == "carracing" else frames == float(total)  # a step, a reward of 1
+
+
+def test_the_example_is_one_short_program():
+    text = (ROOT / "examples" / "rollout.py").read_text()
+    assert len(text.splitlines()) <= 60 and "mpi" not in text

@@ -1,0 +1,69 @@
+"""Tasks as data: one added from outside runs every stage; user errors about tasks are named."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+import tasks
+from env import make_env
+
+TOY = ROOT / "tests" / "toy_task.py"
+
+
+def run_toy(*commands: list[str], check: bool = True) -> subprocess.CompletedProcess:
+    """Runs scripts one after the other in one process in which the toy task is registered."""
+    done = subprocess.run([sys.executable, TOY, json.dumps(commands)], cwd=ROOT, capture_output=True, text=True)
+    assert not check or done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def test_a_task_that_is_one_record_runs_all_stages(tmp_path):
+    run = str(tmp_path / "toy")
+    new = ["--task", "toy", "--preset", "smoke"]
+    run_toy(["extract.py", "--run", run, *new], ["train_vae.py", "--run", run], ["train_rnn.py", "--run", run])
+    done = run_toy(
+        ["train_controller.py", "--run", run],
+        ["evaluate.py", "--run", run, "--episodes", "3"],
+        ["tools.report", run],
+    )
+    assert "Drift" in done.stdout
+    with np.load(tmp_path / "toy" / "record" / "000000.npz") as episode:
+        assert episode["obs"].shape[1:] == (64, 64, 3) and episode["action"].shape[1:] == (1,)
+    best = json.loads((tmp_path / "toy" / "controller" / "best.json").read_text())
+    assert len(best["parameters"]) == 4 + 8 + 1  # [z, h] -> one number, and its bias
+    [row] = json.loads((tmp_path / "toy" / "results.json").read_text())["results"]
+    assert row["task"] == "toy" and row["view"] is None and row["temperature"] is None
+    assert np.isfinite(row["returns"]).all() and len(row["returns"]) == 3
+    assert (tmp_path / "toy" / "videos" / "toy-worst.mp4").exists()
+    assert "| toy | Drift | smoke | zh |" in (tmp_path / "toy" / "report" / "report.md").read_text()
+
+
+def test_what_a_task_does_not_have_is_named(tmp_path):
+    def error(*flags: str) -> str:
+        command = ["extract.py", "--run", str(tmp_path / "new"), "--task", "toy", "--preset", "smoke", *flags]
+        done = run_toy(command, check=False)
+        assert done.returncode == 2 and not (tmp_path / "new").exists()
+        return done.stderr.strip().splitlines()[-1]
+
+    assert "--policy: expected one of uniform, got 'release'" in error("--policy", "release")
+    assert "--mirror yes: Drift has no mirror image" in error("--mirror", "yes")
+    assert "--env dream: Drift's dream has no reward" in error("--env", "dream")
+
+
+@pytest.mark.parametrize("task", tasks.TASKS.values(), ids=tasks.TASKS)
+def test_a_record_agrees_with_its_environment(task):
+    env = make_env(tasks.preset(task.name, "smoke"))
+    np.testing.assert_array_equal(env.action_space.low, task.low)
+    np.testing.assert_array_equal(env.action_space.high, 1)
+    raw = np.random.default_rng(0).uniform(-1, 1, (50, task.action_size)).astype(np.float32)
+    assert all(env.action_space.contains(action) for action in task.squash(raw, np))
+    for policy in task.policies.values():
+        player = policy(np.random.default_rng(0))
+        assert all(env.action_space.contains(player.act(frame)) for frame in range(20))
+    mirrored = np.float32(task.mirror) * np.float32([task.low, np.ones(task.action_size)])
+    assert all(env.action_space.contains(action) for action in mirrored)
+    env.close()

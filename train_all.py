@@ -69,7 +69,7 @@ def measure(comm, run: Path, config: configs.Config, count: int) -> None:
     recording.extract_held_out(comm, run, config, count)
     path = run / "held_out" / "errors.json"
     if comm.rank == 0 and not path.exists():
-        from tools import held_out
+        from controller import held_out
 
         found = held_out.errors(run, config, recording.held_out_paths(run, count))
         run_dir.write_text(path, json.dumps(found) + "\n")

@@ -5,7 +5,7 @@ import pytest
 from conftest import run_script
 
 from common import run_dir
-from tools import held_out
+from controller import held_out
 from vae.data import episode_length, episodes, read_episode
 from world_model import load_rnn, load_vae, make_rnn
 

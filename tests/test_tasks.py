@@ -51,7 +51,8 @@ def test_what_a_task_does_not_have_is_named(tmp_path):
 
     assert "--policy: expected one of uniform, got 'release'" in error("--policy", "release")
     assert "--mirror yes: Drift has no mirror image" in error("--mirror", "yes")
-    assert "--env dream: Drift's dream has no reward" in error("--env", "dream")
+    assert "--env dream: this M of Drift predicts no reward" in error("--env", "dream")
+    assert "--heads none: Drift's M needs an end head" in error("--heads", "none")
 
 
 @pytest.mark.parametrize("task", tasks.TASKS.values(), ids=tasks.TASKS)

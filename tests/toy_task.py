@@ -50,7 +50,7 @@ class Uniform:
         return self.rng.uniform(-1, 1, 1).astype(np.float32)
 
 
-PAPER = dict(policy="uniform", z_size=4, rnn_units=8, mixtures=2)
+PAPER = dict(policy="uniform", heads="end", z_size=4, rnn_units=8, mixtures=2)
 SMOKE = dict(episodes=6, max_frames=30, vae_epochs=1, vae_batch=30, rnn_steps=3, rnn_batch=2, rnn_length=10)
 SMOKE |= dict(initial_frames=4, population=4, rollouts="1", generations=2, eval_every=1, eval_episodes=2, lanes=4)
 

@@ -1,118 +1,23 @@
-"""V's and M's errors on episodes that neither has learnt from: those that the run's own agent has played.
+"""V's and M's errors on held-out episodes: those that the run's own agent has played, and neither was trained on.
 
     mpirun -n 2 python extract.py --run runs/doom --held-out 100
     python -m tools.held_out --run runs/doom
 
-An agent goes where random play has never been, and a dream is as good as M's predictions are there. V: the squared
-error of a frame, summed over its pixels, from mu. M: the mean negative log-likelihood of the next z; and, where it has
-a head for the end, how many deaths its logit predicts to the frame (recall), and how often it predicts one where none
-is. `--of` takes another run's new recordings instead.
+An agent goes where random play has never been, and a dream is as good as M's predictions are there. Prints V's squared
+error a frame, M's loss and, where M predicts the end, recall and false positives of deaths. `--of` takes another run's
+new recordings instead.
 """
 
 from pathlib import Path
 
-import numpy as np
-
 import config as configs
 from common import command_line, run_dir
-from common.progress import bar as progress_bar
 from common.training import quiet_tensorflow
 
 quiet_tensorflow()
 
-import tensorflow as tf  # noqa: E402
-
-from rnn import mdn  # noqa: E402
-from vae.data import episodes, read_episode  # noqa: E402
-from vae.model import sample  # noqa: E402
-from world_model import load_rnn, load_vae  # noqa: E402
-
-PART = 50  # episodes M sees at once, so that memory does not grow with their number
-EVERY = 4  # of a frame's errors in V: neighbours are alike
-
-
-def v_errors(vae, obs: np.ndarray, mu: np.ndarray) -> np.ndarray:
-    """(T / EVERY,): the squared error of frames uint8 (T, 64, 64, 3), decoded from mu (T, Z)."""
-    decode = tf.function(vae.decode, reduce_retracing=True)
-    errors = []
-    for k in range(0, len(obs), 100 * EVERY):
-        part = slice(k, k + 100 * EVERY, EVERY)
-        difference = obs[part] / np.float32(255) - decode(mu[part]).numpy()
-        errors.append((difference**2).sum(axis=(1, 2, 3)))
-    return np.concatenate(errors)
-
-
-def m_outputs(rnn, z: list[np.ndarray], action: list[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """What M makes of episodes of unequal lengths T, all at once.
-
-    Args:
-        z, action: an array (T, Z) and one (T, A) an episode.
-
-    Returns:
-        An episode: (T - 1,), the negative log-likelihood of the next z, mean over its dimensions; and (T,), the logit
-        of "the episode is over after this frame" (zeros where M has no such head).
-    """
-    count, lengths = len(z), [len(rows) for rows in z]
-    padded = [np.zeros((max(lengths) + 1, count, rows[0].shape[1]), np.float32) for rows in (z, action)]
-    for k, length in enumerate(lengths):
-        padded[0][:length, k], padded[1][:length, k] = z[k], action[k]
-
-    @tf.function(jit_compile=True)
-    def step(z, action, restart, h, c, following):
-        h, c = rnn.step(z, action, restart, h, c)
-        output = rnn.head(h)
-        logit = rnn.end_logit(output)[:, 0] if "end" in rnn.heads else tf.zeros(count)
-        # As mdn.loss, a row each.
-        likelihood = mdn.mixture(*rnn.split(output)).log_prob(following)
-        return -tf.reduce_mean(likelihood, axis=-1), logit, h, c
-
-    h = c = tf.zeros((count, rnn.units))
-    losses, logits = [], []
-    for t in range(max(lengths)):
-        first = tf.fill((count, 1), float(t == 0))
-        loss, logit, h, c = step(padded[0][t], padded[1][t], first, h, c, padded[0][t + 1])
-        losses.append(loss.numpy())
-        logits.append(logit.numpy())
-    losses, logits = np.stack(losses), np.stack(logits)
-    return [(losses[: length - 1, k], logits[:length, k]) for k, length in enumerate(lengths)]
-
-
-def errors(run: Path, config: configs.Config, paths: list[Path]) -> dict[str, float]:
-    """V's and M's errors on these recorded episodes, by name; a recall only where M predicts deaths."""
-    vae, rnn = load_vae(run, config), load_rnn(run, config)
-    encode = tf.function(vae.encode, reduce_retracing=True)
-    v, m, deaths, predicted, frames, false = [], [], 0, 0, 0, 0
-    for first in progress_bar(range(0, len(paths), PART), desc="held-out episodes", unit="part"):
-        zs, actions = [], []
-        for number, path in enumerate(paths[first : first + PART], first):
-            obs, action = read_episode(path)
-            pairs = [encode(obs[k : k + 500]) for k in range(0, len(obs), 500)]
-            mu, logvar = (np.concatenate([pair[i] for pair in pairs]) for i in (0, 1))
-            noise = tf.random.stateless_normal(mu.shape, [config.seed, number])
-            zs.append(sample(mu, logvar, noise).numpy())
-            actions.append(action)
-            v.append(v_errors(vae, obs, mu))
-        for loss, logit in m_outputs(rnn, zs, actions):
-            m.append(loss)
-            if "end" in rnn.heads:
-                frames, false = frames + len(logit) - 1, false + int((logit[:-1] > 0).sum())
-                if len(logit) < config.max_frames:  # the others were cut
-                    deaths, predicted = deaths + 1, predicted + int(logit[-1] > 0)
-    v = np.concatenate(v)
-    found = {"v_error": float(v.mean()), "v_error_95": float(np.quantile(v, 0.95))}
-    found["m_loss"] = float(np.concatenate(m).mean())
-    if deaths:
-        found |= {"deaths": deaths, "recall": predicted / deaths, "false_positives": false / frames}
-    return found
-
-
-def in_words(found: dict[str, float]) -> str:
-    text = f"V's squared error {found['v_error']:.1f} (95th percentile {found['v_error_95']:.1f}); "
-    text += f"M's loss {found['m_loss']:.3f}"
-    if "recall" in found:
-        text += f"; deaths predicted to the frame: {found['recall']:.0%} of {found['deaths']}, "
-        text += f"false positives {found['false_positives']:.2%} of frames"
-    return text
+from controller.held_out import errors, in_words  # noqa: E402
+from vae.data import episodes  # noqa: E402
 
 
 def main() -> None:

@@ -45,7 +45,8 @@ def parser(text: str, quiet: bool = False) -> argparse.ArgumentParser:
         "ones, and its V, M and C are where training goes on from",
     )
     policies = [name for task in tasks.TASKS.values() for name in task.policies]
-    known = {"task": list(tasks.TASKS), "policy": list(dict.fromkeys(policies))}
+    any_other = "gymnasium:ID (any Gymnasium environment with rgb_array pictures)"
+    known = {"task": [*tasks.TASKS, any_other], "policy": list(dict.fromkeys(policies))}
     groups = {}
     for item in dataclasses.fields(Config):
         group = item.metadata["group"]

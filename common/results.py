@@ -41,9 +41,7 @@ def identity(run: Config, **played) -> dict:
     row |= {"env": "real", "dtype": "float32", "view": run.view, "temperature": run.temperature}
     row |= {name: value for name, value in played.items() if name in row}
     task = tasks.get(run.task)
-    if not task.evolves_in_dreams:
-        row["temperature"] = None
-    elif row["env"] == "real":
+    if row["env"] == "real":
         row["temperature"] = tau  # the real environment has none, its agent may
     if not task.views:
         row["view"] = None
@@ -54,12 +52,15 @@ def where(row: dict) -> str:
     """What a row was played in, and by an agent of which dream, in words."""
     task = tasks.get(row["task"])
     text = task.label + (f", view {row['view']}" if task.views else "")
-    if task.evolves_in_dreams:
-        tau = row["trained_temperature"]
-        trained = ", trained in the game" if tau is None else f", trained at τ {tau:g}"
+    tau, trained = row["trained_temperature"], ""
+    if tau is not None:
+        trained = f", trained at τ {tau:g}"
+    elif task.evolves_in_dreams:
+        trained = ", trained in the game"
+    if row["env"] == "dream":
+        text = f"dream, τ {row['temperature']:g}" + trained * (row["temperature"] != tau)
+    else:
         text += trained
-        if row["env"] == "dream":
-            text = f"dream, τ {row['temperature']:g}" + trained * (row["temperature"] != tau)
     text += f", {row['pixels']} pixels" if row["pixels"] != "paper" else ""
     return text + (f", {row['dtype']}" if row["dtype"] != "float32" else "")
 

@@ -54,7 +54,7 @@ def resolve_config(run: Path, given: dict, base: Path | None = None, after: Path
             start = dataclasses.replace(start, round=start.round + 1, linked=linked, restart="no")
     else:
         if "task" not in given:
-            names = " or ".join(f"--task {name}" for name in tasks.TASKS)
+            names = " or ".join(f"--task {name}" for name in (*tasks.TASKS, "gymnasium:ID"))
             raise UserError(f"{run} is a new run: say {names} (and --preset)")
         start = tasks.preset(given["task"], given.get("preset", "paper"))
     return tasks.replace(start, **given)

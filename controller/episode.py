@@ -9,20 +9,22 @@ class Episode:
     def __init__(self):
         self.observations, self.actions, self.rewards, self.end, self.over = [], [], [], None, False
 
-    def add(self, observation, action, reward: float, over: bool) -> None:
-        """One step: the frame that was seen, what was done, and what came of it."""
+    def add(self, observation, action, reward: float, terminated: bool, truncated: bool) -> None:
+        """One step: the frame that was seen, what was done, and what came of it. One that is truncated is over, but has
+        no end that M could learn."""
         self.observations.append(observation)
         self.actions.append(action)
         self.rewards.append(float(reward))
-        if over and not self.over:
-            self.end, self.over = len(self.actions), True
+        if terminated and not self.over:
+            self.end = len(self.actions)
+        self.over |= terminated or truncated
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {
             "obs": np.stack(self.observations),
             "action": np.stack(self.actions).astype(np.float32),
             "reward": np.array(self.rewards, np.float32),
-            "end": np.array(self.end if self.over else len(self.actions) + 1),
+            "end": np.array(self.end or len(self.actions) + 1),
         }
 
 

@@ -22,7 +22,7 @@ def films(run: Path, config: Config, parameters: list[float], row: dict) -> list
     """Films what a row of results.json scored: its first episode and its worst, or its first dream."""
     if config.env == "dream":
         dreamed = dream(run, config, parameters, row["seeds"][0])
-        name = f"{config.task}-dream-{config.temperature:g}"
+        name = f"{tasks.get(config.task).file_name}-dream-{config.temperature:g}"
         video = write_video(run / "videos" / f"{name}.mp4", dreamed, tasks.get(config.task).fps)
         return [video, strip(run, config, dreamed)]
     numbers = {"first": 0, "worst": int(np.argmin(row["returns"]))}
@@ -51,7 +51,7 @@ def film(run: Path, config: Config, parameters: list[float], vae, frames, name: 
         panels.append(dreamed[np.minimum(np.arange(len(frames)), len(dreamed) - 1)])
         written.append(strip(run, config, dreamed))
     task = tasks.get(config.task)
-    name = f"{task.name}-{config.view}-{name}" if task.views else f"{task.name}-{name}"
+    name = f"{task.file_name}-{config.view}-{name}" if task.views else f"{task.file_name}-{name}"
     end = run / "pictures" / f"{name}.png"
     last = np.maximum(len(frames) - 1 - END * np.arange(11, -1, -1), 0)
     save_pairs(end, frames[last], seen[last])

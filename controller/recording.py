@@ -39,7 +39,7 @@ def record(env, config, index: int) -> dict[str, np.ndarray]:
             action = policy.act(frame)
             before = observation
             observation, reward, terminated, truncated, _ = env.step(action)
-            episode.add(before, action, reward, terminated or truncated)
+            episode.add(before, action, reward, terminated, truncated)
             if episode.over and task.stops_at_end:
                 break
         if len(episode.actions) > config.min_frames:

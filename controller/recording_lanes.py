@@ -65,7 +65,7 @@ class RecordingLanes(RealLanes):
             before = self.frames[lane].copy()
             self.frames[lane], reward, terminated, truncated, _ = self.envs[lane].step(action[lane])
             episode = self.episodes[lane]
-            episode.add(before, action[lane], reward, terminated or truncated)
+            episode.add(before, action[lane], reward, terminated, truncated)
             steps = len(episode.actions)
             if steps == self.config.max_frames or (episode.over and self.stops):
                 ended.append((lane, sum(episode.rewards[: episode.end]), steps))

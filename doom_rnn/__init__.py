@@ -1,12 +1,10 @@
-"""Dreams: DoomRNN-v0, and how well Doom's M predicts deaths. Importing this registers the dreams with Gymnasium.
-
-M itself is in rnn/, its restart head, with which it predicts deaths, in rnn/restart.py.
-"""
+"""Dreams: DoomRNN-v0, and Dream-v0 of a run of any task. Importing this registers them with Gymnasium."""
 
 import gymnasium
 
 import tasks
 
+gymnasium.register("WorldModels/Dream-v0", entry_point="doom_rnn.dream:DreamEnv")
 for task in tasks.TASKS.values():
     if task.dream_id is not None:
         kwargs = {"task": task.name}

@@ -1,10 +1,11 @@
 """The tasks by name, and configurations as they bound them."""
 
 import dataclasses
+import functools
 
 import config as configs
 from config import Config, UserError
-from tasks import carracing, takecover
+from tasks import carracing, gymnasium_task, takecover
 from tasks.task import Task
 
 TASKS: dict[str, Task] = {}
@@ -20,10 +21,17 @@ for module in (carracing, takecover):
 
 
 def get(name: str) -> Task:
-    """The task of this name; UserError if there is none."""
-    if name not in TASKS:
-        raise UserError(f"--task: unknown task {name!r}: expected one of {', '.join(TASKS)}")
-    return TASKS[name]
+    """The task of this name, a registered one or gymnasium:ID; UserError if there is none."""
+    if name in TASKS:
+        return TASKS[name]
+    if name.startswith(gymnasium_task.PREFIX):
+        return gymnasium_task_of(name)
+    raise UserError(f"--task: unknown task {name!r}: expected one of {', '.join(TASKS)}, {gymnasium_task.PREFIX}ID")
+
+
+@functools.cache
+def gymnasium_task_of(name: str) -> Task:
+    return gymnasium_task.task(name)
 
 
 def preset(name: str, preset: str) -> Config:

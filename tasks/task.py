@@ -98,6 +98,11 @@ class Task:
     release: Release | None = None
 
     @property
+    def file_name(self) -> str:
+        """Its name in the names of files."""
+        return self.name.replace(":", "-").replace("/", "-")
+
+    @property
     def action_size(self) -> int:
         """Numbers in an action (A)."""
         return len(self.low)

@@ -1,0 +1,116 @@
+"""Any Gymnasium environment as a task: its actions, its pictures, and every stage on real ones."""
+
+import json
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from conftest import run_script
+
+import tasks
+from common import run_dir
+from config import UserError
+from controller.policy import Controller
+from env import make_env
+
+SMALL = (
+    "--preset smoke --episodes 5 --max-frames 40 --vae-epochs 1 --vae-batch 10 --rnn-steps 3 --rnn-batch 3 "
+    "--rnn-length 20 --population 4 --rollouts 2 --generations 2 --eval-every 2 --eval-episodes 3 --lanes 4"
+)
+
+
+@pytest.mark.parametrize(
+    ("env_id", "size", "low"), [("Pendulum-v1", 1, -1), ("CartPole-v1", 2, 0), ("BipedalWalker-v3", 4, -1)]
+)
+def test_an_environment_becomes_a_task(env_id, size, low):
+    config = tasks.preset(f"gymnasium:{env_id}", "smoke")
+    task, env = tasks.get(config.task), make_env(config)
+    assert task.low == (low,) * size and tasks.check(config) is config and config.heads == "end+reward"
+    observation, _ = env.reset(seed=1)
+    assert observation.shape == (64, 64, 3) and observation.dtype == np.uint8 and observation.std() > 0
+    policy, reward = task.policies["held"](np.random.default_rng(0)), 0.0
+    actions = [policy.act(frame) for frame in range(60)]
+    assert all(env.action_space.contains(action) for action in actions) and 5 < len(set(map(tuple, actions))) < 40
+    frames = []
+    for action in actions[:10]:
+        observation, reward, *_ = env.step(action)
+        frames.append(observation)
+    assert np.isfinite(reward) and len({frame.tobytes() for frame in frames}) > 3
+    controller = Controller.of(config)
+    params = np.random.default_rng(1).normal(size=(6, controller.num_params))
+    state = np.zeros((6, config.rnn_units))
+    acted = controller.act(params, np.random.default_rng(2).normal(size=(6, config.z_size)), state, state)
+    assert all(env.action_space.contains(action.astype(np.float32)) for action in acted)
+    env.close()
+
+
+def test_an_action_means_what_the_environment_does_itself():
+    """Pendulum's torque is -2..2, CartPole's choices are 0 and 1: the same rewards and states as by hand."""
+    ours, theirs = make_env(tasks.preset("gymnasium:Pendulum-v1", "smoke")), gym.make("Pendulum-v1")
+    ours.reset(seed=3), theirs.reset(seed=3)
+    for action in np.random.default_rng(0).uniform(-1, 1, (20, 1)).astype(np.float32):
+        assert ours.step(action)[1] == pytest.approx(theirs.step(2 * action)[1], rel=1e-6)
+    ours, theirs = make_env(tasks.preset("gymnasium:CartPole-v1", "smoke")), gym.make("CartPole-v1")
+    ours.reset(seed=3), theirs.reset(seed=3)
+    for choice in (0, 1, 1, 0):
+        ours.step(np.eye(2, dtype=np.float32)[choice])
+        theirs.step(choice)
+        np.testing.assert_array_equal(ours.unwrapped.state, theirs.unwrapped.state)
+
+
+def test_what_cannot_be_a_task_is_one_line():
+    with pytest.raises(UserError, match="cannot make it") as error:
+        tasks.get("gymnasium:Nowhere-v0")
+    assert "\n" not in str(error.value)
+    gym.register("Unbounded-v0", entry_point=Unbounded)
+    with pytest.raises(UserError, match="expected a Box with finite bounds, or Discrete"):
+        tasks.get("gymnasium:Unbounded-v0")
+
+
+class Unbounded(gym.Env):
+    """An environment whose actions have no bounds."""
+
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012 Gymnasium's own convention
+    observation_space = gym.spaces.Box(0, 1, (1,))
+    action_space = gym.spaces.Box(-np.inf, np.inf, (1,))
+
+    def __init__(self, render_mode=None):
+        self.render_mode = render_mode
+
+
+def test_all_stages_on_pendulum_and_its_dream(tmp_path):
+    """As docs/own-environment.md has it, in small: two rounds, in the dream, then in reality."""
+    flags = [
+        "--task",
+        "gymnasium:Pendulum-v1",
+        *SMALL.split(),
+        "--rounds",
+        "2",
+        "--round-episodes",
+        "4",
+        "--held-out",
+        "2",
+    ]
+    run = tmp_path / "pendulum"
+    done = run_script("train_all.py", "--run", run, *flags, "--test-episodes", "2", ranks=2)
+    table = done.stdout.splitlines()[-3:]
+    assert all(line.count("±") == 2 for line in table[1:])
+    for folder in (run, tmp_path / "pendulum-2"):
+        rows = json.loads((folder / "results.json").read_text())["results"]
+        assert [(row["env"], row["temperature"]) for row in rows] == [("dream", 1.0), ("real", 1.0)]
+        assert all(row["max"] < 0 for row in rows if row["env"] == "real")  # Pendulum's rewards are costs
+        assert (folder / "videos" / "gymnasium-Pendulum-v1-worst.mp4").exists()
+    assert run_dir.load(tmp_path / "pendulum-2").total_episodes == 9
+    env = gym.make("doom_rnn:WorldModels/Dream-v0", run=run)
+    env.reset(seed=1)
+    _, reward, _, truncated, _ = env.step(env.action_space.sample())
+    assert np.isfinite(reward) and not truncated
+
+
+def test_choices_evolve_in_the_real_environment(tmp_path):
+    run = tmp_path / "cartpole"
+    run_script("extract.py", "--run", run, "--task", "gymnasium:CartPole-v1", *SMALL.split(), "--env", "real")
+    for script in ("train_vae.py", "train_rnn.py", "train_controller.py"):
+        run_script(script, "--run", run)
+    history = [json.loads(line) for line in (run / "controller" / "history.jsonl").read_text().splitlines()]
+    assert all(line["mean"] == line["mean_steps"] <= 40 for line in history)  # CartPole pays 1 a step

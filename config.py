@@ -113,6 +113,12 @@ class Config:
     vae_epochs: int = option(10, "passes over the recorded frames; the paper says 1", "V")  # [vae_train.py]
     vae_batch: int = option(100, "frames a step", "V")  # [vae_train.py]
     vae_rate: float = option(1e-4, "Adam's learning rate", "V")  # [vae_train.py]
+    vae_weight: float = option(
+        1.0,
+        "weight of V's error on pixels that matter (road and car against grass; fireballs and monsters against walls), "
+        "of which extract then records a mask",
+        "V",
+    )
     kl_tolerance: float = option(0.5, "the KL's floor, in nats a dimension of z", "V")  # [vae.py]
 
     rnn_units: int = option(256, "LSTM units", "M")  # [A.2]
@@ -210,7 +216,7 @@ def check(config: Config) -> Config:
         valid = False
     if not valid:
         raise UserError(f"--rollouts: expected a count or a schedule like '4,20:8', got {config.rollouts!r}")
-    for name in ("temperature", "sigma", "vae_rate", "rnn_rate", "optimism_weight"):
+    for name in ("temperature", "sigma", "vae_rate", "rnn_rate", "optimism_weight", "vae_weight"):
         if not 0 < getattr(config, name) < math.inf:
             raise UserError(f"{flag(name)}: expected a number above 0, got {getattr(config, name)}")
     for name in ("spread", "action_noise"):

@@ -7,12 +7,15 @@ class Episode:
     """An episode as it is played."""
 
     def __init__(self):
+        self.masks = []
         self.observations, self.actions, self.rewards, self.end, self.over = [], [], [], None, False
 
-    def add(self, observation, action, reward: float, terminated: bool, truncated: bool) -> None:
+    def add(self, observation, action, reward: float, terminated: bool, truncated: bool, mask=None) -> None:
         """One step: the frame that was seen, what was done, and what came of it. One that is truncated is over, but has
         no end that M could learn."""
         self.observations.append(observation)
+        if mask is not None:
+            self.masks.append(mask)
         self.actions.append(action)
         self.rewards.append(float(reward))
         if terminated and not self.over:
@@ -20,7 +23,8 @@ class Episode:
         self.over |= terminated or truncated
 
     def arrays(self) -> dict[str, np.ndarray]:
-        return {
+        masks = {"mask": np.stack(self.masks)} if self.masks else {}
+        return masks | {
             "obs": np.stack(self.observations),
             "action": np.stack(self.actions).astype(np.float32),
             "reward": np.array(self.rewards, np.float32),

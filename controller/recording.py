@@ -25,9 +25,10 @@ def record(env, config, index: int) -> dict[str, np.ndarray]:
 
     Returns:
         obs uint8 (T, 64, 64, 3), action float32 (T, A), reward float32 (T,), what each action earned, and end (),
-        the number of frames after which the episode was over, T + 1 if it never was.
+        the number of frames after which the episode was over, T + 1 if it never was. With `vae_weight` also mask,
+        uint8 (T, 64, 64), which pixels matter.
     """
-    task = tasks.get(config.task)
+    task, masked = tasks.get(config.task), config.vae_weight != 1
     for attempt in range(1000):
         rng = seeds.generator(config.seed, "record", index, attempt)
         # Episodes have a thousand seeds each, for a thousand attempts.
@@ -37,9 +38,9 @@ def record(env, config, index: int) -> dict[str, np.ndarray]:
         observation, _ = env.reset(seed=seed)
         for frame in range(config.max_frames):
             action = policy.act(frame)
-            before = observation
+            before, mask = observation, env.mask if masked else None
             observation, reward, terminated, truncated, _ = env.step(action)
-            episode.add(before, action, reward, terminated, truncated)
+            episode.add(before, action, reward, terminated, truncated, mask)
             if episode.over and task.stops_at_end:
                 break
         if len(episode.actions) > config.min_frames:

@@ -35,6 +35,7 @@ class RecordingLanes(RealLanes):
         super().__init__(config, model, count)
         space = self.envs[0].action_space
         self.low, self.high = space.low, space.high
+        self.masked = config.vae_weight != 1
         self.stops = tasks.get(config.task).stops_at_end
         self.agent = make_agent(config, model, count, (self.low, self.high))
         self.episodes: list[Episode] = [Episode() for _ in range(count)]
@@ -62,10 +63,10 @@ class RecordingLanes(RealLanes):
         self.is_first[:] = 0
         ended = []
         for lane in playing:
-            before = self.frames[lane].copy()
+            before, mask = self.frames[lane].copy(), self.envs[lane].mask if self.masked else None
             self.frames[lane], reward, terminated, truncated, _ = self.envs[lane].step(action[lane])
             episode = self.episodes[lane]
-            episode.add(before, action[lane], reward, terminated, truncated)
+            episode.add(before, action[lane], reward, terminated, truncated, mask)
             steps = len(episode.actions)
             if steps == self.config.max_frames or (episode.over and self.stops):
                 ended.append((lane, sum(episode.rewards[: episode.end]), steps))

@@ -10,7 +10,8 @@ from tasks.task import Release, Task
 def make_env(config: Config, render_mode: str | None = None) -> gym.Env:
     from tasks.carracing_env import CarRacing
 
-    return CarRacing(render_mode, view=config.view, pixels=config.pixels, drawer=config.drawer)
+    masked = config.vae_weight != 1
+    return CarRacing(render_mode, view=config.view, pixels=config.pixels, drawer=config.drawer, masked=masked)
 
 
 def squash(a, ops=np):
@@ -70,6 +71,7 @@ episode's rewards.""",
     make_env=make_env,
     entry_point="tasks.carracing_env:CarRacing",
     time_limit=1000,
+    masks=True,
     views={"v0": "CarRacing-v0", "v3": "CarRacing-v3"},
     low=(-1.0, 0.0, 0.0),  # steer, gas, brake
     squash=squash,

@@ -72,6 +72,8 @@ class CarRacing(car_racing.CarRacing):
         pixels: "paper": rows 0-83, resized, as they are; "release": also the release's stretch and wrap.
         drawer: "raster", compiled; "gymnasium", the reference it is tested against: Gymnasium's own drawing
             for "v3", plain numpy for "v0", of which Gymnasium has none.
+        masked: whether `mask`, uint8 (64, 64), tells which pixels of the last observation show road or car (255; a
+            share of it on edges) and which field (0). Not with Gymnasium's drawing of "v3", which does not say.
 
     Observation: uint8 (64, 64, 3). Action: steer -1..1, gas 0..1, brake 0..1.
     Reward: +1000/N a new tile of N, -0.1 a frame, -100 off the field. Terminates when every tile has been
@@ -84,15 +86,19 @@ class CarRacing(car_racing.CarRacing):
         view: str = "v0",
         pixels: str = "paper",
         drawer: str = "raster",
+        masked: bool = False,
     ):
         # 1.0: the lap ends when all tiles are visited, as in v0. Gymnasium's default of 0.95 has no effect
         # today (its issue 1269); this keeps a later fix from changing the task.
         super().__init__(render_mode=render_mode, lap_complete_percent=1.0)
-        EzPickle.__init__(self, render_mode=render_mode, view=view, pixels=pixels, drawer=drawer)
+        EzPickle.__init__(self, render_mode=render_mode, view=view, pixels=pixels, drawer=drawer, masked=masked)
         self.view = choose("view", view, VIEWS)
         self.pixels = choose("pixels", pixels, PIXELS)
         self.drawer = choose("drawer", drawer, DRAWERS)
         self.camera = CAMERAS[view]
+        if masked and drawer == "gymnasium" and view == "v3":
+            raise ValueError("masked: Gymnasium's drawing does not tell what a pixel shows; use drawer='raster'")
+        self.masked, self.mask = masked, np.zeros((SIZE, SIZE), np.uint8)
         self.observation_space = gym.spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
 
     def _create_track(self) -> bool:
@@ -138,6 +144,11 @@ class CarRacing(car_racing.CarRacing):
         palette = self._palette
         if self.camera.dim:
             palette = np.maximum(palette, self.camera.dim) - np.uint8(self.camera.dim)
+        if self.masked:
+            matters = np.zeros_like(palette)
+            matters[raster.WHEEL :] = 255
+            raster.shade(image, matters, samples, SCRATCH.frame)
+            self.mask = shrink_car(SCRATCH.frame)[..., 0].copy()
         raster.shade(image, palette, samples, SCRATCH.frame)
         return SCRATCH.frame
 

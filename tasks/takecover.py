@@ -10,7 +10,7 @@ from tasks.task import Release, Task
 def make_env(config: Config, render_mode: str | None = None) -> gym.Env:
     from tasks.takecover_env import DoomTakeCover
 
-    return DoomTakeCover(render_mode, pixels=config.pixels)
+    return DoomTakeCover(render_mode, pixels=config.pixels, masked=config.vae_weight != 1)
 
 
 class RandomStrafer:
@@ -87,6 +87,7 @@ fireballs. Return: time steps survived. "Dream" is the same game as M predicts i
     low=(-1.0,),  # left or right
     biases=False,  # as the release's Doom
     mirror=(-1.0,),
+    masks=True,
     policies={"release": RandomStrafer, "smooth": lambda rng: RandomStrafer(rng, RandomStrafer.LONG)},
     fps=35,
     max_lanes=16,  # each environment has an engine, a process of its own

@@ -33,8 +33,8 @@ def game_file(*parts: str) -> str:
     return str(path)
 
 
-def make_game() -> vizdoom.DoomGame:
-    """A started engine."""
+def make_game(labels: bool = False) -> vizdoom.DoomGame:
+    """A started engine; with `labels` it tells what each pixel shows."""
     game = vizdoom.DoomGame()
     game.set_doom_game_path(game_file("freedoom2.wad"))
     game.set_doom_scenario_path(game_file("scenarios", "take_cover.wad"))
@@ -47,6 +47,7 @@ def make_game() -> vizdoom.DoomGame:
     game.set_render_hud(True)  # without it the horizon moves
     for setting in ("weapon", "crosshair", "decals", "particles", "messages", "screen_flashes"):
         getattr(game, f"set_render_{setting}")(False)
+    game.set_labels_buffer_enabled(labels)
     game.set_render_effects_sprites(True)
     game.set_render_corpses(True)
     game.set_episode_start_time(14)
@@ -57,6 +58,13 @@ def make_game() -> vizdoom.DoomGame:
     game.set_mode(vizdoom.Mode.PLAYER)
     game.init()
     return game
+
+
+def things(state: vizdoom.GameState) -> np.ndarray:
+    """Which pixels of the observation show a thing of the game, uint8 (64, 64), 0 to 255."""
+    shown = [label.value for label in state.labels if label.object_name != "DoomPlayer"]
+    matters = np.where(np.isin(state.labels_buffer[:ROWS], shown), np.uint8(255), np.uint8(0))
+    return shrink_doom(np.repeat(matters[..., None], 3, axis=2))[..., 0].copy()
 
 
 def engines() -> set[int]:
@@ -95,6 +103,8 @@ class DoomTakeCover(gym.Env, EzPickle):
     Args:
         render_mode: None or "rgb_array" (the game's own 480x640 frame).
         pixels: "paper": rows 0-399, resized; "release": also the release's contrast stretch and wrap.
+        masked: whether `mask`, uint8 (64, 64), tells which pixels of the last observation show fireballs, monsters or
+            other things (255; a share of it on edges) and which walls, floor and ceiling (0).
 
     Observation: uint8 (64, 64, 3); all zeros once dead. Action: float32 (1,) in -1..1; above 1/3 moves right,
     below -1/3 left. Reward: 1 a step, the last included. Terminates on death, truncates after 2,100 tics.
@@ -103,8 +113,9 @@ class DoomTakeCover(gym.Env, EzPickle):
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 35}  # noqa: RUF012 Gymnasium's own convention
 
-    def __init__(self, render_mode: str | None = None, pixels: str = "paper"):
-        EzPickle.__init__(self, render_mode=render_mode, pixels=pixels)
+    def __init__(self, render_mode: str | None = None, pixels: str = "paper", masked: bool = False):
+        EzPickle.__init__(self, render_mode=render_mode, pixels=pixels, masked=masked)
+        self.masked, self.mask = masked, np.zeros((SIZE, SIZE), np.uint8)
         self.render_mode = render_mode
         self.pixels = choose("pixels", pixels, PIXELS)
         self.observation_space = gym.spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
@@ -140,7 +151,7 @@ class DoomTakeCover(gym.Env, EzPickle):
     def _begin(self) -> None:
         if self._game is None:
             before = engines()
-            self._game = make_game()
+            self._game = make_game(self.masked)
             self._guards = [guard(engine) for engine in engines() - before]
         self._game.set_seed(self._seed)  # before the episode, or it does not count
         self._game.new_episode()
@@ -158,9 +169,12 @@ class DoomTakeCover(gym.Env, EzPickle):
         if state is None:  # the episode is over; after a time-out the last picture stays
             if self._game.is_player_dead():
                 self._frame = np.zeros_like(self._frame)
+                self.mask = np.zeros((SIZE, SIZE), np.uint8)
                 return np.zeros((SIZE, SIZE, 3), np.uint8)
         else:
             self._frame = state.screen_buffer
+            if self.masked:
+                self.mask = things(state)
         return shrink(self._frame[:ROWS], self.pixels, shrink_doom)
 
     def render(self) -> np.ndarray | None:

@@ -48,6 +48,23 @@ def read_episode(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return obs, action
 
 
+def read_frames(path: Path, masked: bool) -> np.ndarray:
+    """An episode's frames, uint8 (T, 64, 64, 3); with `masked` (T, 64, 64, 4), the last being the mask of pixels that
+    matter. UserError if the file is broken, or has no mask."""
+    obs, _ = read_episode(path)
+    if not masked:
+        return obs
+    try:
+        with np.load(path) as file:
+            mask = file["mask"]
+        return np.concatenate([obs, mask[..., None]], axis=3)
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zipfile.zlib.error) as error:
+        raise UserError(
+            f"{path} has no mask for --vae-weight ({error}); delete it, and record it again with: "
+            f"python extract.py --run {path.parent.parent}"
+        ) from None
+
+
 def read_outcome(path: Path, frames: int, cut: int, stops: bool) -> tuple[np.ndarray | None, int]:
     """What came of an episode of `frames` frames.
 
@@ -105,9 +122,13 @@ class Frames:
         batch: frames a batch.
         seed: the run's.
         old, new_share: how many of the episodes, the first, are of earlier rounds, and the others' share.
+        masked: whether a frame has its mask of pixels that matter as a fourth channel.
     """
 
-    def __init__(self, paths: list[Path], batch: int, seed: int, old: int = 0, new_share: float = 1.0):
+    def __init__(
+        self, paths: list[Path], batch: int, seed: int, old: int = 0, new_share: float = 1.0, masked: bool = False
+    ):
+        self.masked, self.channels = masked, 4 if masked else 3
         self.paths, self.batch, self.seed, self.old, self.new_share = paths, batch, seed, old, new_share
         self.lengths = [episode_length(path) for path in paths]
         if not self.steps(0):
@@ -134,7 +155,7 @@ class Frames:
         return pools
 
     def epoch(self, epoch: int, skip: int = 0) -> Iterator[np.ndarray]:
-        """The batches of one epoch, uint8 (batch, 64, 64, 3), without the first `skip`."""
+        """The batches of one epoch, uint8 (batch, 64, 64, 3 or 4), without the first `skip`."""
         pools = self.pools(epoch)
         rest, left = 0, skip
         # Pools that a resumed training has used up are counted, not read.
@@ -146,7 +167,7 @@ class Frames:
             left -= size // self.batch
             rest = size % self.batch
             first += 1
-        carried = np.empty((0, 64, 64, 3), np.uint8)
+        carried = np.empty((0, 64, 64, self.channels), np.uint8)
         if rest:
             carried = self._pool(pools[first - 1], epoch, first - 1)[-rest:].copy()
         with ThreadPoolExecutor(1) as reader:
@@ -166,11 +187,11 @@ class Frames:
                 carried = unused.copy()
 
     def _pool(self, indices: list[int], epoch: int, number: int) -> np.ndarray:
-        frames = np.empty((sum(self.lengths[k] for k in indices), 64, 64, 3), np.uint8)
+        frames = np.empty((sum(self.lengths[k] for k in indices), 64, 64, self.channels), np.uint8)
         order = seeds.generator(self.seed, "pool", epoch, number).permutation(len(frames))
         start = 0
         for index in indices:
-            obs, _ = read_episode(self.paths[index])
+            obs = read_frames(self.paths[index], self.masked)
             frames[order[start : start + len(obs)]] = obs
             start += len(obs)
         return frames

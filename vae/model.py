@@ -115,7 +115,7 @@ def sample(mu, logvar, noise):
     return mu + tf.exp(logvar / 2.0) * noise
 
 
-def losses(frames, reconstruction, mu, logvar, kl_tolerance: float):
+def losses(frames, reconstruction, mu, logvar, kl_tolerance: float, weight=1.0):
     """(reconstruction loss, KL), scalars whose sum is V's loss (paper A.1; vae.py).
 
     The squared error is summed over a frame's pixels, the KL over z's dimensions and then floored for each
@@ -125,8 +125,9 @@ def losses(frames, reconstruction, mu, logvar, kl_tolerance: float):
         frames: uint8 (B, 64, 64, 3).
         reconstruction: float (B, 64, 64, 3) in 0..1.
         mu, logvar: (B, Z).
+        weight: of each pixel's error, (B, 64, 64, 1) or a number.
     """
     error = tf.cast(frames, tf.float32) / 255 - reconstruction
     kl = -0.5 * tf.reduce_sum(1 + logvar - mu**2 - tf.exp(logvar), axis=1)
     floor = kl_tolerance * mu.shape[1]
-    return tf.reduce_mean(tf.reduce_sum(error**2, axis=(1, 2, 3))), tf.reduce_mean(tf.maximum(kl, floor))
+    return tf.reduce_mean(tf.reduce_sum(weight * error**2, axis=(1, 2, 3))), tf.reduce_mean(tf.maximum(kl, floor))

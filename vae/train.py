@@ -18,23 +18,34 @@ PICTURE = Path("pictures") / "reconstructions.png"
 def make_step(model: VAE, optimizer, config: Config):
     """step(number, frames) -> losses: one Adam step, compiled."""
 
+    masked = config.vae_weight != 1
+
     @tf.function(jit_compile=True)
     def step(number, frames):
+        weight = 1.0
+        if masked:
+            frames, mask = frames[..., :3], tf.cast(frames[..., 3:], tf.float32) / 255
+            weight += (config.vae_weight - 1) * mask
         noise = tf.random.stateless_normal((config.vae_batch, config.z_size), [config.seed, number])
         with tf.GradientTape() as tape:
             reconstruction, mu, logvar = model(frames, noise)
-            r_loss, kl_loss = losses(frames, reconstruction, mu, logvar, config.kl_tolerance)
+            r_loss, kl_loss = losses(frames, reconstruction, mu, logvar, config.kl_tolerance, weight)
             loss = r_loss + kl_loss
         variables = model.trainable_variables
         optimizer.apply(tape.gradient(loss, variables), variables)
-        return {"vae_loss": loss, "r_loss": r_loss, "kl_loss": kl_loss}
+        found = {"vae_loss": loss, "r_loss": r_loss, "kl_loss": kl_loss}
+        if masked:  # what other runs call r_loss, and its part on pixels that matter
+            error = tf.cast(frames, tf.float32) / 255 - reconstruction
+            found["plain_r_loss"] = tf.reduce_mean(tf.reduce_sum(error**2, axis=(1, 2, 3)))
+            found["masked_r_loss"] = tf.reduce_mean(tf.reduce_sum(mask * error**2, axis=(1, 2, 3)))
+        return found
 
     return step
 
 
 def fit_vae(run: Path, model: VAE, paths: list[Path], config: Config) -> None:
     """Trains V on the frames of recorded episodes (see `common.training.fit`)."""
-    frames = Frames(paths, config.vae_batch, config.seed, config.linked, config.new_share)
+    frames = Frames(paths, config.vae_batch, config.seed, config.linked, config.new_share, config.vae_weight != 1)
     ends = np.cumsum([frames.steps(epoch) for epoch in range(config.vae_epochs)])
     optimizer = make_optimizer(config.vae_rate, model.trainable_variables)
 

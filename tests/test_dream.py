@@ -51,7 +51,7 @@ def mortal(doom_run):
 def test_a_lane_of_the_batch_equals_the_single_environment(doom_run, mortal, monkeypatch):
     config, rnn = mortal
     env = gym.make("doom_rnn:WorldModels/DoomRNN-v0", run=doom_run, temperature=config.temperature).unwrapped
-    env.rnn.set_weights(rnn.get_weights())
+    env.model.rnn.set_weights(rnn.get_weights())
     params = np.random.default_rng(1).normal(size=(9, Controller.of(config).num_params)) * 0.3
     seeds = [100 + k for k in range(9)]
     # Nine dreams in four lanes: some take over lanes of others that have ended.

@@ -13,6 +13,7 @@ FEATURES = ("z", "z_hidden", "zh", "zc", "zch")
 UNTRAINED = ("none", "rnn", "vae", "vae+rnn")
 DTYPES = ("float32", "bfloat16")
 HEADS = ("none", "end", "reward", "end+reward")
+VIEWS = ("v0", "v3")
 
 # What a preset changes for every task; each task adds its own changes.
 PRESETS = {
@@ -73,7 +74,7 @@ class Config:
     preset: str = option("paper", "which published or scaled configuration the rest starts from", "run", tuple(PRESETS))
     seed: int = option(0, "the one seed all randomness of the run is split from", "run")
 
-    view: str = option("v0", "CarRacing's camera: published v0, or Gymnasium's v3", "environment", ("v0", "v3"))
+    view: str = option("v0", "CarRacing's camera: published v0, or Gymnasium's v3", "environment", VIEWS)
     pixels: str = option(
         "paper", "paper: crop and resize; release: also its contrast stretch", "environment", ("paper", "release")
     )

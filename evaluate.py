@@ -8,7 +8,6 @@ and return) and videos/ (the first episode, and the worst: what the agent sees, 
 """
 
 import argparse
-import dataclasses
 from pathlib import Path
 
 import config as configs
@@ -16,8 +15,6 @@ import tasks
 from common import command_line, mpi, run_dir
 from common.training import quiet_tensorflow
 from controller.evaluation import configured, evaluate
-
-[VIEWS] = (item.metadata["choices"] for item in dataclasses.fields(configs.Config) if item.name == "view")
 
 
 def parse(quiet: bool) -> argparse.Namespace:
@@ -27,7 +24,7 @@ def parse(quiet: bool) -> argparse.Namespace:
         "--episodes", type=command_line.count, default=100, help="test episodes (default 100, as published)"
     )
     parser.add_argument("--env", choices=("real", "dream"), default="real", help="where to play (default real)")
-    parser.add_argument("--view", choices=VIEWS, help="CarRacing's camera (default: the run's)")
+    parser.add_argument("--view", choices=configs.VIEWS, help="CarRacing's camera (default: the run's)")
     parser.add_argument("--temperature", type=float, help="the dream's temperature (default: the run's)")
     parser.add_argument(
         "--dtype",

@@ -54,11 +54,11 @@ def parser(text: str, quiet: bool = False) -> argparse.ArgumentParser:
             continue
         if group not in groups:
             groups[group] = out.add_argument_group(
-                f"{group} (when the run is new; defaults: the task's and preset's, here Config's own)"
+                f"{group} (when the run is new; defaults: the task's and preset's, here the paper's CarRacing)"
             )
         text = item.metadata["help"]
         if item.name in known:
-            text += f": {', '.join(known[item.name])}"
+            text += f" (one of {', '.join(known[item.name])})"
         if item.default is not dataclasses.MISSING:
             text += f" (default {item.default})"
         groups[group].add_argument(

@@ -101,9 +101,8 @@ class DreamEnv(gym.Env):
         self.metadata = {**self.metadata, "render_fps": self.task.fps}
         self.temperature = self._tau(self.config.temperature if temperature is None else temperature)
         self.starts = Starts(self.run, self.config)
-        self.model = WorldModel.load_dream(self.run, self.config)
+        self.model = WorldModel.load_dream(self.run, self.config)  # V is loaded where it is used, in `render`
         self._imagine = tf.function(self._step, jit_compile=True, autograph=False)
-        self._vae = None
         units = self.config.rnn_units
         self.observation_space = gym.spaces.Box(-np.inf, np.inf, (self.config.z_size + 2 * units,), np.float32)
         low = np.array(self.task.low, np.float32)
@@ -148,6 +147,6 @@ class DreamEnv(gym.Env):
         """The dreamed frame, uint8 (64, 64, 3)."""
         if self.render_mode != "rgb_array":
             return None
-        if self._vae is None:
-            self._vae = load_vae(self.run, self.config)
-        return to_uint8(self._vae.decode(self.z).numpy())[0]
+        if self.model.vae is None:
+            self.model.vae = load_vae(self.run, self.config)
+        return to_uint8(self.model.vae.decode(self.z).numpy())[0]

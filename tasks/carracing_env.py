@@ -16,7 +16,6 @@ from tasks import raster
 from tasks.pixels import PIXELS, SIZE, choose, shrink
 from tasks.resize import shrink_car
 
-VIEWS = ("v0", "v3")
 DRAWERS = ("raster", "gymnasium")
 
 
@@ -92,7 +91,7 @@ class CarRacing(car_racing.CarRacing):
         # today (its issue 1269); this keeps a later fix from changing the task.
         super().__init__(render_mode=render_mode, lap_complete_percent=1.0)
         EzPickle.__init__(self, render_mode=render_mode, view=view, pixels=pixels, drawer=drawer, masked=masked)
-        self.view = choose("view", view, VIEWS)
+        self.view = choose("view", view, tuple(CAMERAS))
         self.pixels = choose("pixels", pixels, PIXELS)
         self.drawer = choose("drawer", drawer, DRAWERS)
         self.camera = CAMERAS[view]

@@ -134,7 +134,7 @@ def sources(task: str) -> list[tuple[str, str, str]]:
             agent = ", ".join([peer["name"], *which])
             found.append((agent, plus_minus(entry["mean"], entry["std"]), entry["source"]))
     for entry in read()["others"]:
-        if entry["task"] == task:
+        if entry["task"] == key:
             found.append((entry["agent"], plus_minus(entry["mean"], entry["std"]), entry["source"]))
     return found
 

@@ -8,36 +8,38 @@ import numpy as np
 import pytest
 from conftest import ROOT, run_script
 
-import config as configs
+import tasks
 from common import run_dir
 from common.results import identity
-from tools import doctor
+from tools import doctor, healthy
 
 GENERATIONS = 30
 
 
-def healthy(task: str) -> dict:
+def healthy_run(task: str) -> dict:
     """The files of a healthy `laptop` run, of the healthy curves' own values."""
-    curves = {(e["stage"], e["quantity"]): e for e in doctor.read()[task]["curves"] if e["preset"] == "laptop"}
+    curves = {
+        (e["stage"], e["quantity"]): e for e in healthy.read()["tasks"][task]["curves"] if e["preset"] == "laptop"
+    }
     metrics = []
     for model, stage in doctor.LETTERS.items():
-        losses = {quantity: doctor.curve(e, task)[1][-1] for (s, quantity), e in curves.items() if s == stage}
+        losses = {quantity: healthy.curve(e, task)[1][-1] for (s, quantity), e in curves.items() if s == stage}
         metrics.append({"model": model, "step": 20_000, "seconds": 1.0, **losses})
     history = []
     for generation in range(1, GENERATIONS + 1):
-        mean = doctor.normal(curves["C", "mean"], task, generation)
-        score = doctor.normal(curves["C", "evaluation"], task, generation)
+        mean = healthy.normal(curves["C", "mean"], task, generation)
+        score = healthy.normal(curves["C", "evaluation"], task, generation)
         evaluation = {"mean": score, "std": 100.0, "episodes": 64} if generation % 5 == 0 else None
         history.append(
             {"generation": generation, "seconds": 1.0, "mean": mean, "min": mean - 99, "max": mean + 99}
             | {"std": 50.0, "sigma": 0.09, "mean_steps": 900.0, "evaluation": evaluation}
         )
-    mu = np.random.default_rng(0).normal(size=(2000, configs.preset(task, "laptop").z_size))
-    return {"config": configs.preset(task, "laptop"), "metrics": metrics, "history": history, "mu": mu, "tests": {}}
+    mu = np.random.default_rng(0).normal(size=(2000, tasks.preset(task, "laptop").z_size))
+    return {"config": tasks.preset(task, "laptop"), "metrics": metrics, "history": history, "mu": mu, "tests": {}}
 
 
 def write(path: Path, files: dict) -> Path:
-    """A run folder of `healthy`'s files; `tests` are the means of the test episodes, by where they were played."""
+    """A run folder of `healthy_run`'s files; `tests` are the means of the test episodes, by where they were played."""
     config = files["config"]
     run_dir.save(config, path)
     best = {"generation": 30, "score": 800.0, "parameters": []}
@@ -117,22 +119,22 @@ def test_shipped_runs_are_healthy(name):
     assert {finding.stage for finding in findings if finding.fault == ""} == {"V", "M", "C", "test"}
 
 
-@pytest.mark.parametrize("task", configs.TASKS)
+@pytest.mark.parametrize("task", tasks.TASKS)
 def test_a_run_of_the_healthy_values_is_healthy(tmp_path, task):
-    assert faults(write(tmp_path, healthy(task))) == set()
+    assert faults(write(tmp_path, healthy_run(task))) == set()
 
 
 @pytest.mark.parametrize("case", BROKEN)
 def test_a_broken_run_is_named(tmp_path, case):
     task, change, expected = BROKEN[case]
-    files = healthy(task)
+    files = healthy_run(task)
     change(files)
     assert faults(write(tmp_path, files)) == expected
 
 
 def record(path: Path, lengths: list[int], change=None) -> Path:
     """A CarRacing run of 3 episodes, of which as many as `lengths` are recorded."""
-    config = dataclasses.replace(configs.preset("carracing", "laptop"), episodes=3, max_frames=100)
+    config = dataclasses.replace(tasks.preset("carracing", "laptop"), episodes=3, max_frames=100)
     run_dir.save(config, path)
     (path / "record").mkdir()
     rng = np.random.default_rng(0)
@@ -172,13 +174,13 @@ def test_recorded_episodes_are_looked_at(tmp_path, lengths, change, expected):
 
 
 def test_a_value_before_the_first_healthy_one_is_not_judged(tmp_path):
-    files = healthy("carracing")
+    files = healthy_run("carracing")
     files["metrics"][0].update(step=5, r_loss=5000.0)
     assert faults(write(tmp_path, files)) == set()
 
 
 def test_every_fault_has_a_cause_and_can_be_found():
-    known = doctor.read()["faults"]
+    known = healthy.read()["faults"]
     found = set().union(*(expected for _, _, expected in BROKEN.values()))
     found |= {"missing episodes", "episode length", "black frames", "frozen"}
     assert set(known) == found
@@ -187,17 +189,17 @@ def test_every_fault_has_a_cause_and_can_be_found():
 
 def test_the_page_shows_these_values():
     page = (ROOT / "docs" / "healthy-values.md").read_text()
-    for name, text in doctor.tables().items():
+    for name, text in healthy.tables().items():
         assert f"<!-- {name} -->\n{text}<!-- end of {name} -->" in page, (
             "python -m tools.doctor --into docs/healthy-values.md"
         )
 
 
 def test_the_command_says_what_to_look_at(tmp_path):
-    files = healthy("doom")
+    files = healthy_run("doom")
     loss(1, r_loss=0.13)(files)
     done = run_script("tools.doctor", "--run", write(tmp_path / "run", files), check=False)
     assert done.returncode == 1 and "M        look death loss 0.13 at step 20,000" in done.stdout
-    assert doctor.read()["faults"]["no deaths learnt"]["do"] in done.stdout
+    assert healthy.read()["faults"]["no deaths learnt"]["do"] in done.stdout
     missing = run_script("tools.doctor", "--run", tmp_path / "none", check=False)
     assert missing.returncode == 2 and "holds no run" in missing.stderr

@@ -323,7 +323,7 @@ def test_interquartile_mean():
 
 
 def test_a_training_fitness_is_not_shown_as_a_test():
-    row = identity(configs.preset("carracing", "paper"), view="v3")
+    row = identity(tasks.preset("carracing", "paper"), view="v3")
     (peer,) = published.peers(row)
     assert peer == "915.9 (flydexo, best training fitness of any candidate, not a test)"
     (line,) = [agent for agent, score, _ in published.sources("carracing") if score == "915.9"]

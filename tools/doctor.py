@@ -8,21 +8,18 @@ in healthy.json, each with its source; docs/healthy-values.md shows them, by `py
 """
 
 import argparse
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-import config as configs
-from common import command_line, published
+from common import command_line
+from tools import healthy
 from tools.report import fill
 from tools.reporting.runs import Run, read_run
-from tools.reporting.words import table
 from vae.data import episode_path, read_episode
 
-FILE = Path(__file__).parent / "healthy.json"
 SAMPLE = 20  # episodes that are opened
 FRAMES = 1000  # on which the dimensions of z are looked at
 LETTERS = {"vae": "V", "rnn": "M"}
@@ -38,46 +35,23 @@ class Finding:
     fault: str | None = ""
 
 
-def read() -> dict:
-    return json.loads(FILE.read_text())
-
-
-def curve(entry: dict, task: str) -> tuple[np.ndarray, np.ndarray]:
-    """(steps, values) of a healthy curve; the release's are read from published.json."""
-    if "published" not in entry:
-        return tuple(np.array(entry["points"], float).T)
-    columns = published.curve(task)[entry["published"]]
-    chosen = [columns["generation"].index(step) for step in entry["at"]]
-    return np.array(entry["at"], float), np.array(columns["mean"], float)[chosen]
-
-
-def normal(entry: dict, task: str, step: int) -> float:
-    """A healthy value after `step` steps: between two points by the step's logarithm, beyond the last as there."""
-    steps, values = curve(entry, task)
-    return float(np.interp(np.log(step), np.log(steps), values))
-
-
-def bounds(entry: dict, value: float) -> tuple[float, float]:
-    """(lowest, highest) value that is not remarkable, where `value` is normal."""
-    low = value * entry["low"] if "low" in entry else value - entry["below"] if "below" in entry else -np.inf
-    high = value * entry["high"] if "high" in entry else value + entry["above"] if "above" in entry else np.inf
-    return low, high
+def values_of(run: Run) -> dict:
+    """The healthy values of a run's task; {} if none are known."""
+    return healthy.read()["tasks"].get(run.config.task, {})
 
 
 def compare(run: Run, stage: str, quantity: str, step: int, value: float) -> Finding | None:
     """A value beside the healthy one of the run's preset, or of `laptop` where that preset has none; None where there
     is no healthy value, or none as early."""
-    entries = [
-        entry for entry in read()[run.config.task]["curves"] if (entry["stage"], entry["quantity"]) == (stage, quantity)
-    ]
+    entries = [e for e in values_of(run).get("curves", []) if (e["stage"], e["quantity"]) == (stage, quantity)]
     order = (run.config.preset, "laptop")
     entries = sorted((e for e in entries if e["preset"] in order), key=lambda entry: order.index(entry["preset"]))
     if not entries:
         return None
     entry, task = entries[0], run.config.task
-    if step < curve(entry, task)[0][0]:
+    if step < healthy.curve(entry, task)[0][0]:
         return None
-    low, high = bounds(entry, expected := normal(entry, task, step))
+    low, high = healthy.bounds(entry, expected := healthy.normal(entry, task, step))
     text = f"{entry['name']} {value:.4g} at {entry['unit']} {step:,} (normal in `{entry['preset']}`: {expected:.4g})"
     return Finding(stage, text, "" if low <= value <= high else entry["fault"])
 
@@ -93,14 +67,15 @@ def episodes(run: Run) -> Iterator[Finding]:
     yield Finding(stage, text, "" if len(there) == config.episodes else "missing episodes")
     chosen = [there[k] for k in np.linspace(0, len(there) - 1, min(SAMPLE, len(there))).astype(int)]
     pairs = [read_episode(path) for path in chosen]
-    expected = read()[config.task]["episodes"][config.policy]
-    length = float(np.mean([len(obs) for obs, _ in pairs]))
-    usual = min(expected["frames"], config.max_frames)
-    text = f"{length:.0f} frames an episode, of {len(pairs)} (normal for `{config.policy}`: {usual})"
-    yield Finding(stage, text, "" if 0.6 * usual <= length <= 1.6 * usual else "episode length")
-    black = float(np.mean([(obs[::10] == 0).all(axis=-1).mean() for obs, _ in pairs]))
-    text = f"{black:.0%} of the pixels black (normal for `{config.policy}`: {expected['black']:.0%})"
-    yield Finding(stage, text, "" if black <= expected["black"] + 0.3 else "black frames")
+    expected = values_of(run).get("episodes", {}).get(config.policy)
+    if expected:
+        length = float(np.mean([len(obs) for obs, _ in pairs]))
+        usual = min(expected["frames"], config.max_frames)
+        text = f"{length:.0f} frames an episode, of {len(pairs)} (normal for `{config.policy}`: {usual})"
+        yield Finding(stage, text, "" if 0.6 * usual <= length <= 1.6 * usual else "episode length")
+        black = float(np.mean([(obs[::10] == 0).all(axis=-1).mean() for obs, _ in pairs]))
+        text = f"{black:.0%} of the pixels black (normal for `{config.policy}`: {expected['black']:.0%})"
+        yield Finding(stage, text, "" if black <= expected["black"] + 0.3 else "black frames")
     still = float(np.mean([(obs[1:] == obs[:-1]).all(axis=(1, 2, 3)).mean() for obs, _ in pairs]))
     moving = float(np.mean([action.std(axis=0).max() for _, action in pairs]))
     text = f"{still:.0%} of the frames like the one before, actions of standard deviation {moving:.2f}"
@@ -137,10 +112,10 @@ def model(run: Run, name: str) -> Iterator[Finding | None]:
 def vae(run: Run) -> Iterator[Finding | None]:
     """V: its losses, and how many dimensions of z it uses."""
     yield from model(run, "vae")
-    counted = active(run)
-    if counted:
+    counted, lowest = active(run), values_of(run).get("active")
+    if counted and lowest:
         number, name = counted
-        low = read()[run.config.task]["active"][name]
+        low = lowest[name]
         text = f"{number} of {run.config.z_size} dimensions of z vary with the frame, in {name} (normal: {low} or more)"
         yield Finding("V", text, "" if number >= low else "dead latents")
 
@@ -149,8 +124,8 @@ def rnn(run: Run) -> Iterator[Finding | None]:
     """M: its losses; and whether its death head has only memorised."""
     yield from model(run, "rnn")
     lines = [line for line in run.metrics if line["model"] == "rnn" and "r_loss" in line]
-    if lines:
-        limit = read()["doom"]["memorised"]
+    limit = values_of(run).get("memorised")
+    if lines and limit:
         loss, count = lines[-1]["r_loss"], run.config.episodes * (2 if run.config.mirror == "yes" else 1)
         if loss < limit["r_loss"] and count < limit["episodes"]:
             yield Finding("M", f"death loss {loss:.4f} from {count:,} episodes", "memorised deaths")
@@ -161,7 +136,7 @@ def controller(run: Run) -> Iterator[Finding | None]:
     if not run.history:
         yield Finding("C", "not evolved here", None)
         return
-    last, values = run.history[-1], read()[run.config.task]
+    last, values = run.history[-1], values_of(run)
     step = last["generation"]
     yield compare(run, "C", "mean", step, float(np.mean([line["mean"] for line in run.history[-3:]])))
     scored = [line for line in run.history if line["evaluation"]]
@@ -170,7 +145,7 @@ def controller(run: Run) -> Iterator[Finding | None]:
         yield compare(run, "C", "evaluation", scored[-1]["generation"], best["evaluation"]["mean"])
     if last["max"] == last["min"]:
         yield Finding("C", f"all candidates of generation {step} scored {last['mean']:.1f}", "equal candidates")
-    if run.config.env == "dream":
+    if run.config.env == "dream" and "kind" in values:
         first = [line for line in run.history if line["generation"] <= values["kind"]["generations"]]
         for line in first:
             if line["mean"] > (limit := values["kind"]["means"][line["generation"] - 1]):
@@ -179,7 +154,7 @@ def controller(run: Run) -> Iterator[Finding | None]:
                 break
     if "stuck" in values:
         yield from stuck(run, values["stuck"], scored)
-    low, high = read()["sigma"]
+    low, high = healthy.read()["sigma"]
     if not low <= last["sigma"] <= high:
         yield Finding("C", f"step size {last['sigma']:.2g} (normal: {low} to {high})", "step size")
 
@@ -207,9 +182,11 @@ def tests(run: Run) -> Iterator[Finding]:
     if not game:
         yield Finding("test", "not played here", None)
         return
-    row, values = max(game, key=lambda row: row["episodes"]), read()[run.config.task]["test"]
+    row, values = max(game, key=lambda row: row["episodes"]), values_of(run).get("test")
     text = f"{row['mean']:.1f} ± {row['std']:.1f} over {row['episodes']} episodes"
-    if run.config.env == "real" and run.best and run.best.get("score") is not None:
+    if not values:
+        yield Finding("test", text, None)
+    elif run.config.env == "real" and run.best and run.best.get("score") is not None:
         gap = run.best["score"] - row["mean"]
         text += f", {run.best['score']:.1f} when it was chosen"
         yield Finding("test", text, "" if gap <= values["gap"] else "optimistic choice")
@@ -239,30 +216,6 @@ def say(finding: Finding, faults: dict) -> str:
     return f"{line}\n{'':14}{finding.fault}: {fault['cause']} {fault['do']}"
 
 
-def points(entry: dict, task: str) -> str:
-    return ", ".join(f"{step:,.0f}: {value:.4g}" for step, value in zip(*curve(entry, task), strict=True))
-
-
-def limit(entry: dict) -> str:
-    """When a curve's value is remarkable, in words."""
-    words = {"high": "over {} ×", "low": "under {} ×", "above": "{} above", "below": "{} below"}
-    return ", ".join(text.format(entry[name]) for name, text in words.items() if name in entry)
-
-
-def tables() -> dict[str, str]:
-    """The tables of docs/healthy-values.md, by the name of their comments."""
-    values, found = read(), {}
-    header = ["stage", "value", "preset", "normal", "look if", "source"]
-    for task in configs.TASKS:
-        lines = [
-            [e["stage"], e["name"], f"`{e['preset']}`", f"{e['unit']} {points(e, task)}", limit(e), e["source"]]
-            for e in values[task]["curves"]
-        ]
-        found[task] = table(header, lines)
-    faults = [[name, fault["stage"], fault["cause"], fault["do"]] for name, fault in values["faults"].items()]
-    return found | {"faults": table(["what the doctor says", "stage", "what it means", "what to do"], faults)}
-
-
 def main() -> None:
     parser = command_line.Parser(description=__doc__)
     what = parser.add_mutually_exclusive_group(required=True)
@@ -270,9 +223,9 @@ def main() -> None:
     what.add_argument("--into", type=Path, metavar="PATH", help="write the healthy values into this page instead")
     args: argparse.Namespace = parser.parse_args()
     if args.into:
-        fill(args.into, tables())
+        fill(args.into, healthy.tables())
         return
-    findings, faults = examine(args.run), read()["faults"]
+    findings, faults = examine(args.run), healthy.read()["faults"]
     print("\n".join(say(finding, faults) for finding in findings))
     if any(finding.fault for finding in findings):
         raise SystemExit(1)

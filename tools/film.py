@@ -3,7 +3,8 @@
     python -m tools.film pretrained/carracing pretrained/doom --out docs/film.gif
 
 Shows SECONDS of each run's best test episode in the game (results.json), and half as much of each of two dreams. The
-run's agent acts in all of them. Of Doom, the stretches with the most fireballs are chosen.
+run's agent acts in all of them. Where an episode is brightest there is most to see, in CarRacing the kerbs of sharp
+curves, in Doom fireballs: that stretch is shown.
 """
 
 import argparse
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+import tasks
 from common import command_line, results, run_dir
 from common.training import quiet_tensorflow
 
@@ -22,23 +24,21 @@ from PIL import Image, ImageDraw, ImageFont  # noqa: E402
 
 from common.pictures import to_uint8  # noqa: E402
 from controller.evaluation import configured  # noqa: E402
-from controller.film import FPS, dream, episode  # noqa: E402
-from controller.lanes import make_lanes  # noqa: E402
+from controller.film import dream, episode  # noqa: E402
+from controller.rollout import make_lanes  # noqa: E402
 from world_model import load_vae  # noqa: E402
 
 SECONDS, FRAME = 6.4, 0.08  # shown of an episode; between two pictures
-ZOOM = 60, 20  # steps of CarRacing's zoom at the start, which are not shown: in the game, in a dream
-BRIGHT = 200  # of 255; in Doom only fireballs are
+BRIGHT = 170  # of 255: brighter than grass and walls
 SIZE, BAR, GAP, COLORS = 192, 22, 4, 64  # pixels of a panel, of its title, between panels; colours of the GIF
-NAMES = {"carracing": "CarRacing", "doom": "Doom: Take Cover"}
 INK, PAPER = (20, 20, 20), (255, 255, 255)
 
 
-def stretch(task: str, frames: np.ndarray, first: int, seconds: float) -> np.ndarray:
-    """The frames shown of an episode (T, 64, 64, 3): of CarRacing from step `first`, of Doom where it is brightest."""
-    steps = (np.arange(0, seconds, FRAME) * FPS[task]).astype(int)
-    if task == "doom":
-        bright = np.cumsum((frames.max(axis=-1) > BRIGHT).sum(axis=(1, 2)))
+def stretch(frames: np.ndarray, fps: int, seconds: float) -> np.ndarray:
+    """The frames shown of an episode (T, 64, 64, 3): the stretch of `seconds` with most bright pixels."""
+    steps = (np.arange(0, seconds, FRAME) * fps).astype(int)
+    bright, first = np.cumsum((frames.mean(axis=-1) > BRIGHT).sum(axis=(1, 2))), 0
+    if len(frames) > steps[-1]:
         first = int(np.argmax(bright[steps[-1] :] - bright[: len(bright) - steps[-1]]))
     return frames[np.minimum(first + steps, len(frames) - 1)]
 
@@ -46,17 +46,18 @@ def stretch(task: str, frames: np.ndarray, first: int, seconds: float) -> np.nda
 def panels(run: Path) -> tuple[list[str], list[np.ndarray]]:
     """(titles, frames uint8 (T, 64, 64, 3)) of a run's three panels."""
     config = dataclasses.replace(configured(run_dir.load(run), env="real"), lanes=1)
+    task = tasks.get(config.task)
     parameters = json.loads((run / "controller" / "best.json").read_text())["parameters"]
     row = next(row for row in results.read(run / "results.json") if row["env"] == "real")
     lanes, vae = make_lanes(run, config), load_vae(run, config)
     frames, total = episode(lanes, parameters, row["seeds"][int(np.argmax(row["returns"]))])
     lanes.close()
     print(f"{run}: the test's best episode returned {max(row['returns']):.1f}, the film's {total:.1f}")
-    shown = stretch(config.task, frames, ZOOM[0], SECONDS)
+    shown = stretch(frames, task.fps, SECONDS)
     seen = to_uint8(vae.decode(vae.encode(shown)[0]).numpy())
     dreams = [dream(run, config, parameters, seed) for seed in row["seeds"][:2]]
-    dreamed = np.concatenate([stretch(config.task, film, ZOOM[1], SECONDS / 2) for film in dreams])
-    return [NAMES[config.task], "V's reconstruction", "M's dreams"], [shown, seen, dreamed]
+    dreamed = np.concatenate([stretch(film, task.fps, SECONDS / 2) for film in dreams])
+    return [task.label, "V's reconstruction", "M's dreams"], [shown, seen, dreamed]
 
 
 def page(rows: list[tuple[list[str], list[np.ndarray]]], number: int) -> Image.Image:
@@ -78,8 +79,8 @@ def save(path: Path, pages: list[Image.Image]) -> None:
     sample = np.concatenate([np.asarray(page) for page in pages[:: max(1, len(pages) // 8)]])
     palette = Image.fromarray(sample).quantize(COLORS, Image.Quantize.MAXCOVERAGE)
     small = [page.quantize(palette=palette, dither=Image.Dither.NONE) for page in pages]
-    with run_dir.whole(path) as beside:
-        small[0].save(beside, "GIF", save_all=True, append_images=small[1:], duration=int(1000 * FRAME), loop=0)
+    with run_dir.atomic_write(path) as tmp:
+        small[0].save(tmp, "GIF", save_all=True, append_images=small[1:], duration=int(1000 * FRAME), loop=0)
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from tools.reporting.runs import read_runs
 from tools.reporting.tables import published_table, short_table
 
 # What `--into` writes between the lines "<!-- NAME -->" and "<!-- end of NAME -->" of a page.
-SECTIONS = {"results": short_table, "published": lambda runs: published_table(configs.TASKS)}
+SECTIONS = {"results": short_table, "published": lambda runs: published_table()}
 
 
 def parse() -> argparse.Namespace:

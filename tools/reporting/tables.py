@@ -1,7 +1,6 @@
 """The report's tables: our numbers from the runs, the published ones beside them."""
 
 import dataclasses
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -147,9 +146,9 @@ def short_table(runs: list[Run]) -> str:
     return table([*before, "standard error", "interquartile mean", *after], lines)
 
 
-def published_table(tasks: Sequence[str]) -> str:
-    """Every published score of some tasks, with its source."""
-    lines = [[task, *line] for task in tasks for line in published.sources(task)]
+def published_table() -> str:
+    """Every published score of every task, with its source."""
+    lines = [[name, *line] for name, task in tasks.TASKS.items() if task.published for line in published.sources(name)]
     return table(["task", "agent", "score", "source"], lines)
 
 

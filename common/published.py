@@ -80,7 +80,8 @@ def peers(row: dict) -> list[str]:
         for entry in peer.get(task.published, []):
             if entry.get("untrained", "none") == row["untrained"] and entry.get("view", "v0") == row["view"]:
                 when = f", generation {entry['generation']}" if "generation" in entry else ""
-                found.append(f"{plus_minus(entry['mean'], entry['std'])} ({name}{when})")
+                what = f", {entry['what']}" if "what" in entry else ""
+                found.append(f"{plus_minus(entry['mean'], entry['std'])} ({name}{when}{what})")
     return found
 
 
@@ -107,7 +108,7 @@ def temperatures(task: str) -> list[dict]:
 
 
 def sources(task: str) -> list[tuple[str, str, str]]:
-    """Every published score of a task, the paper's and then the peers', as (agent, score, source)."""
+    """Every published score of a task as (agent, score, source): the paper's, the reimplementations' and others'."""
     found = []
     dreams, key = tasks.get(task).evolves_in_dreams, tasks.get(task).published
     for entry in scores(task):
@@ -129,8 +130,12 @@ def sources(task: str) -> list[tuple[str, str, str]]:
         for entry in peer.get(key, []):
             which = [entry["agent"]] if "agent" in entry else []
             which += [f"generation {entry['generation']}"] if "generation" in entry else []
+            which += [entry["what"]] if "what" in entry else []
             agent = ", ".join([peer["name"], *which])
             found.append((agent, plus_minus(entry["mean"], entry["std"]), entry["source"]))
+    for entry in read()["others"]:
+        if entry["task"] == key:
+            found.append((entry["agent"], plus_minus(entry["mean"], entry["std"]), entry["source"]))
     return found
 
 

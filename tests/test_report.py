@@ -17,7 +17,7 @@ from common.results import identity
 from tools.reporting.card import card
 from tools.reporting.pages import write_report
 from tools.reporting.runs import read_run, read_runs
-from tools.reporting.tables import HEADER, interval, results_table, seconds_of, training_time
+from tools.reporting.tables import HEADER, interquartile_mean, interval, results_table, seconds_of, training_time
 
 
 def result(config, returns, **changes) -> dict:
@@ -283,6 +283,7 @@ def test_published_numbers_have_sources_and_stand_nowhere_else():
     data = published.read()
     entries = [entry for task in data["scores"].values() for entry in task]
     entries += [entry for peer in data["peers"] for entry in [*peer.get("carracing", []), peer.get("doom")] if entry]
+    entries += data["others"]
     assert all(entry["source"] for entry in entries)
     assert all(curve["source"] and curve["evaluation_source"] for curve in data["training_curves"].values())
     numbers = {f"{entry[key]:g}" for entry in entries for key in ("mean", "dream_mean", "real_mean") if key in entry}
@@ -294,18 +295,36 @@ def test_published_numbers_have_sources_and_stand_nowhere_else():
         assert not [number for number in numbers if re.search(rf"\b{re.escape(number)}\b", code)], path
 
 
-def test_the_readme_gets_the_results_between_its_comments(tmp_path):
+def test_a_page_gets_the_tables_between_its_comments(tmp_path):
     car = make_car(tmp_path / "car")
-    readme = tmp_path / "README.md"
-    readme.write_text("before\n<!-- results -->\nold\n<!-- end of results -->\nafter\n")
+    page = tmp_path / "results.md"
+    second = "<!-- published -->\n<!-- end of published -->\nlast\n"
+    page.write_text(f"before\n<!-- results -->\nold\n<!-- end of results -->\nafter\n{second}")
     for _ in range(2):
-        run_script("tools.report", car, "--readme", readme)
-        text = readme.read_text()
+        run_script("tools.report", car, "--into", page)
+        text = page.read_text()
         # What the paper reports and these runs did not measure keeps an empty row.
-        assert "| CarRacing, view v0 | z | 632 ± 251 |" + "  |" * 7 + "\n" in text
-        assert "| dream, τ 1.15 | zch | 918 ± 546 |" + "  |" * 7 + "\n" in text
-        assert text.startswith("before\n<!-- results -->\n|") and text.endswith("<!-- end of results -->\nafter\n")
-        assert "old" not in text and text.count("854.2 ± 45.6") == 1 and "906 ± 21" in text
-    readme.write_text("nothing")
-    assert "<!-- results -->" in run_script("tools.report", car, "--readme", readme, check=False).stderr
-    assert readme.read_text() == "nothing"
+        assert "| CarRacing, view v0 | z | 632 ± 251 |" + "  |" * 9 + "\n" in text
+        assert "| dream, τ 1.15 | zch | 918 ± 546 |" + "  |" * 9 + "\n" in text
+        assert text.startswith("before\n<!-- results -->\n|")
+        assert "<!-- end of results -->\nafter\n<!-- published -->\n| task |" in text
+        assert (
+            text.endswith("|\n<!-- end of published -->\nlast\n") and "| doom | AttentionAgent | 1125 ± 589 |" in text
+        )
+        assert "old" not in text and text.count("| 854.2 ± 45.6 | 26.3 | 854.2 |") == 1 and "906 ± 21" in text
+    page.write_text("nothing")
+    assert "<!-- results -->" in run_script("tools.report", car, "--into", page, check=False).stderr
+    assert page.read_text() == "nothing"
+
+
+def test_interquartile_mean():
+    assert interquartile_mean([0.0, 10.0, 20.0, 1000.0]) == 15.0
+    assert interquartile_mean([1.0, 2.0, 6.0]) == 3.0
+
+
+def test_a_training_fitness_is_not_shown_as_a_test():
+    row = identity(tasks.preset("carracing", "paper"), view="v3")
+    (peer,) = published.peers(row)
+    assert peer == "915.9 (flydexo, best training fitness of any candidate, not a test)"
+    (line,) = [agent for agent, score, _ in published.sources("carracing") if score == "915.9"]
+    assert "not a test" in line

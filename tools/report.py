@@ -2,7 +2,7 @@
 
     python -m tools.report runs/car
     python -m tools.report runs/car-0 runs/car-1 runs/car-2 --out runs/seeds
-    python -m tools.report pretrained/carracing pretrained/carracing-z pretrained/doom --readme README.md
+    python -m tools.report pretrained/carracing pretrained/carracing-z pretrained/doom --into docs/results.md
 
 Reads what the run folders hold: config.json, results.json (from evaluate.py), controller/history.jsonl and
 metrics.jsonl (from training), pictures/. Writes report.md, PNG pictures beside it, and model_card.md, the
@@ -18,9 +18,10 @@ from common import command_line, run_dir
 from tools.reporting.card import card
 from tools.reporting.pages import write_report
 from tools.reporting.runs import read_runs
-from tools.reporting.tables import short_table
+from tools.reporting.tables import published_table, short_table
 
-BEGIN, END = "<!-- results -->", "<!-- end of results -->"
+# What `--into` writes between the lines "<!-- NAME -->" and "<!-- end of NAME -->" of a page.
+SECTIONS = {"results": short_table, "published": lambda runs: published_table()}
 
 
 def parse() -> argparse.Namespace:
@@ -29,25 +30,29 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: report/ in the first run)")
     parser.add_argument("--card", type=Path, metavar="PATH", help="also write the first run's model card to this file")
     parser.add_argument(
-        "--readme", type=Path, metavar="PATH", help="only put the results into this file, between its two comments"
+        "--into", type=Path, metavar="PATH", help="only write the tables into this page, between its comments"
     )
     return parser.parse_args()
 
 
-def fill(path: Path, runs: list) -> None:
-    """Replaces what stands between the comments BEGIN and END of a Markdown file by the runs' results."""
-    before, begin, rest = path.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise configs.UserError(f"{path} has no lines '{BEGIN}' and '{END}' for the results to stand between")
-    run_dir.write_text(path, f"{before}{BEGIN}\n{short_table(runs)}{END}{after}")
+def fill(path: Path, sections: dict[str, str]) -> None:
+    """Replace what stands between the comments of each section of a Markdown page."""
+    text = path.read_text()
+    for name, content in sections.items():
+        begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+        before, found, rest = text.partition(begin)
+        _, closed, after = rest.partition(end)
+        if not found or not closed:
+            raise configs.UserError(f"{path} has no lines '{begin}' and '{end}' for the {name} to stand between")
+        text = f"{before}{begin}\n{content}{end}{after}"
+    run_dir.write_text(path, text)
 
 
 def main() -> None:
     args = parse()
     runs = read_runs(args.runs)
-    if args.readme:
-        fill(args.readme, runs)
+    if args.into:
+        fill(args.into, {name: write(runs) for name, write in SECTIONS.items()})
         return
     print(write_report(runs, args.out or args.runs[0] / "report"))
     if args.card:

@@ -118,15 +118,38 @@ def unmeasured(rows: list[dict]) -> list[dict]:
     return [row | {"seed": None} for row in wanted if experiment(row) not in measured]
 
 
+def interquartile_mean(returns: list[float]) -> float:
+    """Mean of the middle half of `returns`: without the lowest and the highest quarter, each rounded down."""
+    ordered = np.sort(np.asarray(returns, float))
+    cut = len(ordered) // 4
+    return float(ordered[cut : len(ordered) - cut].mean())
+
+
+def spread(row: dict) -> list[str]:
+    """The standard error of a row's mean, and its interquartile mean; empty if nothing was measured."""
+    if "mean" not in row:
+        return ["", ""]
+    return [f"{row['std'] / row['episodes'] ** 0.5:.1f}", f"{interquartile_mean(row['returns']):.1f}"]
+
+
 def short_table(runs: list[Run]) -> str:
-    """The results table without what the peers report and what is the same in every row; but with an empty row
-    for each of the paper's agents that is not among the runs."""
-    kept = ["environment", "features", "paper", "ours: mean ± std", "episodes", "seed", "generation", "training time",
-            "hardware of the test", "command"]  # fmt: skip
+    """The results table with standard error and interquartile mean, without what the peers report and what is the
+    same in every row; but with an empty row for each of the paper's agents that is not among the runs."""
+    before = ["environment", "features", "paper", "ours: mean ± std"]
+    after = ["episodes", "seed", "generation", "training time", "hardware of the test", "command"]
     rows = [(run, row) for group in groups(runs).values() for run, row in group]
     rows += [(None, row) for row in unmeasured([row for _, row in rows])]
-    lines = [cells(run, row) for run, row in rows]
-    return table(kept, [[line[HEADER.index(name)] for name in kept] for line in lines])
+    lines = []
+    for run, row in rows:
+        line = dict(zip(HEADER, cells(run, row), strict=True))
+        lines.append([line[name] for name in before] + spread(row) + [line[name] for name in after])
+    return table([*before, "standard error", "interquartile mean", *after], lines)
+
+
+def published_table() -> str:
+    """Every published score of every task, with its source."""
+    lines = [[name, *line] for name, task in tasks.TASKS.items() if task.published for line in published.sources(name)]
+    return table(["task", "agent", "score", "source"], lines)
 
 
 def temperature_table(runs: list[Run], task: str) -> str:

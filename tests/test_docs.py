@@ -1,0 +1,75 @@
+"""README and docs/: their links, commands and names exist, and README's numbers are those of docs/results.md."""
+
+import re
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
+SCRIPT = re.compile(r"\bpython +(?!-)(\S+\.py)")
+MODULE = re.compile(r"\bpython +-m +(\w+(?:\.\w+)*)")
+PLUS_MINUS = re.compile(r"\d+(?:\.\d+)? ± \d+(?:\.\d+)?")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_relative_links_exist(page):
+    links = [link for link in LINK.findall(page.read_text()) if "://" not in link]
+    assert not [link for link in links if not (page.parent / link).exists()]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_exist(page):
+    text = page.read_text()
+    files = [*SCRIPT.findall(text), *(f"{name.replace('.', '/')}.py" for name in MODULE.findall(text))]
+    assert not [name for name in files if not (ROOT / name).exists()]
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M)
+    named = re.findall(r"`make (\w+)", text) + re.findall(r"^make (\w+)", text, re.M)
+    assert set(named) <= set(targets)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pages_name_no_folder_of_one_machine(page):
+    assert not re.findall(r"(?<![\w.])/(?:work|home|root|tmp)/", page.read_text())
+
+
+def test_the_code_map_names_what_exists():
+    """Each `file.py` is followed by the names that it defines."""
+    (table,) = re.findall(r"^## Code map\n(.*?)^## ", (ROOT / "README.md").read_text(), re.S | re.M)
+    path, named = None, 0
+    for word in re.findall(r"`([\w/.]+)`", table):
+        if "." in word:
+            path = ROOT / word
+            assert path.exists(), word
+        elif path:
+            assert re.search(rf"^ *(?:def|class) {word}\b", path.read_text(), re.M), f"{path.name}: {word}"
+            named += 1
+    assert named > 10
+
+
+def test_the_readme_is_short():
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 120 and len(text.split()) <= 1000
+
+
+def test_every_page_is_linked_from_the_readme():
+    links = LINK.findall((ROOT / "README.md").read_text())
+    assert {f"docs/{page.name}" for page in PAGES[1:]} <= set(links)
+
+
+def test_the_readmes_scores_are_those_of_the_results():
+    (headline,) = re.findall(r"^## Results\n(.*?)^## ", (ROOT / "README.md").read_text(), re.S | re.M)
+    rows = [line for line in headline.splitlines() if PLUS_MINUS.search(line)]
+    measured = (ROOT / "docs" / "results.md").read_text().splitlines()
+    assert 3 <= len(rows) <= 6
+    for row in rows:
+        _, _, paper, ours, episodes, *_ = (cell.strip() for cell in row.split("|"))
+        cells = [set(map(str.strip, line.split("|"))) for line in measured]
+        wanted = {ours, episodes, *([paper] if "±" in paper else [])}
+        assert any(wanted <= line for line in cells), row
+
+
+def test_the_film_is_small():
+    film = ROOT / "docs" / "film.gif"
+    assert Path(film).read_bytes()[:6] == b"GIF89a" and film.stat().st_size < 3_000_000

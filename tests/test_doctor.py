@@ -1,0 +1,205 @@
+"""The doctor: healthy runs pass, and each kind of broken one is named."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, run_script
+
+import tasks
+from common import run_dir
+from common.results import identity
+from tools import doctor, healthy
+
+GENERATIONS = 30
+
+
+def healthy_run(task: str) -> dict:
+    """The files of a healthy `laptop` run, of the healthy curves' own values."""
+    curves = {
+        (e["stage"], e["quantity"]): e for e in healthy.read()["tasks"][task]["curves"] if e["preset"] == "laptop"
+    }
+    metrics = []
+    for model, stage in doctor.LETTERS.items():
+        losses = {quantity: healthy.curve(e, task)[1][-1] for (s, quantity), e in curves.items() if s == stage}
+        metrics.append({"model": model, "step": 20_000, "seconds": 1.0, **losses})
+    history = []
+    for generation in range(1, GENERATIONS + 1):
+        mean = healthy.normal(curves["C", "mean"], task, generation)
+        score = healthy.normal(curves["C", "evaluation"], task, generation)
+        evaluation = {"mean": score, "std": 100.0, "episodes": 64} if generation % 5 == 0 else None
+        history.append(
+            {"generation": generation, "seconds": 1.0, "mean": mean, "min": mean - 99, "max": mean + 99}
+            | {"std": 50.0, "sigma": 0.09, "mean_steps": 900.0, "evaluation": evaluation}
+        )
+    mu = np.random.default_rng(0).normal(size=(2000, tasks.preset(task, "laptop").z_size))
+    return {"config": tasks.preset(task, "laptop"), "metrics": metrics, "history": history, "mu": mu, "tests": {}}
+
+
+def write(path: Path, files: dict) -> Path:
+    """A run folder of `healthy_run`'s files; `tests` are the means of the test episodes, by where they were played."""
+    config = files["config"]
+    run_dir.save(config, path)
+    best = {"generation": 30, "score": 800.0, "parameters": []}
+    rows = [
+        identity(config, env=env) | {"mean": mean, "std": 50.0, "episodes": 4, "returns": [mean] * 4}
+        for env, mean in files["tests"].items()
+    ]
+    run_dir.write_text(path / "results.json", json.dumps({"results": rows}))
+    run_dir.write_text(path / "controller" / "best.json", json.dumps(best))
+    for name in ("vae", "rnn"):
+        (path / f"{name}.weights.h5").touch()
+    np.savez(path / "series.npz", mu=files["mu"].astype(np.float16))
+    for name, lines in (("metrics.jsonl", files["metrics"]), ("controller/history.jsonl", files["history"])):
+        run_dir.write_text(path / name, "".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def faults(path: Path) -> set[str]:
+    return {finding.fault for finding in doctor.examine(path) if finding.fault}
+
+
+def loss(model: int, **values):
+    return lambda files: files["metrics"][model].update(values)
+
+
+def generations(first: int = 1, **values):
+    def change(files: dict) -> None:
+        for line in files["history"][first - 1 :]:
+            line.update(values)
+
+    return change
+
+
+def score(value: float):
+    return generations(evaluation={"mean": value, "std": 50.0, "episodes": 64})
+
+
+def few(files: dict) -> None:
+    files["config"] = dataclasses.replace(files["config"], episodes=500)
+    files["metrics"][1].update(r_loss=0.01)
+
+
+def collapsed(files: dict) -> None:
+    files["mu"][:, 3:] = 0.0
+
+
+def crawling(files: dict) -> None:
+    for change in (generations(first=5, mean=300.0), score(310.0)):
+        change(files)
+
+
+BROKEN = {
+    "a V that stayed grey": ("carracing", loss(0, r_loss=380.0), {"grey reconstruction"}),
+    "a KL far above its floor": ("doom", loss(0, kl_loss=150.0), {"high KL"}),
+    "a collapsed z": ("carracing", collapsed, {"dead latents"}),
+    "an M that predicts N(0, 1)": ("carracing", loss(1, loss=1.42), {"weak prediction"}),
+    "an M that predicts no death": ("doom", loss(1, r_loss=0.13), {"no deaths learnt"}),
+    "an M that memorised its deaths": ("doom", few, {"memorised deaths"}),
+    "a search that does not climb": ("carracing", generations(mean=-50.0), {"slow search"}),
+    "a car that misses the curves": ("carracing", crawling, {"stuck", "slow search"}),
+    "candidates all alike": ("doom", generations(first=30, min=2100.0, max=2100.0), {"equal candidates"}),
+    "a dream in which everyone lives": ("doom", generations(mean=2090.0), {"kind dream"}),
+    "a collapsed step size": ("carracing", generations(sigma=1e-6), {"step size"}),
+    "a choice by luck": ("carracing", lambda files: files["tests"].update(real=500.0), {"optimistic choice"}),
+    "an agent that cheats": (
+        "doom",
+        lambda files: files["tests"].update(real=180.0, dream=2050.0),
+        {"exploited dream"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ["carracing", "carracing-z", "doom"])
+def test_shipped_runs_are_healthy(name):
+    findings = doctor.examine(ROOT / "pretrained" / name)
+    assert not [finding for finding in findings if finding.fault]
+    assert {finding.stage for finding in findings if finding.fault == ""} == {"V", "M", "C", "test"}
+
+
+@pytest.mark.parametrize("task", tasks.TASKS)
+def test_a_run_of_the_healthy_values_is_healthy(tmp_path, task):
+    assert faults(write(tmp_path, healthy_run(task))) == set()
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_run_is_named(tmp_path, case):
+    task, change, expected = BROKEN[case]
+    files = healthy_run(task)
+    change(files)
+    assert faults(write(tmp_path, files)) == expected
+
+
+def record(path: Path, lengths: list[int], change=None) -> Path:
+    """A CarRacing run of 3 episodes, of which as many as `lengths` are recorded."""
+    config = dataclasses.replace(tasks.preset("carracing", "laptop"), episodes=3, max_frames=100)
+    run_dir.save(config, path)
+    (path / "record").mkdir()
+    rng = np.random.default_rng(0)
+    for k, length in enumerate(lengths):
+        obs, action = rng.integers(1, 256, (length, 64, 64, 3), np.uint8), rng.normal(size=(length, 3))
+        if change:
+            change(obs, action)
+        np.savez(path / "record" / f"{k:06d}.npz", obs=obs, action=action.astype(np.float32))
+    return path
+
+
+def blacken(obs, action) -> None:
+    obs[:, :, :50] = 0
+
+
+def freeze(obs, action) -> None:
+    obs[:] = obs[0]
+
+
+def idle(obs, action) -> None:
+    action[:] = 0
+
+
+@pytest.mark.parametrize(
+    ("lengths", "change", "expected"),
+    [
+        ([100] * 3, None, set()),
+        ([100] * 2, None, {"missing episodes"}),
+        ([5] * 3, None, {"episode length"}),
+        ([100] * 3, blacken, {"black frames"}),
+        ([100] * 3, freeze, {"frozen"}),
+        ([100] * 3, idle, {"frozen"}),
+    ],
+)
+def test_recorded_episodes_are_looked_at(tmp_path, lengths, change, expected):
+    assert faults(record(tmp_path, lengths, change)) == expected
+
+
+def test_a_value_before_the_first_healthy_one_is_not_judged(tmp_path):
+    files = healthy_run("carracing")
+    files["metrics"][0].update(step=5, r_loss=5000.0)
+    assert faults(write(tmp_path, files)) == set()
+
+
+def test_every_fault_has_a_cause_and_can_be_found():
+    known = healthy.read()["faults"]
+    found = set().union(*(expected for _, _, expected in BROKEN.values()))
+    found |= {"missing episodes", "episode length", "black frames", "frozen"}
+    assert set(known) == found
+    assert all(fault["stage"] and fault["cause"] and fault["do"] for fault in known.values())
+
+
+def test_the_page_shows_these_values():
+    page = (ROOT / "docs" / "healthy-values.md").read_text()
+    for name, text in healthy.tables().items():
+        assert f"<!-- {name} -->\n{text}<!-- end of {name} -->" in page, (
+            "python -m tools.doctor --into docs/healthy-values.md"
+        )
+
+
+def test_the_command_says_what_to_look_at(tmp_path):
+    files = healthy_run("doom")
+    loss(1, r_loss=0.13)(files)
+    done = run_script("tools.doctor", "--run", write(tmp_path / "run", files), check=False)
+    assert done.returncode == 1 and "M        look death loss 0.13 at step 20,000" in done.stdout
+    assert healthy.read()["faults"]["no deaths learnt"]["do"] in done.stdout
+    missing = run_script("tools.doctor", "--run", tmp_path / "none", check=False)
+    assert missing.returncode == 2 and "holds no run" in missing.stderr

@@ -186,6 +186,25 @@ def test_frames_know_their_end_reward_and_what_came_after():
     assert reward.ravel().tolist() == list(range(9))
 
 
+@pytest.mark.parametrize(("heads", "others"), [("end+reward", "none"), ("none", "end"), ("reward", "end+reward")])
+def test_an_m_takes_over_another_s_weights_whatever_its_heads(heads, others):
+    """The same z predicted, step by step; heads that both have predict the same too."""
+    ours, theirs = (make_rnn(dataclasses.replace(small("carracing"), heads=name)) for name in (heads, others))
+    for weight in theirs.weights:
+        weight.assign(np.random.default_rng(len(weight.shape)).normal(size=weight.shape))
+    ours.take_over(theirs)
+    rng = np.random.default_rng(0)
+    z, action = rng.normal(size=(2, 32)).astype(np.float32), rng.normal(size=(2, 3)).astype(np.float32)
+    h, c = rng.normal(size=(2, 2, 16)).astype(np.float32)
+    outputs = [model.head(model.step(z, action, np.zeros((2, 1), np.float32), h, c)[0]) for model in (ours, theirs)]
+    for found, expected in zip(ours.split(outputs[0]), theirs.split(outputs[1]), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    for name in ours.heads:
+        method = "end_logit" if name == "end" else name
+        expected = getattr(theirs, method)(outputs[1]) if name in theirs.heads else np.zeros((2, 1))
+        np.testing.assert_allclose(getattr(ours, method)(outputs[0]), expected, rtol=1e-5, atol=1e-6)
+
+
 def test_restart_zeroes_the_state():
     config = small("doom")
     model = make_rnn(config)

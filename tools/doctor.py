@@ -16,8 +16,8 @@ import numpy as np
 
 from common import command_line
 from tools import healthy
-from tools.report import fill
 from tools.reporting.runs import Run, read_run
+from tools.reporting.words import fill
 from vae.data import episode_path, read_episode
 
 SAMPLE = 20  # episodes that are opened

@@ -31,7 +31,7 @@ from world_model import load_vae  # noqa: E402
 SECONDS, FRAME = 6.4, 0.08  # shown of an episode; between two pictures
 AWAKE = 40  # CarRacing begins with a zoom
 BRIGHT = 170  # of 255: brighter than grass and walls
-SIZE, BAR, GAP, COLORS = 192, 22, 4, 64  # pixels of a panel, of its title, between panels; colours of the GIF
+SIZE, BAR, GAP, COLORS = 192, 22, 4, 96  # pixels of a panel, of its title, between panels; colours of the GIF
 INK, PAPER = (20, 20, 20), (255, 255, 255)
 
 
@@ -78,8 +78,10 @@ def page(rows: list[tuple[list[str], list[np.ndarray]]], number: int) -> Image.I
 
 def save(path: Path, pages: list[Image.Image]) -> None:
     """Write a GIF that repeats for ever, its colours chosen once for all pages."""
-    sample = np.concatenate([np.asarray(page) for page in pages[:: max(1, len(pages) // 8)]])
-    palette = Image.fromarray(sample).quantize(COLORS, Image.Quantize.MAXCOVERAGE)
+    pixels = np.concatenate([np.asarray(page) for page in pages[:: max(1, len(pages) // 8)]]).reshape(-1, 3)
+    bright = pixels[(pixels.mean(axis=1) > BRIGHT) & (pixels.min(axis=1) < 250)]  # few, but they are what matters
+    pixels = np.concatenate([pixels, np.resize(bright, (len(pixels) // 10, 3))]) if len(bright) else pixels
+    palette = Image.fromarray(pixels[None]).quantize(COLORS)
     small = [page.quantize(palette=palette, dither=Image.Dither.NONE) for page in pages]
     with run_dir.atomic_write(path) as tmp:
         small[0].save(tmp, "GIF", save_all=True, append_images=small[1:], duration=int(1000 * FRAME), loop=0)

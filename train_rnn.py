@@ -14,7 +14,7 @@ import numpy as np
 import tasks
 from common import command_line, integrity, run_dir, seeds
 from common.command_log import log_command
-from common.training import hold_memory, load_weights, quiet_tensorflow, save_arrays, save_weights
+from common.training import hold_memory, quiet_tensorflow, save_arrays, save_weights
 from config import Config
 
 quiet_tensorflow()
@@ -48,11 +48,7 @@ def train(run: Path, config: Config) -> None:
         return
     if config.round > 1:
         before = run / run_dir.BEFORE
-        if (heads := run_dir.load(before).heads) == config.heads:
-            expected = "M of the round before"
-            load_weights(model, before / "rnn.weights.h5", expected, f"extract.py --run {run} --after DIR")
-        else:
-            print(f"M: starting anew, since that of the round before has --heads {heads}")
+        model.take_over(load_rnn(before, run_dir.load(before)))
     fit_rnn(run, model, latents, config)
     starts = dream_starts(model, latents, config)
     integrity.require_finite(f"M's state for {run / 'dream_starts.npz'}", starts)

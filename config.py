@@ -13,6 +13,13 @@ PRESETS = ("paper", "laptop", "smoke")
 FEATURES = ("z", "z_hidden", "zh", "zc", "zch")
 UNTRAINED = ("none", "rnn", "vae", "vae+rnn")
 DTYPES = ("float32", "bfloat16")
+OPTIMIZERS = {
+    "cma": "CMA-ES",
+    "cma-diagonal": "CMA-ES with a diagonal covariance",
+    "cma-tpa": "CMA-ES with two-point step-size adaptation",
+    "openai-es": "OpenAI's evolution strategy with Adam",
+    "ga": "a genetic algorithm",
+}
 # An action's numbers are steer, gas, brake; or left-right. What left for right makes of each:
 MIRRORED = {"carracing": (-1.0, 1.0, 1.0), "doom": (-1.0,)}
 
@@ -83,6 +90,12 @@ class Config:
     env: str = knob("real", "where C is evolved: in the game, or in M's dream of it", "C", ("real", "dream"))
     temperature: float = knob(1.0, "the dream's temperature tau", "C")  # [4: 1.15 is the paper's best]
     features: str = knob("zh", "what C sees: z, z through 40 hidden units, [z,h], [z,c], [z,c,h]", "C", FEATURES)
+    optimizer: str = knob(
+        "cma",
+        f"the search: {', '.join(f'{name}: {what}' for name, what in OPTIMIZERS.items())}",
+        "C",
+        tuple(OPTIMIZERS),
+    )  # [A.4: CMA-ES]
     population: int = knob(64, "candidates a generation", "C")  # [A.4]
     rollouts: str = knob(
         "16", "episodes a candidate; '4,20:8,50:16' means 4, from generation 20 on 8, from 50 on 16", "C"
@@ -93,8 +106,8 @@ class Config:
         "C",
         ("pairs", "common"),
     )  # [train.py: antithetic]
-    generations: int = knob(1800, "generations of CMA-ES", "C")  # [A.4, curves]
-    sigma: float = knob(0.1, "CMA-ES's first step size", "C")  # [train.py]
+    generations: int = knob(1800, "generations of the search", "C")  # [A.4, curves]
+    sigma: float = knob(0.1, "the search's first step size", "C")  # [train.py]
     weight_bonus: float = knob(
         0.0, "added to a candidate's score, times its mean squared weight; the release has 0.01", "C"
     )  # [es.py: compute_weight_decay, whose sign rewards large weights]

@@ -1,9 +1,11 @@
-"""CMA-ES as ask / tell / best, maximising; pycma does the work.
+"""Searches as ask / tell / best, maximising: what they have in common, and CMA-ES, which pycma computes.
 
-Its whole state is written and read as arrays and JSON, so that a resumed search is the same search.
+A search's whole state is written and read as arrays and JSON, so that a resumed search is the same search. The others
+are in optimizers.py.
 """
 
 import json
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 import cma
@@ -13,54 +15,53 @@ from config import UserError
 from folder import whole
 
 
-class CMAES:
-    """Evolves a vector of `size` numbers from 0 (train.py of the release; paper A.4).
+class Optimizer(ABC):
+    """A search for the vector with the highest score.
 
     Args:
         size: parameters of C.
         sigma: first step size.
         population: candidates a generation.
         rng: the source of all its randomness.
+        x0: (size,), where it starts; by default 0.
     """
 
-    def __init__(self, size: int, sigma: float, population: int, rng: np.random.Generator):
-        self.rng = rng
-        options = {
-            "popsize": population,
-            # Cumulative step-size adaptation, pycma's choice of 2018; for so many dimensions today's would be TPA.
-            "AdaptSigma": cma.sigma_adaptation.CMAAdaptSigmaCSA,
-            "randn": lambda *shape: self.rng.standard_normal(shape),
-            "seed": np.nan,  # leave numpy's global generator alone
-            "verbose": -9,
-            "verb_log": 0,
-            "verb_disp": 0,
-        }
-        self.search = cma.CMAEvolutionStrategy(np.zeros(size), sigma, options)
+    def __init__(
+        self, size: int, sigma: float, population: int, rng: np.random.Generator, x0: np.ndarray | None = None
+    ):
+        self.size, self.sigma, self.population, self.rng = size, sigma, population, rng
+        self.center = np.zeros(size) if x0 is None else np.array(x0, np.float64)
+        if self.center.shape != (size,):
+            raise ValueError(f"x0: expected shape ({size},), got {self.center.shape}")
 
+    @abstractmethod
     def ask(self) -> np.ndarray:
         """The next candidates, (population, size)."""
-        self.asked = self.search.ask()
-        return np.array(self.asked)
 
+    @abstractmethod
     def tell(self, scores: np.ndarray) -> None:
-        """Takes the candidates' scores (population,), higher is better: the one place where the sign flips."""
-        self.search.tell(self.asked, [-float(score) for score in scores])
+        """Takes the candidates' scores (population,), higher is better."""
 
-    def mean(self) -> np.ndarray:
-        """The distribution's mean, (size,): the agent that is scored and kept."""
-        return np.array(self.search.mean)
+    @abstractmethod
+    def best(self) -> np.ndarray:
+        """The vector that the search stands at, (size,): the agent that is scored and kept."""
 
+    @abstractmethod
     def spread(self) -> float:
-        """Root mean square over dimensions of the distribution's standard deviation: "sigma" in the curves."""
-        return float(np.sqrt(np.mean(np.square(self.search.result.stds))))
+        """Root mean square over dimensions of the candidates' standard deviation: "sigma" in the curves."""
+
+    @abstractmethod
+    def state(self) -> tuple[dict[str, np.ndarray], dict]:
+        """Everything that decides the next generations but the random generator: arrays, and what JSON can say."""
+
+    @abstractmethod
+    def set_state(self, arrays: dict[str, np.ndarray], small: dict) -> None:
+        """Takes back what `state` returned, in an object made with the same arguments."""
 
     def save(self, path: Path, extra: dict) -> None:
-        """Writes the state to one npz: every array by its name in pycma's object, everything small as JSON."""
-        arrays: dict[str, np.ndarray] = {}
-        small: dict[str, object] = {}
-        aliases: dict[str, str] = {}
-        collect(self.search, "", arrays, small, aliases, {})
-        header = {"small": small, "aliases": aliases, "random": self.rng.bit_generator.state, "extra": extra}
+        """Writes the state, and `extra` beside it, to one npz."""
+        arrays, small = self.state()
+        header = {**small, "random": self.rng.bit_generator.state, "extra": extra}
         with whole(path) as beside, open(beside, "wb") as file:
             np.savez(file, header=np.array(json.dumps(header)), **arrays)
 
@@ -71,13 +72,64 @@ class CMAES:
                 header = json.loads(str(file["header"]))
                 arrays = {name: file[name] for name in file.files if name != "header"}
         except Exception as error:
-            raise UserError(f"{path} is not a checkpoint of CMA-ES: {error}") from None
-        self.search.ask()  # makes what pycma makes at the first generation only; all it drew is overwritten
-        shared = {name: arrays[first] for name, first in header["aliases"].items()}
-        for name, value in (header["small"] | arrays | shared).items():
-            assign(self.search, name, value)
+            raise UserError(f"{path} is not a checkpoint of a search: {error}") from None
+        self.set_state(arrays, header)
         self.rng.bit_generator.state = header["random"]
         return header["extra"]
+
+
+class CMAES(Optimizer):
+    """CMA-ES from 0 (train.py of the release; paper A.4).
+
+    Args:
+        adaptation: of the step size: "csa", cumulative (pycma's choice of 2018), or "tpa", two-point (what today's
+            would choose for so many dimensions).
+        options: pycma's, such as CMA_diagonal.
+        The others are Optimizer's.
+    """
+
+    def __init__(self, size, sigma, population, rng, x0=None, adaptation: str = "csa", **options):
+        super().__init__(size, sigma, population, rng, x0)
+        step = {"csa": cma.sigma_adaptation.CMAAdaptSigmaCSA, "tpa": cma.sigma_adaptation.CMAAdaptSigmaTPA}[adaptation]
+        options = {
+            "popsize": population,
+            "AdaptSigma": step,
+            "randn": lambda *shape: self.rng.standard_normal(shape),
+            "seed": np.nan,  # leave numpy's global generator alone
+            "verbose": -9,
+            "verb_log": 0,
+            "verb_disp": 0,
+        } | options
+        self.search = cma.CMAEvolutionStrategy(self.center, sigma, options)
+
+    def ask(self) -> np.ndarray:
+        self.asked = self.search.ask()
+        return np.array(self.asked)
+
+    def tell(self, scores: np.ndarray) -> None:
+        """Takes the candidates' scores; the one place where the sign flips."""
+        self.search.tell(self.asked, [-float(score) for score in scores])
+
+    def best(self) -> np.ndarray:
+        """The distribution's mean."""
+        return np.array(self.search.mean)
+
+    def spread(self) -> float:
+        return float(np.sqrt(np.mean(np.square(self.search.result.stds))))
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict]:
+        """Every array by its name in pycma's object, everything small as JSON."""
+        arrays: dict[str, np.ndarray] = {}
+        small: dict[str, object] = {}
+        aliases: dict[str, str] = {}
+        collect(self.search, "", arrays, small, aliases, {})
+        return arrays, {"small": small, "aliases": aliases}
+
+    def set_state(self, arrays: dict[str, np.ndarray], small: dict) -> None:
+        self.search.ask()  # makes what pycma makes at the first generation only; all it drew is overwritten
+        shared = {name: arrays[first] for name, first in small["aliases"].items()}
+        for name, value in (small["small"] | arrays | shared).items():
+            assign(self.search, name, value)
 
 
 # What pycma keeps beside the search itself: clocks, logs, what it prints, and caches it fills again.
@@ -109,6 +161,8 @@ def collect(item: object, prefix: str, arrays: dict, small: dict, aliases: dict,
             small[path] = value
         elif isinstance(value, (list, tuple, range)) and all(isinstance(v, (bool, int, float)) for v in value):
             small[path] = [v.item() if isinstance(v, np.generic) else v for v in value]
+        elif isinstance(value, dict) and value and all(isinstance(v, float) for v in value.values()):
+            small[path] = {key: float(v) for key, v in value.items()}  # the diagonal covariance's learning rates
         elif isinstance(value, list) and all(isinstance(v, np.ndarray) for v in value):
             arrays[path + LIST] = np.stack(value)  # directions to be tried next, all of one length
         elif hasattr(value, "__dict__") and type(value).__module__.startswith("cma") and id(value) not in seen:

@@ -10,7 +10,7 @@ import config as configs
 import folder
 import seeds
 from controller import mpi, scoring
-from controller.es import CMAES
+from controller.optimizers import make_optimizer
 from progress import bar as progress_bar
 
 DECIMALS = 4  # to which the mean is rounded before it is scored (train.py of the release)
@@ -33,11 +33,11 @@ def episode_plan(config: configs.Config, generation: int) -> tuple[int, list[int
 
 
 class Evolution:
-    """The search's bookkeeping, on rank 0: CMA-ES, history, the best agent, and their files."""
+    """The search's bookkeeping, on rank 0: the optimizer, history, the best agent, and their files."""
 
     def __init__(self, run: Path, config: configs.Config, size: int):
         self.config, self.path = config, run / "controller"
-        self.es = CMAES(size, config.sigma, config.population, seeds.generator(config.seed, "evolution"))
+        self.es = make_optimizer(config, size, seeds.generator(config.seed, "evolution"))
         self.history: list[dict] = []
         self.best: dict | None = None
         self.seconds = 0.0
@@ -109,7 +109,7 @@ def begin(run: Path, config: configs.Config, size: int) -> Evolution:
 
 
 def evolve(comm, run: Path, config: configs.Config) -> None:
-    """Runs CMA-ES from where it stands to the last generation."""
+    """Runs the search from where it stands to the last generation."""
     from controller.agent import policy_size
     from controller.lanes import make_lanes
 
@@ -176,7 +176,7 @@ def temperature_row(comm, run: Path, config: configs.Config, temperatures: list[
 def score_mean(comm, lanes, config: configs.Config, evolution, generation: int) -> None:
     """Scores the distribution's mean on fresh episodes; every scoring has seeds of its own."""
     started = time.monotonic()
-    mean = comm.bcast(np.round(evolution.es.mean(), DECIMALS) if comm.rank == 0 else None)
+    mean = comm.bcast(np.round(evolution.es.best(), DECIMALS) if comm.rank == 0 else None)
     count = config.eval_episodes
     plan = seeds.episode_seeds(config.seed, "select", generation * count, count)
     returns, _ = mpi.evaluate(comm, lanes, np.repeat(mean[None], count, axis=0), plan)

@@ -145,7 +145,9 @@ def card(run: Run, at: Path) -> str:
     made = [f"The run's random episodes: {config.episodes}, of policy `{config.policy}`."]
     if config.untrained != "none":
         made.append(f"Left at random first weights here: {config.untrained}.")
-    made.append(f"C sees `{config.features}` and is evolved by CMA-ES, {HOW[config.env]}.")
+    made.append(
+        f"C sees `{config.features}` and is evolved by {configs.OPTIMIZERS[config.optimizer]}, {HOW[config.env]}."
+    )
     if run.history:
         made.append(f"Its evolution took {len(run.history)} generations so far.")
     if run.best and run.best.get("generation"):

@@ -9,7 +9,6 @@ import config as configs
 import seeds
 from config import UserError
 from controller import mpi, policy, recording
-from controller.es import CMAES
 from controller.evolution import Evolution, episode_plan
 
 
@@ -88,48 +87,6 @@ def test_dooms_smooth_policy_goes_further():
         return float(np.std(walks))
 
     assert reach("smooth") > 2 * reach("release")
-
-
-def sphere(x: np.ndarray) -> np.ndarray:
-    return -((x - 0.3) ** 2).sum(axis=1)
-
-
-def test_cmaes_climbs():
-    es = CMAES(10, 0.1, 16, np.random.default_rng(0))
-    for _ in range(60):
-        es.tell(sphere(es.ask()))
-    np.testing.assert_allclose(es.mean(), 0.3, atol=0.02)
-
-
-@pytest.mark.parametrize(("size", "population"), [(120, 12), (867, 4), (300, 64)])
-def test_cmaes_resumes_to_the_bit(size, population, tmp_path):
-    def run(stop: int | None) -> list[np.ndarray]:
-        es, asked = CMAES(size, 0.1, population, np.random.default_rng(3)), []
-        for generation in range(30):
-            asked.append(es.ask())
-            es.tell(sphere(asked[-1]))
-            if generation == stop:
-                es.save(tmp_path / "state.npz", {"generation": generation})
-                es = CMAES(size, 0.1, population, np.random.default_rng(99))
-                assert es.restore(tmp_path / "state.npz") == {"generation": stop}
-        return asked
-
-    np.testing.assert_array_equal(run(None), run(17))
-
-
-def test_cmaes_leaves_the_global_generator_alone():
-    np.random.seed(1)
-    expected = np.random.random()
-    np.random.seed(1)
-    es = CMAES(5, 0.1, 6, np.random.default_rng(0))
-    es.tell(sphere(es.ask()))
-    assert np.random.random() == expected
-
-
-def test_a_broken_checkpoint_is_named(tmp_path):
-    (tmp_path / "state.npz").write_bytes(b"PK")
-    with pytest.raises(UserError, match=r"state\.npz is not a checkpoint"):
-        CMAES(5, 0.1, 6, np.random.default_rng(0)).restore(tmp_path / "state.npz")
 
 
 def test_pairs_share_seeds_and_generations_do_not():

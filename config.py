@@ -23,6 +23,9 @@ OPTIMIZERS = {
 # An action's numbers are steer, gas, brake; or left-right. What left for right makes of each:
 MIRRORED = {"carracing": (-1.0, 1.0, 1.0), "doom": (-1.0,)}
 
+# What a frame earns in which the agent stands still, where that is not a reward. In Doom it is one.
+IDLE_REWARD = {"carracing": -0.1}
+
 
 class UserError(Exception):
     """A mistake that the user can mend; the message says what, what was expected, what came, what to run."""
@@ -106,6 +109,12 @@ class Config:
         "C",
         ("pairs", "common"),
     )  # [train.py: antithetic]
+    patience: int = knob(
+        0,
+        "end a training episode after so many frames without reward, its return as if the car stood still from there "
+        "to the end; 0: never. Tests and scorings of the mean always go on to the end",
+        "C",
+    )
     generations: int = knob(1800, "generations of the search", "C")  # [A.4, curves]
     sigma: float = knob(0.1, "the search's first step size", "C")  # [train.py]
     weight_bonus: float = knob(
@@ -219,7 +228,7 @@ def check(config: Config) -> Config:
         value, choices = getattr(config, item.name), item.metadata["choices"]
         if choices and value not in choices:
             raise UserError(f"{flag(item.name)}: expected one of {', '.join(choices)}, got {value!r}")
-        low = 0 if item.name in ("seed", "min_frames") else 1
+        low = 0 if item.name in ("seed", "min_frames", "patience") else 1
         if item.type is int and value < low:
             raise UserError(f"{flag(item.name)}: expected {low} or more, got {value}")
     try:
@@ -234,6 +243,10 @@ def check(config: Config) -> Config:
             raise UserError(f"{flag(name)}: expected a number above 0, got {getattr(config, name)}")
     if config.task == "doom" and config.max_frames > DOOM["max_frames"]:
         raise UserError(f"--max-frames: Take Cover ends after {DOOM['max_frames']} steps, got {config.max_frames}")
+    if config.patience and (config.task not in IDLE_REWARD or config.env == "dream"):
+        raise UserError(
+            f"--patience: {config.task} rewards every frame until the end, so none is without; leave it out"
+        )
     if config.population < 4 or config.population % 2:
         raise UserError(f"--population: expected an even number of 4 or more, got {config.population}")
     if config.env == "dream" and config.task == "carracing":

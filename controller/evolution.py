@@ -129,7 +129,8 @@ def evolve(comm, run: Path, config: configs.Config) -> None:
         started = time.monotonic()
         episodes, plan = episode_plan(config, generation)
         candidates = comm.bcast(evolution.es.ask() if leader else None)
-        returns, steps = mpi.evaluate(comm, lanes, np.repeat(candidates, episodes, axis=0), plan)
+        params = np.repeat(candidates, episodes, axis=0)
+        returns, steps = mpi.evaluate(comm, lanes, params, plan, patience=config.patience)
         if leader:
             fitness = returns.reshape(config.population, episodes).mean(axis=1)
             bonus = config.weight_bonus * np.mean(candidates**2, axis=1)

@@ -186,11 +186,11 @@ class Jobs:
                 time.sleep(0.001)
 
 
-def evaluate(comm, lanes, params, seeds: list[int], done=None):
+def evaluate(comm, lanes, params, seeds: list[int], done=None, patience: int = 0):
     """Plays one episode for each row of `params` (J, P) with the seed beside it, spread over the ranks.
 
     Returns (returns (J,), steps (J,)) on rank 0, and (None, None) elsewhere. `done(n)` is called with the
-    number of episodes that this rank has finished so far.
+    number of episodes that this rank has finished so far; `patience` as in `rollout.play`.
     """
     import numpy as np
 
@@ -205,7 +205,7 @@ def evaluate(comm, lanes, params, seeds: list[int], done=None):
         if done is not None:
             done(finished)
 
-    mine = play(lanes, jobs, params, seeds, count)
+    mine = play(lanes, jobs, params, seeds, count, patience)
     jobs.close()
     wait(comm)
     shares = comm.gather(mine)

@@ -8,21 +8,24 @@ not depend on the others, nor on which lane it is.
 import numpy as np
 import tensorflow as tf
 
-from config import Config
+from config import IDLE_REWARD, Config
 from controller.agent import make_agent, policy_size
 from env import make_env
 from seeds import generator
 
 
-def play(lanes, jobs, params: np.ndarray, seeds: list[int], done=None) -> dict[int, tuple[float, int]]:
+def play(
+    lanes, jobs, params: np.ndarray, seeds: list[int], done=None, patience: int = 0
+) -> dict[int, tuple[float, int]]:
     """Plays the episodes that `jobs` hands to this rank.
 
     Args:
-        lanes: `RealLanes` or `DreamLanes`: `count`, `start(lane, params, seed)`, and `advance()`, which
+        lanes: `RealLanes` or `DreamLanes`: `count`, `start(lane, params, seed, patience)`, and `advance()`, which
             returns (lane, return, steps) of the episodes that ended.
         jobs: who plays which episode; see `mpi.Jobs`.
         params: (J, P), the controller of each episode; seeds: (J,), its seed.
         done: called with each finished episode's number.
+        patience: frames without reward that end an episode early; 0: never.
 
     Returns:
         (return, steps) of this rank's episodes, by number.
@@ -34,7 +37,7 @@ def play(lanes, jobs, params: np.ndarray, seeds: list[int], done=None) -> dict[i
         if free and not jobs.over:
             for job in jobs.take(len(free), wait=not playing):
                 lane = free.pop()
-                lanes.start(lane, params[job], seeds[job])
+                lanes.start(lane, params[job], seeds[job], patience)
                 playing[lane] = job
         if not playing:
             if jobs.over:
@@ -69,13 +72,19 @@ class RealLanes:
         self.h = self.c = tf.zeros((count, config.rnn_units))
         self.random: list[np.random.Generator | None] = [None] * count
         self.total, self.steps = np.zeros(count), np.zeros(count, int)
+        self.patience, self.idle = np.zeros(count, int), np.zeros(count, int)  # frames allowed and spent without reward
 
-    def start(self, lane: int, params: np.ndarray, seed: int) -> None:
-        """Begins an episode; `seed` decides the environment's randomness and the noise of z."""
+    def start(self, lane: int, params: np.ndarray, seed: int, patience: int = 0) -> None:
+        """Begins an episode; `seed` decides the environment's randomness and the noise of z.
+
+        With a `patience` it ends after so many frames without a positive reward, and its return is completed as if the
+        car stood still from there to the last frame: comparable with the return of an episode played to the end.
+        """
         self.frames[lane], _ = self.envs[lane].reset(seed=seed)
         self.params[lane], self.fresh[lane] = params, 1
         self.random[lane] = generator(seed, "noise of z")  # not the track's stream, which has the seed itself
         self.total[lane], self.steps[lane] = 0, 0
+        self.patience[lane], self.idle[lane] = patience, 0
 
     def advance(self) -> list[tuple[int, float, int]]:
         """One step of every lane that plays; (lane, return, steps) of those whose episode it ended."""
@@ -90,7 +99,12 @@ class RealLanes:
             self.frames[lane], reward, terminated, truncated, _ = self.envs[lane].step(action[lane])
             self.total[lane] += reward
             self.steps[lane] += 1
-            if terminated or truncated or self.steps[lane] == self.config.max_frames:
+            self.idle[lane] = 0 if reward > 0 else self.idle[lane] + 1
+            over = terminated or truncated or self.steps[lane] == self.config.max_frames
+            if not over and self.patience[lane] and self.idle[lane] >= self.patience[lane]:
+                over = True
+                self.total[lane] += IDLE_REWARD[self.config.task] * (self.config.max_frames - self.steps[lane])
+            if over:
                 ended.append((lane, float(self.total[lane]), int(self.steps[lane])))
                 self.random[lane] = None
         return ended

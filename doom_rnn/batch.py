@@ -38,8 +38,8 @@ class DreamLanes:
         self.noise = np.zeros_like(self.uniform)
         self.segment = tf.function(self._segment, jit_compile=True, autograph=False)
 
-    def start(self, lane: int, params: np.ndarray, seed: int) -> None:
-        """Begins a dream in a lane."""
+    def start(self, lane: int, params: np.ndarray, seed: int, patience: int = 0) -> None:
+        """Begins a dream in a lane. Every step of it is rewarded, so no `patience` is ever lost."""
         self.random[lane] = Randomness(seed)
         self.state["z"][lane] = self.random[lane].first(self.mu, self.logvar)
         self.state["params"][lane], self.state["restart"][lane] = params, 1

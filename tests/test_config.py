@@ -49,6 +49,8 @@ def test_rollout_schedules(schedule, generation, episodes):
         ({"sigma": 0.0}, "--sigma: expected a number above 0"),
         ({"temperature": float("nan")}, "--temperature: expected a number above 0"),
         ({"env": "dream"}, "CarRacing's dream has no reward"),
+        ({"patience": -1}, "--patience: expected 0 or more, got -1"),
+        ({"task": "doom", "patience": 20}, "--patience: doom rewards every frame"),
         ({"view": "v9"}, "--view: expected one of v0, v3, got 'v9'"),
     ],
 )

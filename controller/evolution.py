@@ -1,5 +1,6 @@
 """The evolution of C: what train_controller.py does."""
 
+import dataclasses
 import json
 import time
 from pathlib import Path
@@ -41,9 +42,11 @@ class Evolution:
         self.history: list[dict] = []
         self.best: dict | None = None
         self.seconds = 0.0
+        self.dtype: str | None = None  # what the agents act in
         if (self.path / "checkpoint.npz").exists():
             extra = self.es.restore(self.path / "checkpoint.npz")
             self.history, self.best, self.seconds = extra["history"], extra["best"], extra["seconds"]
+            self.dtype = extra.get("dtype")
             self.show()  # where it was killed between the two writings
         elif (self.path / "best.json").exists():
             raise configs.UserError(
@@ -89,7 +92,7 @@ class Evolution:
 
     def save(self) -> None:
         """Writes the checkpoint, then history and best agent, which it holds too."""
-        extra = {"history": self.history, "best": self.best, "seconds": self.seconds}
+        extra = {"history": self.history, "best": self.best, "seconds": self.seconds, "dtype": self.dtype}
         self.es.save(self.path / "checkpoint.npz", extra)
         self.show()
 
@@ -112,11 +115,15 @@ def evolve(comm, run: Path, config: configs.Config) -> None:
     """Runs the search from where it stands to the last generation."""
     from controller.agent import policy_size
     from controller.lanes import make_lanes
+    from controller.precision import choose_dtype
 
-    lanes = mpi.together(comm, make_lanes, run, config)
     size = policy_size(config)
     leader = comm.rank == 0
     evolution = mpi.on_leader(comm, begin, run, config, size, share=False)
+    dtype = choose_dtype(comm, run, config, evolution.dtype if leader else None)
+    if leader:
+        evolution.dtype = dtype
+    lanes = mpi.together(comm, make_lanes, run, dataclasses.replace(config, dtype=dtype))
     first = comm.bcast(len(evolution.history) + 1 if leader else None)
     bar = progress_bar(
         total=config.generations,

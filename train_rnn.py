@@ -3,7 +3,7 @@
     python train_rnn.py --run runs/car
 
 Needs vae.weights.h5. Writes series.npz (mu, logvar, action of every frame), initial_z.npz (first frames, where
-dreams start), rnn.weights.h5 and learning curves (metrics.jsonl, tensorboard/). Uses all cores; the same
+dreams start), rnn.weights.h5 and learning curves (metrics.jsonl, tensorboard/). Uses all cores, or a GPU; the same
 command again goes on from the last checkpoint.
 """
 
@@ -17,7 +17,7 @@ import folder
 import seeds
 from diary import noted
 from progress import bar as progress_bar
-from training import fit, hold_memory, make_optimizer, quiet_tensorflow, save_arrays, save_weights
+from training import fit, hold_memory, make_optimizer, quiet_tensorflow, save_arrays, save_weights, use_one_gpu
 
 quiet_tensorflow()
 
@@ -128,6 +128,7 @@ def train(run: Path, config: configs.Config) -> None:
 
 def main() -> None:
     args = cli.parser(__doc__).parse_args()
+    use_one_gpu()
     config = folder.prepare(args.run, cli.overrides(args), args.base)
     if (args.run / "rnn.weights.h5").exists():
         print(f"{args.run}/rnn.weights.h5 is there already")

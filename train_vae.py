@@ -3,7 +3,7 @@
     python train_vae.py --run runs/car
 
 Needs the episodes of extract.py. Writes vae.weights.h5, learning curves (metrics.jsonl, tensorboard/) and
-pictures/reconstructions.png. Uses all cores; the same command again goes on from the last checkpoint.
+pictures/reconstructions.png. Uses all cores, or a GPU; the same command again goes on from the last checkpoint.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ import config as configs
 import folder
 import seeds
 from diary import noted
-from training import fit, hold_memory, make_optimizer, quiet_tensorflow, save_weights
+from training import fit, hold_memory, make_optimizer, quiet_tensorflow, save_weights, use_one_gpu
 
 quiet_tensorflow()
 
@@ -84,6 +84,7 @@ def show(run: Path, model: VAE, paths: list[Path], seed: int) -> None:
 
 def main() -> None:
     args = cli.parser(__doc__).parse_args()
+    use_one_gpu()
     config = folder.prepare(args.run, cli.overrides(args), args.base)
     folder.need(args.run / "record", f"python extract.py --run {args.run}")
     if (args.run / "vae.weights.h5").exists() and (args.run / PICTURE).exists():

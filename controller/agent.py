@@ -20,15 +20,17 @@ def act(config: Config, params, z, c, h):
     return policy.act(params, x, config.task, config.features, config.z_size, config.rnn_units, keras.ops)
 
 
-def use_one_thread() -> None:
-    """One TensorFlow thread for this process: ranks share the cores, and sums keep their order."""
-    if tf.config.threading.get_intra_op_parallelism_threads() == 1:
-        return
+def use_one_core() -> None:
+    """One TensorFlow thread and no GPU for this process: ranks share the cores, sums keep their order, and each rank
+    would claim the whole card for a batch that does not fill it."""
     try:
-        tf.config.threading.set_intra_op_parallelism_threads(1)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
+        if tf.config.get_visible_devices("GPU"):
+            tf.config.set_visible_devices([], "GPU")
+        if tf.config.threading.get_intra_op_parallelism_threads() != 1:
+            tf.config.threading.set_intra_op_parallelism_threads(1)
+            tf.config.threading.set_inter_op_parallelism_threads(1)
     except RuntimeError as error:
-        raise UserError(f"TensorFlow's threads were fixed before: {error}") from None
+        raise UserError(f"TensorFlow's threads and devices were fixed before: {error}") from None
 
 
 def make_agent(config: Config, vae: VAE, rnn: MDNRNN, lanes: int):

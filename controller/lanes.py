@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 
 from config import Config
-from controller.agent import act, policy_size, use_one_thread
+from controller.agent import act, policy_size, use_one_core
 from controller.rollout import RealLanes
 from doom_rnn.batch import DreamLanes
 from doom_rnn.models import load_rnn, load_vae
@@ -18,7 +18,7 @@ def make_lanes(run: Path, config: Config):
     Their number is the configuration's, not that of the episodes at hand: the last bits of a batched sum
     depend on the batch's size.
     """
-    use_one_thread()
+    use_one_core()
     count = config.lanes if config.task == "carracing" or config.env == "dream" else min(config.lanes, ENGINES)
     if config.env == "dream":
         rnn = load_rnn(run, config)

@@ -8,7 +8,7 @@ import numpy as np
 
 from config import DTYPES, Config
 from controller import mpi
-from controller.agent import make_agent, policy_size, use_one_thread
+from controller.agent import make_agent, policy_size, use_one_core
 from doom_rnn.models import load_rnn, load_vae
 
 GAIN = 1.05  # by which bfloat16 must be faster on the slowest rank: less may be a measurement's noise
@@ -39,7 +39,7 @@ def choose_dtype(comm, run: Path, config: Config, before: str | None) -> str:
 
 def gain_of_bfloat16(run: Path, config: Config) -> float:
     """How many times as fast as in float32 the agents' step is in bfloat16, in this process on one thread."""
-    use_one_thread()
+    use_one_core()
     rnn = load_rnn(run, config)
     steps = []
     for dtype in DTYPES:

@@ -36,6 +36,10 @@ class MDNRNN(keras.Model):
         self.head = keras.layers.Dense(3 * mixtures * z_size + self.flags, name="output")
         self.cell.build((None, inputs))
         self.head.build((None, units))
+        # cuDNN's LSTM cannot zero a state on its way, as Doom's M needs it.
+        self.layer = None
+        if tf.config.get_visible_devices("GPU") and not self.flags:
+            self.layer = lstm.Layer(self.cell)
         self.built = True
 
     def inputs(self, z, action, restart):
@@ -57,7 +61,11 @@ class MDNRNN(keras.Model):
 
         Returns the output after each step (T, B, flags + Z * 3 * K), and the last h and c.
         """
-        hs, h, c = lstm.unroll(self.cell, self.inputs(z, action, restart), h, c, self.keep(restart))
+        inputs = self.inputs(z, action, restart)
+        if self.layer is not None:
+            hs, h, c = self.layer.unroll(inputs, h, c)
+        else:
+            hs, h, c = lstm.unroll(self.cell, inputs, h, c, self.keep(restart))
         return self.head(hs), h, c
 
     def split(self, output):

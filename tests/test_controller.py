@@ -127,6 +127,36 @@ def test_the_best_mean_is_kept_not_the_last(tmp_path):
     assert evolution.history[0]["std"] == np.arange(8.0).std() and evolution.history[2]["seconds"] == 6.0
 
 
+@pytest.mark.parametrize(
+    ("variables", "sees", "remedy"),
+    [
+        ({}, 1, None),
+        ({"PMI_SIZE": "4", "PMI_RANK": "1"}, 4, None),
+        ({"PMI_SIZE": "4", "PMI_RANK": "1"}, 1, "MPI4PY_MPIABI=mpich"),
+        ({"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "0", "PMIX_RANK": "0"}, 1, "MPI4PY_MPIABI=openmpi"),
+        ({"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1"}, 1, "srun --mpi=pmi2"),  # plain `srun -n 2`
+        ({"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0", "PMI_SIZE": "2"}, 2, None),  # the wheel's mpirun in a job
+        ({"PMIX_RANK": "3"}, 1, "srun --mpi=pmix"),
+        ({"SLURM_STEP_NUM_TASKS": "2", "PMIX_RANK": "1", "WORLD_MODELS_RANKS": "1"}, 1, None),  # runs side by side
+        ({"WORLD_MODELS_RANKS": "8"}, 4, "WORLD_MODELS_RANKS says how many"),
+    ],
+)
+def test_a_launcher_of_another_mpi_is_noticed(monkeypatch, variables, sees, remedy):
+    monkeypatch.setattr(mpi.os, "environ", variables)
+    monkeypatch.setattr(mpi.cli, "speaks", True)
+    if remedy is None:
+        mpi.same_mpi(Desk(sees))
+    else:
+        with pytest.raises(UserError, match=f"each sees {sees}: .*{remedy}"):
+            mpi.same_mpi(Desk(sees))
+
+
+def test_a_number_of_nested_ranks_that_is_none_is_named(monkeypatch):
+    monkeypatch.setattr(mpi.os, "environ", {"WORLD_MODELS_RANKS": "two"})
+    with pytest.raises(UserError, match="WORLD_MODELS_RANKS: expected a number of ranks, got 'two'"):
+        mpi.same_mpi(Desk(1))
+
+
 class Desk:
     """A communicator's end for tests of `Jobs`: the other ranks' requests, and what they were given."""
 

@@ -258,7 +258,7 @@ def test_an_mpirun_of_another_mpi_is_found_out(car_run, monkeypatch):
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "64")
     monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "0")
     line = mistake("train_controller.py", "--run", car_run)
-    assert "mpirun started 64 processes, but each sees 1" in line and "MPI4PY_MPIABI=openmpi" in line
+    assert "64 processes were started, but each sees 1" in line and "MPI4PY_MPIABI=openmpi" in line
 
 
 def test_a_truncated_episode_stops_training_by_name(car_run, tmp_path):

@@ -22,6 +22,7 @@ import cli
 import config as configs
 import folder
 from controller import mpi
+from tools import peer
 from training import hold_memory, quiet_tensorflow
 
 LANES, STEPS = 48, 60  # of the agents' measurement
@@ -157,11 +158,16 @@ def agents(run: Path, ranks: int, lanes: int, dtype: str = "float32") -> dict:
     """`agent` on that many ranks."""
     mpirun = Path(sys.executable).parent / "mpirun"
     mpirun = mpirun if mpirun.exists() else shutil.which("mpirun")
-    inner = [sys.executable, __file__, "--run", run, "--lanes", str(lanes), "--dtype", dtype]
-    command = [mpirun, "-n", str(ranks), *inner] if ranks > 1 else inner
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    launcher = [mpirun, "-n", ranks] if ranks > 1 else []
+    return program(__file__, "--run", run, "--lanes", lanes, "--dtype", dtype, launcher=launcher)
+
+
+def program(*arguments, launcher: list = ()) -> dict:
+    """Runs a measurement as a program of its own; the JSON of its last line."""
+    command = list(map(str, [*launcher, sys.executable, *arguments]))
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent)
     if done.returncode:
-        raise configs.UserError(f"the measurement with {ranks} ranks failed:\n{done.stderr}")
+        raise configs.UserError(f"{' '.join(command)} failed:\n{done.stderr}")
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
@@ -234,6 +240,8 @@ def measure() -> dict:
             "batch_1": agents(car, 1, 1)["rate"],
             "split": two["split"],
         }
+        if peer.installed():
+            figures["peer"] = program("-m", "tools.peer", "--run", car, "--lanes", LANES)
         figures["memory"] = {"rank_mb": two["memory"]}
         figures["dream"] = {"steps_per_s": agents(doom, 2, 512)["rate"], "single": dream_alone(doom)}
     figures["train"] = training_speeds()

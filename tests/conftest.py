@@ -22,14 +22,15 @@ SMALL = {
 
 
 def run_script(*command: str | Path, ranks: int = 0, check: bool = True) -> subprocess.CompletedProcess:
-    """Runs one of the project's scripts as a user would, under mpirun if `ranks` is given."""
+    """Runs a script, or a module ("tools.study"), as a user would; under mpirun if `ranks` is given."""
     prefix = []
     if ranks:
         beside = Path(sys.executable).parent / "mpirun"
         prefix = [beside if beside.exists() else "mpirun", "-n", str(ranks)]
     script, *rest = command
+    program = ["-m", script] if str(script).startswith("tools.") else [ROOT / script]
     done = subprocess.run(
-        [*prefix, sys.executable, ROOT / script, *rest], cwd=ROOT, capture_output=True, text=True, env=os.environ
+        [*prefix, sys.executable, *program, *rest], cwd=ROOT, capture_output=True, text=True, env=os.environ
     )
     if check:
         assert done.returncode == 0, done.stdout + done.stderr

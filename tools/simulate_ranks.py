@@ -26,7 +26,7 @@ from training import quiet_tensorflow
 
 RANKS = (64, 256, 1024)
 LANES = (1, 4, 16, 48)
-SETTINGS = ((64, 16), (256, 16), (1024, 16), (1024, 48))  # population x episodes
+SETTINGS = ((64, 16), (256, 16), (1024, 16), (1024, 64))  # population x episodes
 POLL = 0.0005  # seconds between two looks of a rank that waits for jobs
 
 
@@ -69,12 +69,13 @@ def simulate(times: Times, ranks: int, lanes: int, population: int, episodes: in
     events = [(start, 1 if rank else 0, rank) for rank in range(ranks)]  # rank 0 first at equal times
     heapq.heapify(events)
     finish = start
+    stretch = [0] * ranks  # its steps
     since = np.full(ranks, start)  # when a rank's present stretch of steps began
     while events:
         now, _, rank = heapq.heappop(events)
         left = played[rank]
-        if left:  # a stretch has ended: at least one episode with it
-            done = left[0]
+        if left:  # a stretch of steps has ended
+            done = stretch[rank]
             busy[rank] += now - since[rank]
             lane_time += (now - since[rank]) * len(left) / lanes
             left[:] = [n - done for n in left if n > done]
@@ -102,7 +103,9 @@ def simulate(times: Times, ranks: int, lanes: int, population: int, episodes: in
             step = times.step(lanes, len(left))
             if rank == 0:
                 boundary, root_step = since[0], step
-            heapq.heappush(events, (since[rank] + left[0] * step, 1 if rank else 0, rank))
+            # To the next episode's end; or a step, where a rank that got fewer than it has room for asks again.
+            stretch[rank] = 1 if len(left) < lanes and given < count else left[0]
+            heapq.heappush(events, (since[rank] + stretch[rank] * step, 1 if rank else 0, rank))
         elif rank == 0:
             root_step = 0.0  # it only answers now
     finish += times.message * np.ceil(np.log2(ranks)) if ranks > 1 else 0.0  # results are gathered
@@ -237,7 +240,8 @@ def draw(rows: list[dict], path: Path) -> None:
         right.plot(ranks, [row["steps_per_s"] for row in mine], "o-", label=label)
     left.axhline(90, color="grey", linewidth=0.8, linestyle="--")
     left.set(ylabel="time in which ranks play, %", ylim=(0, 102))
-    right.set(ylabel="agent-steps a second", yscale="log")
+    right.set(ylabel="agent-steps a second", ylim=(0, None))
+    right.yaxis.set_major_formatter("{x:,.0f}")
     for axes in (left, right):
         axes.set(xlabel="ranks (simulated)", xscale="log")
         axes.set_xticks(RANKS, [f"{n:,}" for n in RANKS])

@@ -13,6 +13,13 @@ from dataclasses import dataclass, field
 FEATURES = ("z", "z_hidden", "zh", "zc", "zch")
 UNTRAINED = ("none", "rnn", "vae", "vae+rnn")
 DTYPES = ("float32", "bfloat16")
+OPTIMIZERS = {
+    "cma": "CMA-ES",
+    "cma-diagonal": "CMA-ES with a diagonal covariance",
+    "cma-tpa": "CMA-ES with two-point step-size adaptation",
+    "openai-es": "OpenAI's evolution strategy with Adam",
+    "ga": "a genetic algorithm",
+}
 HEADS = ("none", "end", "reward", "end+reward")
 VIEWS = ("v0", "v3")
 KINDS = {int: "a whole number", float: "a number", str: "text"}
@@ -156,6 +163,12 @@ class Config:
     )
     dream_frames: int = option(0, "steps after which a dream is cut; 0: as in the game", "C")
     features: str = option("zh", "what C sees: z, z through 40 hidden units, [z,h], [z,c], [z,c,h]", "C", FEATURES)
+    optimizer: str = option(
+        "cma",
+        f"the search: {', '.join(f'{name}: {what}' for name, what in OPTIMIZERS.items())}",
+        "C",
+        tuple(OPTIMIZERS),
+    )  # [A.4: CMA-ES]
     population: int = option(64, "candidates a generation", "C")  # [A.4]
     rollouts: str = option(
         "16", "episodes a candidate; '4,20:8,50:16' means 4, from generation 20 on 8, from 50 on 16", "C"
@@ -167,15 +180,26 @@ class Config:
         ("pairs", "common"),
     )  # [train.py: antithetic]
     restart: str = option("no", "evolve C from zero, not from the agent of the round before", "C", ("no", "yes"))
-    generations: int = option(1800, "generations of CMA-ES", "C")  # [A.4, curves]
-    sigma: float = option(0.1, "CMA-ES's first step size", "C")  # [train.py]
+    patience: int = option(
+        0,
+        "end a training episode after so many frames without reward, its return as if the agent stood still from there "
+        "to the end; 0: never. Tests and evaluations of the mean are always played to the end",
+        "C",
+    )
+    generations: int = option(1800, "generations of the search", "C")  # [A.4, curves]
+    sigma: float = option(0.1, "the search's first step size", "C")  # [train.py]
     weight_bonus: float = option(
         0.0, "added to a candidate's score, times its mean squared weight; the release has 0.01", "C"
     )  # [es.py: compute_weight_decay, whose sign rewards large weights]
     eval_every: int = option(25, "generations between scorings of the distribution's mean", "C")  # [train.py]
     eval_episodes: int = option(1024, "episodes of such a scoring", "C")  # [train.py]
     lanes: int = option(16, "episodes a rank advances at once; in a dream, dreamed at once", "C")
-    dtype: str = option("float32", "arithmetic of V's encoder while C acts in training", "C", DTYPES)
+    dtype: str = option(
+        "float32",
+        "arithmetic of V's encoder while C acts in training; auto: bfloat16 where it is measured to be faster",
+        "C",
+        (*DTYPES, "auto"),
+    )
 
     @property
     def total_episodes(self) -> int:
@@ -230,7 +254,7 @@ BOUNDS = {
 def check_number(item, value: float) -> None:
     """UserError unless a field's number is finite and in its bounds."""
     if item.type is int:
-        low = 0 if item.name in ("seed", "min_frames", "linked", "dream_frames") else 1
+        low = 0 if item.name in ("seed", "min_frames", "linked", "dream_frames", "patience") else 1
         if value < low:
             raise UserError(f"{flag(item.name)}: expected {low} or more, got {value}")
         return

@@ -1,10 +1,10 @@
-"""Evolves C with CMA-ES, in the real environment or in M's dream of it.
+"""Evolves C, with CMA-ES unless --optimizer says another search, in the real environment or in M's dream of it.
 
     mpirun -n 64 python train_controller.py --run runs/car
     mpirun -n 64 python train_controller.py --run runs/doom --env dream --temperature 1.15
 
-Needs V and M. Rank 0 holds CMA-ES (ask, tell); all ranks play, rank 0 too. Writes
-DIR/controller/: history.jsonl (a line a generation), checkpoint.npz (CMA-ES's whole state), best.json (the
+Needs V and M. Rank 0 holds the search (ask, tell); all ranks play, rank 0 too. Writes
+DIR/controller/: history.jsonl (a line a generation), checkpoint.npz (the search's whole state), best.json (the
 distribution's mean that scored best on fresh episodes). The same command again goes on from the last whole
 generation, and --generations N beyond the last. The curves do not depend on the number of ranks.
 """

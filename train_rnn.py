@@ -4,7 +4,7 @@
 
 Needs vae.weights.h5. Writes series.npz (mu, logvar, action and reward of every frame), initial_z.npz (first frames,
 where dreams start), rnn.weights.h5, dream_starts.npz (frames from anywhere, with M's state) and learning curves
-(metrics.jsonl, tensorboard/). Uses all cores; the same command again goes on from the last checkpoint.
+(metrics.jsonl, tensorboard/). Uses all cores, or a GPU; the same command again goes on from the last checkpoint.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 import tasks
 from common import command_line, integrity, run_dir, seeds
 from common.command_log import log_command
-from common.training import hold_memory, quiet_tensorflow, save_arrays, save_weights
+from common.training import hold_memory, quiet_tensorflow, save_arrays, save_weights, use_one_gpu
 from config import Config
 
 quiet_tensorflow()
@@ -57,6 +57,7 @@ def train(run: Path, config: Config) -> None:
 
 def main() -> None:
     args = command_line.parser(__doc__).parse_args()
+    use_one_gpu()
     config = run_dir.open_run(args.run, command_line.overrides(args), args.base, args.after)
     if (args.run / "rnn.weights.h5").exists():
         load_rnn(args.run, config)  # an error if it is another V's

@@ -3,14 +3,14 @@
     python train_vae.py --run runs/car
 
 Needs the episodes of extract.py. Writes vae.weights.h5, learning curves (metrics.jsonl, tensorboard/) and
-pictures/reconstructions.png. Uses all cores; the same command again goes on from the last checkpoint.
+pictures/reconstructions.png. Uses all cores, or a GPU; the same command again goes on from the last checkpoint.
 """
 
 from pathlib import Path
 
 from common import command_line, run_dir, seeds
 from common.command_log import log_command
-from common.training import hold_memory, load_weights, quiet_tensorflow, save_weights
+from common.training import hold_memory, load_weights, quiet_tensorflow, save_weights, use_one_gpu
 from config import Config
 
 quiet_tensorflow()
@@ -40,6 +40,7 @@ def train(run: Path, config: Config) -> None:
 
 def main() -> None:
     args = command_line.parser(__doc__).parse_args()
+    use_one_gpu()
     config = run_dir.open_run(args.run, command_line.overrides(args), args.base, args.after)
     run_dir.need(args.run / "record", f"python extract.py --run {args.run}")
     if (args.run / "vae.weights.h5").exists() and (args.run / PICTURE).exists():

@@ -23,6 +23,8 @@ ADDED = {
     "optimism_weight": 2.0,
     "dream_starts": "first",
     "dream_frames": 0,
+    "optimizer": "cma",
+    "patience": 0,
 }
 
 

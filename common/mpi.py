@@ -16,8 +16,17 @@ class CollectiveError(UserError):
     """A UserError that every rank raises, so that each ends by itself."""
 
 
-# Prefixes of the environment variables in which an mpirun gives rank and number of processes; and its MPI's ABI.
-LAUNCHERS = {"OMPI_COMM_WORLD": "openmpi", "PMI": "mpich"}
+# The variables in which launchers tell each process how many there are, and its rank; and the remedy if MPI sees fewer.
+LAUNCHERS = (
+    ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "say which MPI it is: MPI4PY_MPIABI=openmpi mpirun ..."),
+    ("PMI_SIZE", "PMI_RANK", "say which MPI it is: MPI4PY_MPIABI=mpich mpirun ..."),
+    (
+        "SLURM_STEP_NUM_TASKS",
+        "SLURM_PROCID",
+        "say how Slurm is to start it: srun --mpi=pmi2 ..., or pmix for Open MPI (docs/clusters.md)",
+    ),
+)
+NESTED = "WORLD_MODELS_RANKS"  # the ranks each process is to see, where several runs are started by one launcher
 
 
 def world():
@@ -28,16 +37,30 @@ def world():
 
 
 def require_same_mpi(comm) -> None:
-    """Ends the process if the mpirun that started it is not of the MPI it has loaded: each process would take itself
-    for the only one, and all would write one run folder. The first prints the error."""
-    for start, name in LAUNCHERS.items():
-        size = int(os.environ.get(f"{start}_SIZE", 1))
-        if size > comm.size:
-            error = UserError(
-                f"mpirun started {size} processes, but each sees {comm.size}: the MPI that is loaded is not this "
-                f"mpirun's; say which one it is: MPI4PY_MPIABI={name} mpirun ..."
-            )
-            command_line.exit_with(error, quiet=os.environ.get(f"{start}_RANK", "0") != "0")
+    """Ends the process if what started it started more than it sees: each would take itself for the only one, and all
+    would write one run folder. It is another MPI than the one that is loaded, or Slurm without `--mpi`. The first
+    prints the error. UserError if the number of nested ranks is none."""
+    expected, rank, remedy = expected_ranks(os.environ)
+    if expected > comm.size:
+        error = UserError(
+            f"{expected} processes were started, but each sees {comm.size}: the MPI that is loaded is not the "
+            f"launcher's; {remedy}, or {NESTED}={comm.size} if each is to be a run of its own"
+        )
+        command_line.exit_with(error, quiet=rank > 0)
+
+
+def expected_ranks(environ) -> tuple[int, int, str]:
+    """(processes that the launcher started, this one's rank, what to do if MPI sees fewer), by its variables."""
+    if NESTED in environ:
+        try:
+            return int(environ[NESTED]), 0, f"{NESTED} says how many"
+        except ValueError:
+            raise UserError(f"{NESTED}: expected a number of ranks, got {environ[NESTED]!r}") from None
+    found = [(int(environ.get(size, 1)), int(environ.get(rank, 0)), remedy) for size, rank, remedy in LAUNCHERS]
+    # PMIx tells a process its rank only: there are at least as many and one.
+    rank = int(environ.get("PMIX_RANK", 0))
+    found.append((rank + 1, rank, "say which MPI it is: MPI4PY_MPIABI=openmpi mpirun ..., or srun --mpi=pmix ..."))
+    return max(found, key=lambda item: item[0])
 
 
 def on_root(comm, function, *args, share: bool = True):
@@ -88,8 +111,8 @@ def launch(main) -> None:
     every rank.
     """
     comm = world()
-    require_same_mpi(comm)
     try:
+        require_same_mpi(comm)
         command_line.os_errors_as_user_errors(main, comm)
     except CollectiveError as error:
         command_line.exit_with(error, quiet=comm.rank > 0)

@@ -45,6 +45,16 @@ def hold_memory() -> None:
     libc.mallopt(trim_threshold, 2**31 - 1)
 
 
+def use_one_gpu() -> None:
+    """The first GPU for this process, if there is one, and of its memory only what is needed, as it is needed."""
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        tf.config.set_visible_devices(gpus[:1], "GPU")
+        tf.config.experimental.set_memory_growth(gpus[0], True)
+
+
 def make_optimizer(rate, variables):
     """Keras' Adam with TensorFlow 1's epsilon, 1e-8; `rate` a number or a schedule."""
     import keras

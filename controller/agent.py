@@ -9,15 +9,17 @@ from vae.model import sample
 from world_model import WorldModel
 
 
-def use_one_thread() -> None:
-    """One TensorFlow thread for this process: ranks share the cores, and sums keep their order."""
-    if tf.config.threading.get_intra_op_parallelism_threads() == 1:
-        return
+def use_one_core() -> None:
+    """One TensorFlow thread and no GPU for this process: ranks share the cores, sums keep their order, and each rank
+    would claim the whole card for a batch that does not fill it."""
     try:
-        tf.config.threading.set_intra_op_parallelism_threads(1)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
+        if tf.config.get_visible_devices("GPU"):
+            tf.config.set_visible_devices([], "GPU")
+        if tf.config.threading.get_intra_op_parallelism_threads() != 1:
+            tf.config.threading.set_intra_op_parallelism_threads(1)
+            tf.config.threading.set_inter_op_parallelism_threads(1)
     except RuntimeError as error:
-        raise UserError(f"TensorFlow's threads were fixed before: {error}") from None
+        raise UserError(f"TensorFlow's threads and devices were fixed before: {error}") from None
 
 
 def make_agent(config: Config, model: WorldModel, lanes: int, bounds: tuple | None = None, surprise: bool = False):
@@ -30,8 +32,6 @@ def make_agent(config: Config, model: WorldModel, lanes: int, bounds: tuple | No
     controller = Controller.of(config)
     shapes = dict(noise=config.z_size, params=controller.num_params, is_first=1, h=config.rnn_units, c=config.rnn_units)
     signature = [tf.TensorSpec((lanes, 64, 64, 3), tf.uint8)]
-    if bounds is not None:
-        shapes["push"] = len(bounds[0])
     if bounds is not None:
         shapes["push"] = len(bounds[0])
     signature += [tf.TensorSpec((lanes, size), tf.float32) for size in shapes.values()]

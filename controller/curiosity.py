@@ -29,8 +29,8 @@ class CuriousLanes(RealLanes):
 
         self.agent = step
 
-    def start(self, lane: int, params: np.ndarray, seed: int) -> None:
-        super().start(lane, params, seed)
+    def start(self, lane: int, params: np.ndarray, seed: int, patience: int = 0) -> None:
+        super().start(lane, params, seed, patience)
         self.surprise[lane] = 0
 
     def advance(self) -> list[tuple[int, float, int]]:

@@ -1,10 +1,12 @@
-"""CMA-ES as ask / tell / best, maximising; pycma does the work.
+"""Searches as ask / tell / best, maximising: what they have in common, and CMA-ES, which pycma computes.
 
-Its whole state is written and read as arrays and JSON, so that a resumed search is the same search.
+A search's whole state is written and read as arrays and JSON, so that a resumed search is the same search. The others
+are in optimizers.py.
 """
 
 import json
 import types
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 import cma
@@ -15,101 +17,180 @@ from common.run_dir import atomic_write
 from config import UserError
 
 
-class CMAES:
-    """Evolves a vector of `size` numbers, from 0 (train.py of the release; paper A.4) or from `start`.
+class Optimizer(ABC):
+    """A search for the vector with the highest score.
 
     Args:
         size: parameters of C.
         sigma: first step size.
         population: candidates a generation.
         rng: the source of all its randomness.
-        start: (size,), the distribution's first mean.
+        x0: (size,), where it starts; by default 0.
     """
 
     def __init__(
-        self, size: int, sigma: float, population: int, rng: np.random.Generator, start: np.ndarray | None = None
+        self, size: int, sigma: float, population: int, rng: np.random.Generator, x0: np.ndarray | None = None
     ):
-        self.rng = rng
-        options = {
-            "popsize": population,
-            # Cumulative step-size adaptation, pycma's choice of 2018; for so many dimensions today's would be TPA.
-            "AdaptSigma": cma.sigma_adaptation.CMAAdaptSigmaCSA,
-            "randn": lambda *shape: self.rng.standard_normal(shape),
-            "seed": np.nan,  # leave numpy's global generator alone
-            "signals_filename": "",  # else a file of that name where the command runs would steer the search
-            "verbose": -9,
-            "verb_log": 0,
-            "verb_disp": 0,
-        }
-        self.search = cma.CMAEvolutionStrategy(np.zeros(size) if start is None else start, sigma, options)
+        self.size, self.sigma, self.population, self.rng = size, sigma, population, rng
+        self.center = np.zeros(size) if x0 is None else np.array(x0, np.float64)
+        if self.center.shape != (size,):
+            raise ValueError(f"x0: expected shape ({size},), got {self.center.shape}")
 
+    @abstractmethod
     def ask(self) -> np.ndarray:
         """The next candidates, (population, size)."""
-        self.asked = self.search.ask()
-        return np.array(self.asked)
 
     def tell(self, scores: np.ndarray) -> None:
-        """Takes the candidates' scores (population,), higher is better: the one place where the sign flips.
-        UserError if one is not finite."""
+        """Takes the candidates' scores (population,), higher is better. UserError if one is not finite."""
         require_finite("the candidates", {f"the score of candidate {k}": score for k, score in enumerate(scores)})
-        self.search.tell(self.asked, [-float(score) for score in scores])
+        self._update(np.asarray(scores, np.float64))
 
-    def mean(self) -> np.ndarray:
-        """The distribution's mean, (size,): the agent that is scored and kept."""
-        return np.array(self.search.mean)
+    @abstractmethod
+    def _update(self, scores: np.ndarray) -> None:
+        """Moves the search by the finite scores (population,) of the candidates asked last."""
 
+    @abstractmethod
+    def best(self) -> np.ndarray:
+        """The vector that the search stands at, (size,): the agent that is scored and kept."""
+
+    @abstractmethod
     def spread(self) -> float:
-        """Root mean square over dimensions of the distribution's standard deviation: "sigma" in the curves."""
-        return float(np.sqrt(np.mean(np.square(self.search.result.stds))))
+        """Root mean square over dimensions of the candidates' standard deviation: "sigma" in the curves."""
+
+    @abstractmethod
+    def draw(self, rng: np.random.Generator) -> np.ndarray:
+        """(size,), a vector drawn as the next candidates would be, but by `rng`. For searches that are over: it decides
+        nothing of the next draw, but no generation may follow."""
+
+    @abstractmethod
+    def state(self) -> tuple[dict[str, np.ndarray], dict]:
+        """Everything that decides the next generations but the random generator: arrays, and what JSON can hold."""
+
+    @abstractmethod
+    def set_state(self, arrays: dict[str, np.ndarray], small: dict) -> None:
+        """Takes back what `state` returned, in an object made with the same arguments."""
+
+    def require_fit(self, arrays: dict[str, np.ndarray], small: dict) -> None:
+        """ValueError unless this is the state of a search made with the same arguments."""
+        own, own_small = self.state()
+        require_shapes(arrays, own)
+        if lacking := own_small.keys() - small.keys():
+            raise ValueError(f"it lacks {min(lacking)}")
 
     def save(self, path: Path, extra: dict) -> None:
-        """Writes the state to one npz: every array by its name in pycma's object, everything small as JSON."""
-        arrays, small, aliases = self._state()
-        header = {"small": small, "aliases": aliases, "random": self.rng.bit_generator.state, "extra": extra}
+        """Writes the state, and `extra` with it, to one npz."""
+        arrays, small = self.state()
+        header = {**small, "random": self.rng.bit_generator.state, "extra": extra}
         with atomic_write(path) as tmp, open(tmp, "wb") as file:
             np.savez(file, header=np.array(json.dumps(header)), **arrays)
 
     def restore(self, path: Path, run: Path | None = None, models: tuple[str, ...] = (), **settings) -> dict:
         """Reads what `save` wrote into this object, made with the same arguments; returns `extra`.
 
-        UserError if the file is damaged, or not of this search: of another size or population, or, by the record
+        UserError if the file is damaged, or not of this search: of another kind, size or population, or, by the record
         `extra["made_from"]`, made from other models than those in `run`, or with other settings (as of
         `integrity.check_made_from`).
         """
-        own, own_small, own_aliases = self._state()
         try:
             with np.load(path) as file:
                 header = json.loads(str(file["header"]))
                 arrays = {name: file[name] for name in file.files if name != "header"}
-            state = header["small"] | arrays | {name: arrays[first] for name, first in header["aliases"].items()}
             extra, random = header["extra"], header["random"]
             made_from = extra.get("made_from")
-            own |= {name: own[first] for name, first in own_aliases.items()}
-            for name, mine in own.items():
-                if name.removesuffix(LIST) in state and np.shape(state[name]) != mine.shape:
-                    raise ValueError(f"{name} of shape {np.shape(state[name])}, expected {mine.shape}")
-            if lacking := (own.keys() | own_small.keys()) - state.keys():
-                raise ValueError(f"it lacks {sorted(lacking)[0]}")
-            if state["sp.popsize"] != own_small["sp.popsize"]:
-                raise ValueError(f"a population of {state['sp.popsize']}, expected {own_small['sp.popsize']}")
+            self.require_fit(arrays, header)
         except (*UNREADABLE, TypeError, AttributeError) as error:
             raise UserError(f"{path} is not a checkpoint of this search: {error}; delete it to begin anew") from None
         if run is not None:
             check_made_from(path, made_from, run, models, **settings)
         require_finite(path, arrays)
-        self.search.ask()  # makes what pycma makes at the first generation only; all it drew is overwritten
-        for name, value in state.items():
-            assign(self.search, name, value)
+        self.set_state(arrays, header)
         self.rng.bit_generator.state = random
         return extra
 
-    def _state(self) -> tuple[dict, dict, dict]:
-        """(arrays, small values, aliases) of the search, as of `collect`."""
+
+def require_shapes(arrays: dict[str, np.ndarray], own: dict[str, np.ndarray]) -> None:
+    """ValueError unless `arrays` has all of `own`, of the same shapes."""
+    for name, mine in own.items():
+        if name not in arrays:
+            raise ValueError(f"it lacks {name}")
+        if np.shape(arrays[name]) != mine.shape:
+            raise ValueError(f"{name} of shape {np.shape(arrays[name])}, expected {mine.shape}")
+
+
+class CMAES(Optimizer):
+    """CMA-ES (train.py of the release; paper A.4).
+
+    Args:
+        adaptation: of the step size: "csa", cumulative (pycma's choice of 2018), or "tpa", two-point (what today's
+            would choose for so many dimensions).
+        options: pycma's, such as CMA_diagonal.
+        The others are Optimizer's.
+    """
+
+    def __init__(self, size, sigma, population, rng, x0=None, adaptation: str = "csa", **options):
+        super().__init__(size, sigma, population, rng, x0)
+        step = {"csa": cma.sigma_adaptation.CMAAdaptSigmaCSA, "tpa": cma.sigma_adaptation.CMAAdaptSigmaTPA}[adaptation]
+        options = {
+            "popsize": population,
+            "AdaptSigma": step,
+            "randn": lambda *shape: self.rng.standard_normal(shape),
+            "seed": np.nan,  # leave numpy's global generator alone
+            "signals_filename": "",  # else a file of that name where the command runs would steer the search
+            "verbose": -9,
+            "verb_log": 0,
+            "verb_disp": 0,
+        } | options
+        self.search = cma.CMAEvolutionStrategy(self.center, sigma, options)
+
+    def ask(self) -> np.ndarray:
+        self.asked = self.search.ask()
+        return np.array(self.asked)
+
+    def _update(self, scores: np.ndarray) -> None:
+        """Tells pycma, which minimises: the one place where the sign flips."""
+        self.search.tell(self.asked, [-float(score) for score in scores])
+
+    def best(self) -> np.ndarray:
+        """The distribution's mean."""
+        return np.array(self.search.mean)
+
+    def spread(self) -> float:
+        return float(np.sqrt(np.mean(np.square(self.search.result.stds))))
+
+    def draw(self, rng: np.random.Generator) -> np.ndarray:
+        """Alone, since among several the first are not drawn but the two points of "tpa"."""
+        self.rng = rng
+        return np.array(self.search.ask(1)[0])
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict]:
+        """Every array by its name in pycma's object, everything small as JSON."""
         arrays: dict[str, np.ndarray] = {}
         small: dict[str, object] = {}
         aliases: dict[str, str] = {}
         collect(self.search, "", arrays, small, aliases, {})
-        return arrays, small, aliases
+        return arrays, {"small": small, "aliases": aliases}
+
+    def set_state(self, arrays: dict[str, np.ndarray], small: dict) -> None:
+        self.search.ask()  # makes what pycma makes at the first generation only; all it drew is overwritten
+        for name, value in by_name(arrays, small).items():
+            assign(self.search, name, value)
+
+    def require_fit(self, arrays: dict[str, np.ndarray], small: dict) -> None:
+        found, own = by_name(arrays, small), by_name(*self.state())
+        # Lists of arrays come and go with the generations: those that are empty here have another name there.
+        found |= {name.removesuffix(LIST): value for name, value in found.items() if name.endswith(LIST)}
+        # A single number may become one for each dimension, as the scaling of a diagonal covariance does.
+        sized = {name: value for name, value in own.items() if isinstance(value, np.ndarray) and value.ndim}
+        require_shapes(found, sized)
+        if lacking := own.keys() - found.keys():
+            raise ValueError(f"it lacks {min(lacking)}")
+        if found["sp.popsize"] != own["sp.popsize"]:
+            raise ValueError(f"a population of {found['sp.popsize']}, expected {own['sp.popsize']}")
+
+
+def by_name(arrays: dict[str, np.ndarray], small: dict) -> dict:
+    """All that `CMAES.state` returned, every value under each of its names."""
+    return small["small"] | arrays | {name: arrays[first] for name, first in small["aliases"].items()}
 
 
 # What pycma keeps beside the search itself, by the last part of its name: how it was called,
@@ -117,7 +198,7 @@ SKIPPED = {"opts", "inopts", "_inopts_save_fix", "_es_opts", "inputargs", "param
 # clocks, logs, random generators,
 SKIPPED |= {"timer", "logger", "more_to_write", "randn", "_randn"}
 # what follows from the arguments, and what it computes again.
-SKIPPED |= {"boundary_handler", "weights", "eigenmethod", "_parameters", "_stopdict"}
+SKIPPED |= {"boundary_handler", "weights", "eigenmethod", "_parameters", "_mueff", "_lam", "_stopdict"}
 
 
 FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodType)
@@ -147,6 +228,8 @@ def collect(item: object, prefix: str, arrays: dict, small: dict, aliases: dict,
             small[path] = value
         elif isinstance(value, (list, tuple, range)) and all(isinstance(v, (bool, int, float)) for v in value):
             small[path] = [v.item() if isinstance(v, np.generic) else v for v in value]
+        elif isinstance(value, dict) and value and all(isinstance(v, float) for v in value.values()):
+            small[path] = {key: float(v) for key, v in value.items()}  # the diagonal covariance's learning rates
         elif isinstance(value, list) and all(isinstance(v, np.ndarray) for v in value):
             arrays[path + LIST] = np.stack(value)  # directions to be tried next, all of one length
         elif hasattr(value, "__dict__") and type(value).__module__.startswith("cma"):

@@ -1,5 +1,6 @@
 """The evolution of C: what train_controller.py does."""
 
+import dataclasses
 import json
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ import config as configs
 from common import integrity, mpi, run_dir, seeds
 from common.progress import bar as progress_bar
 from controller import evaluation
-from controller.es import CMAES
+from controller.optimizers import make_optimizer
 from controller.policy import Controller
 
 DECIMALS = 4  # to which the mean is rounded before it is scored (train.py of the release)
@@ -38,13 +39,18 @@ def episode_plan(config: configs.Config, generation: int) -> tuple[int, list[int
 
 def origin(config: configs.Config, objective: str) -> dict:
     """What tells a search from others, beside V and M: their checkpoints do not fit."""
-    names = ("task", "features", "z_size", "rnn_units", "seed", "round", "population", "env", "temperature")
+    search = ("optimizer", "population", "seed", "round", "env", "temperature")
+    names = ("task", "features", "z_size", "rnn_units", *search)
     return {name: getattr(config, name) for name in names} | {"objective": objective}
 
 
 class Evolution:
-    """The state of the search, on rank 0: CMA-ES, history, the best agent, and their files, in DIR/controller/ or, for
-    the agent that seeks M's surprise, in DIR/curious/."""
+    """The state of the search, on rank 0: the optimizer, history, the best agent, and their files, in DIR/controller/
+    or, for the agent that seeks M's surprise, in DIR/curious/.
+
+    Attributes:
+        dtype: the arithmetic in which the agents act, once that is chosen.
+    """
 
     def __init__(self, run: Path, config: configs.Config, size: int, objective: str = "return"):
         self.config, self.path = config, run / FOLDERS[objective]
@@ -55,14 +61,16 @@ class Evolution:
         if config.round > 1 and config.restart == "no" and objective == "return":
             start = np.array(evaluation.read_best(run / run_dir.BEFORE / "controller", size)["parameters"])
         rng = seeds.generator(config.seed, "evolution", *[config.round] * (config.round > 1))
-        self.es = CMAES(size, config.sigma, config.population, rng, start)
+        self.es = make_optimizer(config, size, rng, start)
         self.history: list[dict] = []
         self.best: dict | None = None
         self.seconds = 0.0
+        self.dtype: str | None = None
         if (self.path / "checkpoint.npz").exists():
             settings = origin(config, objective)
             extra = self.es.restore(self.path / "checkpoint.npz", run, FROM, **settings)
             self.history, self.best, self.seconds = extra["history"], extra["best"], extra["seconds"]
+            self.dtype = extra.get("dtype")
             self.write_logs()  # in case it was killed before they were written
         elif (self.path / "best.json").exists():
             raise configs.UserError(
@@ -109,7 +117,7 @@ class Evolution:
 
     def save(self) -> None:
         """Writes the checkpoint, then history and best agent, which are part of it."""
-        extra = {"history": self.history, "best": self.best, "seconds": self.seconds}
+        extra = {"history": self.history, "best": self.best, "seconds": self.seconds, "dtype": self.dtype}
         extra["made_from"] = self.made_from["search"]
         self.es.save(self.path / "checkpoint.npz", extra)
         self.write_logs()
@@ -131,18 +139,24 @@ def begin(run: Path, config: configs.Config, size: int, objective: str = "return
 
 
 def evolve(comm, run: Path, config: configs.Config, objective: str = "return") -> None:
-    """Runs CMA-ES from where it stands to the last generation.
+    """Runs the search from where it stands to the last generation.
 
     Args:
         objective: "return", in `config.env`; or "surprise", M's in the real environment.
     """
     from controller import curiosity, rollout
+    from controller.precision import choose_dtype
 
     make_lanes = rollout.make_lanes if objective == "return" else curiosity.make_lanes
-    lanes = mpi.on_all_ranks(comm, make_lanes, run, config)
     size = Controller.of(config).num_params
     root = comm.rank == 0
     evolution = mpi.on_root(comm, begin, run, config, size, objective, share=False)
+    # Surprise is sought in the real environment, to the end: an episode without reward may be full of it.
+    acting = config if objective == "return" else dataclasses.replace(config, env="real", patience=0)
+    acting = dataclasses.replace(acting, dtype=choose_dtype(comm, run, acting, evolution.dtype if root else None))
+    if root:
+        evolution.dtype = acting.dtype
+    lanes = mpi.on_all_ranks(comm, make_lanes, run, acting)
     first = comm.bcast(len(evolution.history) + 1 if root else None)
     bar = progress_bar(
         total=config.generations,
@@ -155,7 +169,8 @@ def evolve(comm, run: Path, config: configs.Config, objective: str = "return") -
         started = time.monotonic()
         episodes, plan = episode_plan(config, generation)
         candidates = comm.bcast(evolution.es.ask() if root else None)
-        returns, steps = rollout.evaluate(comm, lanes, np.repeat(candidates, episodes, axis=0), plan)
+        params = np.repeat(candidates, episodes, axis=0)
+        returns, steps = rollout.evaluate(comm, lanes, params, plan, patience=acting.patience)
         if root:
             fitness = returns.reshape(config.population, episodes).mean(axis=1)
             bonus = config.weight_bonus * np.mean(candidates**2, axis=1)
@@ -204,7 +219,7 @@ def score_mean(comm, lanes, config: configs.Config, evolution, generation: int) 
     from controller import rollout
 
     started = time.monotonic()
-    mean = comm.bcast(np.round(evolution.es.mean(), DECIMALS) if comm.rank == 0 else None)
+    mean = comm.bcast(np.round(evolution.es.best(), DECIMALS) if comm.rank == 0 else None)
     count = config.eval_episodes
     plan = seeds.episode_seeds(config.seed, "select", ROUND * (config.round - 1) + generation * count, count)
     returns, _ = rollout.evaluate(comm, lanes, np.repeat(mean[None], count, axis=0), plan)

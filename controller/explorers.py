@@ -7,9 +7,9 @@ import numpy as np
 
 from common import run_dir, seeds
 from config import Config
-from controller.es import CMAES
 from controller.evaluation import read_best
 from controller.evolution import FOLDERS, FROM, origin
+from controller.optimizers import make_optimizer
 from controller.policy import Controller
 
 
@@ -45,20 +45,19 @@ class Search:
             # As its own run has it: the next round may have another population.
             own = run_dir.load(path.parent)
             objective = next(name for name, folder in FOLDERS.items() if folder == path.name)
-            self.search = CMAES(size, own.sigma, own.population, np.random.default_rng())
+            self.search = make_optimizer(own, size, np.random.default_rng())
             self.search.restore(path / "checkpoint.npz", path.parent, FROM, **origin(own, objective))
-            self.center = self.search.mean()
+            self.center = self.search.best()
         else:
             # A packed run has no covariance, but its history has the root mean square of the standard deviations.
             history = run_dir.read_lines(path / "history.jsonl")
             self.sigma = history[-1]["sigma"] if history else config.sigma
 
     def deviation(self, rng: np.random.Generator) -> np.ndarray:
-        """(P,): how far a draw from the distribution lies from its mean."""
+        """(P,): how far a draw from the distribution lies from where the search stands."""
         if self.search is None:
             return self.sigma * rng.standard_normal(len(self.mean))
-        self.search.rng = rng
-        return self.search.ask()[0] - self.center
+        return self.search.draw(rng) - self.center
 
 
 class Explorers:

@@ -44,8 +44,8 @@ class RecordingLanes(RealLanes):
         self.pushes = [0.0] * count
         self.streams: list[np.random.Generator | None] = [None] * count
 
-    def start(self, lane: int, params: np.ndarray, seed: int) -> None:
-        super().start(lane, params, seed)
+    def start(self, lane: int, params: np.ndarray, seed: int, patience: int = 0) -> None:
+        super().start(lane, params, seed, patience)
         self.episodes[lane] = Episode()
         self.pushes[lane] = self.noises.get(seed, 0.0)
         self.push[lane] = 0

@@ -19,7 +19,7 @@ from common import mpi
 from common.integrity import require_finite
 from common.seeds import generator
 from config import Config
-from controller.agent import make_agent, use_one_thread
+from controller.agent import make_agent, use_one_core
 from controller.policy import Controller
 from doom_rnn.dream import Randomness, Starts
 from env import make_env
@@ -37,8 +37,9 @@ class Lanes(Protocol):
 
     count: int
 
-    def start(self, lane: int, params: np.ndarray, seed: int) -> None:
-        """Begins an episode in a lane, of an agent with parameters (P,); `seed` decides all its randomness."""
+    def start(self, lane: int, params: np.ndarray, seed: int, patience: int = 0) -> None:
+        """Begins an episode in a lane, of an agent with parameters (P,); `seed` decides all its randomness. It may be
+        ended after `patience` frames without reward, if that is not 0."""
 
     def advance(self) -> list[tuple[int, float, int]]:
         """One or more steps of every lane in use; (lane, return, steps) of the episodes that ended."""
@@ -53,7 +54,7 @@ def make_lanes(run: Path, config: Config) -> Lanes:
     Their number is the configuration's, not that of the episodes at hand: the last bits of a batched sum
     depend on the batch's size.
     """
-    use_one_thread()
+    use_one_core()
     if config.env == "dream":
         return DreamLanes(config, WorldModel.load_dream(run, config), Starts(run, config), config.lanes)
     return make_real_lanes(run, config, RealLanes)
@@ -61,18 +62,23 @@ def make_lanes(run: Path, config: Config) -> Lanes:
 
 def make_real_lanes(run: Path, config: Config, kind: Callable):
     """Lanes of a kind, kind(config, model, count), in the real environment."""
-    use_one_thread()
+    use_one_core()
     count = min(config.lanes, tasks.get(config.task).max_lanes or config.lanes)
     return kind(config, WorldModel.load(run, config, config.dtype), count)
 
 
 def evaluate(
-    comm, lanes: Lanes, params: np.ndarray, seeds: list[int], done: Callable[[int], None] | None = None
+    comm,
+    lanes: Lanes,
+    params: np.ndarray,
+    seeds: list[int],
+    done: Callable[[int], None] | None = None,
+    patience: int = 0,
 ) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
     """Plays one episode for each row of `params` (J, P) with the seed of the same index, spread over the ranks.
 
     Returns (returns (J,), steps (J,)) on rank 0, and (None, None) elsewhere. `done(n)` is called with the
-    number of episodes that this rank has finished so far.
+    number of episodes that this rank has finished so far; `patience` as in `play`.
     """
     jobs = mpi.Jobs(comm, len(seeds))
     finished = 0
@@ -83,7 +89,7 @@ def evaluate(
         if done is not None:
             done(finished)
 
-    mine = play(lanes, jobs, params, seeds, count)
+    mine = play(lanes, jobs, params, seeds, count, patience)
     jobs.close()
     mpi.wait(comm)
     shares = comm.gather(mine)
@@ -101,7 +107,12 @@ def evaluate(
 
 
 def play(
-    lanes: Lanes, jobs: mpi.Jobs, params: np.ndarray, seeds: list[int], done: Callable[[int, int], None] | None = None
+    lanes: Lanes,
+    jobs: mpi.Jobs,
+    params: np.ndarray,
+    seeds: list[int],
+    done: Callable[[int, int], None] | None = None,
+    patience: int = 0,
 ) -> dict[int, tuple[float, int]]:
     """Plays the episodes that `jobs` hands to this rank.
 
@@ -110,6 +121,7 @@ def play(
         jobs: which rank plays which episode.
         params: (J, P), the controller of each episode; seeds: (J,), its seed.
         done: called with each finished episode's number and its lane, before another begins there.
+        patience: frames without reward that end an episode early; 0: never.
 
     Returns:
         (return, steps) of this rank's episodes, by number.
@@ -121,7 +133,7 @@ def play(
         if free and not jobs.over:
             for job in jobs.take(len(free), wait=not playing):
                 lane = free.pop()
-                lanes.start(lane, params[job], seeds[job])
+                lanes.start(lane, params[job], seeds[job], patience)
                 playing[lane] = job
         if not playing:
             if jobs.over:
@@ -157,14 +169,21 @@ class RealLanes:
         self.random: list[np.random.Generator | None] = [None] * count
         self.total, self.steps = np.zeros(count), np.zeros(count, int)
         self.seeds = [0] * count
+        self.patience, self.idle = np.zeros(count, int), np.zeros(count, int)  # frames allowed and spent without reward
+        self.idle_reward = tasks.get(config.task).idle_reward
 
-    def start(self, lane: int, params: np.ndarray, seed: int) -> None:
-        """Begins an episode; `seed` decides the environment's randomness and the noise of z."""
+    def start(self, lane: int, params: np.ndarray, seed: int, patience: int = 0) -> None:
+        """Begins an episode; `seed` decides the environment's randomness and the noise of z.
+
+        With a `patience` it ends after so many frames without a positive reward, and its return is completed as if the
+        agent stood still from there to the last frame: comparable with the return of an episode played to the end.
+        """
         self.frames[lane], _ = self.envs[lane].reset(seed=seed)
         self.params[lane], self.is_first[lane] = params, 1
         self.seeds[lane] = seed
         self.random[lane] = generator(seed, "noise of z")  # not the track's stream, which has the seed itself
         self.total[lane], self.steps[lane] = 0, 0
+        self.patience[lane], self.idle[lane] = patience, 0
 
     def step(self, lane: int, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool]:
         """A step of a lane's environment: (frame, reward, terminated, truncated). UserError naming the episode if the
@@ -188,7 +207,12 @@ class RealLanes:
             self.frames[lane], reward, terminated, truncated = self.step(lane, action[lane])
             self.total[lane] += reward
             self.steps[lane] += 1
-            if terminated or truncated or self.steps[lane] == self.config.max_frames:
+            self.idle[lane] = 0 if reward > 0 else self.idle[lane] + 1
+            over = terminated or truncated or self.steps[lane] == self.config.max_frames
+            if not over and self.patience[lane] and self.idle[lane] >= self.patience[lane]:
+                over = True
+                self.total[lane] += self.idle_reward * (self.config.max_frames - self.steps[lane])
+            if over:
                 ended.append((lane, float(self.total[lane]), int(self.steps[lane])))
                 self.random[lane] = None
         return ended
@@ -225,8 +249,8 @@ class DreamLanes:
         self.noise = np.zeros_like(self.uniform)
         self.segment = tf.function(self._segment, jit_compile=True, autograph=False)
 
-    def start(self, lane: int, params: np.ndarray, seed: int) -> None:
-        """Begins a dream in a lane."""
+    def start(self, lane: int, params: np.ndarray, seed: int, patience: int = 0) -> None:
+        """Begins a dream in a lane, which is dreamed to its end whatever the `patience`."""
         self.random[lane] = Randomness(seed)
         for name, value in self.random[lane].first(self.starts).items():
             self.state[name][lane] = value

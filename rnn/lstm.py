@@ -2,9 +2,11 @@
 
 What costs time on a CPU is not the arithmetic but its grain. Here the input's share of the gates is one
 matrix product for all time steps, and so is the kernel's gradient; only what is truly recurrent, one product
-a step each way, stays in the loop. Twice as fast as Keras' LSTM layer, whose weights it uses.
+a step each way, stays in the loop. Twice as fast as Keras' LSTM layer, whose weights it uses. On a GPU that layer is
+cuDNN's, and `Layer` runs it.
 """
 
+import keras
 import tensorflow as tf
 
 
@@ -90,3 +92,19 @@ def unroll(cell, x, h, c, mask):
     gates = tf.reshape(gates, (steps, batch, 4 * cell.units))
     hs, c = _unroll(gates, cell.recurrent_kernel.value, h, c, mask)
     return hs, hs[-1], c
+
+
+class Layer:
+    """As `unroll` where no state is zeroed on the way, by Keras' LSTM layer: on a GPU one call of cuDNN.
+
+    Keras does not count it as a layer of the model that holds it, since it is none itself: its weights are `cell`'s.
+    """
+
+    def __init__(self, cell):
+        self.layer = keras.layers.LSTM(cell.units, return_sequences=True, return_state=True)
+        self.layer.cell = cell
+
+    def unroll(self, x, h, c):
+        """x (T, B, I), h and c (B, U) -> h (T, B, U) after every step, and the last h and c."""
+        hs, h, c = self.layer(tf.transpose(x, (1, 0, 2)), initial_state=[tf.stop_gradient(h), tf.stop_gradient(c)])
+        return tf.transpose(hs, (1, 0, 2)), h, c

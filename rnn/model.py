@@ -55,6 +55,10 @@ class MDNRNN(keras.Model):
         self.head.build((None, units))
         if "reward" in heads:
             self.reward_scale = self.add_weight(name="reward_scale", initializer="ones", trainable=False)
+        # cuDNN's LSTM cannot zero a state inside a sequence, as an M with an end head needs it.
+        self.layer = None
+        if tf.config.get_visible_devices("GPU") and "end" not in heads:
+            self.layer = lstm.Layer(self.cell)
         self.built = True
 
     def take_over(self, other: "MDNRNN") -> None:
@@ -96,7 +100,11 @@ class MDNRNN(keras.Model):
 
         Returns the output after each step (T, B, heads + Z * 3 * K), and the last h and c.
         """
-        hs, h, c = lstm.unroll(self.cell, self.inputs(z, action, restart), h, c, self.state_mask(restart))
+        inputs = self.inputs(z, action, restart)
+        if self.layer is not None:
+            hs, h, c = self.layer.unroll(inputs, h, c)
+        else:
+            hs, h, c = lstm.unroll(self.cell, inputs, h, c, self.state_mask(restart))
         return self.head(hs), h, c
 
     def split(self, output):

@@ -68,6 +68,9 @@ def check(config: Config) -> Config:
         )
     if task.stops_at_end and "end" not in config.rnn_heads:
         raise UserError(f"--heads {config.heads}: {task.label}'s M needs an end head; use end or end+reward")
+    if config.patience and (task.idle_reward is None or config.env == "dream"):
+        where = f"{task.label}'s dream" if config.env == "dream" else task.label
+        raise UserError(f"--patience {config.patience}: {where} has no frames known to be without reward; leave it out")
     if config.env == "dream" and not pays_in_dreams(config):
         raise UserError(
             f"--env dream: this M of {task.label} predicts no reward, so nothing can be evolved in its dream; use "

@@ -7,6 +7,8 @@ import pytest
 import tensorflow as tf
 
 import tasks
+from config import UserError
+from controller import agent
 from controller.agent import make_agent
 from controller.policy import Controller
 from vae.model import VAE
@@ -56,3 +58,22 @@ def test_bfloat16_acts_nearly_as_float32_does(models):
     close = step(dataclasses.replace(CONFIG, dtype="bfloat16"), narrow, rnn)
     difference = max(np.abs(a - b).max() for a, b in zip(wide, close, strict=True))
     assert 0 < difference < 0.05
+
+
+def test_a_rank_that_acts_hides_gpus_and_has_one_thread(monkeypatch):
+    said = {}
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: ["GPU 0", "GPU 1"])
+    monkeypatch.setattr(tf.config, "set_visible_devices", lambda devices, kind: said.update({kind: devices}))
+    for kind in ("intra", "inter"):
+        name = f"set_{kind}_op_parallelism_threads"
+        monkeypatch.setattr(tf.config.threading, name, lambda n, kind=kind: said.update({kind: n}))
+    monkeypatch.setattr(tf.config.threading, "get_intra_op_parallelism_threads", lambda: 0)
+    agent.use_one_core()
+    assert said == {"GPU": [], "intra": 1, "inter": 1}
+
+    def started(devices, kind):
+        raise RuntimeError("Visible devices cannot be modified after being initialized")
+
+    monkeypatch.setattr(tf.config, "set_visible_devices", started)
+    with pytest.raises(UserError, match="fixed before: Visible devices"):
+        agent.use_one_core()

@@ -32,6 +32,8 @@ def test_report_states_ratios():
         "dream": {"steps_per_s": 2 * bench.PAPER["doom"], "single": 900},
         "train": {"vae_frames_per_s": 300, "rnn_tokens_per_s": 99_900},
     }
+    figures["peer"] = {"envpool_env": 970, "envpool_agent": 400}
+    figures["score"] = {"seconds_to_600": 1200.0, "seconds_to_700": 2400.0, "seconds_to_800": None}
     text = bench.report(figures)
     for words in (
         "40.0 x",
@@ -41,5 +43,8 @@ def test_report_states_ratios():
         "env 40%",
         "2.0 x the paper's",
         "1.00 s a step",
+        "ours are 2.5 x",
+        "at most 56,142 s on 64 cores",
+        "not in 200 generations",
     ):
         assert words in text

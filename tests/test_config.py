@@ -49,6 +49,12 @@ def test_rollout_schedules(schedule, generation, episodes):
         ({"sigma": 0.0}, "--sigma: expected a number above 0"),
         ({"temperature": float("nan")}, "--temperature: expected a number above 0"),
         ({"env": "dream"}, "this M of CarRacing predicts no reward"),
+        ({"patience": -1}, "--patience: expected 0 or more, got -1"),
+        (
+            {"task": "doom", "heads": "end", "patience": 20},
+            "--patience 20: ViZDoom has no frames known to be without reward",
+        ),
+        ({"env": "dream", "heads": "reward", "patience": 20}, "--patience 20: CarRacing's dream has no frames"),
         ({"view": "v9"}, "--view: expected one of v0, v3, got 'v9'"),
     ],
 )

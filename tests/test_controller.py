@@ -10,7 +10,6 @@ import tasks
 from common import mpi, seeds
 from config import UserError
 from controller import recording
-from controller.es import CMAES
 from controller.evolution import Evolution, episode_plan
 from controller.policy import Controller
 from tasks import carracing
@@ -95,48 +94,6 @@ def test_dooms_smooth_policy_goes_further():
     assert reach("smooth") > 2 * reach("release")
 
 
-def sphere(x: np.ndarray) -> np.ndarray:
-    return -((x - 0.3) ** 2).sum(axis=1)
-
-
-def test_cmaes_climbs():
-    es = CMAES(10, 0.1, 16, np.random.default_rng(0))
-    for _ in range(60):
-        es.tell(sphere(es.ask()))
-    np.testing.assert_allclose(es.mean(), 0.3, atol=0.02)
-
-
-@pytest.mark.parametrize(("size", "population"), [(120, 12), (867, 4), (300, 64)])
-def test_cmaes_resumes_to_the_bit(size, population, tmp_path):
-    def run(stop: int | None) -> list[np.ndarray]:
-        es, asked = CMAES(size, 0.1, population, np.random.default_rng(3)), []
-        for generation in range(30):
-            asked.append(es.ask())
-            es.tell(sphere(asked[-1]))
-            if generation == stop:
-                es.save(tmp_path / "state.npz", {"generation": generation})
-                es = CMAES(size, 0.1, population, np.random.default_rng(99))
-                assert es.restore(tmp_path / "state.npz") == {"generation": stop}
-        return asked
-
-    np.testing.assert_array_equal(run(None), run(17))
-
-
-def test_cmaes_leaves_the_global_generator_alone():
-    np.random.seed(1)
-    expected = np.random.random()
-    np.random.seed(1)
-    es = CMAES(5, 0.1, 6, np.random.default_rng(0))
-    es.tell(sphere(es.ask()))
-    assert np.random.random() == expected
-
-
-def test_a_broken_checkpoint_is_named(tmp_path):
-    (tmp_path / "state.npz").write_bytes(b"PK")
-    with pytest.raises(UserError, match=r"state\.npz is not a checkpoint"):
-        CMAES(5, 0.1, 6, np.random.default_rng(0)).restore(tmp_path / "state.npz")
-
-
 def test_pairs_share_seeds_and_generations_do_not():
     config = tasks.preset("carracing", "paper")
     episodes, plan = episode_plan(config, 1)
@@ -175,6 +132,40 @@ def test_the_best_mean_is_kept_not_the_last(tmp_path):
     assert evolution.history[0]["std"] == np.arange(8.0).std() and evolution.history[2]["seconds"] == 6.0
 
 
+@pytest.mark.parametrize(
+    ("variables", "sees", "remedy"),
+    [
+        ({}, 1, None),
+        ({"PMI_SIZE": "4", "PMI_RANK": "1"}, 4, None),
+        ({"PMI_SIZE": "4", "PMI_RANK": "1"}, 1, "MPI4PY_MPIABI=mpich"),
+        ({"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "0", "PMIX_RANK": "0"}, 1, "MPI4PY_MPIABI=openmpi"),
+        ({"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1"}, 1, "srun --mpi=pmi2"),  # plain `srun -n 2`
+        ({"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0", "PMI_SIZE": "2"}, 2, None),  # the wheel's mpirun in a job
+        ({"PMIX_RANK": "3"}, 1, "srun --mpi=pmix"),
+        ({"SLURM_STEP_NUM_TASKS": "2", "PMIX_RANK": "1", "WORLD_MODELS_RANKS": "1"}, 1, None),  # runs side by side
+        ({"WORLD_MODELS_RANKS": "8"}, 4, "WORLD_MODELS_RANKS says how many"),
+    ],
+)
+def test_a_launcher_of_another_mpi_ends_each_process(monkeypatch, capsys, variables, sees, remedy):
+    monkeypatch.setattr(mpi.os, "environ", variables)
+    if remedy is None:
+        mpi.require_same_mpi(Desk(sees))
+        return
+    with pytest.raises(SystemExit):
+        mpi.require_same_mpi(Desk(sees))
+    line = capsys.readouterr().err
+    if variables.get("PMI_RANK", variables.get("SLURM_PROCID", variables.get("PMIX_RANK", "0"))) == "0":
+        assert f"each sees {sees}: " in line and remedy in line
+    else:
+        assert not line  # the first process prints it
+
+
+def test_a_number_of_nested_ranks_that_is_none_is_named(monkeypatch):
+    monkeypatch.setattr(mpi.os, "environ", {"WORLD_MODELS_RANKS": "two"})
+    with pytest.raises(UserError, match="WORLD_MODELS_RANKS: expected a number of ranks, got 'two'"):
+        mpi.require_same_mpi(Desk(1))
+
+
 class Desk:
     """A communicator's end for tests of `Jobs`: the other ranks' requests, and what they were given."""
 
@@ -211,4 +202,4 @@ def test_jobs_are_shared_evenly_and_each_is_given_once():
 def test_recording_rejects_a_minimum_length_that_no_episode_can_have(tmp_path):
     config = dataclasses.replace(tasks.preset("doom", "smoke"), max_frames=100)
     with pytest.raises(UserError, match="--max-frames 100: no episode can be longer than the 100"):
-        recording.extract(Desk(1), tmp_path, config)
+        recording.extract(mpi.world(), tmp_path, config)

@@ -61,7 +61,7 @@ def evolve(run, config) -> Evolution:
     for generation in range(1, 4):
         evolution.es.tell(-(evolution.es.ask() ** 2).sum(axis=1))
         evolution.log_generation(np.arange(4.0), np.full(4, 9), 1.0)
-        evolution.log_evaluation(evolution.es.mean(), np.array([1.0, 2.0]) * generation, 1.0)
+        evolution.log_evaluation(evolution.es.best(), np.array([1.0, 2.0]) * generation, 1.0)
     evolution.save()
     return evolution
 

@@ -93,6 +93,23 @@ def test_the_curve_does_not_depend_on_the_number_of_ranks(evolved, tmp_path):
         assert curve(run) == curve(evolved)
 
 
+def test_another_search_gives_the_same_curve_on_any_number_of_ranks_and_when_it_goes_on(evolved, tmp_path):
+    one, two = tmp_path / "1", tmp_path / "2"
+    flags = ["--from", evolved, "--optimizer", "openai-es", "--generations"]
+    run_script("train_controller.py", "--run", two, *flags, "3", ranks=2)
+    for generations in ("2", "3"):
+        run_script(
+            "train_controller.py", "--run", one, *(flags[:-1] if generations == "2" else []), *flags[-1:], generations
+        )
+    whole, resumed = curve(two), curve(one)
+    assert (
+        [line["mean"] for line in resumed]
+        == [line["mean"] for line in whole]
+        != [x["mean"] for x in curve(evolved)[:3]]
+    )
+    assert all(line["sigma"] == 0.1 for line in whole)
+
+
 def test_the_kept_agent_is_the_best_scored_mean(evolved):
     best = json.loads((evolved / "controller" / "best.json").read_text())
     scored = {line["generation"]: line["evaluation"] for line in curve(evolved) if line["evaluation"]}
@@ -243,7 +260,7 @@ def test_an_mpirun_of_another_mpi_is_found_out(car_run, monkeypatch):
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "64")
     monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "0")
     line = user_error("train_controller.py", "--run", car_run)
-    assert "mpirun started 64 processes, but each sees 1" in line and "MPI4PY_MPIABI=openmpi" in line
+    assert "64 processes were started, but each sees 1" in line and "MPI4PY_MPIABI=openmpi" in line
 
 
 def test_a_truncated_episode_stops_training_by_name(car_run, tmp_path):

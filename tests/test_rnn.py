@@ -55,6 +55,28 @@ def test_unrolled_lstm_equals_keras_cell_and_its_gradients():
         np.testing.assert_allclose(ours, plain, atol=1e-5)
 
 
+def test_keras_layer_for_a_gpu_is_the_same_lstm_with_the_same_gradients(monkeypatch):
+    """What CarRacing's M runs where there is a GPU, here on the CPU; Doom's, whose states are zeroed, keeps its own."""
+    rng = np.random.default_rng(0)
+    z, action, restart = (tf.constant(rng.normal(size=(7, 3, n)), tf.float32) for n in (32, 3, 1))
+    h, c = (tf.constant(rng.normal(size=(3, 256)), tf.float32) for _ in range(2))
+    weight = tf.constant(rng.normal(size=(7, 3, 480)), tf.float32)
+    results, weights = [], None
+    for gpus in ([], ["GPU"]):
+        monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind=None, gpus=gpus: gpus)
+        model = make_rnn(tasks.preset("carracing", "paper"))
+        assert (model.layer is not None) == bool(gpus) and model.count_params() == 422_368
+        weights = weights or model.get_weights()
+        model.set_weights(weights)
+        with tf.GradientTape() as tape:
+            output, *state = tf.function(model.unroll)(z, action, restart, h, c)
+            loss = tf.reduce_sum(output * weight)
+        results.append([output, *state, *tape.gradient(loss, model.trainable_variables)])
+    for ours, keras_layer in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, keras_layer, atol=1e-4)
+    assert make_rnn(tasks.preset("doom", "smoke")).layer is None
+
+
 def numpy_loss(z, logmix, mean, logstd):
     """-mean log sum_k pi_k N(z; mean_k, std_k), written out in double precision."""
     z, logmix, mean, logstd = (np.asarray(a, np.float64) for a in (z, logmix, mean, logstd))

@@ -155,3 +155,16 @@ def test_a_command_that_fails_is_logged_as_not_ended(tmp_path):
     with pytest.raises(ZeroDivisionError), command_log.log_command(tmp_path):
         raise ZeroDivisionError
     assert not command_log.read(tmp_path)[0]["ended"]
+
+
+def test_training_takes_one_gpu_and_its_memory_as_needed(monkeypatch):
+    """There is none here: what TensorFlow is told when it has two, and when it has none."""
+    calls = []
+    monkeypatch.setattr(tf.config, "set_visible_devices", lambda devices, kind: calls.append((devices, kind)))
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda gpu, on: calls.append((gpu, on)))
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
+    training.use_one_gpu()
+    assert calls == []
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["first", "second"])
+    training.use_one_gpu()
+    assert calls == [(["first"], "GPU"), ("first", True)]

@@ -1,6 +1,7 @@
 """Measures the speeds that the documentation states, on the machine it runs on; under 5 minutes.
 
     python -m tools.bench --json speeds.json
+    python -m tools.bench --to-score     # an hour more: how long the search takes to 600, 700 and 800 points
 
 Each speed is the median of repeated runs after a warm-up (tools/speeds.py). Let nothing else run meanwhile.
 """
@@ -9,11 +10,12 @@ import json
 from pathlib import Path
 
 from common import command_line, published, run_dir
-from tools import speeds
+from tools import speeds, time_to_score
 
 PAPER = {
     task: curve["agent_steps_per_second_on_64_cores"] for task, curve in published.read()["training_curves"].items()
 }
+SHIPPED, SCORED = speeds.ROOT / "pretrained" / "carracing", Path("runs") / "to-score"
 
 
 def report(figures: dict) -> str:
@@ -49,14 +51,42 @@ def report(figures: dict) -> str:
         ),
         ("memory of a rank", figures["memory"]["rank_mb"], "MB at its peak"),
     ]
+    if peer := figures.get("peer"):
+        rows += [
+            ("EnvPool's CarRacing-v3, if installed", peer["envpool_env"], "steps/s, one core, resized to 64x64"),
+            (
+                "the same agents in it, 1 rank",
+                peer["envpool_agent"],
+                f"agent-steps/s: ours are {agent['ranks_1'] / peer['envpool_agent']:.1f} x",
+            ),
+        ]
+    theirs = time_to_score.published_seconds("carracing")
+    for name, seconds in figures.get("score", {}).items():
+        mark = name.removeprefix("seconds_to_")
+        paper = f"s on 2 ranks; published: at most {theirs[name]:,.0f} s on 64 cores" if theirs.get(name) else "s"
+        if seconds is None:
+            rows.append((f"to a score of {mark}", float("nan"), f"not in {time_to_score.LONGEST} generations"))
+        else:
+            rows.append((f"to a score of {mark}", seconds, paper))
     return "\n".join(f"{name:<38} {value:>10,.0f}  {text}" for name, value, text in rows)
 
 
 def main() -> None:
     parser = command_line.Parser(description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to FILE")
+    parser.add_argument(
+        "--to-score",
+        type=Path,
+        nargs="?",
+        const=SCORED,
+        metavar="DIR",
+        help="also evolve C with the shipped V and M until its mean scores 800, in DIR "
+        f"(default {SCORED}); goes on where it stopped",
+    )
     args = parser.parse_args()
     figures = speeds.measure()
+    if args.to_score:
+        figures["score"] = time_to_score.time_to_score(SHIPPED, args.to_score)
     print(report(figures))
     if args.json:
         run_dir.write_text(args.json, json.dumps(figures, indent=1) + "\n")

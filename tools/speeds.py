@@ -22,6 +22,7 @@ import config as configs
 import tasks
 from common import command_line, mpi, run_dir
 from common.training import hold_memory, quiet_tensorflow
+from tools import peer
 
 ROOT = Path(__file__).parent.parent
 LANES, DREAM_LANES, STEPS = 48, 1024, 60  # of the agents' measurement
@@ -156,11 +157,16 @@ def agents(run: Path, ranks: int, lanes: int, dtype: str = "float32") -> dict:
     """`agent` on that many ranks."""
     mpirun = Path(sys.executable).parent / "mpirun"
     mpirun = mpirun if mpirun.exists() else shutil.which("mpirun")
-    inner = [sys.executable, "-m", "tools.speeds", "--run", run, "--lanes", str(lanes), "--dtype", dtype]
-    command = [mpirun, "-n", str(ranks), *inner] if ranks > 1 else inner
-    done = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True)
+    launcher = [mpirun, "-n", ranks] if ranks > 1 else []
+    return program("tools.speeds", "--run", run, "--lanes", lanes, "--dtype", dtype, launcher=launcher)
+
+
+def program(*arguments, launcher: list = ()) -> dict:
+    """Runs a measurement, a module, as a program of its own; the JSON of its last line."""
+    command = list(map(str, [*launcher, sys.executable, "-m", *arguments]))
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
-        raise configs.UserError(f"the measurement with {ranks} ranks failed:\n{done.stderr}")
+        raise configs.UserError(f"{' '.join(command)} failed:\n{done.stderr}")
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
@@ -233,6 +239,8 @@ def measure() -> dict:
             "batch_1": agents(car, 1, 1)["rate"],
             "split": two["split"],
         }
+        if peer.installed():
+            figures["peer"] = program("tools.peer", "--run", car, "--lanes", LANES)
         figures["memory"] = {"rank_mb": two["memory"]}
         figures["dream"] = {"steps_per_s": agents(doom, 2, 512)["rate"], "single": dream_alone(doom)}
     figures["train"] = training_speeds()

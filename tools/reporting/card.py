@@ -138,7 +138,9 @@ def card(run: Run, at: Path) -> str:
     made = [f"V and M are trained on {config.episodes} random episodes, of policy `{config.policy}`."]
     if config.untrained != "none":
         made.append(f"Not trained here (--untrained): {config.untrained}.")
-    made.append(f"C sees `{config.features}` and is evolved by CMA-ES, {HOW[config.env]}.")
+    made.append(
+        f"C sees `{config.features}` and is evolved by {configs.OPTIMIZERS[config.optimizer]}, {HOW[config.env]}."
+    )
     if run.history:
         made.append(f"Its evolution took {len(run.history)} generations so far.")
     if run.best and run.best.get("generation"):

@@ -1,0 +1,77 @@
+"""Episodes in lanes of real CarRacing: how they end, and what their return is then."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import tasks
+from controller import rollout
+from controller.policy import Controller
+from controller.rollout import RealLanes
+from world_model import WorldModel, make_rnn, make_vae
+
+CONFIG = dataclasses.replace(tasks.preset("carracing", "smoke"), max_frames=150, lanes=2)
+STILL, FORWARD = (0.0, -9.0, 9.0), (0.0, 0.5, -9.0)  # biases of steer, gas, brake, before C's tanh
+SEEDS = [12, 17]
+
+
+class Alone:
+    """A communicator of one rank, without MPI."""
+
+    rank, size = 0, 1
+
+    def gather(self, value) -> list:
+        return [value]
+
+    def Ibarrier(self):
+        return self
+
+    def Test(self) -> bool:
+        return True
+
+
+@pytest.fixture(scope="module")
+def lanes():
+    found = RealLanes(CONFIG, WorldModel(make_vae(CONFIG), make_rnn(CONFIG)), CONFIG.lanes)
+    yield found
+    found.close()
+
+
+def play(lanes, biases, patience: int) -> tuple[list[float], list[int]]:
+    """(returns, steps) of a car that does the same all along, on two tracks."""
+    params = np.zeros((2, Controller.of(CONFIG).num_params))
+    params[:, :3] = biases
+    returns, steps = rollout.evaluate(Alone(), lanes, params, SEEDS, patience=patience)
+    return list(returns), list(steps)
+
+
+def test_a_lost_episode_ends_early_with_the_return_of_a_car_that_stands_still(lanes):
+    whole, all_steps = play(lanes, STILL, 0)
+    cut, steps = play(lanes, STILL, 20)
+    assert all_steps == [150, 150] and all(20 <= n < 40 for n in steps)
+    assert cut == pytest.approx(whole)
+
+
+def test_an_episode_ends_so_many_frames_after_its_last_reward(lanes):
+    """Straight on, and off the road: rewarded for a while, then no more."""
+    _, steps = play(lanes, FORWARD, 20)
+    _, patient = play(lanes, FORWARD, 40)
+    _, whole = play(lanes, FORWARD, 0)
+    assert whole == [150, 150]
+    for short, long in zip(steps, patient, strict=True):
+        assert 60 < short < 130 and long == short + 20
+    # The same car, with its brakes on from where the short episode ends: the environment itself completes the return.
+    env = lanes.envs[0]
+    for seed, short, completed in zip(SEEDS, steps, play(lanes, FORWARD, 20)[0], strict=True):
+        env.reset(seed=seed)
+        drive = np.float32([0, (np.tanh(FORWARD[1]) + 1) / 2, 0])
+        rewards = [env.step(drive)[1] for _ in range(short)]
+        assert max(rewards[-20:]) < 0 < rewards[-21]
+        assert completed == pytest.approx(sum(rewards) - 0.1 * (150 - short))
+
+
+def test_a_scoring_is_never_cut(lanes):
+    """An episode without `patience` follows one with it in the same lanes."""
+    play(lanes, STILL, 20)
+    assert play(lanes, STILL, 0)[1] == [150, 150]

@@ -1,0 +1,70 @@
+"""The study of the search: equal episodes, and what its table says."""
+
+import argparse
+import json
+
+import numpy as np
+import pytest
+from conftest import run_script
+
+import config as configs
+import tasks
+from common import run_dir
+from config import UserError
+from tools import study
+
+ARGS = argparse.Namespace(episodes=6000, every=500, test_episodes=64, temperature=None)
+
+
+@pytest.mark.parametrize("name", study.SETTINGS)
+@pytest.mark.parametrize("task", ["carracing", "doom"])
+def test_every_setting_is_valid_and_spends_as_many_episodes(name, task):
+    base = tasks.preset(task, "laptop")
+    given = study.overrides(name, 1, base, ARGS)
+    config = tasks.check(configs.Config(**{**vars(base), **given}))
+    spent = study.spent_by(config)
+    last = spent[-1] - (spent[-2] if len(spent) > 1 else 0)
+    assert spent[-1] <= 6000 < spent[-1] + 2 * last
+    assert config.seed == 1 and config.eval_episodes == 64
+
+
+def test_generations_follow_the_schedule():
+    rising = dict(population=10, rollouts="1,3:4")  # 10, 20, then 40 more each
+    assert [study.generations_for(rising, n) for n in (5, 10, 20, 59, 60, 100)] == [1, 1, 2, 2, 3, 4]
+
+
+def write_run(run, name: str, seed: int, scores: list[float]) -> None:
+    base = tasks.preset("carracing", "laptop")
+    given = study.overrides(name, seed, base, argparse.Namespace(**{**vars(ARGS), "episodes": 192 * len(scores)}))
+    run_dir.save(configs.Config(**{**vars(base), **given}), run)
+    lines = [{"generation": g, "evaluation": {"mean": score}} for g, score in enumerate(scores, 1)]
+    run_dir.write_lines(run / "controller" / "history.jsonl", lines)
+
+
+def test_table_and_plot_say_what_the_runs_scored(tmp_path):
+    write_run(tmp_path / "48x4" / "seed-0", "48x4", 0, [0, 100, 200, 300])
+    write_run(tmp_path / "48x4" / "seed-1", "48x4", 1, [100, 200, 300, 500])
+    write_run(tmp_path / "ga" / "seed-0", "ga", 0, [0, 10, 20, 30])
+    study.write(tmp_path, 768, mark=200)
+    table = (tmp_path / "search.md").read_text()
+    assert "| 48x4 | no | 2 | 50 ± 50 | 150 ± 50 | 250 ± 50 | 400 ± 100 | 480 ± 96 |" in table
+    assert "| ga | `--optimizer ga` | 1 | 0 | 10 | 20 | 30 |  |" in table
+    assert (tmp_path / "search.png").stat().st_size > 10_000
+    assert study.at([(10, 1.0), (20, 3.0)], 15) == 2 and np.isnan(study.at([(10, 1.0)], 5))
+
+
+def test_a_setting_that_there_is_not_is_named():
+    with pytest.raises(UserError, match=r"--settings: expected some of 48x4, .*, got 48x5"):
+        study.chosen("48x4,48x5")
+
+
+def test_a_study_goes_on_where_it_stopped(doom_run, tmp_path):
+    command = ["tools.study", "--run", doom_run, "--out", tmp_path, "--settings", "24x2", "--seeds", "1"]
+    command += ["--every", "48", "--test-episodes", "3", "--episodes"]
+    run_script(*command, "48", ranks=2)
+    first = (tmp_path / "24x2" / "seed-0" / "controller" / "history.jsonl").read_text().splitlines()
+    run_script(*command, "96")
+    lines = (tmp_path / "24x2" / "seed-0" / "controller" / "history.jsonl").read_text().splitlines()
+    assert len(first) == 1 and len(lines) == 2 and lines[0] == first[0]
+    scores = [json.loads(line)["evaluation"]["mean"] for line in lines]
+    assert f"| {scores[0]:.0f} | " in (tmp_path / "search.md").read_text()

@@ -1,0 +1,211 @@
+"""Compares settings of the search at equal episodes: each from the same V and M, with several seeds.
+
+    mpirun -n 2 python -m tools.study --run pretrained/doom --out runs/study --episodes 6000 --temperature 1.3
+    mpirun -n 2 python -m tools.study --run pretrained/carracing --out runs/study-car --settings 48x4,24x2
+
+Every setting and seed is a run of its own, DIR/SETTING/seed-S: the same command again goes on where it stopped, with
+more episodes or other settings beyond. Writes DIR/search.md, a table, and DIR/search.png: the score of the search's
+mean on fresh episodes over the episodes spent. Both are made anew after every run, from all that there are.
+"""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+
+import config as configs
+import tasks
+from common import command_line, mpi, run_dir
+from common.training import quiet_tensorflow
+from controller.evolution import evolve
+
+# What each changes of "48x4". A rising schedule begins with few episodes a candidate: early, generations count.
+BASE = dict(population=48, rollouts="4", seeds="common", optimizer="cma", sigma=0.1, patience=0)
+SETTINGS = {
+    "48x4": {},
+    "24x2": dict(population=24, rollouts="2"),
+    "24x4": dict(population=24),
+    "48x1": dict(rollouts="1"),
+    "64x16": dict(population=64, rollouts="16"),
+    "24-rising": dict(population=24, rollouts="1,15:2,30:4,50:8"),
+    "48-rising": dict(rollouts="1,15:2,30:4,50:8"),
+    "pairs": dict(seeds="pairs"),
+    "sigma-0.05": dict(sigma=0.05),
+    "sigma-0.2": dict(sigma=0.2),
+    "diagonal": dict(optimizer="cma-diagonal"),
+    "tpa": dict(optimizer="cma-tpa"),
+    "openai-es": dict(optimizer="openai-es"),
+    "ga": dict(optimizer="ga"),
+    "patience-20": dict(patience=20),
+}
+
+
+def generations_for(setting: dict, episodes: int) -> int:
+    """The generations that spend at most `episodes`, one at least."""
+    generation, spent = 0, 0
+    while True:
+        spent += setting["population"] * configs.rollouts_at(setting["rollouts"], generation + 1)
+        if spent > episodes and generation:
+            return generation
+        generation += 1
+        if spent >= episodes:
+            return generation
+
+
+def spent_by(config: configs.Config) -> np.ndarray:
+    """Training episodes spent by the end of each generation, (generations,)."""
+    each = [configs.rollouts_at(config.rollouts, g) for g in range(1, config.generations + 1)]
+    return config.population * np.cumsum(each)
+
+
+def overrides(name: str, seed: int, base: configs.Config, args) -> dict:
+    """The fields in which a run of the study differs from the run that V and M are from."""
+    setting = BASE | SETTINGS[name]
+    if base.env == "dream" or tasks.get(base.task).idle_reward is None:
+        setting["patience"] = 0
+    first = setting["population"] * configs.rollouts_at(setting["rollouts"], 1)
+    given = {
+        "seed": seed,
+        "generations": generations_for(setting, args.episodes),
+        "eval_every": max(1, round(args.every / first)),
+        "eval_episodes": args.test_episodes,
+    }
+    if args.temperature is not None:
+        given["temperature"] = args.temperature
+    return setting | given
+
+
+def points(run: Path) -> list[tuple[int, float]]:
+    """(episodes spent, score of the mean) at every scoring of a run so far."""
+    spent = spent_by(run_dir.load(run))
+    lines = run_dir.read_lines(run / "controller" / "history.jsonl")
+    return [(int(spent[x["generation"] - 1]), x["evaluation"]["mean"]) for x in lines if x["evaluation"]]
+
+
+def curves(out: Path) -> dict[str, list[list[tuple[int, float]]]]:
+    """Every setting's runs so far, seed by seed, in the order of SETTINGS."""
+    found = {}
+    for name in SETTINGS:
+        runs = [points(run) for run in sorted((out / name).glob("seed-*")) if (run / "config.json").exists()]
+        if runs := [run for run in runs if run]:
+            found[name] = runs
+    return found
+
+
+def at(run: list[tuple[int, float]], episodes: float) -> float:
+    """The score after so many episodes, between two scorings on the line that joins them; NaN outside."""
+    spent, scores = zip(*run, strict=True)
+    return float(np.interp(episodes, spent, scores, left=np.nan, right=np.nan))
+
+
+def summary(values: list[float]) -> str:
+    """Mean ± standard error over seeds; empty if a seed has none."""
+    if not values or not np.isfinite(values).all():
+        return ""
+    if len(values) == 1:
+        return f"{values[0]:.0f}"
+    return f"{np.mean(values):.0f} ± {np.std(values, ddof=1) / math.sqrt(len(values)):.0f}"
+
+
+def report(out: Path, episodes: int, mark: float | None) -> str:
+    """The table, and what stands above it."""
+    found = curves(out)
+    steps = [episodes * k // 4 for k in (1, 2, 3, 4)]
+    head = ["setting", "changes", "seeds", *(f"{n:,} episodes" for n in steps)]
+    head += [f"episodes to {mark:g}"] if mark is not None else []
+    rows = [head, ["---"] * len(head)]
+    for name, runs in found.items():
+        changes = ", ".join(f"`--{key} {value}`" for key, value in SETTINGS[name].items()) or "no"
+        # A last scoring may stand a little before the budget's end: it counts for it.
+        last = [min(run[-1][0], n) if n == steps[-1] and run[-1][0] > 0.9 * n else n for n in steps for run in runs]
+        cells = [
+            summary([at(run, n) for run, n in zip(runs, last[k * len(runs) : (k + 1) * len(runs)], strict=True)])
+            for k in range(len(steps))
+        ]
+        if mark is not None:
+            cells.append(summary([next((n for n, score in run if score >= mark), math.nan) for run in runs]))
+        rows.append([name, changes, str(len(runs)), *cells])
+    base = ", ".join(f"`--{key} {value}`" for key, value in BASE.items())
+    return (
+        f"Score of the search's mean on fresh episodes, mean ± standard error over seeds. All have {base}, and change "
+        "what stands beside them; they spend equal episodes.\n\n"
+        + "\n".join("| " + " | ".join(row) + " |" for row in rows)
+        + "\n\n![Score over episodes](search.png)\n"
+    )
+
+
+def draw(out: Path) -> None:
+    """A line a setting: the mean over its seeds where all have a score, and a band of one standard error."""
+    from matplotlib.figure import Figure
+
+    found = curves(out)
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    axes = figure.subplots()
+    for number, (name, runs) in enumerate(found.items()):
+        grid = sorted({n for run in runs for n, _ in run})
+        grid = [n for n in grid if all(run[0][0] <= n <= run[-1][0] for run in runs)]
+        values = np.array([[at(run, n) for n in grid] for run in runs])
+        style = "-" if number < 10 else "--"
+        [line] = axes.plot(grid, values.mean(axis=0), style, marker=".", color=f"C{number % 10}", label=name)
+        if len(runs) > 1:
+            error = values.std(axis=0, ddof=1) / math.sqrt(len(runs))
+            low, high = values.mean(axis=0) - error, values.mean(axis=0) + error
+            axes.fill_between(grid, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+    axes.set(xlabel="training episodes spent", ylabel="score of the mean, fresh episodes")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8, ncols=2)
+    figure.savefig(out / "search.png", dpi=120)
+
+
+def write(out: Path, episodes: int, mark: float | None) -> None:
+    run_dir.write_text(out / "search.md", report(out, episodes, mark))
+    draw(out)
+
+
+def chosen(text: str) -> list[str]:
+    """'48x4,24x2' -> names of settings; UserError for one that there is not."""
+    names = text.split(",")
+    unknown = [name for name in names if name not in SETTINGS]
+    if unknown:
+        raise configs.UserError(f"--settings: expected some of {', '.join(SETTINGS)}, got {', '.join(unknown)}")
+    return names
+
+
+def main(comm) -> None:
+    parser = command_line.Parser(description=__doc__)
+    parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run whose V and M are used")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the study's runs are")
+    parser.add_argument("--settings", default=",".join(SETTINGS), metavar="NAME,NAME", help="which (default: all)")
+    parser.add_argument("--seeds", type=command_line.count, default=3, help="runs of each setting (default 3)")
+    parser.add_argument(
+        "--episodes", type=command_line.count, default=6000, help="training episodes of a run (default 6000)"
+    )
+    parser.add_argument(
+        "--every", type=command_line.count, default=500, help="episodes between two scorings (default 500)"
+    )
+    parser.add_argument(
+        "--test-episodes", type=command_line.count, default=64, help="episodes of a scoring (default 64)"
+    )
+    parser.add_argument("--temperature", type=float, help="of Doom's dream (default: the run's)")
+    parser.add_argument("--mark", type=float, help="also say how many episodes it takes to this score")
+    args = parser.parse_args()
+    names = mpi.on_root(comm, chosen, args.settings)
+    base = mpi.on_root(comm, run_dir.load, args.run)
+    mpi.on_root(comm, run_dir.need_models, args.run)
+    quiet_tensorflow()
+    for seed in range(args.seeds):
+        for name in names:
+            run = args.out / name / f"seed-{seed}"
+            config = mpi.on_root(comm, run_dir.open_run, run, overrides(name, seed, base, args), args.run)
+            if comm.rank == 0:
+                print(f"{name}, seed {seed}: {config.generations} generations", flush=True)
+            evolve(comm, run, config)
+            mpi.on_root(comm, write, args.out, args.episodes, args.mark)
+    if comm.rank == 0:
+        print(json.dumps({name: [run[-1] for run in runs] for name, runs in curves(args.out).items()}))
+        print(f"{args.out}/search.md, {args.out}/search.png")
+
+
+if __name__ == "__main__":
+    mpi.launch(main)

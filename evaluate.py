@@ -8,11 +8,12 @@ and return) and videos/ (the first episode, and the worst: what the agent sees, 
 """
 
 import argparse
+from contextlib import nullcontext
 from pathlib import Path
 
 import config as configs
 import tasks
-from common import command_line, mpi, run_dir
+from common import command_line, lock, mpi, run_dir
 from common.training import quiet_tensorflow
 from controller.evaluation import configured, evaluate
 
@@ -58,7 +59,8 @@ def main(comm) -> None:
     args = parse(comm.rank > 0)
     config = mpi.on_root(comm, resolve_config, args)
     quiet_tensorflow()
-    evaluate(comm, args.run, config, args.episodes, args.video and args.save, args.save)
+    with lock.hold(args.run, comm) if args.save else nullcontext():
+        evaluate(comm, args.run, config, args.episodes, args.video and args.save, args.save)
 
 
 if __name__ == "__main__":

@@ -7,12 +7,14 @@ where dreams start), rnn.weights.h5, dream_starts.npz (frames from anywhere, wit
 (metrics.jsonl, tensorboard/). Uses all cores; the same command again goes on from the last checkpoint.
 """
 
+import argparse
 from pathlib import Path
 
 import numpy as np
 
 import tasks
-from common import command_line, run_dir, seeds
+from common import command_line, lock, run_dir, seeds
+from common.command_line import say
 from common.command_log import log_command
 from common.training import hold_memory, load_weights, quiet_tensorflow, save_arrays, save_weights
 from config import Config
@@ -23,7 +25,7 @@ import keras  # noqa: E402
 
 from rnn.data import LatentDataset  # noqa: E402
 from rnn.train import dream_starts, encode_episodes, fit_rnn  # noqa: E402
-from world_model import load_vae, make_rnn  # noqa: E402
+from world_model import load_rnn, load_vae, make_rnn  # noqa: E402
 
 
 def encoded(run: Path, config: Config) -> LatentDataset:
@@ -47,7 +49,7 @@ def train(run: Path, config: Config) -> None:
     model = make_rnn(config)
     if "rnn" in config.untrained:
         save_weights(model, run / "rnn.weights.h5")
-        print(f"M: skipping training (--untrained {config.untrained})")
+        say(f"M: skipping training (--untrained {config.untrained})")
         return
     if config.round > 1:
         before = run / run_dir.BEFORE
@@ -55,20 +57,36 @@ def train(run: Path, config: Config) -> None:
             expected = "M of the round before"
             load_weights(model, before / "rnn.weights.h5", expected, f"extract.py --run {run} --after DIR")
         else:
-            print(f"M: starting anew, since that of the round before has --heads {heads}")
+            say(f"M: starting anew, since that of the round before has --heads {heads}")
     fit_rnn(run, model, latents, config)
     save_arrays(run / "dream_starts.npz", dream_starts(model, latents, config))
 
 
-def main() -> None:
-    args = command_line.parser(__doc__).parse_args()
+def has_starts(run: Path, config: Config) -> bool:
+    """Whether dream_starts.npz is there, or cannot be: without latents, or with an untrained M."""
+    absent = "rnn" in config.untrained or not (run / "series.npz").exists()
+    return absent or (run / "dream_starts.npz").exists()
+
+
+def run(args: argparse.Namespace) -> None:
     config = run_dir.open_run(args.run, command_line.overrides(args), args.base, args.after)
-    if (args.run / "rnn.weights.h5").exists():
-        print(f"{args.run}/rnn.weights.h5 is there already")
-    else:
+    if not (args.run / "rnn.weights.h5").exists():
         hold_memory()
         with log_command(args.run):
             train(args.run, config)
+    elif not has_starts(args.run, config):  # stopped between the two, or M came from another run
+        save_arrays(
+            args.run / "dream_starts.npz",
+            dream_starts(load_rnn(args.run, config), encoded(args.run, config), config),
+        )
+    else:
+        say(f"{args.run}/rnn.weights.h5 is there already")
+
+
+def main() -> None:
+    args = command_line.parser(__doc__).parse_args()
+    with lock.hold(args.run):
+        run(args)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The loop that V and M are trained with: progress, curves, checkpoints, and a stop at a non-finite loss."""
 
 import ctypes
-import json
+import io
 import os
 import sys
 import time
@@ -10,11 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
+from common import signals
+from common.arrays import open_npz
 from common.progress import bar as progress_bar
-from common.run_dir import atomic_write, read_lines, write_lines
+from common.run_dir import append_line, atomic_write, read_lines, require_room, write_lines
 from config import UserError
 
 CHECKPOINT_SECONDS = 120
+SUM = "sum of "  # begins the name of a loss in a checkpoint
 
 
 def quiet_tensorflow() -> None:
@@ -65,28 +68,32 @@ def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
 
 class Checkpoint:
-    """A training's state in one file: variables (weights, optimizer, ...) and step, as arrays."""
+    """A training's state in one file: variables (weights, optimizer, ...), step, and the sums of losses since the last
+    line of metrics.jsonl, as arrays."""
 
     def __init__(self, path: Path, variables: list):
         self.path, self.variables = path, variables
 
-    def save(self, step: int) -> None:
+    def save(self, step: int, sums: dict[str, float]) -> None:
         arrays = {f"{k:03d}": np.asarray(variable) for k, variable in enumerate(self.variables)}
+        arrays |= {f"{SUM}{name}": np.array(value) for name, value in sums.items()}
         save_arrays(self.path, {"step": np.array(step), **arrays})
 
-    def restore(self) -> int:
-        """The step to go on from; 0 if there is no checkpoint. UserError if it does not fit the model."""
+    def restore(self) -> tuple[int, dict[str, float]]:
+        """The step to go on from, and the sums; (0, {}) if there is no checkpoint. UserError if it does not fit the
+        model."""
         if not self.path.exists():
-            return 0
+            return 0, {}
         try:
-            with np.load(self.path) as file:
+            with open_npz(self.path) as file:
                 arrays = [file[f"{k:03d}"] for k in range(len(self.variables))]
                 step = int(file["step"])
+                sums = {name.removeprefix(SUM): float(file[name]) for name in file.files if name.startswith(SUM)}
             for variable, array in zip(self.variables, arrays, strict=True):
                 variable.assign(array)
         except Exception as error:
             raise UserError(f"{self.path} does not fit this model: {error}; delete it to train anew") from None
-        return step
+        return step, sums
 
 
 def fit(
@@ -101,6 +108,8 @@ def fit(
 ) -> None:
     """Trains `model` for `steps` steps, going on from the last checkpoint, and writes its weights.
 
+    A signal ends it after a step, with a checkpoint.
+
     Args:
         run: the run folder. Gets NAME.weights.h5, metrics.jsonl (a line every `every` steps: model, step,
             seconds, and the mean of each loss since the last), tensorboard/NAME, and while it trains
@@ -114,11 +123,12 @@ def fit(
     import tensorflow as tf
 
     checkpoint = Checkpoint(run / f"{name}.checkpoint.npz", [*model.variables, *state])
-    done = checkpoint.restore()
+    done, sums = checkpoint.restore()
+    size = sum(4 * int(np.prod(variable.shape)) for variable in checkpoint.variables)
+    require_room(checkpoint.path, size, times=3)  # the old one stays until the new one is complete; and the weights
     metrics = run / "metrics.jsonl"
     trim(metrics, name, done)
     writer = tf.summary.create_file_writer(str(run / "tensorboard" / name))
-    sums: dict[str, float] = {}
     start = saved = time.monotonic()
     bar = progress_bar(total=steps, initial=done, desc=f"training {name}", unit="step")
     source = batches(done)
@@ -138,14 +148,16 @@ def fit(
             sums = {}
             bar.set_postfix({key: f"{value:.3f}" for key, value in means.items()})
             line = {"model": name, "step": number + 1, "seconds": round(time.monotonic() - start, 1), **means}
-            with open(metrics, "a") as file:
-                file.write(json.dumps(line) + "\n")
+            append_line(metrics, line)
             with writer.as_default(number + 1):
                 for key, value in means.items():
                     tf.summary.scalar(key, value)
-            if time.monotonic() - saved > CHECKPOINT_SECONDS:
-                checkpoint.save(number + 1)
-                saved = time.monotonic()
+        signal = signals.received()
+        if signal or time.monotonic() - saved > CHECKPOINT_SECONDS:
+            checkpoint.save(number + 1, sums)
+            saved = time.monotonic()
+        if signal:
+            raise signals.Stopped(signal, f"step {number + 1} of {steps} is saved in {checkpoint.path}")
     bar.close()
     writer.close()
     save_weights(model, run / f"{name}.weights.h5")
@@ -161,10 +173,21 @@ def trim(metrics: Path, name: str, done: int) -> None:
 
 def save_weights(model, path: Path) -> None:
     with atomic_write(path) as tmp:
-        # Keras insists on the ending.
-        written = tmp.with_name(tmp.name + ".weights.h5")
-        model.save_weights(written)
-        os.replace(written, tmp)
+        tmp.write_bytes(weights_file(model))
+
+
+class Memory(io.BytesIO):
+    """A file in memory, whose name ends as Keras insists."""
+
+    def __str__(self) -> str:
+        return "memory.weights.h5"
+
+
+def weights_file(model) -> bytes:
+    """What a weights file holds. Made in memory: on a full disk HDF5 ends the process with a segmentation fault."""
+    memory = Memory()
+    model.save_weights(memory)
+    return memory.getvalue()
 
 
 def load_weights(model, path: Path, expected: str, command: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import cma
 import numpy as np
 
+from common.arrays import open_npz
 from common.run_dir import atomic_write
 from config import UserError
 
@@ -70,7 +71,7 @@ class CMAES:
     def restore(self, path: Path) -> dict:
         """Reads what `save` wrote into this object, made with the same arguments; returns `extra`."""
         try:
-            with np.load(path) as file:
+            with open_npz(path) as file:
                 header = json.loads(str(file["header"]))
                 arrays = {name: file[name] for name in file.files if name != "header"}
         except Exception as error:

@@ -6,6 +6,8 @@ import imageio
 import numpy as np
 
 import tasks
+from common import signals
+from common.command_line import say
 from common.pictures import save_pairs, save_rows, to_uint8
 from common.run_dir import atomic_write
 from config import Config
@@ -15,6 +17,7 @@ from doom_rnn.dream import DreamEnv
 from world_model import load_vae
 
 SCALE = 4
+UNFILMED = "the film is not finished, its test is in results.json"
 END = 10  # steps between the pictured frames of an episode's end
 
 
@@ -32,7 +35,7 @@ def films(run: Path, config: Config, parameters: list[float], row: dict) -> list
         seed = row["seeds"][number]
         frames, total = episode(lanes, parameters, seed)
         if total != row["returns"][number]:
-            print(f"the film's {name} episode returned {total:.1f}, the test's {row['returns'][number]:.1f}")
+            say(f"the film's {name} episode returned {total:.1f}, the test's {row['returns'][number]:.1f}")
         written += film(run, config, parameters, vae, frames, name, seed)
     lanes.close()
     return list(dict.fromkeys(written))  # both films dream, and write one strip
@@ -68,6 +71,7 @@ def episode(lanes: RealLanes, parameters: list[float], seed: int) -> tuple[np.nd
     frames = []
     ended = []
     while not ended:
+        signals.stop(UNFILMED)
         frames.append(lanes.frames[0].copy())
         ended = lanes.advance()
     return np.stack(frames), ended[0][1]
@@ -88,6 +92,7 @@ def dream(run: Path, config: Config, parameters: list[float], seed: int) -> np.n
     frames = [env.render()]
     over = False
     while not over:
+        signals.stop(UNFILMED)
         z, c, h = np.split(observation[None], [config.z_size, config.z_size + config.rnn_units], axis=1)
         observation, _, terminated, truncated, _ = env.step(controller.act(params, z, c, h)[0])
         frames.append(env.render())
@@ -98,9 +103,12 @@ def dream(run: Path, config: Config, parameters: list[float], seed: int) -> np.n
 def write_video(path: Path, frames: np.ndarray, fps: int) -> Path:
     """uint8 (N, H, W, 3) -> an mp4, SCALE times as large."""
     with atomic_write(path) as tmp:
-        written = tmp.with_name(tmp.name + ".mp4")  # the ending decides the format
-        with imageio.get_writer(written, fps=fps, macro_block_size=8, quality=5) as writer:
-            for frame in frames:
-                writer.append_data(frame.repeat(SCALE, axis=0).repeat(SCALE, axis=1))
-        written.replace(tmp)
+        written = tmp.with_name(tmp.name + path.suffix)  # the ending decides the format
+        try:
+            with imageio.get_writer(written, fps=fps, macro_block_size=8, quality=5) as writer:
+                for frame in frames:
+                    writer.append_data(frame.repeat(SCALE, axis=0).repeat(SCALE, axis=1))
+            written.replace(tmp)
+        finally:
+            written.unlink(missing_ok=True)
     return path

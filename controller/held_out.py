@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from common import signals
 from common.progress import bar as progress_bar
 from config import Config
 from rnn import mdn
@@ -73,6 +74,7 @@ def errors(run: Path, config: Config, paths: list[Path]) -> dict[str, float]:
     encode = tf.function(vae.encode, reduce_retracing=True)
     v, m, deaths, predicted, frames, false = [], [], 0, 0, 0, 0
     for first in progress_bar(range(0, len(paths), PART), desc="held-out episodes", unit="part"):
+        signals.stop("no errors were measured")
         zs, actions = [], []
         for number, path in enumerate(paths[first : first + PART], first):
             obs, action = read_episode(path)

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 import tasks
+from common.arrays import open_npz
 from common.pictures import to_uint8
 from common.run_dir import load, need
 from config import Config, UserError
@@ -41,7 +42,7 @@ class Starts:
         if config.dream_starts == "any":
             shapes |= {"h": config.rnn_units, "c": config.rnn_units}
         try:
-            with np.load(path) as file:
+            with open_npz(path) as file:
                 arrays = {name: file[name].astype(np.float32) for name in shapes}
         except Exception as error:
             raise UserError(f"{path} does not hold frames to start from: {error}") from None

@@ -12,6 +12,7 @@ from gymnasium.utils.env_checker import check_env
 
 import config as configs
 from common import mpi, run_dir
+from common.jobs import Jobs
 from config import UserError
 from controller import rollout
 from controller.policy import Controller
@@ -59,7 +60,7 @@ def test_a_lane_of_the_batch_equals_the_single_environment(doom_run, mortal, mon
     # Nine dreams in four lanes: some take over lanes of others that have ended.
     arguments = (config, WorldModel(None, rnn, 1.0), Starts(doom_run, config), 4)
     lanes = DreamLanes(*arguments)
-    results = play(lanes, mpi.Jobs(mpi.world(), 9), params, seeds)
+    results = play(lanes, Jobs(mpi.world(), 9), params, seeds)
     lengths = [results[k][1] for k in range(9)]
     assert lengths == [dream_alone(env, params[k], seeds[k])[0] for k in range(9)]
     assert all(results[k][0] == lengths[k] for k in range(9))
@@ -160,7 +161,7 @@ def test_carracing_evolves_in_a_dream_that_pays(paying_run):
     env = DreamEnv(paying_run)
     params = np.random.default_rng(1).normal(size=(1, Controller.of(config).num_params))
     lanes = make_lanes(paying_run, config)
-    [(total, steps)] = play(lanes, mpi.Jobs(mpi.world(), 1), params, [5]).values()
+    [(total, steps)] = play(lanes, Jobs(mpi.world(), 1), params, [5]).values()
     observation, _ = env.reset(seed=5)
     rewards, over = [], False
     while not over:

@@ -8,6 +8,7 @@ import pytest
 from conftest import run_script
 
 from common import mpi, run_dir
+from common.jobs import Jobs
 from common.seeds import generator
 from config import UserError
 from controller import curiosity
@@ -124,7 +125,7 @@ def test_surprise_is_m_s_loss_of_what_it_meets(first_round):
     lanes = curiosity.make_lanes(first_round, config)
     size = Controller.of(config).num_params
     agents = np.random.default_rng(2).normal(size=(2, size)) * 0.1
-    found = play(lanes, mpi.Jobs(mpi.world(), 2), agents, [3, 4])
+    found = play(lanes, Jobs(mpi.world(), 2), agents, [3, 4])
     rnn, vae = load_rnn(first_round, config), load_vae(first_round, config)
     env, random = make_env(config), generator(4, "noise of z")
     frame, _ = env.reset(seed=4)

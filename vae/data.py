@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from common import seeds
+from common.arrays import open_npz
 from config import UserError
 
 POOL = 50_000  # frames shuffled together: 600 MB, and as much again while the next are read
@@ -39,7 +40,7 @@ def broken(path: Path, error: object) -> UserError:
 def read_episode(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Returns (obs uint8 (T, 64, 64, 3), action float32 (T, A)); UserError if the file is cut or misshapen."""
     try:
-        with np.load(path) as file:
+        with open_npz(path) as file:
             obs, action = file["obs"], file["action"]
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zipfile.zlib.error) as error:
         raise broken(path, error) from None
@@ -55,7 +56,7 @@ def read_frames(path: Path, masked: bool) -> np.ndarray:
     if not masked:
         return obs
     try:
-        with np.load(path) as file:
+        with open_npz(path) as file:
             mask = file["mask"]
         return np.concatenate([obs, mask[..., None]], axis=3)
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zipfile.zlib.error) as error:
@@ -75,7 +76,7 @@ def read_outcome(path: Path, frames: int, cut: int, stops: bool) -> tuple[np.nda
         The reward of each step, float32 (T,), or None; and after how many steps the episode was over, T + 1 if never.
     """
     try:
-        with np.load(path) as file:
+        with open_npz(path) as file:
             if "reward" in file.files:
                 return file["reward"], int(file["end"])
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zipfile.zlib.error) as error:

@@ -108,7 +108,6 @@ class Config:
         0.0, "share of an agent's recorded episodes that the agent evolved for M's surprise plays", "round"
     )
     new_share: float = option(0.5, "share of new episodes' frames in the training data of V and M", "round")
-    restart: str = option("no", "evolve C from zero, not from the agent of the round before", "round", ("no", "yes"))
 
     z_size: int = option(32, "dimensions of z", "V")  # [A.1]
     vae_epochs: int = option(10, "passes over the recorded frames; the paper says 1", "V")  # [vae_train.py]
@@ -165,6 +164,7 @@ class Config:
         "C",
         ("pairs", "common"),
     )  # [train.py: antithetic]
+    restart: str = option("no", "evolve C from zero, not from the agent of the round before", "C", ("no", "yes"))
     generations: int = option(1800, "generations of CMA-ES", "C")  # [A.4, curves]
     sigma: float = option(0.1, "CMA-ES's first step size", "C")  # [train.py]
     weight_bonus: float = option(

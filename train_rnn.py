@@ -16,7 +16,7 @@ import tasks
 from common import command_line, lock, run_dir, seeds
 from common.command_line import say
 from common.command_log import log_command
-from common.training import hold_memory, load_weights, quiet_tensorflow, save_arrays, save_weights
+from common.training import hold_memory, quiet_tensorflow, save_arrays, save_weights
 from config import Config
 
 quiet_tensorflow()
@@ -53,11 +53,7 @@ def train(run: Path, config: Config) -> None:
         return
     if config.round > 1:
         before = run / run_dir.BEFORE
-        if (heads := run_dir.load(before).heads) == config.heads:
-            expected = "M of the round before"
-            load_weights(model, before / "rnn.weights.h5", expected, f"extract.py --run {run} --after DIR")
-        else:
-            say(f"M: starting anew, since that of the round before has --heads {heads}")
+        model.take_over(load_rnn(before, run_dir.load(before)))
     fit_rnn(run, model, latents, config)
     save_arrays(run / "dream_starts.npz", dream_starts(model, latents, config))
 

@@ -10,15 +10,17 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+import tasks
 from common import signals
 from common.progress import bar as progress_bar
 from config import Config
 from rnn import mdn
-from vae.data import read_episode
+from vae.data import read_episode, read_outcome
 from vae.model import sample
 from world_model import load_rnn, load_vae
 
 PART = 50  # episodes M sees at once, so that memory does not grow with their number
+WINDOW = 50  # steps whose rewards are summed before they are compared: single ones come in bursts
 EVERY = 4  # of a frame's errors in V: neighbours are alike
 
 
@@ -33,15 +35,15 @@ def v_errors(vae, obs: np.ndarray, mu: np.ndarray) -> np.ndarray:
     return np.concatenate(errors)
 
 
-def m_outputs(rnn, z: list[np.ndarray], action: list[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+def m_outputs(rnn, z: list[np.ndarray], action: list[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """What M makes of episodes of unequal lengths T, all at once.
 
     Args:
         z, action: an array (T, Z) and one (T, A) an episode.
 
     Returns:
-        An episode: (T - 1,), the negative log-likelihood of the next z, mean over its dimensions; and (T,), the logit
-        of "the episode is over after this frame" (zeros where M has no such head).
+        An episode: (T - 1,), the negative log-likelihood of the next z, mean over its dimensions; (T,), the logit of
+        "the episode ends with this step"; and (T,), its reward (zeros where M has no such head).
     """
     count, lengths = len(z), [len(rows) for rows in z]
     padded = [np.zeros((max(lengths) + 1, count, rows[0].shape[1]), np.float32) for rows in (z, action)]
@@ -53,26 +55,32 @@ def m_outputs(rnn, z: list[np.ndarray], action: list[np.ndarray]) -> list[tuple[
         h, c = rnn.step(z, action, restart, h, c)
         output = rnn.head(h)
         logit = rnn.end_logit(output)[:, 0] if "end" in rnn.heads else tf.zeros(count)
+        reward = rnn.reward(output)[:, 0] if "reward" in rnn.heads else tf.zeros(count)
         # As mdn.loss, a row each.
         likelihood = mdn.mixture(*rnn.split(output)).log_prob(following)
-        return -tf.reduce_mean(likelihood, axis=-1), logit, h, c
+        return -tf.reduce_mean(likelihood, axis=-1), logit, reward, h, c
 
     h = c = tf.zeros((count, rnn.units))
-    losses, logits = [], []
+    columns = []
     for t in range(max(lengths)):
         first = tf.fill((count, 1), float(t == 0))
-        loss, logit, h, c = step(padded[0][t], padded[1][t], first, h, c, padded[0][t + 1])
-        losses.append(loss.numpy())
-        logits.append(logit.numpy())
-    losses, logits = np.stack(losses), np.stack(logits)
-    return [(losses[: length - 1, k], logits[:length, k]) for k, length in enumerate(lengths)]
+        *outputs, h, c = step(padded[0][t], padded[1][t], first, h, c, padded[0][t + 1])
+        columns.append([output.numpy() for output in outputs])
+    losses, logits, rewards = (np.stack(column) for column in zip(*columns, strict=True))
+    return [(losses[: n - 1, k], logits[:n, k], rewards[:n, k]) for k, n in enumerate(lengths)]
 
 
 def errors(run: Path, config: Config, paths: list[Path]) -> dict[str, float]:
-    """V's and M's errors on these recorded episodes, by name; a recall only where M predicts deaths."""
+    """V's and M's errors on these recorded episodes, by name.
+
+    v_error, v_error_95: mean and 95th percentile of V's squared error a frame. m_loss: M's, in nats a dimension of z.
+    Of an end head: deaths, recall, false_positives (a share of the frames). Of a reward head: reward, reward_predicted,
+    means of a step, and reward_r2, of sums over WINDOW steps.
+    """
     vae, rnn = load_vae(run, config), load_rnn(run, config)
+    stops = tasks.get(config.task).stops_at_end
     encode = tf.function(vae.encode, reduce_retracing=True)
-    v, m, deaths, predicted, frames, false = [], [], 0, 0, 0, 0
+    v, m, ends, rewards = [], [], [], []
     for first in progress_bar(range(0, len(paths), PART), desc="held-out episodes", unit="part"):
         signals.stop("no errors were measured")
         zs, actions = [], []
@@ -84,18 +92,38 @@ def errors(run: Path, config: Config, paths: list[Path]) -> dict[str, float]:
             zs.append(sample(mu, logvar, noise).numpy())
             actions.append(action)
             v.append(v_errors(vae, obs, mu))
-        for loss, logit in m_outputs(rnn, zs, actions):
+        outputs = m_outputs(rnn, zs, actions)
+        for path, (loss, logit, predicted) in zip(paths[first : first + PART], outputs, strict=True):
             m.append(loss)
-            if "end" in rnn.heads:
-                frames, false = frames + len(logit) - 1, false + int((logit[:-1] > 0).sum())
-                if len(logit) < config.max_frames:  # the others were cut
-                    deaths, predicted = deaths + 1, predicted + int(logit[-1] > 0)
+            reward, end = read_outcome(path, len(logit), config.max_frames, stops)
+            alive = min(len(logit), end)  # steps up to the last that counts
+            ends.append((logit[:alive] > 0, end <= len(logit)))
+            if reward is not None:
+                whole = alive // WINDOW * WINDOW
+                rewards.append(np.stack([reward[:whole], predicted[:whole]]).reshape(2, -1, WINDOW).sum(axis=2))
     v = np.concatenate(v)
     found = {"v_error": float(v.mean()), "v_error_95": float(np.quantile(v, 0.95))}
     found["m_loss"] = float(np.concatenate(m).mean())
-    if deaths:
-        found |= {"deaths": deaths, "recall": predicted / deaths, "false_positives": false / frames}
+    if "end" in rnn.heads:
+        found |= end_prediction(ends)
+    if "reward" in rnn.heads and rewards:
+        real, predicted = np.concatenate(rewards, axis=1)
+        found |= {"reward": float(real.mean() / WINDOW), "reward_predicted": float(predicted.mean() / WINDOW)}
+        found["reward_r2"] = float(1 - ((real - predicted) ** 2).mean() / max(real.var(), 1e-9))
     return found
+
+
+def end_prediction(episodes: list[tuple[np.ndarray, bool]]) -> dict[str, float]:
+    """Recall and false positives of an end head; {} if no episode ends.
+
+    Args:
+        episodes: of each, where an end is predicted (T,), up to the step with which it ended, and whether it did.
+    """
+    deaths = [bool(predicted[-1]) for predicted, ended in episodes if ended]
+    alive = np.concatenate([predicted[: len(predicted) - ended] for predicted, ended in episodes])
+    if not deaths:
+        return {}
+    return {"deaths": len(deaths), "recall": float(np.mean(deaths)), "false_positives": float(alive.mean())}
 
 
 def in_words(found: dict[str, float]) -> str:
@@ -104,4 +132,7 @@ def in_words(found: dict[str, float]) -> str:
     if "recall" in found:
         text += f"; deaths predicted to the frame: {found['recall']:.0%} of {found['deaths']}, "
         text += f"false positives {found['false_positives']:.2%} of frames"
+    if "reward" in found:
+        text += f"; reward a step {found['reward']:.2f}, predicted {found['reward_predicted']:.2f}, "
+        text += f"R² of {WINDOW} steps {found['reward_r2']:.2f}"
     return text

@@ -8,6 +8,7 @@ release calls restart: 1,678,785 parameters (doomrnn/rnn.py). A head for the rew
 import math
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from rnn import lstm, mdn
@@ -55,6 +56,26 @@ class MDNRNN(keras.Model):
         if "reward" in heads:
             self.reward_scale = self.add_weight(name="reward_scale", initializer="ones", trainable=False)
         self.built = True
+
+    def take_over(self, other: "MDNRNN") -> None:
+        """Takes the weights of an M of the same sizes that may have other heads; what it lacks starts at zero."""
+        sizes = ("z_size", "action_size", "units", "mixtures")
+        assert all(getattr(self, name) == getattr(other, name) for name in sizes)
+        kernel, *rest = other.cell.get_weights()
+        rows = np.zeros_like(self.cell.get_weights()[0])
+        rows[: min(len(rows), len(kernel))] = kernel[: len(rows)]  # the last row is restart's, if there is one
+        self.cell.set_weights([rows, *rest])
+        columns = []
+        for weight in other.head.get_weights():  # (U, outputs), (outputs,)
+            mixture = weight[..., len(other.heads) :]
+            own = [
+                weight[..., other.heads.index(name)] if name in other.heads else np.zeros_like(mixture[..., 0])
+                for name in self.heads
+            ]
+            columns.append(np.concatenate([np.stack(own, axis=-1), mixture], axis=-1) if own else mixture)
+        self.head.set_weights(columns)
+        if "reward" in self.heads and "reward" in other.heads:
+            self.reward_scale.assign(other.reward_scale)
 
     def inputs(self, z, action, restart):
         """The LSTM's input: [z, action], and restart where M has an end head (doomrnn/rnn.py)."""

@@ -1,12 +1,14 @@
 """V's and M's errors on held-out episodes."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from conftest import run_script
 
 from common import run_dir
 from controller import held_out
-from vae.data import episode_length, episodes, read_episode
+from vae.data import episode_length, episodes, read_episode, read_outcome
 from world_model import load_rnn, load_vae, make_rnn
 
 
@@ -22,11 +24,12 @@ def test_m_outputs_are_those_of_training(doom_run, rnn):
     rng = np.random.default_rng(4)
     z = [rng.normal(size=(length, config.z_size)).astype(np.float32) for length in (7, 12)]
     action = [rng.uniform(-1, 1, (len(rows), 1)).astype(np.float32) for rows in z]
-    for (loss, logit), rows, chosen in zip(held_out.m_outputs(rnn, z, action), z, action, strict=True):
+    for (loss, logit, reward), rows, chosen in zip(held_out.m_outputs(rnn, z, action), z, action, strict=True):
         restart, state = np.zeros((len(rows), 1, 1), np.float32), np.zeros((1, config.rnn_units), np.float32)
         restart[0] = 1
         output, _, _ = rnn.unroll(rows[:, None], chosen[:, None], restart, state, state)
         np.testing.assert_allclose(logit, output[:, 0, 0], atol=1e-5)
+        assert not reward.any()
         targets = (np.zeros_like(restart[1:]),) * 3
         expected = rnn.losses(output[:-1], rows[1:, None], *targets)["z_loss"]
         np.testing.assert_allclose(loss.mean(), expected, rtol=1e-5)
@@ -66,5 +69,22 @@ def test_a_model_without_a_head_for_the_end_has_no_recall(car_run):
     assert set(found) == {"v_error", "v_error_95", "m_loss"} and np.isfinite(list(found.values())).all()
     rnn, (obs, action) = load_rnn(car_run, config), read_episode(episodes(car_run, 4)[0])
     mu, _ = load_vae(car_run, config).encode(obs)
-    loss, logit = held_out.m_outputs(rnn, [mu.numpy()], [action])[0]
-    assert loss.shape == (59,) and not logit.any()
+    loss, logit, reward = held_out.m_outputs(rnn, [mu.numpy()], [action])[0]
+    assert loss.shape == (59,) and not logit.any() and not reward.any()
+
+
+def test_rewards_are_compared_in_windows(car_run, monkeypatch):
+    """An M that predicts a tenth more than each reward, but 0 for the first half of the episodes."""
+    config = dataclasses.replace(run_dir.load(car_run), heads="end+reward")
+    paths = episodes(car_run, 4)
+    rewards = [read_outcome(path, 60, 60, False)[0] for path in paths]
+    predicted = [1.1 * reward * (k >= 2) for k, reward in enumerate(rewards)]
+    outputs = [(np.zeros(59), np.full(60, -1.0), row) for row in predicted]
+    monkeypatch.setattr(held_out, "load_rnn", lambda run, config: make_rnn(config))
+    monkeypatch.setattr(held_out, "m_outputs", lambda rnn, zs, actions: outputs)
+    found = held_out.errors(car_run, config, paths)
+    real, seen = (np.array([row[:50].sum() for row in rows]) for rows in (rewards, predicted))
+    assert found["reward"] == pytest.approx(real.mean() / 50, rel=1e-5)
+    assert found["reward_predicted"] == pytest.approx(seen.mean() / 50, rel=1e-5)
+    assert found["reward_r2"] == pytest.approx(1 - ((real - seen) ** 2).mean() / real.var(), rel=1e-4)
+    assert "R² of 50 steps" in held_out.in_words(found) and "recall" not in found

@@ -186,6 +186,25 @@ def test_frames_know_their_end_reward_and_what_came_after():
     assert reward.ravel().tolist() == list(range(9))
 
 
+@pytest.mark.parametrize(("heads", "others"), [("end+reward", "none"), ("none", "end"), ("reward", "end+reward")])
+def test_an_m_takes_over_another_s_weights_whatever_its_heads(heads, others):
+    """The same z predicted, step by step; heads that both have predict the same too."""
+    ours, theirs = (make_rnn(dataclasses.replace(small("carracing"), heads=name)) for name in (heads, others))
+    for weight in theirs.weights:
+        weight.assign(np.random.default_rng(len(weight.shape)).normal(size=weight.shape))
+    ours.take_over(theirs)
+    rng = np.random.default_rng(0)
+    z, action = rng.normal(size=(2, 32)).astype(np.float32), rng.normal(size=(2, 3)).astype(np.float32)
+    h, c = rng.normal(size=(2, 2, 16)).astype(np.float32)
+    outputs = [model.head(model.step(z, action, np.zeros((2, 1), np.float32), h, c)[0]) for model in (ours, theirs)]
+    for found, expected in zip(ours.split(outputs[0]), theirs.split(outputs[1]), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    for name in ours.heads:
+        method = "end_logit" if name == "end" else name
+        expected = getattr(theirs, method)(outputs[1]) if name in theirs.heads else np.zeros((2, 1))
+        np.testing.assert_allclose(getattr(ours, method)(outputs[0]), expected, rtol=1e-5, atol=1e-6)
+
+
 def test_restart_zeroes_the_state():
     config = small("doom")
     model = make_rnn(config)
@@ -218,10 +237,11 @@ def test_streams_join_episodes_and_mark_their_first_frames():
 def test_windows_are_whole_episodes_when_as_long():
     config = small("carracing")
     series = make_series(config, [13, 13, 13, 13, 8])
-    _, mu, _, action, _ = next(Windows(series, 4, 12, seed=0)(0))
+    _, mu, _, action, restart, *_ = next(Windows(series, 4, 12, seed=0)(0))
     assert mu.shape == (13, 4, config.z_size) and action.shape == (13, 4, 3)
     firsts = {tuple(row) for row in series.mu[series.starts[:4]]}
     assert {tuple(row) for row in mu[0]} == firsts
+    assert restart[0].all() and not restart[1:].any()
 
 
 def test_rate_falls_as_in_the_release():
@@ -260,16 +280,21 @@ def test_mirrored_episodes_follow_their_own(tmp_path, monkeypatch):
         columns = obs[:, :, [0, -1]].mean(axis=(1, 3))
         return columns, -columns
 
+    def outcome(path, frames):  # the first was recorded before rewards were kept
+        return (None, frames + 1) if path == paths[0] else (np.arange(frames, dtype=np.float32), 4)
+
     monkeypatch.setattr(data, "PART", 1)
     (tmp_path / "series").mkdir()
     (tmp_path / "series" / "000001.npz").write_bytes(b"half a part")
     with pytest.raises(UserError, match=r"000001\.npz is broken"):
-        encode(tmp_path, paths, encoder, iter, tasks.get("carracing").mirror)
+        encode(tmp_path, paths, encoder, iter, outcome, tasks.get("carracing").mirror)
     (tmp_path / "series" / "000001.npz").unlink()
-    encode(tmp_path, paths, encoder, iter, tasks.get("carracing").mirror)
+    encode(tmp_path, paths, encoder, iter, outcome, tasks.get("carracing").mirror)
     series = LatentDataset.read(tmp_path / "series.npz", 2, 4)
     assert series.lengths.tolist() == [3, 3, 5, 5]
     for own, other in ((slice(0, 3), slice(3, 6)), (slice(6, 11), slice(11, 16))):
         np.testing.assert_array_equal(series.mu[other], series.mu[own][:, ::-1])
         np.testing.assert_array_equal(series.action[other], series.action[own] * [-1, 1, 1])
     np.testing.assert_array_equal(series.action[6:11], actions[1])
+    assert series.ends.tolist() == [4, 4, 4, 4] and np.isnan(series.reward[:6]).all()
+    np.testing.assert_array_equal(series.reward[6:].reshape(2, 5), [range(5)] * 2)

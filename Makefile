@@ -7,10 +7,10 @@ RANKS ?= $(shell nproc)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
-# A cluster's own MPI is used with, say, MPIRUN=mpirun MPI4PY_MPIABI=openmpi.
+# Another MPI is used with, say, MPIRUN=mpirun.
 MPIRUN ?= $(BIN)/mpirun
 
-.PHONY: run test bench evaluate
+.PHONY: run test bench evaluate faults soak
 
 run: $(READY)
 	$(MPIRUN) -n $(RANKS) $(BIN)/python train_all.py --run $(RUN) --task $(TASK) --preset $(PRESET)
@@ -22,6 +22,12 @@ test: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m tools.bench
+
+faults: $(READY)
+	$(BIN)/python tests/faults/run.py --task $(TASK)
+
+soak: $(READY)
+	$(BIN)/python tests/faults/soak.py --task $(TASK)
 
 evaluate: $(READY)
 	for task in carracing doom; do \

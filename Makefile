@@ -3,7 +3,12 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 TASK ?= carracing
 PRESET ?= smoke
 RUN ?= runs/$(TASK)-$(PRESET)
-RANKS ?= $(shell nproc)
+# As many ranks as there are cores, but no more than there are episodes for (the least of a generation), and than fit
+# into memory at a gigabyte each.
+CORES ?= $(shell nproc)
+GIGABYTES ?= $(shell awk '/MemAvailable/ {print int($$2 / 1000000)}' /proc/meminfo)
+EPISODES = $(if $(filter smoke,$(PRESET)),16,192)
+RANKS ?= $(shell printf '%s\n' $(CORES) $(GIGABYTES) $(EPISODES) | sort -n | awk 'NR == 1 {print ($$1 > 1 ? $$1 : 1)}')
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
@@ -29,6 +34,7 @@ faults: $(READY)
 soak: $(READY)
 	$(BIN)/python tests/faults/soak.py --task $(TASK)
 
+evaluate: EPISODES = 100
 evaluate: $(READY)
 	for task in carracing doom; do \
 		$(MPIRUN) -n $(RANKS) $(BIN)/python evaluate.py --run pretrained/$$task --episodes 100 --no-save || exit 1; \

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 import tasks
-from common import command_line, lock, run_dir, seeds
+from common import command_line, integrity, lock, run_dir, seeds
 from common.command_line import say
 from common.command_log import log_command
 from common.training import hold_memory, quiet_tensorflow, save_arrays, save_weights
@@ -24,7 +24,7 @@ quiet_tensorflow()
 import keras  # noqa: E402
 
 from rnn.data import LatentDataset  # noqa: E402
-from rnn.train import dream_starts, encode_episodes, fit_rnn  # noqa: E402
+from rnn.train import FROM, dream_starts, encode_episodes, fit_rnn, made_from  # noqa: E402
 from world_model import load_rnn, load_vae, make_rnn  # noqa: E402
 
 
@@ -38,24 +38,28 @@ def encoded(run: Path, config: Config) -> LatentDataset:
 
 
 def train(run: Path, config: Config) -> None:
-    run_dir.require_absent(run, run_dir.EVOLVED, "evolved with another M than the one to be trained")
     latents = encoded(run, config)
     first = latents.starts[: config.initial_frames]
-    save_arrays(
-        run / "initial_z.npz",
-        {"mu": latents.mu[first].astype(np.float32), "logvar": latents.logvar[first].astype(np.float32)},
-    )
+    frames = {"mu": latents.mu[first].astype(np.float32), "logvar": latents.logvar[first].astype(np.float32)}
+    save_arrays(run / "initial_z.npz", frames, integrity.digests(run, *FROM))
     keras.utils.set_random_seed(int(seeds.generator(config.seed, "rnn").integers(1 << 31)))
     model = make_rnn(config)
     if "rnn" in config.untrained:
-        save_weights(model, run / "rnn.weights.h5")
+        save_weights(model, run / "rnn.weights.h5", integrity.digests(run, *FROM) | made_from(config))
         say(f"M: skipping training (--untrained {config.untrained})")
         return
     if config.round > 1:
         before = run / run_dir.BEFORE
         model.take_over(load_rnn(before, run_dir.load(before)))
     fit_rnn(run, model, latents, config)
-    save_arrays(run / "dream_starts.npz", dream_starts(model, latents, config))
+    save_starts(run, model, latents, config)
+
+
+def save_starts(run: Path, model, latents: LatentDataset, config: Config) -> None:
+    """Writes dream_starts.npz."""
+    starts = dream_starts(model, latents, config)
+    integrity.require_finite(f"M's state for {run / 'dream_starts.npz'}", starts)
+    save_arrays(run / "dream_starts.npz", starts, integrity.digests(run, *FROM, "rnn"))
 
 
 def has_starts(run: Path, config: Config) -> bool:
@@ -71,11 +75,9 @@ def run(args: argparse.Namespace) -> None:
         with log_command(args.run):
             train(args.run, config)
     elif not has_starts(args.run, config):  # stopped between the two, or M came from another run
-        save_arrays(
-            args.run / "dream_starts.npz",
-            dream_starts(load_rnn(args.run, config), encoded(args.run, config), config),
-        )
+        save_starts(args.run, load_rnn(args.run, config), encoded(args.run, config), config)
     else:
+        load_rnn(args.run, config)  # an error if it is another V's
         say(f"{args.run}/rnn.weights.h5 is there already")
 
 

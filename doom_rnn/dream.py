@@ -15,6 +15,7 @@ import tensorflow as tf
 
 import tasks
 from common.arrays import open_npz
+from common.integrity import UNREADABLE, check_made_from, read_record, require_finite
 from common.pictures import to_uint8
 from common.run_dir import load, need
 from config import Config, UserError
@@ -37,18 +38,23 @@ class Starts:
     FILES = {"first": "initial_z.npz", "any": "dream_starts.npz"}  # noqa: RUF012 never changed
 
     def __init__(self, run: Path, config: Config):
-        path = need(run / self.FILES[config.dream_starts], f"python train_rnn.py --run {run}")
+        kind = config.dream_starts
+        path = need(run / self.FILES[kind], f"python train_rnn.py --run {run}")
         shapes = {"mu": config.z_size, "logvar": config.z_size}
         if config.dream_starts == "any":
             shapes |= {"h": config.rnn_units, "c": config.rnn_units}
         try:
             with open_npz(path) as file:
                 arrays = {name: file[name].astype(np.float32) for name in shapes}
-        except Exception as error:
+                made_from = read_record(file)
+        except UNREADABLE as error:
             raise UserError(f"{path} does not hold frames to start from: {error}") from None
         found = {name: array.shape for name, array in arrays.items()}
         if found != {name: (len(arrays["mu"]), size) for name, size in shapes.items()}:
             raise UserError(f"{path} holds {found}; expected rows of {shapes}")
+        check_made_from(path, made_from, run, ("vae",) if kind == "first" else ("vae", "rnn"))
+        with np.errstate(over="ignore"):
+            require_finite(path, arrays | {"exp(logvar / 2)": np.exp(arrays["logvar"] / 2)})
         self.mu, self.logvar = arrays["mu"], arrays["logvar"]
         zeros = np.zeros((len(self.mu), config.rnn_units), np.float32)
         self.h, self.c = arrays.get("h", zeros), arrays.get("c", zeros)
@@ -114,7 +120,7 @@ class DreamEnv(gym.Env):
 
     @staticmethod
     def _tau(value: float) -> float:
-        if not value > 0:
+        if not 0 < value < np.inf:
             raise UserError(f"temperature: expected a number above 0, got {value}")
         return float(value)
 
@@ -129,6 +135,8 @@ class DreamEnv(gym.Env):
 
     def step(self, action: np.ndarray):
         action = np.asarray(action, np.float32).reshape(1, -1)
+        if not np.isfinite(action).all():
+            raise UserError(f"action: expected finite numbers, got {action[0]}")
         shape = (1, self.config.z_size)
         uniform = self.random.uniform.random(shape, np.float32)
         noise = self.random.noise.standard_normal(shape, np.float32)

@@ -100,6 +100,12 @@ class CarRacing(car_racing.CarRacing):
         self.masked, self.mask = masked, np.zeros((SIZE, SIZE), np.uint8)
         self.observation_space = gym.spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
 
+    def step(self, action):
+        # Box2D computes with NaN, and a car of NaN has visited every tile.
+        if action is not None and not np.isfinite(action).all():
+            raise ValueError(f"action: expected finite numbers, got {action}")
+        return super().step(action)
+
     def _create_track(self) -> bool:
         if not super()._create_track():
             return False

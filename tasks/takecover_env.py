@@ -4,6 +4,7 @@ ViZDoom's own configuration and Gymnasium wrapper differ from the published envi
 doom-py 0.0.15), so the game is set up by hand here.
 """
 
+import math
 import os
 import shlex
 import subprocess
@@ -149,6 +150,8 @@ class DoomTakeCover(gym.Env, EzPickle):
 
     def step(self, action: np.ndarray):
         move = float(np.asarray(action).reshape(-1)[0])
+        if not math.isfinite(move):
+            raise ValueError(f"action: expected a finite number, got {move}")
         buttons = RIGHT if move > THIRD else LEFT if move < -THIRD else STILL
         try:
             reward = self._game.make_action(buttons)

@@ -34,6 +34,7 @@ def script(source) -> tuple[dict, dict]:
         "end_head": source.end_head,
         "temperature": config.temperature,
         "max_frames": config.max_frames,
+        "evolved_in_dream": config.env == "dream",
         "features": config.features,
         "layers": source.layers if source.parameters is not None else None,
         "frames_of": source.frames_of,

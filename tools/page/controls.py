@@ -45,7 +45,8 @@ class Controls:
         title: its name.
         goal: one sentence: what one does in it.
         fps: steps a second of the game itself.
-        unit: what a score counts.
+        unit: what a score counts; survival: whether that is the steps until the end.
+        end, ended: what M's end head predicts, and what has happened to one then.
         actions, keys: see there.
         dead_zone: an action whose size is below this does nothing.
     """
@@ -57,6 +58,9 @@ class Controls:
     actions: tuple[Action, ...]
     keys: tuple[Key, ...]
     dead_zone: float = 0.0
+    survival: bool = False
+    end: str = "the end"
+    ended: str = "came to the end"
 
     def as_json(self) -> dict:
         return asdict(self)
@@ -88,6 +92,9 @@ TASKS = {
         unit="steps survived",
         actions=(Action("move"),),
         keys=(Key("Left", 0, -1.0, "left"), Key("Right", 0, 1.0, "right")),
+        survival=True,
+        end="death",
+        ended="died",
         dead_zone=1 / 3,  # what lies within it stands still (tasks: Take Cover's buttons)
     ),
 }

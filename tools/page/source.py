@@ -89,12 +89,12 @@ def real_frames(run: Path, config: Config, vae, rnn, parameters) -> tuple[np.nda
     """Frames spread over a real episode: the run's first recording, or one that its agent plays now."""
     if list((run / "record").glob("[0-9]*.npz")):
         frames, _ = read_episode(recordings(run, config.episodes)[0])
-        which = f"the run's first recorded episode, {len(frames)} frames of random play"
+        which = f"the run's first recording, {len(frames)} frames of random play"
     elif parameters is not None:
         lanes = RealLanes(dataclasses.replace(config, env="real", dtype="float32"), vae, rnn, 1)
         frames, total = episode(lanes, parameters, episode_seeds(config.seed, "test", 0, 1)[0])
         lanes.close()
-        which = f"{len(frames)} frames that C played through when this page was made, with a return of {total:.0f}"
+        which = f"an episode that C played for this page: {len(frames)} frames, return {total:.0f}"
     else:
         raise UserError(f"{run} holds no real frames: neither record/, nor an agent that could play (best.json)")
     return frames[np.linspace(0, len(frames) - 1, FRAMES, dtype=int)], which

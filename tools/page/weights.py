@@ -12,8 +12,15 @@ import numpy as np
 
 
 def pack(arrays: dict[str, np.ndarray]) -> dict:
-    """Arrays by name, uint8 as they are and all others in float16 -> {"arrays": [[name, shape, type]], "text", "bytes"}:
-    the table, the deflated bytes as text (without quotes or backslashes), and how many they are."""
+    """Arrays as text.
+
+    Args:
+        arrays: by name; uint8 ones are kept as they are, all others in float16.
+
+    Returns:
+        "arrays": a table of [name, shape, "f2" or "u1"], in the order in which they stand; "text": the deflated
+        bytes, in characters that need no escape; "bytes": how many they are.
+    """
     halves = {name: value for name, value in arrays.items() if value.dtype != np.uint8}
     bytes_ = {name: value for name, value in arrays.items() if value.dtype == np.uint8}
     table = [[name, list(value.shape), "f2"] for name, value in halves.items()]

@@ -21,7 +21,7 @@ let action = [];
 let tellSteps = () => {};
 const curves = {
   spread: new Curve($("spread-plot"), { tint: "--m" }),
-  end: new Curve($("end-plot"), { tint: "--end", top: 1, mark: 0.5 }),
+  end: new Curve($("end-plot"), { tint: "--end", range: [0, 1], mark: 0.5 }),
 };
 const sliders = new Sliders($("sliders"), $("picked"), moveLatent);
 
@@ -73,25 +73,27 @@ async function openRun(name) {
 
 /** The sentences that depend on the run. */
 function describe(run) {
-  const paper = run.controller_dream ? ` C learnt in dreams of ${run.temperature}.` : "";
+  const learnt = run.evolved_in_dream ? ` C learnt at ${run.temperature}.` : "";
   $("lead").textContent =
     `No game is running. M, a network that has watched ${run.title}, predicts what comes next, again and again, ` +
     `and V draws it. ${run.goal}`;
   for (const element of document.querySelectorAll(".z-size")) element.textContent = run.z_size;
   $("temperature").value = run.temperature;
   $("temperature-note").textContent =
-    `How much chance the dream has. Cold, the likeliest always comes, and one can cheat; above 1 it is wilder than M has learnt.${paper}`;
+    `How much chance there is: cold, the likeliest always comes; above 1 it is wilder than what M has seen.${learnt}`;
   $("end-section").hidden = !run.end_head;
   $("endless").hidden = run.end_head;
   $("endless").textContent =
     `M has learnt no end of ${run.title} and no reward: this dream goes on for ${run.max_frames} steps, wherever you go.`;
-  $("scores-title").textContent = run.end_head ? "Who lives how long?" : "Who drives how well?";
+  $("end-title").textContent = `Is it ${run.end}?`;
+  for (const element of document.querySelectorAll(".end-name")) element.textContent = run.end;
+  $("scores-title").textContent = run.survival ? "Who lives how long?" : "Who plays how well?";
   $("vision-note").textContent =
-    `Above the real frame, below V’s reconstruction from z: ${run.frames_of}. Choose one to see both and edit its z.`;
+    `Real above, V’s reconstruction below. Choose one to see both large and edit its z. They are of ${run.frames_of}.`;
   $("driver-c").disabled = !run.parameters;
   const keys = run.keys.map(({ key }) => SYMBOL[key]).join(" ");
   const list = [[keys, "act"], ["C", "let C act"], ["Space", "pause"], [".", "step"], ["R", "restart"], ["− +", "temperature"],
-    ["D", "dream on from a real frame"], ["Esc", "back"], ["T", "dark or light"], ["1 2 …", "world model"]];
+    ["D", "dream from a real frame"], ["Esc", "back"], ["T", "dark or light"], ["1 2 …", "world model"]];
   $("keys").replaceChildren();
   for (const [key, what] of list) {
     const item = document.createElement("span");
@@ -129,7 +131,7 @@ function advance() {
   curves.spread.push(dream.uncertainty);
   if (dream.end !== null) curves.end.push(dream.end);
   if (dream.ended) finish();
-  render();
+  renderStep();
 }
 
 function finish() {
@@ -140,9 +142,10 @@ function finish() {
   if (state.yours > steps / 2) state.best = Math.max(state.best, steps);
   const share = state.yours && state.yours < steps ? ` You acted in ${state.yours} of them.` : "";
   const best = state.best ? ` Your longest: ${state.best}.` : "";
+  $("scores-note").textContent = scoresNote();
   if (dream.ended === "death")
-    verdict(`${who} died in the dream`, `after ${steps} steps. M was ${Math.round(100 * dream.end)}% sure.${share}${best}`);
-  else if (run.end_head) verdict(`${who} survived`, `all ${steps} steps, to the game’s own end.${share}${best}`);
+    verdict(`${who} ${run.ended} in the dream`, `after ${steps} steps. M was ${Math.round(100 * dream.end)}% sure.${share}${best}`);
+  else if (run.survival) verdict(`${who} survived`, `all ${steps} steps, to the game’s own end.${share}${best}`);
   else verdict("The dream is over", `after ${steps} steps, as long as an episode.${share}`);
 }
 
@@ -153,40 +156,44 @@ function verdict(text, note, again = true) {
   $("over").hidden = false;
 }
 
-/** Everything that shows the dream's state, or of the real frame that is looked at. */
-function render() {
+/** What changes with every step: the frame, z, the numbers, and how far every key is pressed. */
+function renderStep() {
   const { dream, look: looked } = state;
-  const looking = looked >= 0;
-  const frame = looking ? dream.decoder.decode(state.z) : dream.frame();
+  const frame = looked >= 0 ? dream.decoder.decode(state.z) : dream.frame();
   show($("screen"), frame);
-  $("screens").classList.toggle("looking", looking);
-  $("real-figure").hidden = $("caption").hidden = !looking;
-  if (looking) {
-    const real = state.arrays.frames.subarray(looked * FRAME, (looked + 1) * FRAME);
-    show($("real"), real);
-    $("caption").textContent = `V, squared error ${squaredError(real, frame).toFixed(1)}`;
-  }
-  sliders.draw(looking ? state.z : dream.z);
+  if (looked >= 0) $("caption").textContent = `V, squared error ${squaredError(realFrame(), frame).toFixed(1)}`;
+  sliders.draw(looked >= 0 ? state.z : dream.z);
   $("steps").textContent = dream.steps;
-  $("tau").textContent = state.tau.toFixed(2);
   $("spread").textContent = dream.uncertainty.toFixed(2);
   $("end").textContent = dream.end === null ? "" : `${(100 * dream.end).toFixed(dream.end < 0.1 ? 1 : 0)}%`;
   tellSteps(dream.steps);
-  $("scores-note").textContent = scoresNote();
-  for (const id of ["look-dream", "look-own", "look-back"]) $(id).disabled = !looking;
-  [...$("strip").children].forEach((button, k) => button.setAttribute("aria-pressed", k === looked));
-  $("driver-c").setAttribute("aria-pressed", state.agent);
-  $("driver-you").setAttribute("aria-pressed", !state.agent);
   for (const pad of $("pads").children) {
     const { number, value } = pad.control;
     const level = Math.abs(action[number]) < state.run.dead_zone ? 0 : action[number] / value;
-    pad.style.setProperty("--level", Math.min(1, Math.max(0, level)).toFixed(2));
+    pad.firstChild.style.opacity = Math.min(1, Math.max(0, level)).toFixed(2);
   }
 }
 
+/** Everything. */
+function render() {
+  const looking = state.look >= 0;
+  $("screens").classList.toggle("looking", looking);
+  $("real-figure").hidden = $("caption").hidden = !looking;
+  if (looking) show($("real"), realFrame());
+  $("tau").textContent = state.tau.toFixed(2);
+  $("scores-note").textContent = scoresNote();
+  for (const id of ["look-dream", "look-own", "look-back"]) $(id).disabled = !looking;
+  [...$("strip").children].forEach((button, k) => button.setAttribute("aria-pressed", k === state.look));
+  $("driver-c").setAttribute("aria-pressed", state.agent);
+  $("driver-you").setAttribute("aria-pressed", !state.agent);
+  renderStep();
+}
+
+const realFrame = () => state.arrays.frames.subarray(state.look * FRAME, (state.look + 1) * FRAME);
+
 function scoresNote() {
   const { run, yours, best } = state;
-  if (!run.end_head) return `The ${run.unit}, in the game itself. M has learnt no reward, so nobody has a score in this dream.`;
+  if (!run.survival) return `Mean ± standard deviation of the ${run.unit}. M has learnt no reward, so nobody has a score in this dream.`;
   const mine = best ? ` Your longest so far: ${best}.` : yours ? ` You acted in ${yours} of this dream’s.` : "";
   return `Mean ± standard deviation of the ${run.unit}, of ${run.max_frames} at most.${mine}`;
 }
@@ -226,8 +233,9 @@ const commands = {
   },
   step: () => {
     setPlaying(false);
-    state.look = -1;
+    if (state.look >= 0) state.look = -1;
     advance();
+    render();
   },
   agent: () => {
     state.agent = Boolean(state.dream.controller);
@@ -277,6 +285,7 @@ function setTemperature(tau) {
 
 function setTheme(theme) {
   document.documentElement.dataset.theme = theme;
+  colors = {};
   try {
     localStorage.setItem("theme", theme);
   } catch {} // a browser may keep nothing for a file
@@ -298,7 +307,7 @@ function press(key, down) {
   if (down && state.run) {
     held.add(key);
     if (state.look < 0) {
-      state.agent = false;
+      if (state.agent) commands.you();
       if (!state.dream.ended && state.dream.steps === 0) setPlaying(true);
     }
   } else held.delete(key);
@@ -311,8 +320,8 @@ function makePads(run) {
     const pad = document.createElement("button");
     pad.control = { key, number, value };
     pad.className = key.toLowerCase();
-    pad.innerHTML = "<span></span>";
-    pad.firstChild.textContent = `${SYMBOL[key]} ${label}`;
+    pad.innerHTML = "<i></i><span></span>";
+    pad.lastChild.textContent = `${SYMBOL[key]} ${label}`;
     pad.addEventListener("pointerdown", (event) => {
       pad.setPointerCapture(event.pointerId);
       press(key, true);
@@ -366,7 +375,8 @@ setTab("memory");
 for (const { name, title } of RUNS) {
   const button = document.createElement("button");
   button.dataset.name = name;
-  button.textContent = title;
+  const [short, long] = title.split(": ");
+  button.innerHTML = `${short}<span class="long">${long ? `: ${long}` : ""}</span>`;
   button.addEventListener("click", () => openRun(name));
   $("runs").append(button);
 }

@@ -40,15 +40,15 @@ function fillStrip(strip, arrays, decoder, size, choose) {
 }
 
 const SCORE_WHERE = { dream: "in the dream", real: "in the game" };
-const SCORE_WHO = { ours: "C", paper: "the paper’s C", random: "random play" };
+const SCORE_WHO = { ours: "C", paper: "paper" };
 
-/** The bars of the scores, and of this dream if M can end it; returns what moves that one. */
+/** The bars of the scores, and of this dream if steps are what counts; returns what moves that one. */
 function fillScores(list, run) {
   list.replaceChildren();
   const ends = run.scores.map(({ mean, std }) => mean + (std ?? 0));
-  const top = run.end_head ? run.max_frames : Math.max(1, ...ends);
+  const top = run.survival ? run.max_frames : Math.max(1, ...ends);
   const rows = run.scores.map((score) => ({ ...score, label: `${SCORE_WHO[score.by]}, ${SCORE_WHERE[score.where]}` }));
-  if (run.end_head) rows.unshift({ by: "you", label: "this dream", mean: 0 });
+  if (run.survival) rows.unshift({ by: "you", label: "this dream", mean: 0 });
   let own = null;
   for (const { by, label, mean, std } of rows) {
     const row = document.createElement("li");

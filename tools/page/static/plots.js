@@ -1,7 +1,11 @@
 "use strict";
 // Small drawings: a canvas as large as it is shown, and a curve of the last steps.
 
-const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+let colors = {}; // asked once a theme: asking makes the browser compute its styles
+
+function color(name) {
+  return (colors[name] ??= getComputedStyle(document.documentElement).getPropertyValue(name).trim());
+}
 
 /** The context of a canvas in the pixels of the screen, cleared, and its size in those of the page. */
 function sized(canvas) {
@@ -17,10 +21,17 @@ function sized(canvas) {
   return { context, width, height };
 }
 
-/** A live curve of the last `length` values. */
+/** A live curve of the last `length` values, in a range that is given or follows them; its ends are written there. */
 class Curve {
-  constructor(canvas, { tint, top = null, mark = null, length = 240 }) {
-    Object.assign(this, { canvas, tint, top, mark, length, values: [] });
+  constructor(canvas, { tint, range = null, mark = null, length = 240 }) {
+    Object.assign(this, { canvas, tint, range, mark, length, values: [] });
+  }
+
+  get ends() {
+    if (this.range || !this.values.length) return this.range ?? [0, 1];
+    const [low, high] = [Math.min(...this.values), Math.max(...this.values)];
+    const room = Math.max(0.03, 0.2 * (high - low));
+    return [Math.max(0, low - room), high + room];
   }
 
   clear() {
@@ -37,9 +48,9 @@ class Curve {
   draw() {
     if (!this.canvas.clientWidth) return; // behind another tab
     const { context, width, height } = sized(this.canvas);
-    const top = this.top ?? 1.15 * Math.max(0.2, ...this.values);
+    const [low, high] = this.ends;
     const x = (k) => ((k + this.length - this.values.length) / (this.length - 1)) * width;
-    const y = (value) => height - 3 - (value / top) * (height - 6);
+    const y = (value) => height - 3 - ((value - low) / (high - low)) * (height - 6);
     if (this.mark !== null) {
       context.strokeStyle = color("--line");
       context.setLineDash([4, 4]);
@@ -50,6 +61,12 @@ class Curve {
       context.setLineDash([]);
     }
     if (!this.values.length) return;
+    context.fillStyle = color("--dim");
+    context.font = "10px system-ui, sans-serif";
+    if (!this.range) {
+      context.fillText(high.toFixed(2), 5, 12);
+      context.fillText(low.toFixed(2), 5, height - 5);
+    }
     context.beginPath();
     this.values.forEach((value, k) => context.lineTo(x(k), y(value)));
     context.strokeStyle = color(this.tint);

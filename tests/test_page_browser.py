@@ -156,7 +156,7 @@ def test_real_frame_beside_its_reconstruction_and_a_dream_from_it(opened):
     page = opened("doom")
     page.click("#strip button:nth-child(2)")
     real, seen = picture(page, "#real"), picture(page, "#screen")
-    assert real.shape == seen.shape and real.std() > 5
+    assert min(real.std(), seen.std()) > 5
     own = page.text_content("#caption")
     page.locator("#sliders").focus()
     for _ in range(10):

@@ -17,7 +17,7 @@ from config import UserError
 from folder import need, whole
 
 VIEW = {"width": 1280, "height": 840}
-WIDTH = 760  # of the film
+WIDTH = 640  # of the film
 PACE = 3  # steps of the dream between two pictures
 COLORS = [
     "--ground",
@@ -75,7 +75,7 @@ def scenes(page, seeds: list[int]):
 
 
 def with_palette(pictures: list, colors: list[str]) -> list:
-    """The pictures in 255 colours, the page's own among them; one palette for all, so that what stands still is free."""
+    """The pictures in 255 colours, the page's own among them; one palette for all: what stands still is free."""
     own = [channel for name in colors for channel in ImageColor.getrgb(name)]
     sheet = Image.new("RGB", (pictures[0].width, pictures[0].height * 6))
     for k in range(6):

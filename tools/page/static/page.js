@@ -256,6 +256,7 @@ const commands = {
     state.look = -1;
     render();
     setPlaying(true);
+    $("over").hidden = !state.dream.ended;
   },
   theme: () => setTheme(document.documentElement.dataset.theme === "light" ? "dark" : "light"),
 };
@@ -271,7 +272,7 @@ function look(k) {
 
 /** A bar of z is moved: of the real frame that is looked at, or of the dream, which waits. */
 function moveLatent(index, value) {
-  if (!state.run || state.dream.ended) return;
+  if (!state.run || (state.look < 0 && state.dream.ended)) return;
   setPlaying(false);
   (state.look >= 0 ? state.z : state.dream.z)[index] = value;
   render();
@@ -339,7 +340,9 @@ const KEYS = {
 };
 
 addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.id === "temperature" && event.key.startsWith("Arrow")) return;
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.id === "temperature" && event.key.startsWith("Arrow")) return; // the slider's own, and a button's
+  if (event.target.closest?.("button, a") && [" ", "Enter"].includes(event.key)) return;
   const arrow = event.key.startsWith("Arrow") && event.key.slice(5);
   const digit = RUNS[Number(event.key) - 1];
   const command = KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];

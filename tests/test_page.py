@@ -75,7 +75,7 @@ def walk(source, z, ask: dict) -> dict:
 
 def states(answer: dict, name: str) -> np.ndarray:
     """One quantity of the JavaScript's steps along Keras' z and actions, (STEPS, ...)."""
-    return np.array([row[name] for row in answer["states"]])
+    return np.float32([row[name] for row in answer["states"]])
 
 
 def test_frames_are_kerass_to_one_grey_level(both):
@@ -103,13 +103,18 @@ def test_m_and_its_mixture_are_kerass_to_a_thousandth_over_200_steps(both):
 
 
 def test_controller_acts_as_in_numpy(both):
-    np.testing.assert_allclose(states(both["answer"], "action"), both["expected"]["action"], atol=1e-3)
+    config, answer = both["source"].config, both["answer"]
+    h, c = (np.concatenate([np.zeros((1, config.rnn_units)), states(answer, name)[:-1]]) for name in ("h", "c"))
+    x = policy.observe(both["expected"]["z_before"], c, h, config.features)
+    sizes = (config.task, config.features, config.z_size, config.rnn_units)
+    expected = policy.act(np.tile(both["source"].parameters, (STEPS, 1)), x, *sizes)
+    np.testing.assert_allclose(states(answer, "action"), expected, atol=1e-5)
 
 
 def test_uncertainty_is_the_mean_standard_deviation_of_the_mixture(both):
     source = both["source"]
     output, tau = states(both["answer"], "output"), source.config.temperature
-    logmix, mean, logstd = (part.numpy() for part in source.rnn.split(output.astype(np.float32)))
+    logmix, mean, logstd = (part.numpy() for part in source.rnn.split(output))
     weights = tf.nn.softmax(logmix / tau).numpy()
     centre = (weights * mean).sum(-1)
     variance = (weights * (mean**2 + tau * np.exp(2 * logstd))).sum(-1) - centre**2

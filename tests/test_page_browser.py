@@ -1,6 +1,9 @@
 """The page of dreams in a real browser, without a head: Chromium, opened from a file."""
 
+import contextlib
 import io
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -62,6 +65,33 @@ def test_dream_runs_by_itself_and_is_a_picture(opened, name):
     page.wait_for_function(f"state.dream.steps > {before + 10}")
     assert page.text_content("#pause") == "❚❚Pause"
     assert np.abs(picture(page) - frame).mean() > 0.5
+
+
+def processor_seconds() -> float:
+    """Processor time that the processes below this one have used, Chromium's among them (Linux)."""
+    parents, seconds = {}, {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # ended meanwhile
+            fields = stat.read_text().rsplit(") ", 1)[1].split()
+            number = int(stat.parent.name)
+            parents[number], seconds[number] = int(fields[1]), (int(fields[11]) + int(fields[12]))
+    below = {os.getpid()}
+    for _ in range(6):  # generations
+        below |= {number for number, parent in parents.items() if parent in below}
+    return sum(seconds[number] for number in below - {os.getpid()}) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.parametrize(("name", "rate"), [("doom", 35), ("carracing", 30)])
+def test_one_core_is_enough_for_the_frame_rate(opened, name, rate):
+    """By the processor time of all of Chromium a frame, drawing included, so that other load does not count."""
+    page = opened(name)
+    page.keyboard.press("Space")
+    page.wait_for_function("state.dream.steps > 40 || state.dream.ended")  # the browser compiles what is run often
+    first, before = steps(page), processor_seconds()
+    page.wait_for_timeout(5000)
+    frames, seconds = steps(page) - first, processor_seconds() - before
+    assert frames / seconds > rate
+    assert int(page.text_content("#rate")) > 0
 
 
 def test_keys_take_over_and_move_the_player(opened):

@@ -156,14 +156,16 @@ function verdict(text, note, again = true) {
   $("over").hidden = false;
 }
 
-/** What changes with every step: the frame, z, the numbers, and how far every key is pressed. */
+/** What changes with every step: the frame, and at every second one, while it plays, what stands beside it. */
 function renderStep() {
   const { dream, look: looked } = state;
   const frame = looked >= 0 ? dream.decoder.decode(state.z) : dream.frame();
   show($("screen"), frame);
+  $("steps").textContent = dream.steps;
+  if (state.playing && dream.steps % 2) return;
   if (looked >= 0) $("caption").textContent = `V, squared error ${squaredError(realFrame(), frame).toFixed(1)}`;
   sliders.draw(looked >= 0 ? state.z : dream.z);
-  $("steps").textContent = dream.steps;
+  for (const curve of Object.values(curves)) curve.draw();
   $("spread").textContent = dream.uncertainty.toFixed(2);
   $("end").textContent = dream.end === null ? "" : `${(100 * dream.end).toFixed(dream.end < 0.1 ? 1 : 0)}%`;
   tellSteps(dream.steps);
@@ -201,6 +203,7 @@ function scoresNote() {
 function setPlaying(playing) {
   state.playing = playing && !state.dream?.ended;
   state.times = [];
+  if (state.run) renderStep();
   $("pause").innerHTML = state.playing ? "<i>❚❚</i><span>Pause</span>" : "<i>▶</i><span>Play</span>";
 }
 
@@ -290,11 +293,10 @@ function setTheme(theme) {
   try {
     localStorage.setItem("theme", theme);
   } catch {} // a browser may keep nothing for a file
-  if (state.run) redraw();
+  redraw();
 }
 
 function redraw() {
-  for (const curve of Object.values(curves)) curve.draw();
   if (state.run) render();
 }
 

@@ -36,13 +36,11 @@ class Curve {
 
   clear() {
     this.values = [];
-    this.draw();
   }
 
   push(value) {
     this.values.push(value);
     if (this.values.length > this.length) this.values.shift();
-    this.draw();
   }
 
   draw() {

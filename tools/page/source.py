@@ -1,7 +1,6 @@
 """What the page takes from a run: the only module here that imports the project's own."""
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import tasks
 from common import published, results, run_dir
 from common.seeds import episode_seeds, generator
 from config import Config, UserError
+from controller.evaluation import read_best
 from controller.film import episode
 from controller.policy import Controller
 from controller.rollout import RealLanes
@@ -71,9 +71,10 @@ def read(run: Path) -> Source:
     vae, rnn = load_vae(run, config), load_rnn(run, config)
     first = Starts(run, dataclasses.replace(config, dream_starts="first"))
     chosen = generator(config.seed, "page").permutation(len(first.mu))[:STARTS]
-    path = run / "controller" / "best.json"
-    parameters = np.array(json.loads(path.read_text())["parameters"]) if path.exists() else None
-    layers = Controller.of(config).layers
+    controller, search = Controller.of(config), run / "controller"
+    kept = (search / "best.json").exists()
+    parameters = np.array(read_best(search, controller.num_params)["parameters"]) if kept else None
+    layers = controller.layers
     frames, frames_of = real_frames(run, config, vae, rnn, parameters)
     z = vae.encode(frames)[0].numpy()
     starts = (first.mu[chosen], first.logvar[chosen])

@@ -15,7 +15,7 @@ READY := $(VENV)/ready
 # Another MPI is used with, say, MPIRUN=mpirun.
 MPIRUN ?= $(BIN)/mpirun
 
-.PHONY: run test bench evaluate faults soak
+.PHONY: run test bench evaluate page faults soak
 
 run: $(READY)
 	$(MPIRUN) -n $(RANKS) $(BIN)/python train_all.py --run $(RUN) --task $(TASK) --preset $(PRESET)
@@ -39,6 +39,10 @@ evaluate: $(READY)
 	for task in carracing doom; do \
 		$(MPIRUN) -n $(RANKS) $(BIN)/python evaluate.py --run pretrained/$$task --episodes 100 --no-save || exit 1; \
 	done
+
+# The dreams of the shipped agents, to be played in a browser; its last line says how to open it.
+page: $(READY)
+	$(BIN)/python -m tools.page --run pretrained/doom pretrained/carracing --out site
 
 $(READY): requirements.txt requirements-dev.txt requirements.lock
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

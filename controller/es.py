@@ -87,9 +87,10 @@ class CMAES:
             made_from = extra.get("made_from")
             own |= {name: own[first] for name, first in own_aliases.items()}
             for name, mine in own.items():
-                if name.removesuffix(LIST) in state and np.shape(state[name]) != mine.shape:
+                if name in state and np.shape(state[name]) != mine.shape:
                     raise ValueError(f"{name} of shape {np.shape(state[name])}, expected {mine.shape}")
-            if lacking := (own.keys() | own_small.keys()) - state.keys():
+            # A list of arrays that was empty is small.
+            if lacking := (own.keys() | own_small.keys()) - {name.removesuffix(LIST) for name in state}:
                 raise ValueError(f"it lacks {sorted(lacking)[0]}")
             if state["sp.popsize"] != own_small["sp.popsize"]:
                 raise ValueError(f"a population of {state['sp.popsize']}, expected {own_small['sp.popsize']}")

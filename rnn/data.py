@@ -3,7 +3,7 @@
 import shutil
 import struct
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -118,7 +118,7 @@ def encode(run: Path, paths: list[Path], encoder, progress, outcome, mirror: tup
     for first in progress(range(0, len(paths), PART)):
         part = run / "series" / f"{first:06d}.npz"
         parts.append(part)
-        if part.exists() and record_of(part) == made_from:
+        if part.exists() and read_part(part, integrity.read_record) == made_from:
             continue
         rows = []
         for path in paths[first : first + PART]:
@@ -141,28 +141,23 @@ def encode(run: Path, paths: list[Path], encoder, progress, outcome, mirror: tup
     shutil.rmtree(run / "series")
 
 
-def record_of(part: Path) -> dict | None:
-    """What a part was made from; None if it does not say, or is damaged."""
+def read_part(part: Path, read: Callable):
+    """`read(file)` of a part of series.npz; UserError if the part is broken."""
     try:
         with open_npz(part) as file:
-            return integrity.read_record(file)
-    except UNREADABLE:
-        return None
+            return read(file)
+    except UNREADABLE as error:
+        raise UserError(f"{part} is broken ({error}); delete it, and run the same command again") from None
 
 
 def join(parts: list[Path], path: Path) -> None:
     """Joins files of arrays, name by name along the first axis, with one part in memory at a time."""
 
-    def read(part: Path, name: str | None = None):
-        """A part's array, or its arrays' names."""
-        try:
-            with open_npz(part) as file:
-                return file.files if name is None else file[name]
-        except UNREADABLE as error:
-            raise UserError(f"{part} is broken ({error}); delete it, and run the same command again") from None
+    def read(part: Path, name: str) -> np.ndarray:
+        return read_part(part, lambda file: file[name])
 
     with atomic_write(path) as tmp, zipfile.ZipFile(tmp, "w") as archive:
-        for name in read(parts[0]):
+        for name in read_part(parts[0], lambda file: file.files):
             first, count = read(parts[0], name), sum(len(read(part, name)) for part in parts)
             header = np.lib.format.header_data_from_array_1_0(np.ascontiguousarray(first))
             with archive.open(f"{name}.npy", "w", force_zip64=True) as out:

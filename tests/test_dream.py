@@ -10,7 +10,6 @@ import pytest
 from conftest import SMALL, run_script
 from gymnasium.utils.env_checker import check_env
 
-import config as configs
 from common import mpi, run_dir
 from common.jobs import Jobs
 from config import UserError
@@ -198,7 +197,7 @@ def test_evolution_in_the_dream_and_tests_in_both(doom_run):
     rows = json.loads((doom_run / "results.json").read_text())["results"]
     assert [row["env"] for row in rows] == ["dream", "real"]
     assert all(row["temperature"] == 1.15 and row["mean"] == row["mean_steps"] for row in rows)
-    assert configs.Config(**json.loads((doom_run / "config.json").read_text())).env == "dream"
+    assert run_dir.load(doom_run).env == "dream"
 
 
 def test_only_long_episodes_are_recorded(doom_run):

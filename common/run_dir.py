@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import tasks
+from common.packed import require_writable
 from config import Config, UserError, fields_of, flag
 
 # Shared by runs that differ in their temperature.
@@ -92,6 +93,7 @@ def open_run(run: Path, given: dict, base: Path | None = None, after: Path | Non
     A number of generations that has grown is written when the search goes on (controller/evolution.py: begin).
     """
     new = not (run / "config.json").exists()
+    require_writable(run, f"begin a run of your own with --run NEW --from {run}")
     config = resolve_config(run, given, base, after)
     if new and base is not None:
         copy_from_base(run, config, base)

@@ -19,7 +19,7 @@ CHECKPOINT_SECONDS = 120
 
 def quiet_tensorflow() -> None:
     """Imports TensorFlow without its start-up messages, which it writes past every log level of its own."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # an error that matters is raised as well
     # Keras would import matplotlib for plots that are not used here: half a second, 30 MB a rank.
     unseen = "matplotlib" not in sys.modules
     if unseen:

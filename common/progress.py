@@ -6,7 +6,7 @@ from tqdm import tqdm
 
 
 def bar(*args, **options) -> tqdm:
-    """tqdm; in a log it speaks every 30 seconds instead of ten times a second."""
+    """tqdm; in a log it writes every 30 seconds instead of ten times a second."""
     if not sys.stderr.isatty():
         options = {"mininterval": 30.0, "maxinterval": 60.0, **options}
     return tqdm(*args, dynamic_ncols=True, **options)

@@ -80,14 +80,15 @@ def strip(run: Path, config: Config, dreamed: np.ndarray) -> Path:
     return path
 
 
-def dream(run: Path, config: Config, parameters: list[float], seed: int) -> np.ndarray:
-    """The frames of one dream at config.temperature, uint8 (T, 64, 64, 3), driven by the controller."""
+def dream(run: Path, config: Config, parameters: list[float], seed: int, steps: int | None = None) -> np.ndarray:
+    """The frames of one dream at config.temperature, uint8 (T, 64, 64, 3), driven by the controller; the first `steps`
+    only, if given."""
     env = DreamEnv(run, temperature=config.temperature, render_mode="rgb_array")
     controller, params = Controller.of(config), np.array(parameters)[None]
     observation, _ = env.reset(seed=seed)
     frames = [env.render()]
     over = False
-    while not over:
+    while not over and len(frames) != steps:
         z, c, h = np.split(observation[None], [config.z_size, config.z_size + config.rnn_units], axis=1)
         observation, _, terminated, truncated, _ = env.step(controller.act(params, z, c, h)[0])
         frames.append(env.render())

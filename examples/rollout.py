@@ -53,8 +53,7 @@ if __name__ == "__main__":
     parser.add_argument("--run", type=Path, default=Path("pretrained/carracing"), metavar="DIR", help="the run folder")
     parser.add_argument("--seed", type=int, default=0, help="decides the episode (default 0)")
     parser.add_argument("--render", metavar="FILE", help="write a film of what the agent sees, such as film.mp4")
-    args = parser.parse_args()
-    frames = []
+    args, frames = parser.parse_args(), []
     total = rollout(args.run, args.seed, show=lambda obs: frames.append(obs.repeat(4, 0).repeat(4, 1)))
     print(f"return: {total:.1f}")
     if args.render:

@@ -11,6 +11,7 @@ from conftest import ROOT, run_script
 import tasks
 from common import run_dir
 from common.results import identity
+from config import UserError
 from tools import doctor, healthy
 
 GENERATIONS = 30
@@ -201,5 +202,5 @@ def test_the_command_says_what_to_look_at(tmp_path):
     done = run_script("tools.doctor", "--run", write(tmp_path / "run", files), check=False)
     assert done.returncode == 1 and "M        look death loss 0.13 at step 20,000" in done.stdout
     assert healthy.read()["faults"]["no deaths learnt"]["do"] in done.stdout
-    missing = run_script("tools.doctor", "--run", tmp_path / "none", check=False)
-    assert missing.returncode == 2 and "holds no run" in missing.stderr
+    with pytest.raises(UserError, match="holds no run"):
+        doctor.examine(tmp_path / "none")

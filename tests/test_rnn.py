@@ -237,10 +237,11 @@ def test_streams_join_episodes_and_mark_their_first_frames():
 def test_windows_are_whole_episodes_when_as_long():
     config = small("carracing")
     series = make_series(config, [13, 13, 13, 13, 8])
-    _, mu, _, action, _ = next(Windows(series, 4, 12, seed=0)(0))
+    _, mu, _, action, restart, *_ = next(Windows(series, 4, 12, seed=0)(0))
     assert mu.shape == (13, 4, config.z_size) and action.shape == (13, 4, 3)
     firsts = {tuple(row) for row in series.mu[series.starts[:4]]}
     assert {tuple(row) for row in mu[0]} == firsts
+    assert restart[0].all() and not restart[1:].any()
 
 
 def test_rate_falls_as_in_the_release():
@@ -279,16 +280,21 @@ def test_mirrored_episodes_follow_their_own(tmp_path, monkeypatch):
         columns = obs[:, :, [0, -1]].mean(axis=(1, 3))
         return columns, -columns
 
+    def outcome(path, frames):  # the first was recorded before rewards were kept
+        return (None, frames + 1) if path == paths[0] else (np.arange(frames, dtype=np.float32), 4)
+
     monkeypatch.setattr(data, "PART", 1)
     (tmp_path / "series").mkdir()
     (tmp_path / "series" / "000001.npz").write_bytes(b"half a part")
     with pytest.raises(UserError, match=r"000001\.npz is broken"):
-        encode(tmp_path, paths, encoder, iter, tasks.get("carracing").mirror)
+        encode(tmp_path, paths, encoder, iter, outcome, tasks.get("carracing").mirror)
     (tmp_path / "series" / "000001.npz").unlink()
-    encode(tmp_path, paths, encoder, iter, tasks.get("carracing").mirror)
+    encode(tmp_path, paths, encoder, iter, outcome, tasks.get("carracing").mirror)
     series = LatentDataset.read(tmp_path / "series.npz", 2, 4)
     assert series.lengths.tolist() == [3, 3, 5, 5]
     for own, other in ((slice(0, 3), slice(3, 6)), (slice(6, 11), slice(11, 16))):
         np.testing.assert_array_equal(series.mu[other], series.mu[own][:, ::-1])
         np.testing.assert_array_equal(series.action[other], series.action[own] * [-1, 1, 1])
     np.testing.assert_array_equal(series.action[6:11], actions[1])
+    assert series.ends.tolist() == [4, 4, 4, 4] and np.isnan(series.reward[:6]).all()
+    np.testing.assert_array_equal(series.reward[6:].reshape(2, 5), [range(5)] * 2)

@@ -2,9 +2,9 @@
 
     python -m tools.film pretrained/carracing pretrained/doom --out docs/film.gif
 
-Shows SECONDS of each run's best test episode in the game (results.json), and half as much of each of two dreams. The
-run's agent acts in all of them. Where an episode is brightest there is most to see, in CarRacing the kerbs of sharp
-curves, in Doom fireballs: that stretch is shown.
+Shows SECONDS of each run's best test episode in the game (results.json), and half as much of each of two dreams, after
+their first AWAKE steps. The run's agent acts in all of them. Where an episode is brightest there is most to see, in
+CarRacing the kerbs of sharp curves, in Doom fireballs: that stretch of the game is shown.
 """
 
 import argparse
@@ -29,14 +29,15 @@ from controller.rollout import make_lanes  # noqa: E402
 from world_model import load_vae  # noqa: E402
 
 SECONDS, FRAME = 6.4, 0.08  # shown of an episode; between two pictures
+AWAKE = 40  # CarRacing begins with a zoom
 BRIGHT = 170  # of 255: brighter than grass and walls
-SIZE, BAR, GAP, COLORS = 192, 22, 4, 64  # pixels of a panel, of its title, between panels; colours of the GIF
+SIZE, BAR, GAP, COLORS = 192, 22, 4, 96  # pixels of a panel, of its title, between panels; colours of the GIF
 INK, PAPER = (20, 20, 20), (255, 255, 255)
 
 
-def stretch(frames: np.ndarray, fps: int, seconds: float) -> np.ndarray:
-    """The frames shown of an episode (T, 64, 64, 3): the stretch of `seconds` with most bright pixels."""
-    steps = (np.arange(0, seconds, FRAME) * fps).astype(int)
+def stretch(frames: np.ndarray, fps: int) -> np.ndarray:
+    """The frames shown of an episode (T, 64, 64, 3): the SECONDS with most bright pixels."""
+    steps = (np.arange(0, SECONDS, FRAME) * fps).astype(int)
     bright, first = np.cumsum((frames.mean(axis=-1) > BRIGHT).sum(axis=(1, 2))), 0
     if len(frames) > steps[-1]:
         first = int(np.argmax(bright[steps[-1] :] - bright[: len(bright) - steps[-1]]))
@@ -53,10 +54,11 @@ def panels(run: Path) -> tuple[list[str], list[np.ndarray]]:
     frames, total = episode(lanes, parameters, row["seeds"][int(np.argmax(row["returns"]))])
     lanes.close()
     print(f"{run}: the test's best episode returned {max(row['returns']):.1f}, the film's {total:.1f}")
-    shown = stretch(frames, task.fps, SECONDS)
+    shown = stretch(frames, task.fps)
     seen = to_uint8(vae.decode(vae.encode(shown)[0]).numpy())
-    dreams = [dream(run, config, parameters, seed) for seed in row["seeds"][:2]]
-    dreamed = np.concatenate([stretch(film, task.fps, SECONDS / 2) for film in dreams])
+    steps = AWAKE + (np.arange(0, SECONDS / 2, FRAME) * task.fps).astype(int)
+    dreams = [dream(run, config, parameters, seed, steps[-1] + 1) for seed in row["seeds"][:2]]
+    dreamed = np.concatenate([film[np.minimum(steps, len(film) - 1)] for film in dreams])
     return [task.label, "V's reconstruction", "M's dreams"], [shown, seen, dreamed]
 
 
@@ -76,8 +78,10 @@ def page(rows: list[tuple[list[str], list[np.ndarray]]], number: int) -> Image.I
 
 def save(path: Path, pages: list[Image.Image]) -> None:
     """Write a GIF that repeats for ever, its colours chosen once for all pages."""
-    sample = np.concatenate([np.asarray(page) for page in pages[:: max(1, len(pages) // 8)]])
-    palette = Image.fromarray(sample).quantize(COLORS, Image.Quantize.MAXCOVERAGE)
+    pixels = np.concatenate([np.asarray(page) for page in pages[:: max(1, len(pages) // 8)]]).reshape(-1, 3)
+    bright = pixels[(pixels.mean(axis=1) > BRIGHT) & (pixels.min(axis=1) < 250)]  # few, but they are what matters
+    pixels = np.concatenate([pixels, np.resize(bright, (len(pixels) // 10, 3))]) if len(bright) else pixels
+    palette = Image.fromarray(pixels[None]).quantize(COLORS)
     small = [page.quantize(palette=palette, dither=Image.Dither.NONE) for page in pages]
     with run_dir.atomic_write(path) as tmp:
         small[0].save(tmp, "GIF", save_all=True, append_images=small[1:], duration=int(1000 * FRAME), loop=0)

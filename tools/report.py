@@ -18,7 +18,6 @@ only writes the curves of V, M and C, a row a value: run, task, seed, model, ste
 import argparse
 from pathlib import Path
 
-import config as configs
 from common import command_line, run_dir
 from common.packed import require_writable
 from tools.reporting.card import card
@@ -26,6 +25,7 @@ from tools.reporting.curves import curves_csv
 from tools.reporting.pages import write_report
 from tools.reporting.runs import read_runs
 from tools.reporting.tables import published_table, short_table
+from tools.reporting.words import fill
 
 # What `--into` writes between the lines "<!-- NAME -->" and "<!-- end of NAME -->" of a page.
 SECTIONS = {"results": short_table, "published": lambda runs: published_table()}
@@ -41,19 +41,6 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--csv", type=Path, metavar="PATH", help="only write the learning curves, as tidy CSV")
     return parser.parse_args()
-
-
-def fill(path: Path, sections: dict[str, str]) -> None:
-    """Replace what stands between the comments of each section of a Markdown page."""
-    text = path.read_text()
-    for name, content in sections.items():
-        begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
-        before, found, rest = text.partition(begin)
-        _, closed, after = rest.partition(end)
-        if not found or not closed:
-            raise configs.UserError(f"{path} has no lines '{begin}' and '{end}' for the {name} to stand between")
-        text = f"{before}{begin}\n{content}{end}{after}"
-    run_dir.write_text(path, text)
 
 
 def main() -> None:

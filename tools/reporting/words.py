@@ -1,5 +1,10 @@
 """What the report and the model card say in the same words, and Markdown tables."""
 
+from pathlib import Path
+
+from common import run_dir
+from config import UserError
+
 # Of pictures, by the pattern of their names; {} is what stands behind the name's last hyphen.
 CAPTIONS = {
     "training-*": "C's evolution over the published one.",
@@ -15,3 +20,16 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     """A Markdown table; a bar inside a cell is escaped."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
+
+
+def fill(path: Path, sections: dict[str, str]) -> None:
+    """Replace what stands between the comments of each section of a Markdown page."""
+    text = path.read_text()
+    for name, content in sections.items():
+        begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+        before, found, rest = text.partition(begin)
+        _, closed, after = rest.partition(end)
+        if not found or not closed:
+            raise UserError(f"{path} has no lines '{begin}' and '{end}' for the {name} to stand between")
+        text = f"{before}{begin}\n{content}{end}{after}"
+    run_dir.write_text(path, text)

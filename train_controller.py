@@ -13,6 +13,7 @@ import config as configs
 import tasks
 from common import command_line, mpi, run_dir
 from common.command_log import log_command
+from common.tracking import add_flag, track
 from common.training import quiet_tensorflow
 from controller.evolution import evolve, temperature_row
 
@@ -29,7 +30,8 @@ def temperatures(text: str) -> list[float]:
 
 
 def main(comm) -> None:
-    parser = command_line.parser(__doc__, quiet=comm.rank > 0)
+    parser = command_line.parser(__doc__, quiet=comm.rank > 0, stage=("C",))
+    add_flag(parser)
     parser.add_argument(
         "--temperatures",
         metavar="T,T,...",
@@ -55,7 +57,7 @@ def main(comm) -> None:
     if row and args.objective == "surprise":
         raise mpi.CollectiveError("--objective surprise: there is no row of temperatures for it; leave one of them out")
     quiet_tensorflow()
-    with log_command(args.run, comm):
+    with log_command(args.run, comm), track(args.track, args.run, config, comm):
         if row:
             temperature_row(comm, args.run, config, row, args.test_episodes)
         else:

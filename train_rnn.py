@@ -15,6 +15,7 @@ import tasks
 from common import command_line, run_dir, seeds
 from common.command_log import log_command
 from common.training import hold_memory, quiet_tensorflow, save_arrays, save_weights
+from common.tracking import add_flag, track
 from config import Config
 
 quiet_tensorflow()
@@ -57,13 +58,15 @@ def train(run: Path, config: Config) -> None:
 
 
 def main() -> None:
-    args = command_line.parser(__doc__).parse_args()
+    parser = command_line.parser(__doc__, stage=("M",))
+    add_flag(parser)
+    args = parser.parse_args()
     config = run_dir.open_run(args.run, command_line.overrides(args), args.base, args.after)
     if (args.run / "rnn.weights.h5").exists():
         print(f"{args.run}/rnn.weights.h5 is there already")
     else:
         hold_memory()
-        with log_command(args.run):
+        with log_command(args.run), track(args.track, args.run, config):
             train(args.run, config)
 
 

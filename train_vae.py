@@ -11,6 +11,7 @@ from pathlib import Path
 from common import command_line, run_dir, seeds
 from common.command_log import log_command
 from common.training import hold_memory, load_weights, quiet_tensorflow, save_weights
+from common.tracking import add_flag, track
 from config import Config
 
 quiet_tensorflow()
@@ -42,7 +43,9 @@ def train(run: Path, config: Config) -> None:
 
 
 def main() -> None:
-    args = command_line.parser(__doc__).parse_args()
+    parser = command_line.parser(__doc__, stage=("V",))
+    add_flag(parser)
+    args = parser.parse_args()
     config = run_dir.open_run(args.run, command_line.overrides(args), args.base, args.after)
     run_dir.need(args.run / "record", f"python extract.py --run {args.run}")
     if (args.run / "vae.weights.h5").exists() and (args.run / PICTURE).exists():
@@ -52,7 +55,7 @@ def main() -> None:
         save_reconstructions(args.run, load_vae(args.run, config), paths, config.seed)
     else:
         hold_memory()
-        with log_command(args.run):
+        with log_command(args.run), track(args.track, args.run, config):
             train(args.run, config)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from common.progress import bar as progress_bar
 from common.run_dir import atomic_write, read_lines, write_lines
+from common.tracking import Curves
 from config import UserError
 
 CHECKPOINT_SECONDS = 120
@@ -117,7 +118,7 @@ def fit(
     done = checkpoint.restore()
     metrics = run / "metrics.jsonl"
     trim(metrics, name, done)
-    writer = tf.summary.create_file_writer(str(run / "tensorboard" / name))
+    curves = Curves(run, name)
     sums: dict[str, float] = {}
     start = saved = time.monotonic()
     bar = progress_bar(total=steps, initial=done, desc=f"training {name}", unit="step")
@@ -140,14 +141,12 @@ def fit(
             line = {"model": name, "step": number + 1, "seconds": round(time.monotonic() - start, 1), **means}
             with open(metrics, "a") as file:
                 file.write(json.dumps(line) + "\n")
-            with writer.as_default(number + 1):
-                for key, value in means.items():
-                    tf.summary.scalar(key, value)
+            curves.write(number + 1, means)
             if time.monotonic() - saved > CHECKPOINT_SECONDS:
                 checkpoint.save(number + 1)
                 saved = time.monotonic()
     bar.close()
-    writer.close()
+    curves.close()
     save_weights(model, run / f"{name}.weights.h5")
     checkpoint.path.unlink(missing_ok=True)
 

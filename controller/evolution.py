@@ -9,6 +9,7 @@ import numpy as np
 import config as configs
 from common import mpi, run_dir, seeds
 from common.progress import bar as progress_bar
+from common.tracking import Curves
 from controller import evaluation
 from controller.es import CMAES
 from controller.policy import Controller
@@ -131,6 +132,7 @@ def evolve(comm, run: Path, config: configs.Config, objective: str = "return") -
     root = comm.rank == 0
     evolution = mpi.on_root(comm, begin, run, config, size, objective, share=False)
     first = comm.bcast(len(evolution.history) + 1 if root else None)
+    curves = Curves(run, FOLDERS[objective]) if root else None
     warned = False  # of candidates that are all equal
     bar = progress_bar(
         total=config.generations,
@@ -157,8 +159,11 @@ def evolve(comm, run: Path, config: configs.Config, objective: str = "return") -
             score_mean(comm, lanes, config, evolution, generation)
         if root:
             evolution.save()
+            curves.write(generation, points(evolution.history[-1]))
             bar.update()
     bar.close()
+    if root:
+        curves.close()
     lanes.close()
     if root and evolution.best:
         best = evolution.best
@@ -166,6 +171,12 @@ def evolve(comm, run: Path, config: configs.Config, objective: str = "return") -
             f"best mean: {best['score']:.1f} ± {best['std']:.1f} over {best['episodes']} episodes, "
             f"generation {best['generation']}; {evolution.path}/best.json"
         )
+
+
+def points(line: dict) -> dict[str, float]:
+    """What a generation adds to the learning curves."""
+    found = {name: line[name] for name in ("mean", "min", "max", "std", "sigma", "mean_steps")}
+    return found | {f"evaluation_{name}": line["evaluation"][name] for name in ("mean", "std") if line["evaluation"]}
 
 
 def nothing_to_learn(config: configs.Config, generation: int, line: dict) -> str:

@@ -29,6 +29,8 @@ PARTS = (
     "metrics.jsonl",
     "commands/*.json",
     "pictures/*.png",
+    "videos/*-best.mp4",
+    "videos/*-median.mp4",
     "videos/*-worst.mp4",
     "temperature-*/config.json",
     "temperature-*/controller/best.json",

@@ -30,7 +30,9 @@ def train(comm, script: str, run: Path, tracked: bool) -> None:
     """Runs a single-process stage as a program of its own, on rank 0: it uses every core, a rank only one."""
     failed = None
     if comm.rank == 0:
-        failed = subprocess.run([sys.executable, Path(__file__).parent / script, "--run", run, *["--track"] * tracked]).returncode
+        failed = subprocess.run(
+            [sys.executable, Path(__file__).parent / script, "--run", run, *["--track"] * tracked]
+        ).returncode
     mpi.wait(comm, SLEEP)
     failed = comm.bcast(failed)
     if failed:

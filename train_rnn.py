@@ -14,8 +14,8 @@ import numpy as np
 import tasks
 from common import command_line, run_dir, seeds
 from common.command_log import log_command
-from common.training import hold_memory, quiet_tensorflow, save_arrays, save_weights
 from common.tracking import add_flag, track
+from common.training import hold_memory, quiet_tensorflow, save_arrays, save_weights
 from config import Config
 
 quiet_tensorflow()

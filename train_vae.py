@@ -10,8 +10,8 @@ from pathlib import Path
 
 from common import command_line, run_dir, seeds
 from common.command_log import log_command
-from common.training import hold_memory, load_weights, quiet_tensorflow, save_weights
 from common.tracking import add_flag, track
+from common.training import hold_memory, load_weights, quiet_tensorflow, save_weights
 from config import Config
 
 quiet_tensorflow()

@@ -1,4 +1,7 @@
-"""Packed runs: made to be shared, and read-only. `tools.pack` marks them; without the mark a folder is a run like any."""
+"""Packed runs: made to be shared, and read-only.
+
+`tools.pack` marks them; without the mark a folder is a run like any.
+"""
 
 import json
 from pathlib import Path

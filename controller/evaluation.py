@@ -106,8 +106,8 @@ def comparison(row: dict, other: Path) -> str:
     found = statistics.paired(row, counterpart(row, other))
     low, high = found["interval"]
     return (
-        f"against {other}, on the same {found['episodes']} episodes: {found['mean']:+.1f} a return, standard error "
-        f"{found['standard_error']:.1f}, 95% bootstrap interval {low:+.1f} to {high:+.1f}; better in {found['better']:.0%}"
+        f"against {other}, on the same {found['episodes']} episodes: {found['mean']:+.1f} a return, standard "
+        f"error {found['standard_error']:.1f}, 95% bootstrap interval {low:+.1f} to {high:+.1f}; better in {found['better']:.0%}"
     )
 
 

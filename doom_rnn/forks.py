@@ -1,4 +1,4 @@
-"""TensorFlow does not survive a fork: a process that is forked after it has started waits for ever at its first step."""
+"""TensorFlow does not survive a fork: a process forked after it has started waits for ever at its first step."""
 
 import os
 

@@ -82,7 +82,9 @@ def main() -> None:
     started = time.monotonic()
     agent.learn(args.steps)
     seconds = time.monotonic() - started
-    print(f"{agent.num_timesteps:,} steps in the dream in {seconds:.0f} s: {agent.num_timesteps / seconds:,.0f} a second")
+    print(
+        f"{agent.num_timesteps:,} steps in the dream in {seconds:.0f} s: {agent.num_timesteps / seconds:,.0f} a second"
+    )
     returns = score(agent, args.run, args.episodes)
     print(f"in the game: {returns.mean():.1f} ± {returns.std():.1f} over {args.episodes} episodes")
 

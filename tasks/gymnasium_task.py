@@ -40,7 +40,9 @@ class Pictured(gym.Wrapper):
         return self._picture(), info
 
     def step(self, action: np.ndarray):
-        _, reward, terminated, truncated, info = self.env.step(self._own(checked(action, *self.action_space.shape).astype(np.float32)))
+        _, reward, terminated, truncated, info = self.env.step(
+            self._own(checked(action, *self.action_space.shape).astype(np.float32))
+        )
         return self._picture(), float(reward), bool(terminated), bool(truncated), info
 
     def _own(self, action: np.ndarray):

@@ -13,7 +13,9 @@ KEYS = ("model", "step", "generation", "seconds", "evaluation")  # of a line, th
 def points(run: Run) -> Iterator[tuple]:
     """(model, step, seconds, quantity, value): V's and M's of a training step, C's of a generation."""
     for line in run.metrics:
-        yield from ((line["model"], line["step"], line["seconds"], *pair) for pair in line.items() if pair[0] not in KEYS)
+        yield from (
+            (line["model"], line["step"], line["seconds"], *pair) for pair in line.items() if pair[0] not in KEYS
+        )
     for line in run.history:
         found = {name: value for name, value in line.items() if name not in KEYS}
         found |= {f"evaluation_{name}": value for name, value in (line["evaluation"] or {}).items()}
@@ -25,6 +27,6 @@ def curves_csv(runs: list[Run]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for run in (part for run in runs for part in (run, *run.parts)):
+    for run in (part for top in runs for part in (top, *top.parts)):
         writer.writerows((run.name, run.config.task, run.config.seed, *point) for point in points(run))
     return text.getvalue()

@@ -210,8 +210,8 @@ def losses(path: Path, metrics: list[dict]) -> None:
             label = LOSSES[model].get(name, name)
             values = [line.get(name, np.nan) for line in lines]
             axes.plot(
-                [line["step"] for line in lines], values, ls=LINES[k % len(LINES)], color=OURS, lw=max(2.2 - 0.5 * k, 0.7),
-                marker=MARKERS[k % len(MARKERS)], markevery=max(1, len(lines) // 8), mfc="white", label=label,
+                [line["step"] for line in lines], values, ls=LINES[k % len(LINES)], color=OURS,
+                lw=max(2.2 - 0.5 * k, 0.7), marker=MARKERS[k % len(MARKERS)], markevery=max(1, len(lines) // 8), mfc="white", label=label,
             )  # fmt: skip
         title, label = LOSS_LABELS[model]
         axes.set(title=title, xlabel="training step", ylabel=label)

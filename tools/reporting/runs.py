@@ -95,7 +95,7 @@ def groups(runs: list[Run]) -> dict[tuple, list[tuple[Run, dict]]]:
 def searches(runs: list[Run]) -> list[list[Run]]:
     """The runs and their parts that have a history, those together that differ only in their seed."""
     found: dict[configs.Config, list[Run]] = {}
-    for run in (part for run in runs for part in (run, *run.parts)):
+    for run in (part for top in runs for part in (top, *top.parts)):
         if run.history:
             found.setdefault(dataclasses.replace(run.config, **IGNORED, generations=1), []).append(run)
     return sorted(found.values(), key=lambda group: group[0].config.temperature)

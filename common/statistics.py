@@ -1,8 +1,8 @@
 """What returns of episodes, and scores of seeds, say: point estimates and how certain they are.
 
 The estimators are rliable's (Agarwal et al. 2021, "Deep reinforcement learning at the edge of the statistical
-precipice", arXiv:2108.13264): the interquartile mean and percentile intervals of the bootstrap (Efron 1979). Its formulas
-stand here, since the package brings a plotting and a time-series library along.
+precipice", arXiv:2108.13264): the interquartile mean and percentile intervals of the bootstrap (Efron 1979). The
+formulas stand here, since the package brings a plotting and a time-series library along.
 """
 
 from collections.abc import Callable

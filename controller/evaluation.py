@@ -107,7 +107,8 @@ def comparison(row: dict, other: Path) -> str:
     low, high = found["interval"]
     return (
         f"against {other}, on the same {found['episodes']} episodes: {found['mean']:+.1f} a return, standard "
-        f"error {found['standard_error']:.1f}, 95% bootstrap interval {low:+.1f} to {high:+.1f}; better in {found['better']:.0%}"
+        f"error {found['standard_error']:.1f}, 95% bootstrap interval {low:+.1f} to {high:+.1f}; "
+        f"better in {found['better']:.0%}"
     )
 
 

@@ -44,8 +44,7 @@ def report(figures: dict) -> str:
         (
             "Doom's dream, 1,024 as one vector",
             dream["vector"],
-            f"dream-steps/s: {dream['vector'] / dream['single']:.0f} x one environment, which is what 1,024 single ones "
-            "in a row reach",
+            f"dream-steps/s: {dream['vector'] / dream['single']:.0f} x one environment, which 1,024 single ones reach",
         ),
         ("V's training, batch 100", train["vae_frames_per_s"], "frames/s"),
         (

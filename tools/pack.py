@@ -4,8 +4,8 @@
 
 The folder is a run without its data: evaluate.py, tools.report, tools.convert and --from take it like one. It holds the
 weights of V, M and C, the first frames, configuration, history, results, learning curves, the commands with
-their time, pictures and videos, a report, and README.md, the model card, which includes DIR/notes.md. It is marked read-only
-(packed.json): evaluate.py only prints there, unless --save is given. An older one is replaced.
+their time, pictures and videos, a report, and README.md, the model card, which includes DIR/notes.md. It is marked
+read-only (packed.json): evaluate.py only prints there, unless --save is given. An older one is replaced.
 """
 
 import shutil

@@ -211,7 +211,8 @@ def losses(path: Path, metrics: list[dict]) -> None:
             values = [line.get(name, np.nan) for line in lines]
             axes.plot(
                 [line["step"] for line in lines], values, ls=LINES[k % len(LINES)], color=OURS,
-                lw=max(2.2 - 0.5 * k, 0.7), marker=MARKERS[k % len(MARKERS)], markevery=max(1, len(lines) // 8), mfc="white", label=label,
+                lw=max(2.2 - 0.5 * k, 0.7), marker=MARKERS[k % len(MARKERS)],
+                markevery=max(1, len(lines) // 8), mfc="white", label=label,
             )  # fmt: skip
         title, label = LOSS_LABELS[model]
         axes.set(title=title, xlabel="training step", ylabel=label)

@@ -1,5 +1,5 @@
 # Each target makes .venv and installs before it starts; a second run does not install again.
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 TASK ?= carracing
 PRESET ?= smoke
 RUN ?= runs/$(TASK)-$(PRESET)
@@ -45,6 +45,8 @@ page: $(READY)
 	$(BIN)/python -m tools.page --run pretrained/doom pretrained/carracing --out site
 
 $(READY): requirements.txt requirements-dev.txt requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info[:2] <= (3, 13) else \
+		"error: Python 3.11 to 3.13 is needed, found %s; say which: make PYTHON=..." % sys.version.split()[0])'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --disable-pip-version-check -q -r requirements.txt -r requirements-dev.txt -c requirements.lock
 	touch $(READY)

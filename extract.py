@@ -15,7 +15,7 @@ from controller.recording import extract, extract_held_out
 
 
 def main(comm) -> None:
-    parser = command_line.parser(__doc__, quiet=comm.rank > 0)
+    parser = command_line.parser(__doc__, quiet=comm.rank > 0, stage=("environment", "data", "round"))
     parser.add_argument(
         "--held-out",
         type=command_line.count,

@@ -21,17 +21,19 @@ import config as configs
 from common import command_line, lock, mpi, results, run_dir, signals
 from common.command_line import say
 from common.command_log import log_command
+from common.tracking import add_flag, track
 from common.training import quiet_tensorflow
 from controller import evaluation, evolution, recording
 
 SLEEP = 0.5  # seconds between two tests of a rank that waits for a training
 
 
-def train(comm, script: str, run: Path) -> None:
+def train(comm, script: str, run: Path, tracked: bool) -> None:
     """Runs a single-process stage as a program of its own, on rank 0: it uses every core, a rank only one."""
     failed = None
     if comm.rank == 0:
-        child = subprocess.Popen([sys.executable, Path(__file__).parent / script, "--run", run])
+        command = [sys.executable, Path(__file__).parent / script, "--run", run, *["--track"] * tracked]
+        child = subprocess.Popen(command)
         told = False
         while (failed := child.poll()) is None:
             if mpi.stopping(comm) and not told:
@@ -46,13 +48,13 @@ def train(comm, script: str, run: Path) -> None:
         raise mpi.CollectiveError(f"{script} ended with status {failed}; its message is above")
 
 
-def stages(comm, run: Path, config: configs.Config, episodes: int) -> dict[str, float]:
+def stages(comm, run: Path, config: configs.Config, episodes: int, tracked: bool = False) -> dict[str, float]:
     """Runs all stages; returns the seconds of each."""
     tests = [config.env] if config.env == "real" else ["dream", "real"]
     work = {
         "extract": lambda: recording.extract(comm, run, config),
-        "vae": lambda: train(comm, "train_vae.py", run),
-        "rnn": lambda: train(comm, "train_rnn.py", run),
+        "vae": lambda: train(comm, "train_vae.py", run, tracked),
+        "rnn": lambda: train(comm, "train_rnn.py", run, tracked),
         "controller": lambda: evolution.evolve(comm, run, config),
     }
     for env in tests:
@@ -104,7 +106,8 @@ def rounds_table(runs: list[Path]) -> str:
 
 
 def main(comm) -> None:
-    parser = command_line.parser(__doc__, quiet=comm.rank > 0)
+    parser = command_line.parser(__doc__, quiet=comm.rank > 0, stage=("run",))
+    add_flag(parser)
     count = command_line.count
     parser.add_argument("--rounds", type=count, default=1, metavar="K", help="rounds to go through (default 1)")
     parser.add_argument(
@@ -135,8 +138,8 @@ def main(comm) -> None:
                         evolution.evolve(comm, runs[number - 2], config, "surprise")
                 given = {"episodes": args.round_episodes}
                 config = mpi.on_root(comm, run_dir.open_run, run, given, None, runs[number - 2])
-            with log_command(run, comm):
-                seconds = stages(comm, run, config, args.test_episodes)
+            with log_command(run, comm), track(args.track, run, config, comm):
+                seconds = stages(comm, run, config, args.test_episodes, args.track)
                 if args.rounds > 1:
                     measure(comm, run, config, args.held_out)
             if comm.rank == 0:

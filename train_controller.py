@@ -16,6 +16,7 @@ import config as configs
 import tasks
 from common import command_line, lock, mpi, run_dir
 from common.command_log import log_command
+from common.tracking import add_flag, track
 from common.training import quiet_tensorflow
 from controller.evolution import evolve, temperature_row
 
@@ -40,7 +41,7 @@ def run(comm, args: argparse.Namespace) -> None:
     if row and args.objective == "surprise":
         raise mpi.CollectiveError("--objective surprise: there is no row of temperatures for it; leave one of them out")
     quiet_tensorflow()
-    with log_command(args.run, comm):
+    with log_command(args.run, comm), track(args.track, args.run, config, comm):
         if row:
             temperature_row(comm, args.run, config, row, args.test_episodes)
         else:
@@ -48,7 +49,8 @@ def run(comm, args: argparse.Namespace) -> None:
 
 
 def main(comm) -> None:
-    parser = command_line.parser(__doc__, quiet=comm.rank > 0)
+    parser = command_line.parser(__doc__, quiet=comm.rank > 0, stage=("C",))
+    add_flag(parser)
     parser.add_argument(
         "--temperatures",
         metavar="T,T,...",

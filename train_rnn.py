@@ -16,6 +16,7 @@ import tasks
 from common import command_line, integrity, lock, run_dir, seeds
 from common.command_line import say
 from common.command_log import log_command
+from common.tracking import add_flag, track
 from common.training import hold_memory, quiet_tensorflow, save_arrays, save_weights
 from config import Config
 
@@ -72,7 +73,7 @@ def run(args: argparse.Namespace) -> None:
     config = run_dir.open_run(args.run, command_line.overrides(args), args.base, args.after)
     if not (args.run / "rnn.weights.h5").exists():
         hold_memory()
-        with log_command(args.run):
+        with log_command(args.run), track(args.track, args.run, config):
             train(args.run, config)
     elif not has_starts(args.run, config):  # stopped between the two, or M came from another run
         save_starts(args.run, load_rnn(args.run, config), encoded(args.run, config), config)
@@ -82,7 +83,9 @@ def run(args: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    args = command_line.parser(__doc__).parse_args()
+    parser = command_line.parser(__doc__, stage=("M",))
+    add_flag(parser)
+    args = parser.parse_args()
     with lock.hold(args.run):
         run(args)
 

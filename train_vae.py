@@ -12,6 +12,7 @@ from pathlib import Path
 from common import command_line, lock, run_dir, seeds
 from common.command_line import say
 from common.command_log import log_command
+from common.tracking import add_flag, track
 from common.training import hold_memory, load_weights, quiet_tensorflow, save_weights
 from config import Config
 
@@ -51,12 +52,14 @@ def run(args: argparse.Namespace) -> None:
         save_reconstructions(args.run, load_vae(args.run, config), paths, config.seed)
     else:
         hold_memory()
-        with log_command(args.run):
+        with log_command(args.run), track(args.track, args.run, config):
             train(args.run, config)
 
 
 def main() -> None:
-    args = command_line.parser(__doc__).parse_args()
+    parser = command_line.parser(__doc__, stage=("V",))
+    add_flag(parser)
+    args = parser.parse_args()
     with lock.hold(args.run):
         run(args)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import tasks
 from common import config_file, integrity
+from common.packed import require_writable
 from config import Config, UserError, fields_of, flag
 
 # Shared by runs that differ in their temperature.
@@ -92,6 +93,7 @@ def open_run(run: Path, given: dict, base: Path | None = None, after: Path | Non
     UserError if the run is there already and began from another than `base` or `after`.
     """
     new = not (run / "config.json").exists()
+    require_writable(run, f"begin a run of your own with --run NEW --from {run}")
     config = resolve_config(run, given, base, after)
     given_bases = {name: path for name, path in (("from", base), ("after", after)) if path is not None}
     origin = {name: os.path.relpath(path.resolve(), run.resolve()) for name, path in given_bases.items()}

@@ -14,6 +14,7 @@ from common.arrays import open_npz
 from common.integrity import UNREADABLE, require_finite
 from common.progress import bar as progress_bar
 from common.run_dir import append_line, atomic_write, read_lines, require_room, write_lines
+from common.tracking import Curves
 from config import UserError
 
 CHECKPOINT_SECONDS = 120
@@ -22,7 +23,7 @@ SUM = "sum of "  # begins the name of a loss in a checkpoint
 
 def quiet_tensorflow() -> None:
     """Imports TensorFlow without its start-up messages, which it writes past every log level of its own."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # an error that matters is raised as well
     saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
     try:
@@ -151,7 +152,7 @@ def fit(
     require_room(checkpoint.path, size, times=3)  # the old one stays until the new one is complete; and the weights
     metrics = run / "metrics.jsonl"
     trim(metrics, name, done)
-    writer = tf.summary.create_file_writer(str(run / "tensorboard" / name))
+    curves = Curves(run, name)
     start = saved = time.monotonic()
     bar = progress_bar(total=steps, initial=done, desc=f"training {name}", unit="step")
     source, batch = batches(done), None
@@ -169,9 +170,7 @@ def fit(
             bar.set_postfix({key: f"{value:.3f}" for key, value in means.items()})
             line = {"model": name, "step": number + 1, "seconds": round(time.monotonic() - start, 1), **means}
             append_line(metrics, line)
-            with writer.as_default(number + 1):
-                for key, value in means.items():
-                    tf.summary.scalar(key, value)
+            curves.write(number + 1, means)
         signal = signals.received()
         if signal or time.monotonic() - saved > CHECKPOINT_SECONDS:
             checkpoint.save(number + 1, sums)
@@ -179,7 +178,7 @@ def fit(
         if signal:
             raise signals.Stopped(signal, f"step {number + 1} of {steps} is saved in {checkpoint.path}")
     bar.close()
-    writer.close()
+    curves.close()
     if batch is not None:
         # Of the last update no step has seen the loss.
         weights = [np.asarray(variable) for variable in model.variables]

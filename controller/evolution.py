@@ -9,6 +9,7 @@ import numpy as np
 import config as configs
 from common import command_line, integrity, mpi, run_dir, seeds
 from common.progress import bar as progress_bar
+from common.tracking import Curves
 from controller import evaluation
 from controller.es import CMAES
 from controller.policy import Controller
@@ -145,6 +146,8 @@ def evolve(comm, run: Path, config: configs.Config, objective: str = "return") -
     root = comm.rank == 0
     evolution = mpi.on_root(comm, begin, run, config, size, objective, share=False)
     first = comm.bcast(len(evolution.history) + 1 if root else None)
+    curves = Curves(run, FOLDERS[objective]) if root else None
+    warned = False  # of candidates that are all equal
     bar = progress_bar(
         total=config.generations,
         initial=first - 1,
@@ -164,13 +167,19 @@ def evolve(comm, run: Path, config: configs.Config, objective: str = "return") -
             bonus = config.weight_bonus * np.mean(candidates**2, axis=1)
             evolution.es.tell(fitness + bonus)
             line = evolution.log_generation(fitness, steps, time.monotonic() - started)
+            if fitness.max() == fitness.min() and not warned:
+                bar.write(nothing_to_learn(config, generation, line))
+                warned = True
             bar.set_postfix(mean=f"{line['mean']:.1f}", max=f"{line['max']:.1f}", best=best_of(evolution))
         if generation % config.eval_every == 0 or generation == config.generations:
             score_mean(comm, lanes, config, evolution, generation, saved)
         if root:
             evolution.save()
+            curves.write(generation, points(evolution.history[-1]))
             bar.update()
     bar.close()
+    if root:
+        curves.close()
     lanes.close()
     if root and evolution.best:
         best = evolution.best
@@ -178,6 +187,23 @@ def evolve(comm, run: Path, config: configs.Config, objective: str = "return") -
             f"best mean: {best['score']:.1f} ± {best['std']:.1f} over {best['episodes']} episodes, "
             f"generation {best['generation']}; {evolution.path}/best.json"
         )
+
+
+def points(line: dict) -> dict[str, float]:
+    """What a generation adds to the learning curves."""
+    found = {name: line[name] for name in ("mean", "min", "max", "std", "sigma", "mean_steps")}
+    return found | {f"evaluation_{name}": line["evaluation"][name] for name in ("mean", "std") if line["evaluation"]}
+
+
+def nothing_to_learn(config: configs.Config, generation: int, line: dict) -> str:
+    """Why a generation whose candidates all scored the same teaches nothing, in words."""
+    text = f"generation {generation}: all candidates equal ({line['mean']:.1f}): nothing to learn here, since "
+    if config.env == "dream" and line["mean_steps"] >= config.dream_limit:
+        text += f"every dream lasts its full {config.dream_limit} steps: M predicts no end; train M longer, or on more "
+        return text + "episodes"
+    if line["mean_steps"] >= config.max_frames:
+        return text + f"every episode lasts its full {config.max_frames} steps and pays the same"
+    return text + "no candidate's actions made a difference; try a greater --sigma, or more --rollouts"
 
 
 def temperature_row(comm, run: Path, config: configs.Config, temperatures: list[float], episodes: int) -> None:

@@ -4,15 +4,15 @@
 
 The folder is a run without its data: evaluate.py, tools.report, tools.convert and --from take it like one. It holds the
 weights of V, M and C, the first frames, configuration, history, results, learning curves, the commands with
-their time, pictures and videos, a report, and README.md, the model card, which includes DIR/notes.md. An older one
-is replaced.
+their time, pictures and videos, a report, and README.md, the model card, which includes DIR/notes.md. It is marked
+read-only (packed.json): evaluate.py only prints there, unless --save is given. An older one is replaced.
 """
 
 import shutil
 from pathlib import Path
 
 import config as configs
-from common import command_line, run_dir
+from common import command_line, packed, provenance, run_dir
 from tools.reporting.card import card
 from tools.reporting.pages import write_report
 from tools.reporting.runs import read_run
@@ -29,6 +29,8 @@ PARTS = (
     "metrics.jsonl",
     "commands/*.json",
     "pictures/*.png",
+    "videos/*-best.mp4",
+    "videos/*-median.mp4",
     "videos/*-worst.mp4",
     "temperature-*/config.json",
     "temperature-*/controller/best.json",
@@ -89,9 +91,11 @@ def pack(run: Path, out: Path, checkpoint: bool) -> float:
         run_dir.same_models(run, run / part.name)
         for name in run_dir.MODELS:
             (part / name).symlink_to(Path("..") / name)
-    packed = read_run(tmp, out.name)
-    write_report([packed], tmp / "report")
-    run_dir.write_text(tmp / "README.md", card(packed, tmp))
+    for folder in (tmp, *tmp.glob("temperature-*")):
+        packed.mark(folder, provenance.commit())
+    small = read_run(tmp, out.name)
+    write_report([small], tmp / "report")
+    run_dir.write_text(tmp / "README.md", card(small, tmp))
     if out.exists():
         shutil.rmtree(aside, ignore_errors=True)
         out.rename(aside)

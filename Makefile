@@ -3,14 +3,19 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 TASK ?= carracing
 PRESET ?= smoke
 RUN ?= runs/$(TASK)-$(PRESET)
-RANKS ?= $(shell nproc)
+# As many ranks as there are cores, but no more than there are episodes for (the least of a generation), and than fit
+# into memory at a gigabyte each.
+CORES ?= $(shell nproc)
+GIGABYTES ?= $(shell awk '/MemAvailable/ {print int($$2 / 1000000)}' /proc/meminfo)
+EPISODES = $(if $(filter smoke,$(PRESET)),16,192)
+RANKS ?= $(shell printf '%s\n' $(CORES) $(GIGABYTES) $(EPISODES) | sort -n | awk 'NR == 1 {print ($$1 > 1 ? $$1 : 1)}')
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 # A cluster's own MPI is used with, say, MPIRUN=mpirun MPI4PY_MPIABI=openmpi.
 MPIRUN ?= $(BIN)/mpirun
 
-.PHONY: run test bench evaluate
+.PHONY: run test bench evaluate page
 
 run: $(READY)
 	$(MPIRUN) -n $(RANKS) $(BIN)/python train_all.py --run $(RUN) --task $(TASK) --preset $(PRESET)
@@ -23,10 +28,15 @@ test: $(READY)
 bench: $(READY)
 	$(BIN)/python -m tools.bench
 
+evaluate: EPISODES = 100
 evaluate: $(READY)
 	for task in carracing doom; do \
 		$(MPIRUN) -n $(RANKS) $(BIN)/python evaluate.py --run pretrained/$$task --episodes 100 --no-save || exit 1; \
 	done
+
+# The dreams of the shipped agents, to be played in a browser; its last line says how to open it.
+page: $(READY)
+	$(BIN)/python -m tools.page --run pretrained/doom pretrained/carracing --out site
 
 $(READY): requirements.txt requirements-dev.txt requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info[:2] <= (3, 13) else \

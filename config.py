@@ -6,6 +6,7 @@ What a task changes in it, and which of its values make no sense for a task, is 
 """
 
 import dataclasses
+import itertools
 import math
 from dataclasses import dataclass, field
 
@@ -14,6 +15,7 @@ UNTRAINED = ("none", "rnn", "vae", "vae+rnn")
 DTYPES = ("float32", "bfloat16")
 HEADS = ("none", "end", "reward", "end+reward")
 VIEWS = ("v0", "v3")
+KINDS = {int: "a whole number", float: "a number", str: "text"}
 
 # What a preset changes for every task; each task adds its own changes.
 PRESETS = {
@@ -191,41 +193,65 @@ class Config:
         return self.dream_frames or self.max_frames
 
 
-def rollouts_at(schedule: str, generation: int) -> int:
+def schedule_of(rollouts: str) -> list[tuple[int, int]]:
+    """'4,20:8,50:16' -> [(0, 4), (20, 8), (50, 16)]: from which generation on how many episodes a candidate.
+
+    UserError if it is not that: counts of 1 or more, from generations that ascend.
+    """
+    steps = []
+    for part in rollouts.split(","):
+        start, colon, count = part.rpartition(":")
+        if not count.isdecimal() or int(count) < 1 or (colon and not start.isdecimal()):
+            raise UserError(f"--rollouts: expected a count or a schedule like '4,20:8', got {rollouts!r}")
+        steps.append((int(start or 0), int(count)))
+    starts = [start for start, _ in steps]
+    if starts[0] > 1 or any(later <= start for start, later in itertools.pairwise(starts)):
+        raise UserError(f"--rollouts: expected a count, then generations that ascend as in '4,20:8', got {rollouts!r}")
+    return steps
+
+
+def rollouts_at(rollouts: str, generation: int) -> int:
     """Episodes a candidate in `generation` (from 1), under a schedule such as '4,20:8,50:16'."""
-    episodes = 0
-    for part in schedule.split(","):
-        start, _, count = part.rpartition(":")
-        if generation >= int(start or 0):
-            episodes = int(count)
-    return episodes
+    return next(count for start, count in reversed(schedule_of(rollouts)) if generation >= start)
+
+
+# Bounds of the numbers that are not whole: (least, greatest, whether the least is allowed).
+BOUNDS = {
+    **dict.fromkeys(("temperature", "sigma", "vae_rate", "rnn_rate", "vae_weight"), (0, math.inf, False)),
+    **dict.fromkeys(("optimism_weight", "restart_weight"), (0, math.inf, False)),
+    **dict.fromkeys(("kl_tolerance", "rnn_rate_end", "spread", "action_noise"), (0, math.inf, True)),
+    **dict.fromkeys(("noisy", "curious"), (0, 1, True)),
+    "rnn_rate_decay": (0, 1, False),
+    "new_share": (0.01, 1, True),
+    "weight_bonus": (-math.inf, math.inf, True),
+}
+
+
+def check_number(item, value: float) -> None:
+    """UserError unless a field's number is finite and in its bounds."""
+    if item.type is int:
+        low = 0 if item.name in ("seed", "min_frames", "linked", "dream_frames") else 1
+        if value < low:
+            raise UserError(f"{flag(item.name)}: expected {low} or more, got {value}")
+        return
+    low, high, included = BOUNDS[item.name]
+    if not (math.isfinite(value) and (low <= value if included else low < value) and value <= high):
+        expected = "a finite number" if low == -math.inf else f"a number {'of' if included else 'above'} {low}"
+        expected += f" to {high}" if high < math.inf else " or more" if included and low > -math.inf else ""
+        raise UserError(f"{flag(item.name)}: expected {expected}, got {value}")
 
 
 def check(config: Config) -> Config:
     """Returns `config`, or raises UserError naming the field that makes no sense for any task."""
     for item in dataclasses.fields(config):
         value, choices = getattr(config, item.name), item.metadata["choices"]
+        if type(value) is not item.type and (item.type, type(value)) != (float, int):
+            raise UserError(f"{flag(item.name)}: expected {KINDS[item.type]}, got {value!r}")
         if choices and value not in choices:
             raise UserError(f"{flag(item.name)}: expected one of {', '.join(choices)}, got {value!r}")
-        low = 0 if item.name in ("seed", "min_frames", "linked", "dream_frames") else 1
-        if item.type is int and value < low:
-            raise UserError(f"{flag(item.name)}: expected {low} or more, got {value}")
-    try:
-        valid = rollouts_at(config.rollouts, 1) >= 1
-        valid &= all(rollouts_at(config.rollouts, g) >= 1 for g in range(1, config.generations + 1))
-    except ValueError:
-        valid = False
-    if not valid:
-        raise UserError(f"--rollouts: expected a count or a schedule like '4,20:8', got {config.rollouts!r}")
-    for name in ("temperature", "sigma", "vae_rate", "rnn_rate", "optimism_weight", "vae_weight"):
-        if not 0 < getattr(config, name) < math.inf:
-            raise UserError(f"{flag(name)}: expected a number above 0, got {getattr(config, name)}")
-    for name in ("spread", "action_noise"):
-        if not 0 <= getattr(config, name) < math.inf:
-            raise UserError(f"{flag(name)}: expected a number of 0 or more, got {getattr(config, name)}")
-    for name, low in (("noisy", 0), ("curious", 0), ("new_share", 0.01)):
-        if not low <= getattr(config, name) <= 1:
-            raise UserError(f"{flag(name)}: expected a share from {low} to 1, got {getattr(config, name)}")
+        if item.type is not str:
+            check_number(item, value)
+    schedule_of(config.rollouts)
     if config.population < 4 or config.population % 2:
         raise UserError(f"--population: expected an even number of 4 or more, got {config.population}")
     return config

@@ -9,6 +9,8 @@ distribution's mean that scored best on fresh episodes). The same command again 
 generation, and --generations N beyond the last. The curves do not depend on the number of ranks.
 """
 
+import math
+
 import config as configs
 import tasks
 from common import command_line, mpi, run_dir
@@ -19,12 +21,12 @@ from controller.evolution import evolve, temperature_row
 
 
 def temperatures(text: str) -> list[float]:
-    """'0.1,1.15' -> [0.1, 1.15]; UserError unless all are above 0."""
+    """'0.1,1.15' -> [0.1, 1.15]; UserError unless all are finite and above 0."""
     try:
         values = [float(part) for part in text.split(",")]
     except ValueError:
         values = []
-    if not values or min(values) <= 0:
+    if not values or not all(0 < value < math.inf for value in values):
         raise configs.UserError(f"--temperatures: expected numbers above 0 such as 0.1,1.15, got {text!r}")
     return values
 

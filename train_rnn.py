@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 import tasks
-from common import command_line, run_dir, seeds
+from common import command_line, integrity, run_dir, seeds
 from common.command_log import log_command
 from common.tracking import add_flag, track
 from common.training import hold_memory, quiet_tensorflow, save_arrays, save_weights
@@ -23,7 +23,7 @@ quiet_tensorflow()
 import keras  # noqa: E402
 
 from rnn.data import LatentDataset  # noqa: E402
-from rnn.train import dream_starts, encode_episodes, fit_rnn  # noqa: E402
+from rnn.train import FROM, dream_starts, encode_episodes, fit_rnn, made_from  # noqa: E402
 from world_model import load_rnn, load_vae, make_rnn  # noqa: E402
 
 
@@ -37,24 +37,23 @@ def encoded(run: Path, config: Config) -> LatentDataset:
 
 
 def train(run: Path, config: Config) -> None:
-    run_dir.require_absent(run, run_dir.EVOLVED, "evolved with another M than the one to be trained")
     latents = encoded(run, config)
     first = latents.starts[: config.initial_frames]
-    save_arrays(
-        run / "initial_z.npz",
-        {"mu": latents.mu[first].astype(np.float32), "logvar": latents.logvar[first].astype(np.float32)},
-    )
+    frames = {"mu": latents.mu[first].astype(np.float32), "logvar": latents.logvar[first].astype(np.float32)}
+    save_arrays(run / "initial_z.npz", frames, integrity.digests(run, *FROM))
     keras.utils.set_random_seed(int(seeds.generator(config.seed, "rnn").integers(1 << 31)))
     model = make_rnn(config)
     if "rnn" in config.untrained:
-        save_weights(model, run / "rnn.weights.h5")
+        save_weights(model, run / "rnn.weights.h5", integrity.digests(run, *FROM) | made_from(config))
         print(f"M: skipping training (--untrained {config.untrained})")
         return
     if config.round > 1:
         before = run / run_dir.BEFORE
         model.take_over(load_rnn(before, run_dir.load(before)))
     fit_rnn(run, model, latents, config)
-    save_arrays(run / "dream_starts.npz", dream_starts(model, latents, config))
+    starts = dream_starts(model, latents, config)
+    integrity.require_finite(f"M's state for {run / 'dream_starts.npz'}", starts)
+    save_arrays(run / "dream_starts.npz", starts, integrity.digests(run, *FROM, "rnn"))
 
 
 def main() -> None:
@@ -63,6 +62,7 @@ def main() -> None:
     args = parser.parse_args()
     config = run_dir.open_run(args.run, command_line.overrides(args), args.base, args.after)
     if (args.run / "rnn.weights.h5").exists():
+        load_rnn(args.run, config)  # an error if it is another V's
         print(f"{args.run}/rnn.weights.h5 is there already")
     else:
         hold_memory()

@@ -18,21 +18,18 @@ quiet_tensorflow()
 
 import keras  # noqa: E402
 
-from vae.data import episodes  # noqa: E402
-from vae.train import PICTURE, fit_vae, save_reconstructions  # noqa: E402
+from vae.data import check_episodes, episodes  # noqa: E402
+from vae.train import PICTURE, fit_vae, made_from, save_reconstructions  # noqa: E402
 from world_model import load_vae, make_vae  # noqa: E402
-
-# Artifacts derived from V.
-DERIVED = ("series", "series.npz", "rnn.checkpoint.npz", "rnn.weights.h5", *run_dir.EVOLVED)
 
 
 def train(run: Path, config: Config) -> None:
     paths = episodes(run, config.total_episodes)
-    run_dir.require_absent(run, DERIVED, "made with another V than the one to be trained")
+    check_episodes(paths, config)
     keras.utils.set_random_seed(int(seeds.generator(config.seed, "vae").integers(1 << 31)))
     model = make_vae(config)
     if "vae" in config.untrained:
-        save_weights(model, run / "vae.weights.h5")
+        save_weights(model, run / "vae.weights.h5", made_from(config))
         print(f"V: skipping training (--untrained {config.untrained})")
     else:
         if config.round > 1:
@@ -49,6 +46,7 @@ def main() -> None:
     config = run_dir.open_run(args.run, command_line.overrides(args), args.base, args.after)
     run_dir.need(args.run / "record", f"python extract.py --run {args.run}")
     if (args.run / "vae.weights.h5").exists() and (args.run / PICTURE).exists():
+        load_vae(args.run, config)  # an error if it is damaged
         print(f"{args.run}/vae.weights.h5 is there already")
     elif (args.run / "vae.weights.h5").exists():  # stopped between the two, or V came from another run
         paths = episodes(args.run, config.total_episodes)

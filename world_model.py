@@ -8,6 +8,7 @@ from pathlib import Path
 import tensorflow as tf
 
 import tasks
+from common.integrity import check_made_from
 from common.run_dir import need
 from common.training import load_weights
 from config import Config
@@ -101,10 +102,12 @@ def make_rnn(config: Config) -> MDNRNN:
 
 
 def load_vae(run: Path, config: Config, dtype: str = "float32") -> VAE:
-    """V with the run's weights; UserError saying what to run if there are none, or they are another size's."""
+    """V with the run's weights; UserError saying what to run if there are none, or they are damaged, or another's."""
     command = f"python train_vae.py --run {run}"
     model = make_vae(config, dtype)
-    load_weights(model, need(run / "vae.weights.h5", command), f"V with z of {config.z_size} numbers", command)
+    path = need(run / "vae.weights.h5", command)
+    made_from = load_weights(model, path, f"V with z of {config.z_size} numbers", command)
+    check_made_from(path, made_from, run, (), task=config.task, pixels=config.pixels)
     return model
 
 
@@ -113,5 +116,6 @@ def load_rnn(run: Path, config: Config) -> MDNRNN:
     command = f"python train_rnn.py --run {run}"
     model = make_rnn(config)
     expected = f"M of {config.rnn_units} units for {config.task} and z of {config.z_size} numbers"
-    load_weights(model, need(run / "rnn.weights.h5", command), expected, command)
+    path = need(run / "rnn.weights.h5", command)
+    check_made_from(path, load_weights(model, path, expected, command), run, ("vae",), task=config.task)
     return model

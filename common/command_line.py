@@ -20,7 +20,9 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, quiet: bool = False, **options):
-        super().__init__(**{"formatter_class": argparse.RawDescriptionHelpFormatter, **options})
+        # Abbreviations would change their meaning with the flags that are added later.
+        usual = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
+        super().__init__(**{**usual, **options})
         self.quiet = quiet
 
     def print_help(self, file=None) -> None:

@@ -5,15 +5,16 @@ import filecmp
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import tasks
+from common import config_file, integrity
 from common.packed import require_writable
 from config import Config, UserError, fields_of, flag
 
 # Shared by runs that differ in their temperature.
 MODELS = ("vae.weights.h5", "rnn.weights.h5", "initial_z.npz", "dream_starts.npz")
-EVOLVED = ("controller/checkpoint.npz", "controller/best.json")
 
 
 def resolve_config(run: Path, given: dict, base: Path | None = None, after: Path | None = None) -> Config:
@@ -63,16 +64,11 @@ def resolve_config(run: Path, given: dict, base: Path | None = None, after: Path
 
 def load(run: Path) -> Config:
     """Reads DIR/config.json; UserError if it is missing, broken or of another version."""
-    path = run / "config.json"
     try:
-        values = json.loads(path.read_text())
-        if "heads" not in values:  # written before there was a choice
-            values["heads"] = tasks.preset(values["task"], "paper").heads
-        return Config(**values)
+        return config_file.parse(run / "config.json")[0]
     except FileNotFoundError:
+        path = run / "config.json"
         raise UserError(f"{run} holds no run: {path} is missing; make one with extract.py --run {run}") from None
-    except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path} is not a run's configuration: {error}") from None
 
 
 def count_recordings(run: Path, config: Config) -> int:
@@ -91,17 +87,35 @@ def open_run(run: Path, given: dict, base: Path | None = None, after: Path | Non
     or with what the next round of `after` begins with.
 
     A number of generations that has grown is written when the search goes on (controller/evolution.py: begin).
+    UserError if the run is there already and began from another than `base` or `after`.
     """
     new = not (run / "config.json").exists()
     require_writable(run, f"begin a run of your own with --run NEW --from {run}")
     config = resolve_config(run, given, base, after)
-    if new and base is not None:
+    given_bases = {name: path for name, path in (("from", base), ("after", after)) if path is not None}
+    origin = {name: os.path.relpath(path.resolve(), run.resolve()) for name, path in given_bases.items()}
+    if not new:
+        require_origin(run, origin)
+        return config
+    if base is not None:
         copy_from_base(run, config, base)
-    if new and after is not None:
+    if after is not None:
         begin_round(run, config, after)
-    if new:
-        save(config, run)
+    write_text(run / "config.json", config_file.text(config, origin))
     return config
+
+
+def require_origin(run: Path, origin: dict[str, str]) -> None:
+    """UserError if a run is there already and did not begin as `origin` says, {flag: folder relative to the run's}."""
+    _, began = config_file.parse(run / "config.json")
+    # None: from before this was recorded. A later stage need not repeat the flag.
+    if began is None or not origin or began == origin:
+        return
+    given, instead = (
+        " ".join(f"--{name} {os.path.normpath(run / path)}" for name, path in way.items()) for way in (origin, began)
+    )
+    how = f"with {instead}" if instead else "without it"
+    raise UserError(f"{given}: {run} is there already and began {how}; leave it out, or choose another --run")
 
 
 def copy_from_base(run: Path, config: Config, base: Path) -> None:
@@ -159,12 +173,10 @@ def begin_round(run: Path, config: Config, after: Path) -> None:
 
 
 def save(config: Config, run: Path) -> None:
-    write_text(run / "config.json", text(config))
-
-
-def text(config: Config) -> str:
-    """What config.json says."""
-    return json.dumps(dataclasses.asdict(config), indent=1) + "\n"
+    """Writes DIR/config.json, which keeps what it says of the run's base."""
+    path = run / "config.json"
+    origin = config_file.parse(path)[1] if path.exists() else {}
+    write_text(path, config_file.text(config, origin))
 
 
 class atomic_write:
@@ -183,9 +195,19 @@ class atomic_write:
 
     def __exit__(self, kind, error, trace) -> None:
         if kind is None:
+            sync(self.tmp)
             os.replace(self.tmp, self.path)
         else:
             self.tmp.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Has the system write a file to the disk: renamed before that, it might be empty after a loss of power."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -193,21 +215,14 @@ def write_text(path: Path, text: str) -> None:
         tmp.write_text(text)
 
 
-def require_absent(run: Path, names: tuple[str, ...], reason: str) -> None:
-    """UserError if the run holds any of these files, which would be out of date after what is about to be made."""
-    found = [name for name in names if (run / name).exists()]
-    if found:
-        raise UserError(f"{run} holds {', '.join(found)}, {reason}; delete them, or choose another --run")
-
-
 def read_lines(path: Path) -> list[dict]:
     """A file of JSON lines; [] if it is missing. The last line may be incomplete: a training may be writing it."""
-    lines = path.read_text().splitlines() if path.exists() else []
+    lines = path.read_bytes().splitlines() if path.exists() else []
     found = []
     for number, line in enumerate(lines, 1):
         try:
-            found.append(json.loads(line))
-        except ValueError as error:
+            found.append(integrity.parse_object(line.decode()))
+        except (ValueError, RecursionError) as error:
             if number < len(lines):
                 raise UserError(f"{path}, line {number}, is broken: {error}") from None
     return found
@@ -232,6 +247,17 @@ def need(path: Path, command: str) -> Path:
 
 
 def need_models(run: Path) -> None:
-    """UserError unless V and M are there."""
+    """UserError unless V and M are there, M made from this V. Says which of the run's files are read unchecked."""
     need(run / "vae.weights.h5", f"python train_vae.py --run {run}")
     need(run / "rnn.weights.h5", f"python train_rnn.py --run {run}")
+    report_unchecked(run)
+
+
+def report_unchecked(run: Path) -> None:
+    """Prints, in one line, which of a run's files are from before digests and records were kept."""
+    names = [name for _, name in integrity.MODELS.values()]
+    old = [name for name in names if (run / name).exists() and integrity.check_weights(run / name) is None]
+    if old:
+        print(
+            f"note: {run}: no digests in {', '.join(old)}, from before they were kept: read unchecked", file=sys.stderr
+        )

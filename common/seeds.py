@@ -2,7 +2,7 @@
 
 Every stream of random numbers is `numpy.random.Generator` over `SeedSequence([run seed, name, indices])`, so
 that no stage depends on how much randomness another one used; but z's noise while V and M train, which is
-TensorFlow's stateless one over [run seed, step]. Episodes get integers instead, since that is
+TensorFlow's stateless one over [key, step]. Episodes get integers instead, since that is
 what an environment's `reset(seed=)` takes; each purpose has a range of its own, so they cannot meet.
 """
 
@@ -18,6 +18,11 @@ RANGE = 1 << 28  # seeds a purpose owns; all of them lie below 2^31
 def generator(seed: int, name: str, *indices: int) -> np.random.Generator:
     """The stream called `name` (and `indices`) of the run seed `seed`."""
     return np.random.default_rng([seed, zlib.crc32(name.encode()), *indices])
+
+
+def key(seed: int, name: str) -> int:
+    """The stream called `name` as an integer, for generators that take no more."""
+    return int(generator(seed, name).integers(1 << 31))
 
 
 def episode_seeds(seed: int, purpose: str, first: int, count: int) -> list[int]:

@@ -3,13 +3,14 @@
 import ctypes
 import json
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
+from common import integrity
+from common.integrity import UNREADABLE, require_finite
 from common.progress import bar as progress_bar
 from common.run_dir import atomic_write, read_lines, write_lines
 from common.tracking import Curves
@@ -21,10 +22,6 @@ CHECKPOINT_SECONDS = 120
 def quiet_tensorflow() -> None:
     """Imports TensorFlow without its start-up messages, which it writes past every log level of its own."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # an error that matters is raised as well
-    # Keras would import matplotlib for plots that are not used here: half a second, 30 MB a rank.
-    unseen = "matplotlib" not in sys.modules
-    if unseen:
-        sys.modules["matplotlib"] = None
     saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
     try:
@@ -32,8 +29,6 @@ def quiet_tensorflow() -> None:
 
         tf.config.list_physical_devices()  # says what it finds of GPUs, too
     finally:
-        if unseen:
-            del sys.modules["matplotlib"]
         os.dup2(saved, 2)
         os.close(saved)
         os.close(null)
@@ -60,33 +55,57 @@ def make_optimizer(rate, variables):
     return optimizer
 
 
-def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+def save_arrays(path: Path, arrays: dict[str, np.ndarray], made_from: dict | None = None) -> None:
+    """Writes an npz, with a record of what it was made from unless that is None."""
+    record = {} if made_from is None else {"made_from": integrity.record_array(made_from)}
     with atomic_write(path) as tmp, open(tmp, "wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, **arrays, **record)
+
+
+def named(variables: list) -> dict[str, np.ndarray]:
+    """The values of variables, by name."""
+    return {getattr(variable, "path", variable.name): np.asarray(variable) for variable in variables}
 
 
 class Checkpoint:
-    """A training's state in one file: variables (weights, optimizer, ...) and step, as arrays."""
+    """A training's state in one file: variables (weights, optimizer, ...) and step, as arrays.
 
-    def __init__(self, path: Path, variables: list):
-        self.path, self.variables = path, variables
+    Args:
+        path: the file.
+        variables: what it holds.
+        run: the run folder.
+        models: what the training learns from, as of `integrity.check_made_from`.
+        settings: what tells this training from others, by name.
+    """
+
+    def __init__(self, path: Path, variables: list, run: Path, models: tuple[str, ...] = (), **settings):
+        self.path, self.variables, self.run, self.models, self.settings = path, variables, run, models, settings
 
     def save(self, step: int) -> None:
         arrays = {f"{k:03d}": np.asarray(variable) for k, variable in enumerate(self.variables)}
-        save_arrays(self.path, {"step": np.array(step), **arrays})
+        require_finite(f"{self.path.name}, step {step}", arrays)
+        made_from = integrity.digests(self.run, *self.models) | self.settings
+        save_arrays(self.path, {"step": np.array(step), **arrays}, made_from)
 
     def restore(self) -> int:
-        """The step to go on from; 0 if there is no checkpoint. UserError if it does not fit the model."""
+        """The step to go on from; 0 if there is no checkpoint. UserError, with the variables as they were, if it is
+        damaged, or not of this training."""
         if not self.path.exists():
             return 0
         try:
             with np.load(self.path) as file:
-                arrays = [file[f"{k:03d}"] for k in range(len(self.variables))]
-                step = int(file["step"])
-            for variable, array in zip(self.variables, arrays, strict=True):
-                variable.assign(array)
-        except Exception as error:
+                arrays = {f"{k:03d}": file[f"{k:03d}"] for k in range(len(self.variables))}
+                step, made_from, count = int(file["step"]), integrity.read_record(file), len(file.files)
+            shapes = [array.shape for array in arrays.values()]
+            expected = [tuple(variable.shape) for variable in self.variables]
+            if shapes != expected or count > len(shapes) + 2 or step < 0:
+                raise ValueError("its arrays are not those of this model")
+        except UNREADABLE as error:
             raise UserError(f"{self.path} does not fit this model: {error}; delete it to train anew") from None
+        integrity.check_made_from(self.path, made_from, self.run, self.models, **self.settings)
+        require_finite(self.path, arrays)
+        for variable, array in zip(self.variables, arrays.values(), strict=True):
+            variable.assign(array)
         return step
 
 
@@ -99,6 +118,8 @@ def fit(
     batches: Callable[[int], Iterator],
     steps: int,
     every: int = 20,
+    models: tuple[str, ...] = (),
+    **settings,
 ) -> None:
     """Trains `model` for `steps` steps, going on from the last checkpoint, and writes its weights.
 
@@ -111,10 +132,11 @@ def fit(
         step: does one step: step(number, *batch) -> losses by name, scalars.
         batches: batches(first) yields the batches from step number `first` on.
         steps: how many steps make a whole training.
+        models, settings: what the weights are made from, as of `integrity.check_made_from`.
     """
     import tensorflow as tf
 
-    checkpoint = Checkpoint(run / f"{name}.checkpoint.npz", [*model.variables, *state])
+    checkpoint = Checkpoint(run / f"{name}.checkpoint.npz", [*model.variables, *state], run, models, **settings)
     done = checkpoint.restore()
     metrics = run / "metrics.jsonl"
     trim(metrics, name, done)
@@ -122,16 +144,13 @@ def fit(
     sums: dict[str, float] = {}
     start = saved = time.monotonic()
     bar = progress_bar(total=steps, initial=done, desc=f"training {name}", unit="step")
-    source = batches(done)
+    source, batch = batches(done), None
     for number in range(done, steps):
-        losses = step(tf.constant(number, tf.int64), *next(source))
+        batch = next(source)
+        losses = step(tf.constant(number, tf.int64), *batch)
+        require_finite_losses(name, losses, number + 1)
         for key, value in losses.items():
             sums[key] = sums.get(key, 0.0) + float(value)
-        if not np.isfinite(sum(sums.values())):
-            shown = ", ".join(f"{key} {float(value)}" for key, value in losses.items())
-            raise UserError(
-                f"{name}: {shown} at step {number + 1}; training stopped, nothing saved since its last checkpoint"
-            )
         bar.update()
         if (number + 1) % every == 0 or number + 1 == steps:
             count = (number % every) + 1
@@ -147,8 +166,21 @@ def fit(
                 saved = time.monotonic()
     bar.close()
     curves.close()
-    save_weights(model, run / f"{name}.weights.h5")
+    if batch is not None:
+        # Of the last update no step has seen the loss.
+        weights = [np.asarray(variable) for variable in model.variables]
+        require_finite_losses(name, step(tf.constant(steps, tf.int64), *batch), steps + 1)
+        for variable, values in zip(model.variables, weights, strict=True):
+            variable.assign(values)
+    save_weights(model, run / f"{name}.weights.h5", integrity.digests(run, *models) | settings)
     checkpoint.path.unlink(missing_ok=True)
+
+
+def require_finite_losses(name: str, losses: dict, number: int) -> None:
+    """UserError if a loss of step `number` is NaN or infinite."""
+    if not all(np.isfinite(float(value)) for value in losses.values()):
+        shown = ", ".join(f"{key} {float(value)}" for key, value in losses.items())
+        raise UserError(f"{name}: {shown} at step {number}; training stopped, nothing saved since its last checkpoint")
 
 
 def trim(metrics: Path, name: str, done: int) -> None:
@@ -158,34 +190,42 @@ def trim(metrics: Path, name: str, done: int) -> None:
     write_lines(metrics, [line for line in read_lines(metrics) if line["model"] != name or line["step"] <= done])
 
 
-def save_weights(model, path: Path) -> None:
+def save_weights(model, path: Path, made_from: dict | None = None) -> None:
+    """Writes a model's weights with their digest and what they were made from; UserError if they are not finite."""
+    require_finite(path, named(model.variables))
     with atomic_write(path) as tmp:
         # Keras insists on the ending.
         written = tmp.with_name(tmp.name + ".weights.h5")
         model.save_weights(written)
+        integrity.stamp_weights(written, made_from or {})
         os.replace(written, tmp)
 
 
-def load_weights(model, path: Path, expected: str, command: str) -> None:
-    """Fills `model` from a weights file; UserError with what was expected and found, and the `command` that makes
-    the file, if it does not fit."""
+def load_weights(model, path: Path, expected: str, command: str) -> dict | None:
+    """Fills `model` from a weights file; returns what the file was made from, None if it does not say.
+
+    UserError if it does not fit, with what was `expected`, what was found, and the `command` that makes the file; or
+    if it is damaged, or holds NaN or infinity.
+    """
+    found = held(path)
     try:
+        if found != f"{model.count_params():,}":
+            raise ValueError
+        made_from = integrity.check_weights(path)
         model.load_weights(path)
-    except Exception:
+    except (*UNREADABLE, RuntimeError, TypeError):  # HDF5's own are RuntimeErrors
         raise UserError(
-            f"{path} does not hold {expected}: expected {model.count_params():,} numbers, found {held(path)}; "
+            f"{path} does not hold {expected}: expected {model.count_params():,} numbers, found {found}; "
             f"move it away, and make it with: {command}"
         ) from None
+    require_finite(path, named(model.variables))
+    return made_from
 
 
 def held(path: Path) -> str:
     """How many numbers a weights file holds, in words."""
-    import h5py
-
-    sizes = []
     try:
-        with h5py.File(path) as file:
-            file.visititems(lambda _, item: sizes.append(item.size) if isinstance(item, h5py.Dataset) else None)
-    except OSError as error:
+        with integrity.open_weights(path) as file:
+            return f"{sum(integrity.weights_sizes(file).values()):,}"
+    except (*UNREADABLE, RuntimeError) as error:
         return f"no weights ({error})"
-    return f"{sum(sizes):,}"

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 import config as configs
-from common import mpi, run_dir, seeds
+from common import integrity, mpi, run_dir, seeds
 from common.progress import bar as progress_bar
 from common.tracking import Curves
 from controller import evaluation
@@ -16,6 +16,7 @@ from controller.policy import Controller
 
 DECIMALS = 4  # to which the mean is rounded before it is scored (train.py of the release)
 FOLDERS = {"return": "controller", "surprise": "curious"}  # of what C is evolved for
+FROM = ("vae", "rnn")  # what C is made from
 ROUND = 1 << 22  # seeds that a round's search may use: each round has tracks of its own
 
 
@@ -36,12 +37,20 @@ def episode_plan(config: configs.Config, generation: int) -> tuple[int, list[int
     return episodes, plan
 
 
+def origin(config: configs.Config, objective: str) -> dict:
+    """What tells a search from others, beside V and M: their checkpoints do not fit."""
+    names = ("task", "features", "z_size", "rnn_units", "seed", "round", "population", "env", "temperature")
+    return {name: getattr(config, name) for name in names} | {"objective": objective}
+
+
 class Evolution:
     """The state of the search, on rank 0: CMA-ES, history, the best agent, and their files, in DIR/controller/ or, for
     the agent that seeks M's surprise, in DIR/curious/."""
 
     def __init__(self, run: Path, config: configs.Config, size: int, objective: str = "return"):
         self.config, self.path = config, run / FOLDERS[objective]
+        models = integrity.digests(run, *FROM)
+        self.made_from = {"search": models | origin(config, objective), "best": models | {"features": config.features}}
         start = None
         # What was surprising to the last round's M is known to this one's: curiosity begins anew.
         if config.round > 1 and config.restart == "no" and objective == "return":
@@ -52,7 +61,8 @@ class Evolution:
         self.best: dict | None = None
         self.seconds = 0.0
         if (self.path / "checkpoint.npz").exists():
-            extra = self.es.restore(self.path / "checkpoint.npz")
+            settings = origin(config, objective)
+            extra = self.es.restore(self.path / "checkpoint.npz", run, FROM, **settings)
             self.history, self.best, self.seconds = extra["history"], extra["best"], extra["seconds"]
             self.write_logs()  # in case it was killed before they were written
         elif (self.path / "best.json").exists():
@@ -79,7 +89,8 @@ class Evolution:
         return line
 
     def log_evaluation(self, mean: np.ndarray, returns: np.ndarray, seconds: float) -> None:
-        """Adds the evaluation of the distribution's mean to the last generation; keeps the mean if it is the best."""
+        """Adds the evaluation of the distribution's mean to the last generation; keeps the mean if it is the best, of
+        equal ones the later: where all dreams last to their limit, what has been evolved longer."""
         self.seconds += seconds
         line = self.history[-1]
         line["seconds"] = round(self.seconds, 2)
@@ -88,7 +99,7 @@ class Evolution:
             "std": float(returns.std()),
             "episodes": len(returns),
         }
-        if self.best is None or line["evaluation"]["mean"] > self.best["score"]:
+        if self.best is None or line["evaluation"]["mean"] >= self.best["score"]:
             self.best = {
                 "generation": line["generation"],
                 "score": line["evaluation"]["mean"],
@@ -100,6 +111,7 @@ class Evolution:
     def save(self) -> None:
         """Writes the checkpoint, then history and best agent, which are part of it."""
         extra = {"history": self.history, "best": self.best, "seconds": self.seconds}
+        extra["made_from"] = self.made_from["search"]
         self.es.save(self.path / "checkpoint.npz", extra)
         self.write_logs()
 
@@ -107,7 +119,8 @@ class Evolution:
         """Writes history.jsonl and best.json."""
         run_dir.write_text(self.path / "history.jsonl", "".join(json.dumps(line) + "\n" for line in self.history))
         if self.best is not None:
-            run_dir.write_text(self.path / "best.json", json.dumps(self.best) + "\n")
+            best = integrity.sealed(self.best | {"made_from": self.made_from["best"]})
+            run_dir.write_text(self.path / "best.json", json.dumps(best) + "\n")
 
 
 def begin(run: Path, config: configs.Config, size: int, objective: str = "return") -> Evolution:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from common import seeds
-from common.run_dir import read_lines
+from common import run_dir, seeds
 from config import Config
 from controller.es import CMAES
 from controller.evaluation import read_best
+from controller.evolution import FOLDERS, FROM, origin
 from controller.policy import Controller
 
 
@@ -42,12 +42,15 @@ class Search:
         self.mean = np.array(self.best["parameters"])
         self.search = None
         if (path / "checkpoint.npz").exists():
-            self.search = CMAES(size, config.sigma, config.population, np.random.default_rng())
-            self.search.restore(path / "checkpoint.npz")
+            # As its own run has it: the next round may have another population.
+            own = run_dir.load(path.parent)
+            objective = next(name for name, folder in FOLDERS.items() if folder == path.name)
+            self.search = CMAES(size, own.sigma, own.population, np.random.default_rng())
+            self.search.restore(path / "checkpoint.npz", path.parent, FROM, **origin(own, objective))
             self.center = self.search.mean()
         else:
             # A packed run has no covariance, but its history has the root mean square of the standard deviations.
-            history = read_lines(path / "history.jsonl")
+            history = run_dir.read_lines(path / "history.jsonl")
             self.sigma = history[-1]["sigma"] if history else config.sigma
 
     def deviation(self, rng: np.random.Generator) -> np.ndarray:

@@ -8,13 +8,14 @@ import numpy as np
 
 import tasks
 from common import mpi, run_dir, seeds
+from common.integrity import require_finite
 from common.progress import bar as progress_bar
 from common.training import quiet_tensorflow
 from config import UserError
 from controller.episode import Episode, total_reward
 from controller.explorers import Explorers
 from env import make_env
-from vae.data import episode_path
+from vae.data import episode_path, origin
 
 
 def record(env, config, index: int) -> dict[str, np.ndarray]:
@@ -49,7 +50,8 @@ def record(env, config, index: int) -> dict[str, np.ndarray]:
 
 
 def write(path: Path, episode: dict[str, np.ndarray], source: dict) -> int:
-    """Writes an episode and, as JSON, where it came from; its size in bytes."""
+    """Writes an episode and, as JSON, where it came from; its size in bytes. UserError if a number is not finite."""
+    require_finite(path, {name: episode[name] for name in ("action", "reward")})
     with run_dir.atomic_write(path) as tmp, open(tmp, "wb") as file:
         np.savez_compressed(file, **episode, source=np.array(json.dumps(source)))
     return path.stat().st_size
@@ -78,12 +80,19 @@ def extract(comm, run: Path, config) -> None:
 
 
 def missing_episodes(run: Path, config) -> list[int]:
-    """Numbers of the run's own episodes that are not recorded yet; UserError if one of another round's is missing."""
+    """Numbers of the run's own episodes that are not recorded yet; UserError if one of another run's is missing."""
     for index in range(config.linked):
         if not (path := episode_path(run, index)).exists():
             raise UserError(f"{path} leads to an episode of an earlier round that is no longer there")
     own = range(config.linked, config.total_episodes)
-    return [k for k in own if not episode_path(run, k).exists()]
+    missing = [k for k in own if not episode_path(run, k).exists()]
+    record = run / "record"
+    if missing and record.is_symlink():
+        raise UserError(
+            f"{record} leads to {record.resolve()}, of another run, which lacks {len(missing)} episodes: record them "
+            f"there, with: python extract.py --run {record.resolve().parent}"
+        )
+    return missing
 
 
 def extract_random(comm, run: Path, config, missing: list[int]) -> tuple[int, int, list[float]]:
@@ -97,7 +106,8 @@ def extract_random(comm, run: Path, config, missing: list[int]) -> tuple[int, in
     frames, disk, returns = 0, 0, []
     for index in progress_bar(mine, desc=f"episodes of rank 0 of {comm.size}", disable=comm.rank > 0, unit="episode"):
         episode = record(env, config, index)
-        disk += write(episode_path(run, index), episode, {"round": 1, "policy": config.policy})
+        source = origin(config, index) | {"round": 1, "policy": config.policy}
+        disk += write(episode_path(run, index), episode, source)
         frames += len(episode["obs"])
         returns.append(total_reward(episode))
     env.close()
@@ -148,7 +158,7 @@ def play_and_write(comm, models: Path, config, agents: list, plan: list[int], pa
     def keep(job: int, lane: int) -> None:
         nonlocal frames, disk
         episode = lanes.episodes[lane].arrays()
-        disk += write(paths[job], episode, agents[job].source)
+        disk += write(paths[job], episode, origin(config, int(paths[job].stem)) | agents[job].source)
         frames += len(episode["obs"])
         returns.append(total_reward(episode))
         bar.update(min(comm.size, bar.total - bar.n))

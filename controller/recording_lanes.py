@@ -64,7 +64,7 @@ class RecordingLanes(RealLanes):
         ended = []
         for lane in playing:
             before, mask = self.frames[lane].copy(), self.envs[lane].mask if self.masked else None
-            self.frames[lane], reward, terminated, truncated, _ = self.envs[lane].step(action[lane])
+            self.frames[lane], reward, terminated, truncated = self.step(lane, action[lane])
             episode = self.episodes[lane]
             episode.add(before, action[lane], reward, terminated, truncated, mask)
             steps = len(episode.actions)

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 import tasks
 from common import mpi
+from common.integrity import require_finite
 from common.seeds import generator
 from config import Config
 from controller.agent import make_agent, use_one_thread
@@ -92,7 +93,10 @@ def evaluate(
     for share in shares:
         for job, (total, length) in share.items():
             returns[job], steps[job] = total, length
-    assert not np.isnan(returns).any(), "every job is played by exactly one rank"
+    played = sum(len(share) for share in shares)
+    assert played == len(seeds), "every job is played by exactly one rank"
+    for job in np.flatnonzero(~np.isfinite(returns)):
+        require_finite(f"episode of seed {seeds[job]}", {"its return": returns[job]})
     return returns, steps
 
 
@@ -152,13 +156,24 @@ class RealLanes:
         self.h = self.c = tf.zeros((count, config.rnn_units))
         self.random: list[np.random.Generator | None] = [None] * count
         self.total, self.steps = np.zeros(count), np.zeros(count, int)
+        self.seeds = [0] * count
 
     def start(self, lane: int, params: np.ndarray, seed: int) -> None:
         """Begins an episode; `seed` decides the environment's randomness and the noise of z."""
         self.frames[lane], _ = self.envs[lane].reset(seed=seed)
         self.params[lane], self.is_first[lane] = params, 1
+        self.seeds[lane] = seed
         self.random[lane] = generator(seed, "noise of z")  # not the track's stream, which has the seed itself
         self.total[lane], self.steps[lane] = 0, 0
+
+    def step(self, lane: int, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool]:
+        """A step of a lane's environment: (frame, reward, terminated, truncated). UserError naming the episode if the
+        action (A,) or the reward is not finite: to the game's physics NaN may be a triumph."""
+        episode = f"episode of seed {self.seeds[lane]}"
+        require_finite(episode, {"C's action": action})
+        frame, reward, terminated, truncated, _ = self.envs[lane].step(action)
+        require_finite(episode, {"the reward": reward})
+        return frame, reward, terminated, truncated
 
     def advance(self) -> list[tuple[int, float, int]]:
         """One step of every lane that plays; (lane, return, steps) of those whose episode it ended."""
@@ -170,7 +185,7 @@ class RealLanes:
         self.is_first[:] = 0
         ended = []
         for lane in playing:
-            self.frames[lane], reward, terminated, truncated, _ = self.envs[lane].step(action[lane])
+            self.frames[lane], reward, terminated, truncated = self.step(lane, action[lane])
             self.total[lane] += reward
             self.steps[lane] += 1
             if terminated or truncated or self.steps[lane] == self.config.max_frames:
@@ -204,6 +219,7 @@ class DreamLanes:
         self.state = {name: np.zeros((count, size), np.float32) for name, size in sizes.items()}
         self.steps, self.total = np.zeros((count, 1), np.int32), np.zeros((count, 1), np.float32)
         self.playing = np.zeros((count, 1), bool)
+        self.seeds = [0] * count
         self.random: list[Randomness | None] = [None] * count
         self.uniform = np.zeros((count, SEGMENT, config.z_size), np.float32)
         self.noise = np.zeros_like(self.uniform)
@@ -215,6 +231,7 @@ class DreamLanes:
         for name, value in self.random[lane].first(self.starts).items():
             self.state[name][lane] = value
         self.state["params"][lane], self.state["is_first"][lane] = params, self.starts.is_first
+        self.seeds[lane] = seed
         self.steps[lane], self.total[lane], self.playing[lane] = 0, 0, True
 
     def _segment(self, z, params, is_first, h, c, steps, total, playing, uniform, noise):
@@ -243,6 +260,9 @@ class DreamLanes:
         for name, value in zip(("z", "is_first", "h", "c"), results[:4], strict=True):
             self.state[name] = value.numpy().copy()
         self.steps, self.total, self.playing = (value.numpy().copy() for value in results[4:])
+        for lane in np.flatnonzero(before):
+            z = {"z": self.state["z"][lane], "the reward": self.total[lane]}
+            require_finite(f"dream of seed {self.seeds[lane]}", z)
         ended = np.flatnonzero(before & ~self.playing)
         return [(int(lane), float(self.total[lane, 0]), int(self.steps[lane, 0])) for lane in ended]
 

@@ -16,6 +16,7 @@ import tensorflow as tf
 from gymnasium.utils import EzPickle
 
 import tasks
+from common.integrity import UNREADABLE, check_made_from, read_record, require_finite
 from common.pictures import to_uint8
 from common.run_dir import load, need
 from config import Config, UserError
@@ -40,18 +41,23 @@ class Starts:
     FILES = {"first": "initial_z.npz", "any": "dream_starts.npz"}  # noqa: RUF012 never changed
 
     def __init__(self, run: Path, config: Config):
-        path = need(run / self.FILES[config.dream_starts], f"python train_rnn.py --run {run}")
+        kind = config.dream_starts
+        path = need(run / self.FILES[kind], f"python train_rnn.py --run {run}")
         shapes = {"mu": config.z_size, "logvar": config.z_size}
         if config.dream_starts == "any":
             shapes |= {"h": config.rnn_units, "c": config.rnn_units}
         try:
             with np.load(path) as file:
                 arrays = {name: file[name].astype(np.float32) for name in shapes}
-        except Exception as error:
+                made_from = read_record(file)
+        except UNREADABLE as error:
             raise UserError(f"{path} does not hold frames to start from: {error}") from None
         found = {name: array.shape for name, array in arrays.items()}
         if found != {name: (len(arrays["mu"]), size) for name, size in shapes.items()}:
             raise UserError(f"{path} holds {found}; expected rows of {shapes}")
+        check_made_from(path, made_from, run, ("vae",) if kind == "first" else ("vae", "rnn"))
+        with np.errstate(over="ignore"):
+            require_finite(path, arrays | {"exp(logvar / 2)": np.exp(arrays["logvar"] / 2)})
         self.mu, self.logvar = arrays["mu"], arrays["logvar"]
         zeros = np.zeros((len(self.mu), config.rnn_units), np.float32)
         self.h, self.c = arrays.get("h", zeros), arrays.get("c", zeros)
@@ -97,7 +103,7 @@ class Dreams:
         need(self.run / "rnn.weights.h5", f"python train_rnn.py --run {run}")
 
     def set_temperature(self, value: float) -> None:
-        if not value > 0:
+        if not 0 < value < np.inf:
             raise UserError(f"temperature: expected a number above 0, got {value}")
         self.temperature = float(value)
 

@@ -4,7 +4,6 @@ python -m examples.rollout
 python -m examples.rollout --run pretrained/doom --seed 3 --render film.mp4
 """
 
-import json
 from pathlib import Path
 
 import imageio
@@ -18,6 +17,7 @@ quiet_tensorflow()
 
 import tensorflow as tf  # noqa: E402
 
+from controller.evaluation import read_best  # noqa: E402
 from controller.policy import Controller  # noqa: E402
 from env import make_env  # noqa: E402
 from vae.model import sample  # noqa: E402
@@ -29,7 +29,7 @@ def rollout(run: Path, seed: int, show=lambda obs: None) -> float:
     config = run_dir.load(run)
     env, controller = make_env(config), Controller.of(config)
     encode, forward = tf.function(load_vae(run, config).encode), tf.function(load_rnn(run, config).step)
-    parameters = np.array([json.loads((run / "controller" / "best.json").read_text())["parameters"]])
+    parameters = np.array([read_best(run / "controller", controller.num_params)["parameters"]])
     rng = np.random.default_rng(seed)
 
     obs, _ = env.reset(seed=seed)

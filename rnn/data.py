@@ -3,18 +3,20 @@
 import shutil
 import struct
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
-from common import seeds
+from common import integrity, seeds
+from common.integrity import UNREADABLE, require_finite
 from common.run_dir import atomic_write
 from common.training import save_arrays
 from config import UserError
 from vae.data import read_episode
 
 PART = 100  # episodes encoded between two savings
+CHECKED = 100_000  # frames whose latents are read at once to see that they are finite
 
 
 class LatentDataset:
@@ -38,19 +40,28 @@ class LatentDataset:
 
     @classmethod
     def read(cls, path: Path, z_size: int, episodes: int) -> "LatentDataset":
-        """Maps a file; UserError if it is broken, or of another V or other episodes."""
+        """Maps a file; UserError if it is damaged, or of another V or other episodes."""
         try:
             latents = cls(*(mapped(path, name) for name in cls.ARRAYS))
-        except Exception as error:
+            with zipfile.ZipFile(path) as archive:
+                if damaged := archive.testzip():  # mapped arrays are read past the checksums
+                    raise ValueError(f"{damaged} is damaged")
+            with np.load(path) as file:
+                made_from = integrity.read_record(file)
+        except (*UNREADABLE, struct.error) as error:
             raise UserError(f"{path} does not hold latents ({error}); delete it and run train_rnn.py again") from None
+        integrity.check_made_from(path, made_from, path.parent, ("vae",))
         if latents.mu.shape[1] != z_size:
             raise UserError(f"{path} holds z of {latents.mu.shape[1]} numbers, expected {z_size}; delete it")
         if len(latents.lengths) != episodes:
             raise UserError(f"{path} holds {len(latents.lengths)} episodes, expected {episodes}; delete it")
+        for first in range(0, len(latents.mu), CHECKED):
+            part = slice(first, first + CHECKED)
+            require_finite(path, {name: getattr(latents, name)[part] for name in ("mu", "logvar", "action")})
         return latents
 
-    def write(self, path: Path) -> None:
-        save_arrays(path, {name: getattr(self, name) for name in self.ARRAYS})
+    def write(self, path: Path, made_from: dict | None = None) -> None:
+        save_arrays(path, {name: getattr(self, name) for name in self.ARRAYS}, made_from)
 
     def frames(self, index: np.ndarray, restart: np.ndarray) -> tuple:
         """What M learns from at the frames `index` (T, B): mu, logvar (T, B, Z), action (T, B, A), and, each
@@ -83,11 +94,11 @@ def encode(run: Path, paths: list[Path], encoder, progress, outcome, mirror: tup
         outcome: (path, frames) -> (reward, end), as `vae.data.read_outcome`.
         mirror: factors (A,) that mirror an action. With them every episode is followed by its mirror image.
     """
-    parts = []
+    parts, made_from = [], integrity.digests(run, "vae")
     for first in progress(range(0, len(paths), PART)):
         part = run / "series" / f"{first:06d}.npz"
         parts.append(part)
-        if part.exists():
+        if part.exists() and read_part(part, integrity.read_record) == made_from:
             continue
         rows = []
         for path in paths[first : first + PART]:
@@ -101,26 +112,31 @@ def encode(run: Path, paths: list[Path], encoder, progress, outcome, mirror: tup
             for frames, actions in views:
                 mu, logvar = encoder(frames)
                 latents = (np.asarray(mu, np.float16), np.asarray(logvar, np.float16))
+                require_finite(f"V's code of {path}", dict(zip(("mu", "logvar"), latents, strict=True)))
                 rows.append((*latents, actions, reward, np.array([end])))
         lengths = np.array([len(row[0]) for row in rows])
-        LatentDataset(*(np.concatenate(column) for column in zip(*rows, strict=True)), lengths).write(part)
+        LatentDataset(*(np.concatenate(column) for column in zip(*rows, strict=True)), lengths).write(part, made_from)
     join(parts, run / "series.npz")
     shutil.rmtree(run / "series")
+
+
+def read_part(part: Path, read: Callable):
+    """`read(file)` of a part of series.npz; UserError if the part is broken."""
+    try:
+        with np.load(part) as file:
+            return read(file)
+    except UNREADABLE as error:
+        raise UserError(f"{part} is broken ({error}); delete it, and run the same command again") from None
 
 
 def join(parts: list[Path], path: Path) -> None:
     """Joins files of arrays, name by name along the first axis, with one part in memory at a time."""
 
-    def read(part: Path, name: str | None = None):
-        """A part's array, or its arrays' names."""
-        try:
-            with np.load(part) as file:
-                return file.files if name is None else file[name]
-        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zipfile.zlib.error) as error:
-            raise UserError(f"{part} is broken ({error}); delete it, and run the same command again") from None
+    def read(part: Path, name: str) -> np.ndarray:
+        return read_part(part, lambda file: file[name])
 
     with atomic_write(path) as tmp, zipfile.ZipFile(tmp, "w") as archive:
-        for name in read(parts[0]):
+        for name in read_part(parts[0], lambda file: file.files):
             first, count = read(parts[0], name), sum(len(read(part, name)) for part in parts)
             header = np.lib.format.header_data_from_array_1_0(np.ascontiguousarray(first))
             with archive.open(f"{name}.npy", "w", force_zip64=True) as out:

@@ -14,9 +14,10 @@ from config import Config, UserError
 from rnn.data import LatentDataset, Windows, encode
 from rnn.model import MDNRNN
 from rnn.streams import Streams
-from vae.data import episodes, read_outcome
+from vae.data import check_episodes, episodes, read_outcome
 from vae.model import VAE, sample
 
+FROM = ("vae",)  # what M is made from
 CHUNK = 500  # frames that V encodes at once
 
 
@@ -40,12 +41,13 @@ def make_step(model: MDNRNN, optimizer, state, config: Config):
     first its targets. z is drawn afresh from (mu, logvar) each time. `state`, M's (h, c), each (B, U), is carried
     from call to call, and zeroed where `is_first`.
     """
+    key = seeds.key(config.seed, "noise of M")
     loss_and_slope = tf.function(lambda output, *targets: _slope(model, output, *targets), jit_compile=True)
 
     @tf.function
     def step(number, is_first, mu, logvar, action, restart, end, reward, valid):
         mu, logvar = tf.cast(mu, tf.float32), tf.cast(logvar, tf.float32)
-        z = sample(mu, logvar, tf.random.stateless_normal(tf.shape(mu), [config.seed, number]))
+        z = sample(mu, logvar, tf.random.stateless_normal(tf.shape(mu), [key, number]))
         mask = 1.0 - tf.cast(is_first, tf.float32)
         variables = model.trainable_variables
         with tf.GradientTape() as tape:
@@ -68,6 +70,11 @@ def _slope(model, output, *targets):
     return losses, tape.gradient(losses["loss"], output)
 
 
+def made_from(config: Config) -> dict:
+    """What the record of M's weights says beside V's digest."""
+    return {"task": config.task, "seed": config.seed, "round": config.round}
+
+
 def fit_rnn(run: Path, model: MDNRNN, latents: LatentDataset, config: Config) -> None:
     """Trains M on encoded episodes (see `common.training.fit`)."""
     kind = Streams if tasks.get(config.task).stops_at_end else Windows
@@ -79,7 +86,8 @@ def fit_rnn(run: Path, model: MDNRNN, latents: LatentDataset, config: Config) ->
     optimizer = make_optimizer(rate, model.trainable_variables)
     state = [tf.Variable(tf.zeros((config.rnn_batch, config.rnn_units)), trainable=False) for _ in range(2)]
     step = make_step(model, optimizer, state, config)
-    fit(run, "rnn", model, [*optimizer.variables, *state], step, batches, config.rnn_steps, every=10)
+    record = made_from(config)
+    fit(run, "rnn", model, [*optimizer.variables, *state], step, batches, config.rnn_steps, 10, FROM, **record)
 
 
 def scale_rewards(run: Path, model: MDNRNN, latents: LatentDataset) -> None:
@@ -134,4 +142,6 @@ def encode_episodes(run: Path, config: Config, vae: VAE, mirror: tuple[float, ..
     def outcome(path, frames):
         return read_outcome(path, frames, config.max_frames, tasks.get(config.task).stops_at_end)
 
-    encode(run, episodes(run, config.total_episodes), encoder, progress, outcome, mirror)
+    paths = episodes(run, config.total_episodes)
+    check_episodes(paths, config)
+    encode(run, paths, encoder, progress, outcome, mirror)

@@ -105,6 +105,7 @@ class CarRacing(car_racing.CarRacing):
         """As Gymnasium's; None, of which `reset` makes the first frame, acts not at all."""
         if self.car is None:
             raise gym.error.ResetNeeded("an episode begins with reset(): call it before step()")
+        # Box2D computes with NaN, and a car of NaN has visited every tile.
         return super().step(None if action is None else checked(action, 3))
 
     def _create_track(self) -> bool:

@@ -1,6 +1,7 @@
 """What several tests need: quiet TensorFlow, and one small run made by the real commands."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from common.training import quiet_tensorflow
 quiet_tensorflow()
 
 ROOT = Path(__file__).parent.parent
+SHIPPED = ("doom", "carracing")  # the agents that the page of dreams is tested with
 # Small enough for a test, and every stage real.
 SMALL = {
     "carracing": "--max-frames 60 --episodes 4 --vae-epochs 1 --vae-batch 60 --rnn-steps 4 --rnn-batch 4 "
@@ -44,6 +46,27 @@ def make_run(run: Path, task: str) -> Path:
     run_script("train_vae.py", "--run", run)
     run_script("train_rnn.py", "--run", run)
     return run
+
+
+def need_program(*names: str) -> str:
+    """A program's path; skips the test where it is missing, but fails in continuous integration."""
+    found = next((path for path in map(shutil.which, names) if path), None)
+    if found is None:
+        message = f"{' or '.join(names)} is not installed: the page is not tested"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return found
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory) -> Path:
+    """The shipped agents' page."""
+    out = tmp_path_factory.mktemp("site")
+    from tools.page.__main__ import build
+
+    build([ROOT / "pretrained" / name for name in SHIPPED], out)
+    return out
 
 
 @pytest.fixture(scope="session")

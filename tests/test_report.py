@@ -17,7 +17,7 @@ import tasks
 from common import packed, published, run_dir
 from common.results import identity
 from tools.reporting import names
-from tools.reporting.card import card
+from tools.reporting.card import card, front_matter
 from tools.reporting.curves import curves_csv
 from tools.reporting.pages import write_report
 from tools.reporting.plots import together
@@ -295,6 +295,13 @@ def test_model_card(car):
     assert [len(line) - len(line.lstrip()) for line in lines[start:]] == [0, 0, 2, 2, 6, 6, 4, 6, 6, 4, 4, 6, 6, 6]
     assert "python evaluate.py --run DIR" in body
     assert "| max_frames | 300 | 1000 |" in body
+
+
+def test_the_cards_scores_in_float32_and_bfloat16_are_told_apart():
+    row = {"task": "carracing", "view": "v0", "dtype": "float32", "mean": 790.4, "std": 140.4}
+    text = front_matter(tasks.preset("carracing", "paper"), [row, row | {"dtype": "bfloat16", "mean": 790.2}])
+    names = [line.strip() for line in text.splitlines() if line.startswith("      name: CarRacing")]
+    assert names == ["name: CarRacing-v0", "name: CarRacing-v0, bfloat16"]
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def make_run(run: Path, task: str) -> configs.Config:
         rnn.head.bias.assign(tf.tensor_scatter_nd_update(rnn.head.bias, [[0]], [-100.0]))  # no dream ends
     save_weights(rnn, run / "rnn.weights.h5")
     zeros = np.zeros((10, config.z_size), np.float32)
-    save_arrays(run / "initial_z.npz", {"mu": zeros, "logvar": zeros})
+    save_arrays(run / "initial_z.npz", {"mu": zeros, "logvar": zeros}, {})
     return config
 
 

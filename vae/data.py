@@ -1,5 +1,6 @@
 """Recorded episodes as batches of frames, streamed: memory does not grow with the number of episodes."""
 
+import json
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -7,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+import tasks
 from common import seeds
-from config import UserError
+from common.integrity import UNREADABLE, require_finite
+from config import Config, UserError
 
 POOL = 50_000  # frames shuffled together: 600 MB, and as much again while the next are read
 
@@ -41,11 +44,45 @@ def read_episode(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
         with np.load(path) as file:
             obs, action = file["obs"], file["action"]
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zipfile.zlib.error) as error:
+    except UNREADABLE as error:
         raise broken(path, error) from None
-    if obs.dtype != np.uint8 or obs.ndim != 4 or obs.shape[1:] != (64, 64, 3) or len(obs) != len(action):
-        raise broken(path, f"found obs {obs.dtype} {obs.shape}, action {action.shape}")
+    shapes_fit = obs.ndim == 4 and obs.shape[1:] == (64, 64, 3) and action.ndim == 2 and len(obs) == len(action) > 0
+    if not shapes_fit or (obs.dtype, action.dtype) != (np.uint8, np.float32):
+        raise broken(path, f"found obs {obs.dtype} {obs.shape}, action {action.dtype} {action.shape}")
+    require_finite(path, {"action": action})
     return obs, action
+
+
+def origin(config: Config, index: int) -> dict:
+    """What an episode's file says of where it is from."""
+    names = ("task", "view", "pixels", "seed")
+    return {name: getattr(config, name) for name in names} | {"index": index}
+
+
+def check_episodes(paths: list[Path], config: Config) -> None:
+    """UserError naming the first episode that has no frames, or is not of this run: its actions are of another size,
+    or it says itself that it is another run's. Reads headers alone."""
+    size = tasks.get(config.task).action_size
+    for path in paths:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                obs, action = header(archive, "obs"), header(archive, "action")
+            with np.load(path) as file:
+                found = json.loads(str(file["source"])) if "source" in file.files else {}
+            if obs[:1] != action[:1] or not obs[0]:
+                raise ValueError(f"found obs {obs}, action {action}")
+            expected = origin(config, int(path.stem))
+            if path.is_symlink() or path.parent.is_symlink():
+                del expected["seed"]  # another run's, linked on purpose
+            odd = {name: found[name] for name, value in expected.items() if found.get(name, value) != value}
+        except (*UNREADABLE, IndexError, AttributeError) as error:
+            raise broken(path, error) from None
+        if odd or action[1:] != (size,):
+            said = "".join(f"; {name} {value}, expected {expected[name]}" for name, value in odd.items())
+            raise UserError(
+                f"{path} is not an episode of this run of {config.task}: actions of shape {action[1:]}, expected "
+                f"{(size,)}{said}; delete it, and record it again with: python extract.py --run {path.parent.parent}"
+            )
 
 
 def read_frames(path: Path, masked: bool) -> np.ndarray:
@@ -58,7 +95,7 @@ def read_frames(path: Path, masked: bool) -> np.ndarray:
         with np.load(path) as file:
             mask = file["mask"]
         return np.concatenate([obs, mask[..., None]], axis=3)
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zipfile.zlib.error) as error:
+    except UNREADABLE as error:
         raise UserError(
             f"{path} has no mask for --vae-weight ({error}); delete it, and record it again with: "
             f"python extract.py --run {path.parent.parent}"
@@ -77,19 +114,28 @@ def read_outcome(path: Path, frames: int, cut: int, stops: bool) -> tuple[np.nda
     try:
         with np.load(path) as file:
             if "reward" in file.files:
-                return file["reward"], int(file["end"])
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zipfile.zlib.error) as error:
+                reward, end = file["reward"], int(file["end"])
+                if reward.shape != (frames,) or not np.isfinite(reward).all() or end < 1:
+                    raise ValueError(f"found rewards {reward.shape} or of NaN, and end {end}")
+                return reward, end
+    except UNREADABLE as error:
         raise broken(path, error) from None
     return None, frames if stops and frames < cut else frames + 1
+
+
+def header(archive: zipfile.ZipFile, name: str) -> tuple[int, ...]:
+    """The shape of an array in an open npz, without reading the array."""
+    with archive.open(f"{name}.npy") as file:
+        np.lib.format.read_magic(file)
+        return np.lib.format.read_array_header_1_0(file)[0]
 
 
 def episode_length(path: Path) -> int:
     """Frames of an episode, from the file's header alone."""
     try:
-        with zipfile.ZipFile(path) as archive, archive.open("obs.npy") as file:
-            np.lib.format.read_magic(file)
-            return np.lib.format.read_array_header_1_0(file)[0][0]
-    except (OSError, EOFError, ValueError, KeyError, IndexError, zipfile.BadZipFile, zipfile.zlib.error) as error:
+        with zipfile.ZipFile(path) as archive:
+            return header(archive, "obs")[0]
+    except (*UNREADABLE, IndexError) as error:
         raise broken(path, error) from None
 
 

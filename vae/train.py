@@ -19,6 +19,7 @@ def make_step(model: VAE, optimizer, config: Config):
     """step(number, frames) -> losses: one Adam step, compiled."""
 
     masked = config.vae_weight != 1
+    key = seeds.key(config.seed, "noise of V")
 
     @tf.function(jit_compile=True)
     def step(number, frames):
@@ -26,7 +27,7 @@ def make_step(model: VAE, optimizer, config: Config):
         if masked:
             frames, mask = frames[..., :3], tf.cast(frames[..., 3:], tf.float32) / 255
             weight += (config.vae_weight - 1) * mask
-        noise = tf.random.stateless_normal((config.vae_batch, config.z_size), [config.seed, number])
+        noise = tf.random.stateless_normal((config.vae_batch, config.z_size), [key, number])
         with tf.GradientTape() as tape:
             reconstruction, mu, logvar = model(frames, noise)
             r_loss, kl_loss = losses(frames, reconstruction, mu, logvar, config.kl_tolerance, weight)
@@ -43,6 +44,11 @@ def make_step(model: VAE, optimizer, config: Config):
     return step
 
 
+def made_from(config: Config) -> dict:
+    """What the record of V's weights says."""
+    return {"task": config.task, "pixels": config.pixels, "seed": config.seed, "round": config.round}
+
+
 def fit_vae(run: Path, model: VAE, paths: list[Path], config: Config) -> None:
     """Trains V on the frames of recorded episodes (see `common.training.fit`)."""
     frames = Frames(paths, config.vae_batch, config.seed, config.linked, config.new_share, config.vae_weight != 1)
@@ -57,7 +63,7 @@ def fit_vae(run: Path, model: VAE, paths: list[Path], config: Config) -> None:
                     yield (batch,)
 
     step = make_step(model, optimizer, config)
-    fit(run, "vae", model, optimizer.variables, step, batches, int(ends[-1]))
+    fit(run, "vae", model, optimizer.variables, step, batches, int(ends[-1]), **made_from(config))
 
 
 def save_reconstructions(run: Path, model: VAE, paths: list[Path], seed: int) -> None:

@@ -28,7 +28,7 @@ def parse(path: Path) -> tuple[list, str]:
     while text[(position := between.match(text, position).end()) : position + 1] != "]":
         try:
             value, position = decode(text, position)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # ValueError too: thousands of digits
             stop = getattr(error, "pos", position)
             count = len(re.findall(r"[-\d][-+.\deE]*", text[position:stop]))
             stopped = "the end of the file" if stop >= len(text.rstrip()) - 1 else f"{text[stop : stop + 20]!r}"
@@ -70,8 +70,10 @@ def array(label: str, value, shape: tuple) -> np.ndarray:
         raise UserError(f"{expected} of numbers, found shape {shown(found.shape)} with other things than numbers in it")
     if len(found.shape) != len(shape) or any(n not in (None, m) for n, m in zip(shape, found.shape, strict=True)):
         raise UserError(f"{expected}, found {shown(found.shape)}")
-    if not np.isfinite(found).all():
-        raise UserError(f"{expected} of finite numbers, found NaN or infinity")
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(found.astype(np.float32)).all()  # as models hold it
+    if not finite:
+        raise UserError(f"{expected} of finite numbers, found NaN, infinity or more than float32 holds")
     return found.astype(np.float64)
 
 

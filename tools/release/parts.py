@@ -9,6 +9,7 @@ import numpy as np
 
 import config as configs
 import tasks
+from common.integrity import UNREADABLE, read_json, require_finite, sealed
 from common.training import save_arrays, save_weights
 from config import Config, UserError
 from controller.policy import Controller
@@ -18,6 +19,7 @@ from tools.release.layouts import HEAD_FIRST, rnn_orders, to_keras, to_release
 
 # What needs TensorFlow is imported where it is used: its start-up messages must have been quieted before.
 
+UNKNOWN = {"made_from": {}}  # the record of a file that does not say from which V and M it is
 DECIMALS = 4  # of C's parameters, which are plain numbers there (train.py)
 
 
@@ -101,9 +103,9 @@ def read_controller(path: Path, config: Config) -> dict:
 def take_controller(run: Path, config: Config) -> list:
     path = run / PARTS["controller"].place
     try:
-        best = json.loads(path.read_text())
+        best = read_json(path)
         parameters, score = best["parameters"], best["score"]
-    except (ValueError, KeyError, TypeError) as error:
+    except KeyError as error:
         raise UserError(f"{path} does not hold an agent: {error!r}") from None
     parameters = array(f"{path}: parameters", parameters, (Controller.of(config).num_params,))
     return [parameters.round(DECIMALS).tolist(), float(array(f"{path}: score", score, ()))]
@@ -113,6 +115,8 @@ def read_initial_z(path: Path, config: Config) -> dict[str, np.ndarray]:
     """mu and logvar, float32 (N, Z)."""
     arrays = read_scaled(path, dict.fromkeys(("mu", "logvar"), (None, config.z_size)))
     array(f"{path}: logvar", arrays["logvar"], arrays["mu"].shape)
+    with np.errstate(over="ignore"):
+        require_finite(path, {"exp(logvar / 2)": np.exp(np.float32(arrays["logvar"] / 2))})
     return {name: values.astype(np.float32) for name, values in arrays.items()}
 
 
@@ -121,7 +125,7 @@ def take_initial_z(run: Path, config: Config) -> list:
     try:
         with np.load(path) as file:
             arrays = {name: file[name] for name in ("mu", "logvar")}
-    except Exception as error:
+    except UNREADABLE as error:
         raise UserError(f"{path} does not hold mu and logvar: {error}") from None
     for name, values in arrays.items():
         array(f"{path}: {name}", values, (len(arrays["mu"]), config.z_size))
@@ -148,11 +152,11 @@ class Part:
 
 
 def write_best(best: dict, path: Path) -> None:
-    path.write_text(json.dumps(best) + "\n")
+    path.write_text(json.dumps(sealed(best | UNKNOWN)) + "\n")
 
 
 def write_arrays(arrays: dict[str, np.ndarray], path: Path) -> None:
-    save_arrays(path, arrays)
+    save_arrays(path, arrays, UNKNOWN["made_from"])
 
 
 PARTS = {

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import config as configs
 import tasks
-from common import run_dir
+from common import config_file, run_dir
 from common.training import quiet_tensorflow
 from config import Config, UserError
 from tools.release.json_format import write_list
@@ -55,7 +55,7 @@ def import_run(run: Path, files: dict[str, Path], given: dict) -> str:
         for place, (name, path) in zip(places, files.items(), strict=True)
     }
     if not (run / "config.json").exists():
-        outputs[run / "config.json"] = (lambda config, path: path.write_text(run_dir.text(config)), config)
+        outputs[run / "config.json"] = (lambda config, path: path.write_text(config_file.text(config, {})), config)
     write_all(outputs)
     missing = [name for name in ("vae", "rnn", "controller") if not (run / PARTS[name].place).exists()]
     then = f"it lacks {', '.join(missing)}" if missing else f"play it with: python evaluate.py --run {run}"

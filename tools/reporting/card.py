@@ -54,14 +54,15 @@ def front_matter(config: configs.Config, rows: list[dict]) -> str:
     if rows:
         lines += ["model-index:", f"- name: world-models-{config.task}", "  results:"]
     for row in rows:
-        name = tasks.get(row["task"]).environment(row["view"])
+        environment = tasks.get(row["task"]).environment(row["view"])
+        name = environment + (f", {row['dtype']}" if row["dtype"] != "float32" else "")
         lines += [
             "  - task:",
             "      type: reinforcement-learning",
             "      name: reinforcement-learning",
             "    dataset:",
             f"      name: {name}",
-            f"      type: {name}",
+            f"      type: {environment}",
             "    metrics:",
             "    - type: mean_reward",
             f"      value: {row['mean']:.2f} +/- {row['std']:.2f}",

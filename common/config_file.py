@@ -1,0 +1,61 @@
+"""config.json: a run's configuration as text, and text as a configuration, strictly."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import tasks
+from common.integrity import read_json, sealed
+from config import Config, UserError
+
+# Settings that came later, as runs were before: their config.json has none of them. A new setting goes here too.
+ADDED = {
+    "round": 1,
+    "linked": 0,
+    "spread": 1.0,
+    "noisy": 0.3,
+    "action_noise": 0.3,
+    "curious": 0.0,
+    "new_share": 0.5,
+    "restart": "no",
+    "vae_weight": 1.0,
+    "mirror": "no",
+    "optimism_weight": 2.0,
+    "dream_starts": "first",
+    "dream_frames": 0,
+}
+
+
+def text(config: Config, origin: dict | None) -> str:
+    """What config.json says.
+
+    Args:
+        origin: the run's base, {"from": DIR} or {"after": DIR}, relative to its folder; {} if it has none, None if
+            that is not known.
+    """
+    content = dataclasses.asdict(config) | ({} if origin is None else {"origin": origin})
+    return json.dumps(sealed(content), indent=1) + "\n"
+
+
+def parse(path: Path) -> tuple[Config, dict | None]:
+    """The configuration in a file, and the run's base (see `text`).
+
+    UserError if it is not as it was written, lacks a setting, has an unknown one, one of another type, or one that
+    makes no sense.
+    """
+    content = read_json(path)
+    origin = content.pop("origin", None)
+    try:
+        # In M's heads the tasks differed from the start.
+        if "task" in content:
+            content = {"heads": tasks.preset(content["task"], "paper").heads, **ADDED, **content}
+        names = {item.name for item in dataclasses.fields(Config)}
+        for what, odd in (("has unknown", content.keys() - names), ("lacks", names - content.keys())):
+            if odd:
+                raise UserError(f"it {what} settings: {', '.join(sorted(odd))}")
+        for item in dataclasses.fields(Config):
+            if item.type is float and type(content[item.name]) is int:
+                content[item.name] = float(content[item.name])
+        return tasks.check(Config(**content)), origin
+    except UserError as error:
+        raise UserError(f"{path} is not a run's configuration: {error}") from None

@@ -9,8 +9,9 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+from common import provenance
+from common.integrity import read_json
 from common.run_dir import write_text
-from config import UserError
 
 BEAT = 60  # seconds between two writes: at most this much of a killed command's time is lost
 
@@ -35,6 +36,8 @@ class log_command:
             "seconds": 0.0,
             "ended": False,
         }
+        if not self.silent:
+            self.line |= provenance.record()
         self.over = threading.Event()
         self.clock = threading.Thread(target=self._beat, daemon=True)
 
@@ -65,10 +68,7 @@ def read(run: Path) -> list[dict]:
     """The commands of a run, in the order in which they began."""
     found = []
     for path in sorted((run / "commands").glob("[0-9]*.json")):
-        try:
-            found.append(json.loads(path.read_text()))
-        except ValueError as error:
-            raise UserError(f"{path} is broken: {error}") from None
+        found.append(read_json(path))
     return found
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import cma
 import numpy as np
 
+from common.arrays import open_npz
 from common.integrity import UNREADABLE, check_made_from, require_finite
 from common.run_dir import atomic_write
 from config import UserError
@@ -59,8 +60,8 @@ class Optimizer(ABC):
 
     @abstractmethod
     def draw(self, rng: np.random.Generator) -> np.ndarray:
-        """(size,), a vector drawn as the next candidates would be, but by `rng`. For searches that are over: it decides
-        nothing of the next draw, but no generation may follow."""
+        """(size,), a vector drawn as the candidates asked last, but by `rng`: it depends on nothing that was drawn
+        before. For searches that are over: no generation may follow."""
 
     @abstractmethod
     def state(self) -> tuple[dict[str, np.ndarray], dict]:
@@ -92,7 +93,7 @@ class Optimizer(ABC):
         `integrity.check_made_from`).
         """
         try:
-            with np.load(path) as file:
+            with open_npz(path) as file:
                 header = json.loads(str(file["header"]))
                 arrays = {name: file[name] for name in file.files if name != "header"}
             extra, random = header["extra"], header["random"]

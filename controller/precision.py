@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common import mpi
+from common import command_line, mpi
 from config import DTYPES, Config
 from controller.agent import make_agent, use_one_core
 from controller.policy import Controller
@@ -34,7 +34,7 @@ def choose_dtype(comm, run: Path, config: Config, before: str | None) -> str:
     gain = min(comm.allgather(mpi.on_all_ranks(comm, gain_of_bfloat16, run, config)))
     chosen = "bfloat16" if gain > GAIN else "float32"
     if comm.rank == 0:
-        print(f"acting in {chosen}: bfloat16 is {gain:.2f} times as fast as float32 here", flush=True)
+        command_line.say(f"acting in {chosen}: bfloat16 is {gain:.2f} times as fast as float32 here")
     return chosen
 
 

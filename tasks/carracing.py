@@ -4,6 +4,7 @@ import gymnasium as gym
 import numpy as np
 
 from config import Config
+from tasks.controls import Action, Controls, Key
 from tasks.task import Release, Task
 
 
@@ -59,6 +60,25 @@ class RandomWanderer:
         return np.clip(self.mean + self.deviation, (-1, 0, 0), (1, 1, 1)).astype(np.float32)
 
 
+CONTROLS = Controls(
+    title="CarRacing",
+    goal="Drive round the track, seen from above.",
+    fps=50,
+    unit="return of a lap",
+    # The squashing of C's output and the ranges are those of `squash`.
+    actions=(
+        Action("steer", ease=0.3),
+        Action("gas", low=0.0, scale=0.5, offset=0.5, ease=0.3),
+        Action("brake", low=0.0, ease=0.5),
+    ),
+    keys=(
+        Key("Left", 0, -1.0, "left"),
+        Key("Right", 0, 1.0, "right"),
+        Key("Up", 1, 1.0, "gas"),
+        Key("Down", 2, 0.8, "brake"),
+    ),
+)
+
 TASK = Task(
     name="carracing",
     label="CarRacing",
@@ -82,6 +102,8 @@ episode's rewards.""",
     fps=50,
     dream_id="CarRacingDream-v0",
     presets={"laptop": dict(policy="smooth")},  # the paper's are Config's defaults
+    mark=900.0,  # gym's "reward_threshold"
+    controls=CONTROLS,
     published="carracing",
     release=Release(name="carracing", head_first=True),
 )

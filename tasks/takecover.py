@@ -4,6 +4,7 @@ import gymnasium as gym
 import numpy as np
 
 from config import Config
+from tasks.controls import Action, Controls, Key
 from tasks.task import Release, Task
 
 
@@ -73,6 +74,19 @@ PRESETS = {
     "smoke": dict(episodes=24, max_frames=2100, rnn_steps=40, rnn_length=100, population=16, lanes=16),
 }
 
+CONTROLS = Controls(
+    title="Doom: Take Cover",
+    goal="Monsters at the far wall throw fireballs at you. Step aside, for as long as you can.",
+    fps=35,
+    unit="steps survived",
+    actions=(Action("move"),),
+    keys=(Key("Left", 0, -1.0, "left"), Key("Right", 0, 1.0, "right")),
+    survival=True,
+    end="death",
+    ended="died",
+    dead_zone=1 / 3,  # what lies within it stands still (tasks: Take Cover's buttons)
+)
+
 TASK = Task(
     name="doom",
     label="ViZDoom",
@@ -94,6 +108,8 @@ fireballs. Return: time steps survived. "Dream" is the same game as M predicts i
     dream_reward=1.0,
     dream_id="DoomRNN-v0",
     presets=PRESETS,
+    mark=750.0,  # gym-doom's: "solved" at a mean of 750 steps [paper 4]
+    controls=CONTROLS,
     published="doom",
     release=Release(name="doomrnn", head_first=False),
 )

@@ -1,6 +1,7 @@
 """What several tests need: quiet TensorFlow, and one small run made by the real commands."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from common.training import quiet_tensorflow
 quiet_tensorflow()
 
 ROOT = Path(__file__).parent.parent
+SHIPPED = ("doom", "carracing")  # the agents that the page of dreams is tested with
 # Small enough for a test, and every stage real.
 SMALL = {
     "carracing": "--max-frames 60 --episodes 4 --vae-epochs 1 --vae-batch 60 --rnn-steps 4 --rnn-batch 4 "
@@ -21,16 +23,20 @@ SMALL = {
 }
 
 
+def mpirun(ranks: int) -> list[str | Path]:
+    """The beginning of a command under mpirun; nothing for 0 ranks."""
+    if not ranks:
+        return []
+    beside = Path(sys.executable).parent / "mpirun"
+    return [beside if beside.exists() else "mpirun", "-n", str(ranks)]
+
+
 def run_script(*command: str | Path, ranks: int = 0, check: bool = True) -> subprocess.CompletedProcess:
     """Runs a script, or a module ("tools.pack"), as a user would; under mpirun if `ranks` is given."""
-    prefix = []
-    if ranks:
-        mpirun = Path(sys.executable).parent / "mpirun"
-        prefix = [mpirun if mpirun.exists() else "mpirun", "-n", str(ranks)]
     script, *rest = command
     program = ["-m", script] if str(script).startswith(("tools.", "examples.")) else [ROOT / script]
     done = subprocess.run(
-        [*prefix, sys.executable, *program, *rest], cwd=ROOT, capture_output=True, text=True, env=os.environ
+        [*mpirun(ranks), sys.executable, *program, *rest], cwd=ROOT, capture_output=True, text=True, env=os.environ
     )
     if check:
         assert done.returncode == 0, done.stdout + done.stderr
@@ -44,6 +50,27 @@ def make_run(run: Path, task: str) -> Path:
     run_script("train_vae.py", "--run", run)
     run_script("train_rnn.py", "--run", run)
     return run
+
+
+def need_program(*names: str) -> str:
+    """A program's path; skips the test where it is missing, but fails in continuous integration."""
+    found = next((path for path in map(shutil.which, names) if path), None)
+    if found is None:
+        message = f"{' or '.join(names)} is not installed: the page is not tested"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return found
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory) -> Path:
+    """The shipped agents' page."""
+    out = tmp_path_factory.mktemp("site")
+    from tools.page.__main__ import build
+
+    build([ROOT / "pretrained" / name for name in SHIPPED], out)
+    return out
 
 
 @pytest.fixture(scope="session")

@@ -29,7 +29,7 @@ def test_report_states_ratios():
             "split": {"env": 0.4, "models": 0.5, "waiting": 0.1},
         },
         "memory": {"rank_mb": 900},
-        "dream": {"steps_per_s": 2 * bench.PAPER["doom"], "single": 900},
+        "dream": {"steps_per_s": 2 * bench.PAPER["doom"], "single": 900, "vector": 27_000},
         "train": {"vae_frames_per_s": 300, "rnn_tokens_per_s": 99_900},
     }
     figures["peer"] = {"envpool_env": 970, "envpool_agent": 400}
@@ -43,6 +43,7 @@ def test_report_states_ratios():
         "env 40%",
         "2.0 x the paper's",
         "1.00 s a step",
+        "30 x one environment",
         "ours are 2.5 x",
         "at most 56,142 s on 64 cores",
         "not in 200 generations",

@@ -22,8 +22,9 @@ def test_relative_links_exist(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_exist(page):
     text = page.read_text()
-    files = [*SCRIPT.findall(text), *(f"{name.replace('.', '/')}.py" for name in MODULE.findall(text))]
-    assert not [name for name in files if not (ROOT / name).exists()]
+    modules = [ROOT / name.replace(".", "/") for name in MODULE.findall(text)]
+    assert all(path.with_name(f"{path.name}.py").exists() or (path / "__main__.py").exists() for path in modules)
+    assert all((ROOT / name).exists() for name in SCRIPT.findall(text))
     targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M)
     named = re.findall(r"`make (\w+)", text) + re.findall(r"^make (\w+)", text, re.M)
     assert set(named) <= set(targets)

@@ -89,11 +89,13 @@ def test_what_is_drawn_of_it_spreads_as_its_candidates_do_and_depends_on_the_gen
     for _ in range(20):
         es.tell(sphere(es.ask()))
     es.save(tmp_path / "state.npz", {})
+    es.ask()
     drawn = np.stack([es.draw(np.random.default_rng(k)) for k in range(60)])
     assert np.sqrt(np.mean((drawn - es.best()) ** 2)) == pytest.approx(es.spread(), rel=0.3)
     assert len(np.unique(drawn, axis=0)) == 60
     again = search(name, 40, 12, 99)
     again.restore(tmp_path / "state.npz")
+    again.ask()
     for k in (7, 3):  # in another order, and of a search that was restored
         np.testing.assert_array_equal(again.draw(np.random.default_rng(k)), drawn[k])
 

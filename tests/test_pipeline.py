@@ -1,5 +1,6 @@
 """The commands themselves, under a real mpirun, on real CarRacing."""
 
+import dataclasses
 import json
 import os
 import re
@@ -18,6 +19,7 @@ import train_rnn
 import train_vae
 from common import run_dir
 from config import UserError
+from controller.evaluation import read_best
 from controller.evolution import begin
 from tools.pack import pack
 from vae.data import episode_path, read_episode
@@ -145,7 +147,8 @@ def test_evaluate_scores_films_and_keeps_its_rows(evolved):
     assert len(row["returns"]) == len(set(row["seeds"])) == 3
     assert row["mean"] == pytest.approx(np.mean(row["returns"])) and row["std"] == pytest.approx(np.std(row["returns"]))
     assert {path.name for path in (evolved / "videos").iterdir()} == {
-        "carracing-v0-first.mp4",
+        "carracing-v0-best.mp4",
+        "carracing-v0-median.mp4",
         "carracing-v0-worst.mp4",
     }
     assert (evolved / "pictures" / "carracing-v0-worst.png").exists()
@@ -171,7 +174,12 @@ def test_a_packed_run_is_a_run(evolved, tmp_path):
     for picture in re.findall(r"\]\((\S+\.png)\)", card):
         assert (small / picture).exists()
     before = json.loads((evolved / "results.json").read_text())["results"]
-    run_script("evaluate.py", "--run", small, "--episodes", "2", "--no-video")
+    kept = {path: path.read_bytes() for path in small.rglob("*") if path.is_file()}
+    done = run_script("evaluate.py", "--run", small, "--episodes", "2", "--against", evolved)
+    assert "is a packed run: its results and films stay as they are" in done.stdout
+    assert "on the same 2 episodes: +0.0 a return" in done.stdout and "better in 50%" in done.stdout
+    assert {path: path.read_bytes() for path in small.rglob("*") if path.is_file()} == kept
+    run_script("evaluate.py", "--run", small, "--episodes", "2", "--no-video", "--save")
     after = json.loads((small / "results.json").read_text())["results"]
     assert {tuple(row["returns"]) for row in before} == {tuple(row["returns"]) for row in after}
     run_script("tools.pack", "--run", evolved, "--out", small, "--checkpoint")
@@ -186,16 +194,22 @@ def test_a_packed_run_is_a_run(evolved, tmp_path):
     assert history.exists()
 
 
-def test_artifacts_derived_from_an_older_model_stop_its_training(evolved, tmp_path):
-    run = copy_of(evolved, tmp_path / "run")
+def test_what_is_derived_from_an_older_v_is_refused(evolved, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(evolved, run, symlinks=True)
+    config = run_dir.load(run)
     (run / "vae.weights.h5").unlink()
-    with pytest.raises(UserError, match=r"series\.npz, rnn\.weights\.h5, made with another V"):
-        train_vae.train(run, run_dir.load(run))
-    (run / "rnn.weights.h5").unlink()
-    (run / "controller").mkdir(exist_ok=True)
-    (run / "controller" / "best.json").write_bytes((evolved / "controller" / "best.json").read_bytes())
-    with pytest.raises(UserError, match=r"controller/best\.json, evolved with another M"):
-        train_rnn.train(run, run_dir.load(run))
+    train_vae.train(run, config)  # the same one, to the bit
+    read_best(run / "controller", 867)
+    (run / "vae.weights.h5").unlink()
+    train_vae.train(run, dataclasses.replace(config, vae_rate=1e-3))
+    assert "rnn.weights.h5 was made from another V" in user_error("train_rnn.py", "--run", run)
+    assert "was made from another V" in user_error("train_controller.py", "--run", run, "--generations", "9", ranks=2)
+    assert run_dir.load(run) == config
+    with pytest.raises(UserError, match=r"series\.npz was made from another V"):
+        train_rnn.train(run, config)
+    with pytest.raises(UserError, match=r"best\.json was made from another V"):
+        read_best(run / "controller", 867)
 
 
 def test_a_failing_command_changes_no_configuration(evolved, tmp_path):
@@ -245,8 +259,7 @@ def test_user_errors_overwrite_nothing(car_run, tmp_path):
         "extract.py", "--run", run, "--task", "pong", ranks=2
     )
     other = copy_of(car_run, tmp_path / "other")
-    config = json.loads((other / "config.json").read_text())
-    (other / "config.json").write_text(json.dumps({**config, "z_size": 16}))
+    run_dir.save(dataclasses.replace(run_dir.load(other), z_size=16), other)
     line = user_error("train_controller.py", "--run", other, ranks=2)
     assert re.search(
         r"vae\.weights\.h5 does not hold V with z of 16 numbers: expected [\d,]+ numbers, found 4,348,547", line

@@ -9,7 +9,6 @@ CarRacing the kerbs of sharp curves, in Doom fireballs: that stretch of the game
 
 import argparse
 import dataclasses
-import json
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +22,9 @@ quiet_tensorflow()
 from PIL import Image, ImageDraw, ImageFont  # noqa: E402
 
 from common.pictures import to_uint8  # noqa: E402
-from controller.evaluation import configured  # noqa: E402
+from controller.evaluation import configured, read_best  # noqa: E402
 from controller.film import dream, episode  # noqa: E402
+from controller.policy import Controller  # noqa: E402
 from controller.rollout import make_lanes  # noqa: E402
 from world_model import load_vae  # noqa: E402
 
@@ -48,7 +48,7 @@ def panels(run: Path) -> tuple[list[str], list[np.ndarray]]:
     """(titles, frames uint8 (T, 64, 64, 3)) of a run's three panels."""
     config = dataclasses.replace(configured(run_dir.load(run), env="real"), lanes=1)
     task = tasks.get(config.task)
-    parameters = json.loads((run / "controller" / "best.json").read_text())["parameters"]
+    parameters = read_best(run / "controller", Controller.of(config).num_params)["parameters"]
     row = next(row for row in results.read(run / "results.json") if row["env"] == "real")
     lanes, vae = make_lanes(run, config), load_vae(run, config)
     frames, total = episode(lanes, parameters, row["seeds"][int(np.argmax(row["returns"]))])
@@ -57,7 +57,7 @@ def panels(run: Path) -> tuple[list[str], list[np.ndarray]]:
     shown = stretch(frames, task.fps)
     seen = to_uint8(vae.decode(vae.encode(shown)[0]).numpy())
     steps = AWAKE + (np.arange(0, SECONDS / 2, FRAME) * task.fps).astype(int)
-    dreams = [dream(run, config, parameters, seed, steps[-1] + 1) for seed in row["seeds"][:2]]
+    dreams = [dream(run, config, parameters, seed, steps[-1] + 1).frames for seed in row["seeds"][:2]]
     dreamed = np.concatenate([film[np.minimum(steps, len(film) - 1)] for film in dreams])
     return [task.label, "V's reconstruction", "M's dreams"], [shown, seen, dreamed]
 

@@ -3,7 +3,7 @@
     python -m tools.simulate_ranks --run pretrained/carracing --out docs/ranks.png
 
 Measures, on this machine: a step of a rank by the episodes it plays at once, the search's own time a generation, and a
-message between two ranks. Then plays the protocol of common/mpi.py (`Jobs`) event by event: rank 0 hands out
+message between two ranks. Then plays the protocol of common/jobs.py (`Jobs`) event by event: rank 0 hands out
 episodes and plays too, and answers between two of its own steps. Prints a table and draws it. No cluster was used; what
 is assumed stands in docs/clusters.md.
 """

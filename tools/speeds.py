@@ -103,7 +103,7 @@ def make_run(run: Path, task: str) -> configs.Config:
         rnn.head.bias.assign(tf.tensor_scatter_nd_update(rnn.head.bias, [[0]], [-100.0]))  # no dream ends
     save_weights(rnn, run / "rnn.weights.h5")
     zeros = np.zeros((10, config.z_size), np.float32)
-    save_arrays(run / "initial_z.npz", {"mu": zeros, "logvar": zeros})
+    save_arrays(run / "initial_z.npz", {"mu": zeros, "logvar": zeros}, {})
     return config
 
 
@@ -185,6 +185,22 @@ def dream_alone(run: Path) -> float:
     return median_rate(work)
 
 
+def dreams_together(run: Path) -> float:
+    """Steps a second of the vector environment of DREAM_LANES dreams, actions from outside, all cores."""
+    from doom_rnn.vector import VectorDreamEnv
+
+    env = VectorDreamEnv(DREAM_LANES, run)
+    actions = np.zeros(env.action_space.shape, np.float32)
+
+    def work() -> int:
+        env.reset(seed=1)
+        for _ in range(20):
+            env.step(actions)
+        return 20 * DREAM_LANES
+
+    return median_rate(work, 3)
+
+
 def training_speeds() -> dict[str, float]:
     """Frames a second of V's training and time steps ("tokens") a second of M's, with all cores."""
     import tensorflow as tf
@@ -243,6 +259,7 @@ def measure() -> dict:
             figures["peer"] = program("tools.peer", "--run", car, "--lanes", LANES)
         figures["memory"] = {"rank_mb": two["memory"]}
         figures["dream"] = {"steps_per_s": agents(doom, 2, 512)["rate"], "single": dream_alone(doom)}
+        figures["dream"]["vector"] = dreams_together(doom)
     figures["train"] = training_speeds()
     return figures
 

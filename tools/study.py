@@ -16,7 +16,7 @@ import numpy as np
 
 import config as configs
 import tasks
-from common import command_line, mpi, run_dir
+from common import command_line, lock, mpi, run_dir
 from common.training import quiet_tensorflow
 from controller.evolution import evolve
 
@@ -197,10 +197,11 @@ def main(comm) -> None:
     for seed in range(args.seeds):
         for name in names:
             run = args.out / name / f"seed-{seed}"
-            config = mpi.on_root(comm, run_dir.open_run, run, overrides(name, seed, base, args), args.run)
-            if comm.rank == 0:
-                print(f"{name}, seed {seed}: {config.generations} generations", flush=True)
-            evolve(comm, run, config)
+            with lock.hold(run, comm):
+                config = mpi.on_root(comm, run_dir.open_run, run, overrides(name, seed, base, args), args.run)
+                if comm.rank == 0:
+                    print(f"{name}, seed {seed}: {config.generations} generations", flush=True)
+                evolve(comm, run, config)
             mpi.on_root(comm, write, args.out, args.episodes, args.mark)
     if comm.rank == 0:
         print(json.dumps({name: [run[-1] for run in runs] for name, runs in curves(args.out).items()}))

@@ -1,0 +1,76 @@
+"""How a person plays a task on the page of dreams (tools/page): the numbers of an action, keys, words."""
+
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class Action:
+    """One number of an action.
+
+    Attributes:
+        name: what it does.
+        low, high: its range.
+        scale, offset: C's number a in -1..1 becomes scale * a + offset, cut to the range.
+        ease: the share of the way to a key's value that is gone in a step: a key is not a pedal.
+    """
+
+    name: str
+    low: float = -1.0
+    high: float = 1.0
+    scale: float = 1.0
+    offset: float = 0.0
+    ease: float = 1.0
+
+
+@dataclass(frozen=True)
+class Key:
+    """An arrow key: sets number `action` of the action to `value` while it is held.
+
+    Attributes:
+        key: "Left", "Right", "Up" or "Down".
+        label: what it says beside the key.
+    """
+
+    key: str
+    action: int
+    value: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Controls:
+    """A task on the page.
+
+    Attributes:
+        title: its name.
+        goal: one sentence: what one does in it.
+        fps: steps a second of the game itself.
+        unit: what a score counts; survival: whether that is the steps until the end.
+        end, ended: what M's end head predicts, and what has happened to one then.
+        actions, keys: see there.
+        dead_zone: an action whose size is below this does nothing.
+    """
+
+    title: str
+    goal: str
+    fps: int
+    unit: str
+    actions: tuple[Action, ...]
+    keys: tuple[Key, ...]
+    dead_zone: float = 0.0
+    survival: bool = False
+    end: str = "the end"
+    ended: str = "came to the end"
+
+    def as_json(self) -> dict:
+        return asdict(self)
+
+
+def plain(title: str, actions: int, fps: int) -> Controls:
+    """The controls of a task that has none of its own: the arrow keys are its first two numbers, each -1 to 1."""
+    keys = [Key("Left", 0, -1.0, "−"), Key("Right", 0, 1.0, "+")]
+    if actions > 1:
+        keys += [Key("Up", 1, 1.0, "+"), Key("Down", 1, -1.0, "−")]
+    names = tuple(Action(f"action {k}") for k in range(actions))
+    goal = "The arrow keys move the first numbers of the action."
+    return Controls(title, goal, fps, "return", names, tuple(keys))

@@ -1,0 +1,242 @@
+"""The page of dreams in a real browser, without a head: Chromium, opened from a file."""
+
+import contextlib
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import need_program
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+SCREENS = [(1920, 1000), (1440, 900), (1280, 680), (820, 1180), (390, 844), (360, 640), (844, 390)]
+DESK, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    path = need_program("chromium", "chromium-browser", "google-chrome")
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(chromium, site):
+    """Opens a run's page, paused at its first steps; fails at the end if the console or the page said an error."""
+    said, pages = [], []
+
+    def opens(name: str, viewport: dict = DESK, **options):
+        page = chromium.new_page(viewport=viewport, **options)
+        pages.append(page)
+        page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.goto(f"{(site / 'index.html').as_uri()}#{name}")
+        page.wait_for_function("state.run && state.dream.steps > 2", timeout=120_000)
+        page.keyboard.press("Space")
+        return page
+
+    yield opens
+    for page in pages:
+        page.close()
+    assert said == []
+
+
+def picture(page, selector: str = "#screen") -> np.ndarray:
+    """What stands on the screen there, (H, W, 3)."""
+    image = Image.open(io.BytesIO(page.locator(selector).screenshot()))
+    return np.asarray(image.convert("RGB")).astype(int)
+
+
+def steps(page) -> int:
+    return int(page.text_content("#steps"))
+
+
+@pytest.mark.parametrize("name", ["doom", "carracing"])
+def test_dream_runs_by_itself_and_is_a_picture(opened, name):
+    page = opened(name)
+    assert not page.evaluate("state.playing")
+    before, frame = steps(page), picture(page)
+    assert frame.std() > 5
+    page.keyboard.press("Space")
+    page.wait_for_function(f"state.dream.steps > {before + 10}")
+    assert page.text_content("#pause") == "❚❚Pause"
+    assert np.abs(picture(page) - frame).mean() > 0.5
+
+
+def processor_seconds() -> float:
+    """Processor time that the processes below this one have used, Chromium's among them (Linux)."""
+    parents, seconds = {}, {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # ended meanwhile
+            fields = stat.read_text().rsplit(") ", 1)[1].split()
+            number = int(stat.parent.name)
+            parents[number], seconds[number] = int(fields[1]), (int(fields[11]) + int(fields[12]))
+    below = {os.getpid()}
+    for _ in range(6):  # generations
+        below |= {number for number, parent in parents.items() if parent in below}
+    return sum(seconds[number] for number in below - {os.getpid()}) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.parametrize(("name", "rate"), [("doom", 35), ("carracing", 30)])
+def test_one_core_is_enough_for_the_frame_rate(opened, name, rate):
+    """By the processor time of all of Chromium a frame, drawing included, so that other load does not count."""
+    page = opened(name)
+    page.keyboard.press("Space")
+    page.wait_for_function("state.dream.steps > 40 || state.dream.ended")  # the browser compiles what is run often
+    first, before = steps(page), processor_seconds()
+    page.wait_for_timeout(5000)
+    frames, seconds = steps(page) - first, processor_seconds() - before
+    assert frames / seconds > rate
+    assert int(page.text_content("#rate")) > 0
+
+
+def test_keys_take_over_and_move_the_player(opened):
+    """From one frame, with the same draws, 30 steps to the left and 30 to the right."""
+    page = opened("doom")
+    frames = []
+    for key in ("ArrowLeft", "ArrowRight"):
+        page.keyboard.press("c")
+        page.evaluate("restart(state.arrays.z.slice(0, 64)); state.dream.draws = new Draws(1)")
+        page.keyboard.down(key)
+        page.evaluate("setPlaying(false); for (let k = 0; k < 30; k++) advance()")
+        page.keyboard.up(key)
+        assert page.get_attribute("#driver-you", "aria-pressed") == "true"
+        frames.append(picture(page))
+        assert page.evaluate("action[0]") == (-1 if key == "ArrowLeft" else 1)
+    assert np.abs(frames[0] - frames[1]).mean() > 3
+    page.keyboard.press("c")
+    assert page.get_attribute("#driver-c", "aria-pressed") == "true"
+
+
+def test_pads_work_like_keys(opened):
+    page = opened("carracing", PHONE, has_touch=True)
+    page.locator("#pads .up").dispatch_event("pointerdown", {"pointerId": 1})
+    page.evaluate("setPlaying(false); for (let k = 0; k < 20; k++) advance()")
+    assert page.evaluate("[state.agent, Math.abs(action[0]) < 0.01, action[1] > 0.9]") == [False, True, True]
+    page.locator("#pads .up").dispatch_event("pointerup", {"pointerId": 1})
+    page.evaluate("for (let k = 0; k < 20; k++) advance()")
+    assert page.evaluate("action[1] < 0.1")
+
+
+def test_slider_and_keys_change_the_temperature_and_what_is_drawn(opened):
+    page = opened("doom")
+    page.fill("#temperature", "0.1")
+    assert page.text_content("#tau") == "0.10"
+    spread = []
+    for tau in ("0.1", "2"):
+        page.fill("#temperature", tau)
+        page.keyboard.press(".")
+        spread.append(float(page.text_content("#spread")))
+    assert spread[0] < 0.7 * spread[1]
+    page.locator("#temperature").blur()
+    page.keyboard.press("-")
+    assert page.text_content("#tau") == "1.95"
+
+
+def test_step_and_restart(opened):
+    page = opened("doom")
+    before = steps(page)
+    page.keyboard.press(".")
+    assert steps(page) == before + 1
+    page.click("#restart")
+    page.keyboard.press("Space")
+    assert steps(page) < before + 1
+
+
+def test_death_ends_the_dream_and_r_begins_another(opened):
+    page = opened("doom")
+    page.evaluate("state.dream.memory.headBias[0] += 50")  # M is now sure of it
+    page.keyboard.press(".")
+    page.wait_for_selector("#over:not([hidden])")
+    assert "C died in the dream" in page.text_content("#over")
+    ended = steps(page)
+    page.keyboard.press(".")
+    assert steps(page) == ended
+    page.evaluate("state.dream.memory.headBias[0] -= 50")
+    page.keyboard.press("r")
+    page.wait_for_function("state.dream.steps > 0")
+    assert page.is_hidden("#over")
+
+
+def test_dream_ends_after_an_episodes_steps_where_m_predicts_no_end(opened):
+    page = opened("carracing")
+    assert page.is_hidden("#end-section") and page.is_visible("#endless")
+    page.evaluate("state.dream.steps = state.run.max_frames - 1")
+    page.keyboard.press(".")
+    assert "The dream is over" in page.text_content("#over")
+
+
+def test_bars_of_z_move_the_picture(opened):
+    page = opened("carracing")
+    before = picture(page)
+    box = page.locator("#sliders").bounding_box()
+    page.mouse.move(box["x"] + 2, box["y"] + box["height"] * 0.1)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] - 2, box["y"] + box["height"] * 0.1, steps=40)  # one stroke across
+    page.mouse.up()
+    assert page.evaluate("Math.min(...state.dream.z)") > 2
+    assert np.abs(picture(page) - before).mean() > 5
+
+
+def test_real_frame_beside_its_reconstruction_and_a_dream_from_it(opened):
+    page = opened("doom")
+    page.click("#strip button:nth-child(2)")
+    real, seen = picture(page, "#real"), picture(page, "#screen")
+    assert min(real.std(), seen.std()) > 5
+    own = page.text_content("#caption")
+    page.locator("#sliders").focus()
+    for _ in range(10):
+        page.keyboard.press("ArrowUp")
+    assert page.text_content("#caption") != own
+    page.click("#look-own")
+    assert page.text_content("#caption") == own
+    z = page.evaluate("[...state.z]")
+    page.evaluate("restart(state.z); setPlaying(false)")
+    assert page.evaluate("[...state.dream.z]") == z and page.is_hidden("#real-figure")
+
+
+def test_scores_stand_beside_this_dreams_steps(opened):
+    page = opened("doom")
+    rows = page.locator("#bars li").all_text_contents()
+    assert rows[0] == f"this dream{steps(page)}"
+    assert "paper, in the game1092 ± 556" in rows and "paper, in the dream918 ± 546" in rows
+    assert any(row.startswith("C, in the game") for row in rows)
+
+
+def overlap(one: dict, other: dict) -> bool:
+    return all(
+        one[start] < other[start] + other[size] and other[start] < one[start] + one[size]
+        for start, size in (("x", "width"), ("y", "height"))
+    )
+
+
+@pytest.mark.parametrize(
+    "viewport", [(1920, 1000), (1440, 900), (1280, 680), (820, 1180), (390, 844), (360, 640), (844, 390)]
+)
+def test_nothing_scrolls_and_nothing_is_cut(opened, viewport):
+    page = opened("doom", {"width": viewport[0], "height": viewport[1]})
+    for tab in ("heat", "memory", "latent", "vision", "scores", "about"):
+        page.evaluate(f"setTab('{tab}')")
+        over = page.evaluate(
+            """() => [document.documentElement, ...document.querySelectorAll("article, header, #stage, #transport")]
+            .filter((box) => box.clientWidth)
+            .filter((box) => box.scrollHeight > box.clientHeight + 1 || box.scrollWidth > box.clientWidth + 1)
+            .map((box) => box.id || box.tagName)"""
+        )
+        assert over == [], tab
+        boxes = [box for box in (part.bounding_box() for part in page.locator("article, #stage").all()) if box]
+        for k, one in enumerate(boxes):
+            assert one["x"] >= 0 and one["x"] + one["width"] <= viewport[0]
+            assert one["y"] >= 0 and one["y"] + one["height"] <= viewport[1]
+            assert not any(overlap(one, other) for other in boxes[:k])
+
+
+def test_dark_and_light_follow_the_system_and_the_key(opened):
+    page = opened("doom", color_scheme="light")
+    light = picture(page, "header").mean()
+    page.keyboard.press("t")
+    assert light > 200 and picture(page, "header").mean() < 80

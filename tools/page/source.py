@@ -1,0 +1,113 @@
+"""What the page takes from a run: the only module here that imports the project's own."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import tasks
+from common import published, results, run_dir
+from common.seeds import episode_seeds, generator
+from config import Config, UserError
+from controller.evaluation import read_best
+from controller.film import episode
+from controller.policy import Controller
+from controller.rollout import RealLanes
+from doom_rnn.dream import Starts
+from tasks.controls import Controls, plain
+from vae.data import episodes as recordings
+from vae.data import read_episode
+from world_model import WorldModel, load_rnn, load_vae
+
+FRAMES = 16  # of the strip
+STARTS = 100  # first frames where dreams begin
+
+
+@dataclass
+class Source:
+    """A run, read.
+
+    Attributes:
+        config: its configuration; vae, rnn: V and M with their weights.
+        parameters: C's, flat; None if it has not been evolved.
+        layers: C's as (inputs, outputs, has biases).
+        starts: (mu, logvar) of first frames, each (N, Z).
+        frames: uint8 (FRAMES, 64, 64, 3), from a real episode; z: V's mu of them, (FRAMES, Z).
+        frames_of: which episode, in words.
+        scores: dicts of "who", "mean", "std", "by" ("ours", "paper"), "where" ("dream", "game").
+    """
+
+    config: Config
+    vae: object
+    rnn: object
+    parameters: np.ndarray | None
+    layers: list[tuple[int, int, bool]]
+    starts: tuple[np.ndarray, np.ndarray]
+    frames: np.ndarray
+    z: np.ndarray
+    frames_of: str
+    scores: list[dict]
+
+    @property
+    def actions(self) -> int:
+        return tasks.get(self.config.task).action_size
+
+    @property
+    def controls(self) -> Controls:
+        """How a person plays the task."""
+        task = tasks.get(self.config.task)
+        return task.controls or plain(task.label, task.action_size, task.fps)
+
+    @property
+    def end_head(self) -> bool:
+        """Whether M predicts the episode's end, and is told its beginning."""
+        return "end" in self.rnn.heads
+
+
+def read(run: Path) -> Source:
+    """UserError, in one line, if V, M, first frames or real frames are missing, or M's heads are others."""
+    config = run_dir.load(run)
+    vae, rnn = load_vae(run, config), load_rnn(run, config)
+    first = Starts(run, dataclasses.replace(config, dream_starts="first"))
+    chosen = generator(config.seed, "page").permutation(len(first.mu))[:STARTS]
+    controller, search = Controller.of(config), run / "controller"
+    kept = (search / "best.json").exists()
+    parameters = np.array(read_best(search, controller.num_params)["parameters"]) if kept else None
+    layers = controller.layers
+    frames, frames_of = real_frames(run, config, vae, rnn, parameters)
+    z = vae.encode(frames)[0].numpy()
+    starts = (first.mu[chosen], first.logvar[chosen])
+    return Source(config, vae, rnn, parameters, layers, starts, frames, z, frames_of, scores(run, config))
+
+
+def real_frames(run: Path, config: Config, vae, rnn, parameters) -> tuple[np.ndarray, str]:
+    """Frames spread over a real episode: the run's first recording, or one that its agent plays now."""
+    if list((run / "record").glob("[0-9]*.npz")):
+        frames, _ = read_episode(recordings(run, config.total_episodes)[0])
+        which = f"the run's first recording, {len(frames)} frames of random play"
+    elif parameters is not None:
+        lanes = RealLanes(dataclasses.replace(config, env="real", dtype="float32"), WorldModel(vae, rnn), 1)
+        frames, total = episode(lanes, parameters, episode_seeds(config.seed, "test", 0, 1)[0])
+        lanes.close()
+        which = f"an episode that C played for this page: {len(frames)} frames, return {total:.0f}"
+    else:
+        raise UserError(f"{run} holds no real frames: neither record/, nor an agent that could play (best.json)")
+    return frames[np.linspace(0, len(frames) - 1, FRAMES, dtype=int)], which
+
+
+def scores(run: Path, config: Config) -> list[dict]:
+    """The tests of the run's own agent, each followed by what the paper reports for it."""
+    found = []
+    trained = results.trained_temperature(config)
+    for row in results.read(run / "results.json"):
+        plain = row["dtype"] == "float32" and row["pixels"] == config.pixels and row["trained_temperature"] == trained
+        if not plain or row["view"] not in (None, config.view) or row["features"] != config.features:
+            continue
+        if row["env"] == "dream" and row["temperature"] != config.temperature:
+            continue
+        place = {"where": row["env"]}
+        found.append({"by": "ours", "mean": row["mean"], "std": row["std"], "episodes": row["episodes"], **place})
+        if (score := published.score(row)) is not None:
+            found.append({"by": "paper", "mean": score[0], "std": score[1], **place})
+    return sorted(found, key=lambda entry: entry["where"])

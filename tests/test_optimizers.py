@@ -7,8 +7,12 @@ import pytest
 
 import config as configs
 import tasks
+from common import run_dir
 from config import UserError
+from controller.evolution import Evolution
+from controller.explorers import Explorers
 from controller.optimizers import OPTIMIZERS, GeneticAlgorithm, OpenAIES, centred_ranks, make_optimizer
+from controller.policy import Controller
 
 EVERY = pytest.mark.parametrize("name", OPTIMIZERS)
 
@@ -98,6 +102,27 @@ def test_what_is_drawn_of_it_spreads_as_its_candidates_do_and_depends_on_the_gen
     again.ask()
     for k in (7, 3):  # in another order, and of a search that was restored
         np.testing.assert_array_equal(again.draw(np.random.default_rng(k)), drawn[k])
+
+
+@EVERY
+def test_agents_that_record_are_drawn_around_the_kept_one(name, tmp_path):
+    config = tasks.replace(tasks.preset("carracing", "smoke"), optimizer=name, features="z", population=12)
+    size = Controller.of(config).num_params
+    run_dir.save(config, tmp_path)
+    evolution = Evolution(tmp_path, config, size)
+    for _ in range(15):
+        scores = sphere(evolution.es.ask())
+        evolution.es.tell(scores)
+        evolution.log_generation(scores, np.full(12, 60), 1.0)
+    evolution.log_evaluation(evolution.es.best(), np.array([1.0, 2.0]), 1.0)
+    evolution.save()
+    explorers = Explorers(tmp_path, config)
+    drawn = np.stack([explorers.agent(index).parameters for index in range(30)])
+    kept = explorers.kept().parameters
+    np.testing.assert_allclose(kept, evolution.es.best(), atol=1e-4)
+    assert np.sqrt(np.mean((drawn - kept) ** 2)) == pytest.approx(evolution.es.spread(), rel=0.3)
+    assert len(np.unique(drawn, axis=0)) == 30
+    np.testing.assert_array_equal(Explorers(tmp_path, config).agent(7).parameters, drawn[7])
 
 
 @EVERY

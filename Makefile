@@ -12,10 +12,10 @@ RANKS ?= $(shell printf '%s\n' $(CORES) $(GIGABYTES) $(EPISODES) | sort -n | awk
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
-# A cluster's own MPI is used with, say, MPIRUN=mpirun MPI4PY_MPIABI=openmpi.
+# Another MPI is used with, say, MPIRUN=mpirun.
 MPIRUN ?= $(BIN)/mpirun
 
-.PHONY: run test bench evaluate page
+.PHONY: run test bench evaluate page faults soak
 
 run: $(READY)
 	$(MPIRUN) -n $(RANKS) $(BIN)/python train_all.py --run $(RUN) --task $(TASK) --preset $(PRESET)
@@ -27,6 +27,12 @@ test: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m tools.bench
+
+faults: $(READY)
+	$(BIN)/python tests/faults/run.py --task $(TASK)
+
+soak: $(READY)
+	$(BIN)/python tests/faults/soak.py --task $(TASK)
 
 evaluate: EPISODES = 100
 evaluate: $(READY)

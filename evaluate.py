@@ -9,11 +9,12 @@ reconstruction of it, a dream). Test episodes are the same for every run: --agai
 """
 
 import argparse
+from contextlib import nullcontext
 from pathlib import Path
 
 import config as configs
 import tasks
-from common import command_line, mpi, run_dir
+from common import command_line, lock, mpi, run_dir
 from common.packed import is_packed
 from common.training import quiet_tensorflow
 from controller.evaluation import configured, evaluate
@@ -71,7 +72,8 @@ def main(comm) -> None:
     save = args.save
     if save is None and not (save := not is_packed(args.run)) and comm.rank == 0:
         print(f"{args.run} is a packed run: its results and films stay as they are (--save writes them)", flush=True)
-    evaluate(comm, args.run, config, args.episodes, args.video and save, save, args.against)
+    with lock.hold(args.run, comm) if save else nullcontext():
+        evaluate(comm, args.run, config, args.episodes, args.video and save, save, args.against)
 
 
 if __name__ == "__main__":

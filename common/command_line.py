@@ -3,10 +3,13 @@
 import argparse
 import dataclasses
 import errno
+import os
+import signal
 import sys
 from pathlib import Path
 
 import tasks
+from common import signals
 from common.run_dir import load
 from config import Config, UserError, flag
 
@@ -149,15 +152,51 @@ def os_errors_as_user_errors(function, *args):
     try:
         return function(*args)
     except OSError as error:
-        if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         where = f"{error.filename}: " if error.filename is not None else ""
         raise UserError(f"{where}{error.strerror}") from error
 
 
+def start() -> None:
+    """What every command begins with: signals are handled, and a character that the output's encoding lacks (±, τ)
+    becomes a question mark instead of an error."""
+    signals.listen()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+def close_output() -> None:
+    """Flushes stdout; if nobody reads it any more or its disk is full, what was printed is lost, and no more."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # Python would flush again as it ends, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def say(text: str) -> None:
+    """Prints a line of a stage's results, which stand in its files as well: a reader that has gone (`| head`) or a full
+    disk behind stdout does not end the stage."""
+    try:
+        print(text, flush=True)
+    except OSError:
+        close_output()
+
+
 def command(main) -> None:
-    """Runs `main()` of a single-process script; a UserError becomes one line on stderr and exit status 2."""
+    """Runs `main()` of a single-process script; a UserError becomes one line on stderr and exit status 2, a signal one
+    line and 128 + its number."""
+    start()
     try:
         os_errors_as_user_errors(main)
     except UserError as error:
         exit_with(error)
+    except BrokenPipeError:  # of `| head`
+        raise SystemExit(128 + signal.SIGPIPE) from None
+    except signals.Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        raise SystemExit(stopped.status) from None
+    finally:
+        close_output()

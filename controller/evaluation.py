@@ -10,7 +10,7 @@ import numpy as np
 
 import config as configs
 import tasks
-from common import integrity, mpi, provenance, published, results, run_dir, seeds, statistics
+from common import command_line, integrity, mpi, provenance, published, results, run_dir, seeds, statistics
 from common.command_log import processor
 from common.progress import bar as progress_bar
 from controller.policy import Controller
@@ -50,7 +50,10 @@ def score(comm, run: Path, config: configs.Config, best: dict, episodes: int) ->
     params = np.repeat(np.array(best["parameters"])[None], episodes, axis=0)
     bar = progress_bar(total=episodes, desc="test episodes", unit="episode", disable=comm.rank > 0)
     # Other ranks' episodes are seen only at the end: each has about as many as this one.
-    returns, steps = rollout.evaluate(comm, lanes, params, plan, lambda n: bar.update(min(comm.size, episodes - bar.n)))
+    saved = "the test's episodes are not kept"
+    returns, steps = rollout.evaluate(
+        comm, lanes, params, plan, lambda n: bar.update(min(comm.size, episodes - bar.n)), saved
+    )
     bar.close()
     lanes.close()
     if comm.rank:
@@ -129,26 +132,39 @@ def evaluate(
     `against` compares it with another run's results, episode by episode."""
     best = mpi.on_root(comm, read_best, run / "controller", Controller.of(config).num_params)
     if keep:
-        mpi.on_root(comm, results.read, run / "results.json", share=False)  # a broken file fails before an hour of play
-    if against is not None:  # as well
+        mpi.on_root(comm, require_results_file, run)
+    if against is not None:  # a missing counterpart fails before an hour of play
         planned = results.identity(run_dir.load(run), **dataclasses.asdict(config))
         planned |= {"episodes": episodes, "seeds": seeds.test_seeds(episodes)}
         mpi.on_root(comm, counterpart, planned, against, share=False)
     row = score(comm, run, config, best, episodes)
-    if comm.rank == 0:
-        print(table([row]), flush=True)
-        print(in_words(row), flush=True)
-        if keep:
-            results.add(run / "results.json", row)
-        if against is not None:
-            print(comparison(row, against), flush=True)
-        if video:
-            from controller.film import films
-
-            for path in films(run, config, best["parameters"], row):
-                print(f"film: {path}")
-    mpi.wait(comm)
+    mpi.on_root(comm, publish, run, config, best, row, video, keep, against, share=False)
     return row
+
+
+def require_results_file(run: Path) -> None:
+    """UserError if results.json is broken or cannot be written: before an hour of play, not after it."""
+    path = run / "results.json"
+    results.read(path)
+    run_dir.require_room(path, 1 << 20)
+
+
+def publish(
+    run: Path, config: configs.Config, best: dict, row: dict, video: bool, keep: bool, against: Path | None
+) -> None:
+    """Saves, prints, compares and films a row, in this order: a full disk or a closed output must not cost what was
+    played."""
+    if keep:
+        results.add(run / "results.json", row)
+    command_line.say(table([row]))
+    command_line.say(in_words(row))
+    if against is not None:
+        command_line.say(comparison(row, against))
+    if video:
+        from controller.film import films
+
+        for path in films(run, config, best["parameters"], row):
+            command_line.say(f"film: {path}")
 
 
 def configured(config: configs.Config, **changes) -> configs.Config:

@@ -7,6 +7,8 @@ import imageio
 import numpy as np
 
 import tasks
+from common import signals
+from common.command_line import say
 from common.pictures import Row, panels, save_sheet, to_uint8
 from common.run_dir import atomic_write
 from config import Config
@@ -15,6 +17,7 @@ from controller.rollout import RealLanes, make_lanes
 from doom_rnn.dream import DreamEnv
 from world_model import load_vae
 
+UNFILMED = "the film is not finished, its test is in results.json"
 WIDE = 12  # frames in a row of a sheet
 END = 10  # steps between the pictured frames of an episode's end
 
@@ -37,7 +40,7 @@ def films(run: Path, config: Config, parameters: list[float], row: dict) -> list
     """Films what a row of results.json scored: its best, its median and its worst episode, or its first dream."""
     if config.env == "dream":
         if not (run / "vae.weights.h5").exists():
-            print(f"no film: {run}/vae.weights.h5, which would draw the dream, is missing")
+            say(f"no film: {run}/vae.weights.h5, which would draw the dream, is missing")
             return []
         dreamed = dream(run, config, parameters, row["seeds"][0])
         name = f"{tasks.get(config.task).file_name}-dream-{config.temperature:g}"
@@ -53,7 +56,7 @@ def films(run: Path, config: Config, parameters: list[float], row: dict) -> list
         written.append(strip(run, config, dreamed))
     for (name, number), one in zip(chosen.items(), played, strict=True):
         if one.total != row["returns"][number]:
-            print(f"the film's {name} episode returned {one.total:.1f}, the test's {row['returns'][number]:.1f}")
+            say(f"the film's {name} episode returned {one.total:.1f}, the test's {row['returns'][number]:.1f}")
         written += film(run, config, vae, one, dreamed, name)
     return written
 
@@ -98,6 +101,7 @@ def episodes(lanes: RealLanes, parameters: list[float], seeds: list[int]) -> lis
         for lane, seed in enumerate(part):
             lanes.start(lane, np.array(parameters), seed)
         while len(totals) < len(part):
+            signals.stop(UNFILMED)
             for lane in set(range(len(part))) - set(totals):
                 frames[lane].append(lanes.frames[lane].copy())
                 scores[lane].append(float(lanes.total[lane]))
@@ -133,6 +137,7 @@ def dream(run: Path, config: Config, parameters: list[float], seed: int, steps: 
     observation, _ = env.reset(seed=seed)
     zs, scores, over = [env.z], [0.0], False
     while not over and len(zs) != steps:
+        signals.stop(UNFILMED)
         z, c, h = np.split(observation[None], [config.z_size, config.z_size + config.rnn_units], axis=1)
         observation, reward, terminated, truncated, _ = env.step(controller.act(params, z, c, h)[0])
         zs.append(env.z)
@@ -146,10 +151,13 @@ def write_video(path: Path, shown: dict[str, Played], fps: int) -> Path:
     """Writes an mp4 of episodes side by side under their titles, as long as the first."""
     count = len(next(iter(shown.values())).frames)
     with atomic_write(path) as tmp:
-        written = tmp.with_name(tmp.name + ".mp4")  # the ending decides the format
-        with imageio.get_writer(written, fps=fps, macro_block_size=16, quality=5) as writer:
-            for step in range(count):
-                frames = [played.frames[min(step, len(played.frames) - 1)] for played in shown.values()]
-                writer.append_data(panels(list(shown), frames, [played.note(step) for played in shown.values()]))
-        written.replace(tmp)
+        written = tmp.with_name(tmp.name + path.suffix)  # the ending decides the format
+        try:
+            with imageio.get_writer(written, fps=fps, macro_block_size=16, quality=5) as writer:
+                for step in range(count):
+                    frames = [played.frames[min(step, len(played.frames) - 1)] for played in shown.values()]
+                    writer.append_data(panels(list(shown), frames, [played.note(step) for played in shown.values()]))
+            written.replace(tmp)
+        finally:
+            written.unlink(missing_ok=True)
     return path

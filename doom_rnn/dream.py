@@ -16,6 +16,7 @@ import tensorflow as tf
 from gymnasium.utils import EzPickle
 
 import tasks
+from common.arrays import open_npz
 from common.integrity import UNREADABLE, check_made_from, read_record, require_finite
 from common.pictures import to_uint8
 from common.run_dir import load, need
@@ -47,7 +48,7 @@ class Starts:
         if config.dream_starts == "any":
             shapes |= {"h": config.rnn_units, "c": config.rnn_units}
         try:
-            with np.load(path) as file:
+            with open_npz(path) as file:
                 arrays = {name: file[name].astype(np.float32) for name in shapes}
                 made_from = read_record(file)
         except UNREADABLE as error:

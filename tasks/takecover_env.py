@@ -7,6 +7,7 @@ doom-py 0.0.15), so the game is set up by hand here.
 import atexit
 import contextlib
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -109,9 +110,20 @@ def engines() -> set[int]:
     return found
 
 
+def shared_memory(process: int) -> set[str]:
+    """Paths of the shared memory that an engine uses; none where there is no /proc."""
+    try:
+        lines = Path(f"/proc/{process}/maps").read_text().splitlines()
+    except OSError:
+        return set()
+    return {line.split(maxsplit=5)[5] for line in lines if " /dev/shm/ViZDoom" in line}
+
+
 def guard(engine: int) -> subprocess.Popen:
-    """A shell that waits for this process's end, and then ends the engine, which would not notice."""
-    wait = f"read nothing; kill -9 {engine} 2>/dev/null"  # it may have ended by itself
+    """A shell that waits for this process's end, and then ends the engine, which would not notice, and removes its
+    shared memory, which would stay."""
+    left = shlex.join(sorted(shared_memory(engine)))
+    wait = f"trap '' HUP INT TERM USR1; read nothing; kill -9 {engine} 2>/dev/null; rm -f {left}"
     return subprocess.Popen(["sh", "-c", wait], stdin=subprocess.PIPE, start_new_session=True)
 
 

@@ -11,6 +11,7 @@ from conftest import SMALL, run_script
 from gymnasium.utils.env_checker import check_env
 
 from common import mpi, run_dir
+from common.jobs import Jobs
 from config import UserError
 from controller import rollout
 from controller.policy import Controller
@@ -57,7 +58,7 @@ def test_a_lane_of_the_batch_equals_the_single_environment(doom_run, mortal, mon
     # Nine dreams in four lanes: some take over lanes of others that have ended.
     arguments = (config, WorldModel(None, rnn, 1.0), Starts(doom_run, config), 4)
     lanes = DreamLanes(*arguments)
-    results = play(lanes, mpi.Jobs(mpi.world(), 9), params, seeds)
+    results = play(lanes, Jobs(mpi.world(), 9), params, seeds)
     lengths = [results[k][1] for k in range(9)]
     assert lengths == [dream_alone(env, params[k], seeds[k])[0] for k in range(9)]
     assert all(results[k][0] == lengths[k] for k in range(9))
@@ -142,7 +143,7 @@ def test_carracing_evolves_in_a_dream_that_pays(paying_run):
     env = DreamEnv(paying_run)
     params = np.random.default_rng(1).normal(size=(1, Controller.of(config).num_params))
     lanes = DreamLanes(config, WorldModel.load_dream(paying_run, config), Starts(paying_run, config), 4)
-    [(total, steps)] = play(lanes, mpi.Jobs(mpi.world(), 1), params, [5]).values()
+    [(total, steps)] = play(lanes, Jobs(mpi.world(), 1), params, [5]).values()
     observation, _ = env.reset(seed=5)
     rewards, over = [], False
     while not over:

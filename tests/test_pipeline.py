@@ -255,6 +255,7 @@ def test_an_mpirun_of_another_mpi_is_found_out(car_run, monkeypatch):
     """Else each of its processes would take itself for the only one."""
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "64")
     monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "0")
+    monkeypatch.setenv("MPI4PY_MPIABI", "mpich")  # else it would be the one that started it
     line = user_error("train_controller.py", "--run", car_run)
     assert "mpirun started 64 processes, but each sees 1" in line and "MPI4PY_MPIABI=openmpi" in line
 

@@ -129,7 +129,9 @@ def test_a_checkpoint_of_broken_weights_is_not_written(tmp_path, monkeypatch):
     model = Weight(at=1)
     with pytest.raises(UserError, match="expected finite numbers, found NaN or infinity in 000"):
         training.fit(tmp_path, "toy", model, [], model.step, lambda first: iter([((),)] * 4), 4, every=2)
-    assert not list(tmp_path.glob("*.npz"))
+    with np.load(tmp_path / "toy.checkpoint.npz") as file:  # of the step before
+        assert int(file["step"]) == 1 and np.isfinite(file["000"]).all()
+    assert not (tmp_path / "toy.weights.h5").exists()
 
 
 def test_rates_that_break_m_leave_no_m(car_run, tmp_path):
@@ -263,7 +265,7 @@ def test_weights_with_a_flipped_byte_are_refused(name, copied):
     content = (run / name).read_bytes()
     for variable in model.trainable_variables[:3]:
         flip(run / name, content.index(np.asarray(variable).tobytes()) + 1)
-        with pytest.raises(UserError, match="is damaged: its digest is not that of its numbers"):
+        with pytest.raises(UserError, match=r"is damaged: its digest is not that of its numbers|found no weights"):
             load(run, config)
         (run / name).write_bytes(content)
     load(run, config)
@@ -287,7 +289,9 @@ def test_latents_with_a_flipped_byte_are_refused(copied):
     LatentDataset.read(run / "series.npz", 4, 2)
     content = (run / "series.npz").read_bytes()
     flip(run / "series.npz", content.index(latents.mu.tobytes()) + 20)
-    with pytest.raises(UserError, match=r"series\.npz does not hold latents \(mu\.npy is damaged\)"):
+    with pytest.raises(
+        UserError, match=r"series\.npz does not hold latents \((mu\.npy is damaged|Bad CRC-32 for file 'mu\.npy')\)"
+    ):
         LatentDataset.read(run / "series.npz", 4, 2)
 
 
@@ -370,13 +374,13 @@ def test_a_damaged_checkpoint_is_refused_before_anything_is_written(damage, copi
 def test_a_checkpoint_of_another_training_is_refused(tmp_path):
     variable = tf.Variable(np.zeros(3, np.float32))
     mine = training.Checkpoint(tmp_path / "vae.checkpoint.npz", [variable], tmp_path, task="carracing", seed=0)
-    mine.save(7)
+    mine.save(7, {})
     variable.assign(np.ones(3, np.float32))
     other = training.Checkpoint(mine.path, [variable], tmp_path, task="carracing", seed=1)
     with pytest.raises(UserError, match=r"vae\.checkpoint\.npz is another run's: seed 0, expected 1"):
         other.restore()
     np.testing.assert_array_equal(variable, np.ones(3))
-    assert mine.restore() == 7 and not variable.numpy().any()
+    assert mine.restore() == (7, {}) and not variable.numpy().any()
 
 
 def test_weights_of_another_task_are_refused(copied):

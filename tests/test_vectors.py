@@ -23,6 +23,7 @@ from doom_rnn.vector import VectorDreamEnv
 from tasks.actions import checked
 from tasks.carracing_env import CarRacing
 from tasks.takecover_env import DoomTakeCover
+from world_model import WorldModel
 
 DREAM = "doom_rnn:WorldModels/DoomRNN-v0"
 
@@ -143,11 +144,11 @@ def test_an_action_is_checked():
 
 def test_the_game_is_seen_as_the_lanes_see_it(doom_run):
     """The same episode of the same agent, alone through V and M and in the lanes of an evaluation."""
-    from controller.rollout import RealLanes, make_real_lanes
+    from controller.rollout import RealLanes
 
     config = run_dir.load(doom_run)
     params = np.random.default_rng(1).normal(size=(1, Controller.of(config).num_params))
-    lanes = make_real_lanes(doom_run, config, RealLanes)
+    lanes = RealLanes(config, WorldModel.load(doom_run, config), 1)
     [(total, steps)] = play(lanes, Jobs(mpi.world(), 1), params, [5]).values()
     lanes.close()
     game = gym.make("doom_rnn:WorldModels/Latent-v0", run=doom_run)

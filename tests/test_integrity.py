@@ -261,7 +261,7 @@ def test_weights_with_a_flipped_byte_are_refused(name, copied):
     load = load_vae if name.startswith("vae") else load_rnn
     model = load(run, config)
     content = (run / name).read_bytes()
-    for variable in model.trainable_variables[:3]:
+    for variable in [variable for variable in model.trainable_variables if np.any(variable)][:3]:
         flip(run / name, content.index(np.asarray(variable).tobytes()) + 1)
         with pytest.raises(UserError, match="is damaged: its digest is not that of its numbers"):
             load(run, config)

@@ -1,5 +1,5 @@
 # Each target makes .venv and installs before it starts; a second run does not install again.
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 TASK ?= carracing
 PRESET ?= smoke
 RUN ?= runs/$(TASK)-$(PRESET)
@@ -12,10 +12,10 @@ RANKS ?= $(shell printf '%s\n' $(CORES) $(GIGABYTES) $(EPISODES) | sort -n | awk
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
-# A cluster's own MPI is used with, say, MPIRUN=mpirun MPI4PY_MPIABI=openmpi.
+# Another MPI is used with, say, MPIRUN=mpirun.
 MPIRUN ?= $(BIN)/mpirun
 
-.PHONY: run test bench evaluate page
+.PHONY: run test bench evaluate page faults soak
 
 run: $(READY)
 	$(MPIRUN) -n $(RANKS) $(BIN)/python train_all.py --run $(RUN) --task $(TASK) --preset $(PRESET)
@@ -28,6 +28,12 @@ test: $(READY)
 bench: $(READY)
 	$(BIN)/python -m tools.bench
 
+faults: $(READY)
+	$(BIN)/python tests/faults/run.py --task $(TASK)
+
+soak: $(READY)
+	$(BIN)/python tests/faults/soak.py --task $(TASK)
+
 evaluate: EPISODES = 100
 evaluate: $(READY)
 	for task in carracing doom; do \
@@ -39,6 +45,8 @@ page: $(READY)
 	$(BIN)/python -m tools.page --run pretrained/doom pretrained/carracing --out site
 
 $(READY): requirements.txt requirements-dev.txt requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info[:2] <= (3, 13) else \
+		"error: Python 3.11 to 3.13 is needed, found %s; say which: make PYTHON=..." % sys.version.split()[0])'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --disable-pip-version-check -q -r requirements.txt -r requirements-dev.txt -c requirements.lock
 	touch $(READY)

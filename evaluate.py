@@ -3,16 +3,19 @@
     mpirun -n 64 python evaluate.py --run runs/car --episodes 100
     python evaluate.py --run runs/doom --env dream
 
-Needs controller/best.json. Prints mean ± std, median, min and max; writes results.json (every episode's seed
-and return) and videos/ (the first episode, and the worst: what the agent sees, V's reconstruction of it, a dream).
+Needs controller/best.json. Prints mean ± std, median, min and max, and how certain the mean is; writes results.json
+(every episode's seed and return) and videos/ (the best, the median and the worst episode: what the agent sees, V's
+reconstruction of it, a dream). Test episodes are the same for every run: --against RUN compares them one by one.
 """
 
 import argparse
+from contextlib import nullcontext
 from pathlib import Path
 
 import config as configs
 import tasks
-from common import command_line, mpi, run_dir
+from common import command_line, lock, mpi, run_dir
+from common.packed import is_packed
 from common.training import quiet_tensorflow
 from controller.evaluation import configured, evaluate
 
@@ -33,7 +36,12 @@ def parse(quiet: bool) -> argparse.Namespace:
         help="arithmetic of V's encoder (default float32; bfloat16 shows what acting in it does to returns)",
     )
     parser.add_argument(
-        "--no-save", dest="save", action="store_false", help="only print: leave results.json and videos/ as they are"
+        "--against", type=Path, metavar="RUN", help="also print the differences from RUN's results on the same episodes"
+    )
+    parser.add_argument(
+        "--save",
+        action=argparse.BooleanOptionalAction,
+        help="write results.json and videos/, or only print (default: write, but in a packed run only print)",
     )
     parser.add_argument("--no-video", dest="video", action="store_false", help="do not film episodes")
     return parser.parse_args()
@@ -47,7 +55,10 @@ def resolve_config(args: argparse.Namespace) -> configs.Config:
     config = run_dir.load(args.run)
     if args.view is not None and not tasks.get(config.task).views:
         raise configs.UserError(f"--view: task {config.task} has one only; leave it out")
-    run_dir.need_models(args.run)
+    if args.env == "dream":  # nothing is encoded there
+        run_dir.need(args.run / "rnn.weights.h5", f"python train_rnn.py --run {args.run}")
+    else:
+        run_dir.need_models(args.run)
     given = {
         name: value for name in ("env", "view", "temperature", "dtype") if (value := getattr(args, name)) is not None
     }
@@ -58,7 +69,11 @@ def main(comm) -> None:
     args = parse(comm.rank > 0)
     config = mpi.on_root(comm, resolve_config, args)
     quiet_tensorflow()
-    evaluate(comm, args.run, config, args.episodes, args.video and args.save, args.save)
+    save = args.save
+    if save is None and not (save := not is_packed(args.run)) and comm.rank == 0:
+        print(f"{args.run} is a packed run: its results and films stay as they are (--save writes them)", flush=True)
+    with lock.hold(args.run, comm) if save else nullcontext():
+        evaluate(comm, args.run, config, args.episodes, args.video and save, save, args.against)
 
 
 if __name__ == "__main__":

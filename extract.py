@@ -9,13 +9,13 @@ what was done at each, reward float32 (T,), what it earned, and end (), after ho
 missing ones.
 """
 
-from common import command_line, mpi, run_dir
+from common import command_line, lock, mpi, run_dir
 from common.command_log import log_command
 from controller.recording import extract, extract_held_out
 
 
 def main(comm) -> None:
-    parser = command_line.parser(__doc__, quiet=comm.rank > 0)
+    parser = command_line.parser(__doc__, quiet=comm.rank > 0, stage=("environment", "data", "round"))
     parser.add_argument(
         "--held-out",
         type=command_line.count,
@@ -23,12 +23,13 @@ def main(comm) -> None:
         help="record N episodes of the run's own agent in DIR/held_out, to evaluate V and M on (tools/held_out.py)",
     )
     args = parser.parse_args()
-    config = mpi.on_root(comm, run_dir.open_run, args.run, command_line.overrides(args), args.base, args.after)
-    with log_command(args.run, comm):
-        if args.held_out:
-            extract_held_out(comm, args.run, config, args.held_out)
-        else:
-            extract(comm, args.run, config)
+    with lock.hold(args.run, comm):
+        config = mpi.on_root(comm, run_dir.open_run, args.run, command_line.overrides(args), args.base, args.after)
+        with log_command(args.run, comm):
+            if args.held_out:
+                extract_held_out(comm, args.run, config, args.held_out)
+            else:
+                extract(comm, args.run, config)
 
 
 if __name__ == "__main__":

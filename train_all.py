@@ -14,35 +14,47 @@ import json
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import config as configs
-from common import command_line, mpi, results, run_dir
+from common import command_line, lock, mpi, results, run_dir, signals
+from common.command_line import say
 from common.command_log import log_command
+from common.tracking import add_flag, track
 from common.training import quiet_tensorflow
 from controller import evaluation, evolution, recording
 
 SLEEP = 0.5  # seconds between two tests of a rank that waits for a training
 
 
-def train(comm, script: str, run: Path) -> None:
+def train(comm, script: str, run: Path, tracked: bool) -> None:
     """Runs a single-process stage as a program of its own, on rank 0: it uses every core, a rank only one."""
     failed = None
     if comm.rank == 0:
-        failed = subprocess.run([sys.executable, Path(__file__).parent / script, "--run", run]).returncode
+        command = [sys.executable, Path(__file__).parent / script, "--run", run, *["--track"] * tracked]
+        child = subprocess.Popen(command)
+        told = False
+        while (failed := child.poll()) is None:
+            if mpi.stopping(comm) and not told:
+                child.send_signal(signals.received())
+                told = True
+            time.sleep(SLEEP)
     mpi.wait(comm, SLEEP)
     failed = comm.bcast(failed)
+    if failed and (number := signals.child_stopped(failed)):
+        raise signals.Stopped(number, f"{script} was stopped as well")
     if failed:
         raise mpi.CollectiveError(f"{script} ended with status {failed}; its message is above")
 
 
-def stages(comm, run: Path, config: configs.Config, episodes: int) -> dict[str, float]:
+def stages(comm, run: Path, config: configs.Config, episodes: int, tracked: bool = False) -> dict[str, float]:
     """Runs all stages; returns the seconds of each."""
     tests = [config.env] if config.env == "real" else ["dream", "real"]
     work = {
         "extract": lambda: recording.extract(comm, run, config),
-        "vae": lambda: train(comm, "train_vae.py", run),
-        "rnn": lambda: train(comm, "train_rnn.py", run),
+        "vae": lambda: train(comm, "train_vae.py", run, tracked),
+        "rnn": lambda: train(comm, "train_rnn.py", run, tracked),
         "controller": lambda: evolution.evolve(comm, run, config),
     }
     for env in tests:
@@ -54,6 +66,7 @@ def stages(comm, run: Path, config: configs.Config, episodes: int) -> dict[str, 
     quiet_tensorflow()
     for name, stage in work.items():
         started = time.monotonic()
+        mpi.stop_together(comm, f"{run} holds what was complete")
         stage()
         seconds[name] = time.monotonic() - started
     return seconds
@@ -68,12 +81,15 @@ def measure(comm, run: Path, config: configs.Config, count: int) -> None:
     """V's and M's errors on `count` episodes of the round's own agent, into DIR/held_out/errors.json."""
     recording.extract_held_out(comm, run, config, count)
     path = run / "held_out" / "errors.json"
-    if comm.rank == 0 and not path.exists():
-        from controller import held_out
 
-        found = held_out.errors(run, config, recording.held_out_paths(run, count))
-        run_dir.write_text(path, json.dumps(found) + "\n")
-    mpi.wait(comm, SLEEP)
+    def errors() -> None:
+        if not path.exists():
+            from controller import held_out
+
+            found = held_out.errors(run, config, recording.held_out_paths(run, count))
+            run_dir.write_text(path, json.dumps(found) + "\n")
+
+    mpi.on_root(comm, errors)
 
 
 def rounds_table(runs: list[Path]) -> str:
@@ -90,7 +106,8 @@ def rounds_table(runs: list[Path]) -> str:
 
 
 def main(comm) -> None:
-    parser = command_line.parser(__doc__, quiet=comm.rank > 0)
+    parser = command_line.parser(__doc__, quiet=comm.rank > 0, stage=("run",))
+    add_flag(parser)
     count = command_line.count
     parser.add_argument("--rounds", type=count, default=1, metavar="K", help="rounds to go through (default 1)")
     parser.add_argument(
@@ -109,36 +126,43 @@ def main(comm) -> None:
     )
     parser.add_argument("--test-episodes", type=count, default=100, help="test episodes at the end (default 100)")
     args = parser.parse_args()
-    config = mpi.on_root(comm, run_dir.open_run, args.run, command_line.overrides(args), args.base, args.after)
     runs = [run_of_round(args.run, number) for number in range(1, args.rounds + 1)]
-    for number, run in enumerate(runs, 1):
-        if number > 1:
-            if config.curious:
-                with log_command(runs[number - 2], comm):
-                    evolution.evolve(comm, runs[number - 2], config, "surprise")
-            given = {"episodes": args.round_episodes}
-            config = mpi.on_root(comm, run_dir.open_run, run, given, None, runs[number - 2])
-        with log_command(run, comm):
-            seconds = stages(comm, run, config, args.test_episodes)
-            if args.rounds > 1:
-                measure(comm, run, config, args.held_out)
-        if comm.rank == 0:
-            show(run, seconds)
+    with ExitStack() as locks:
+        for number, run in enumerate(runs, 1):
+            locks.enter_context(lock.hold(run, comm))
+            if number == 1:
+                config = mpi.on_root(comm, run_dir.open_run, run, command_line.overrides(args), args.base, args.after)
+            else:
+                if config.curious:
+                    with log_command(runs[number - 2], comm):
+                        evolution.evolve(comm, runs[number - 2], config, "surprise")
+                given = {"episodes": args.round_episodes}
+                config = mpi.on_root(comm, run_dir.open_run, run, given, None, runs[number - 2])
+            with log_command(run, comm), track(args.track, run, config, comm):
+                seconds = stages(comm, run, config, args.test_episodes, args.track)
+                if args.rounds > 1:
+                    measure(comm, run, config, args.held_out)
+            if comm.rank == 0:
+                show(run, seconds)
     if comm.rank == 0 and args.rounds > 1:
-        print()
-        print(rounds_table(runs))
+        say("")
+        say(rounds_table(runs))
 
 
 def show(run: Path, seconds: dict[str, float]) -> None:
     """Prints what a run scored, how long its stages took, and what its folder holds."""
-    print()
-    print(evaluation.table(results.read(run / "results.json")))
-    print("seconds: " + ", ".join(f"{name} {value:.0f}" for name, value in seconds.items()))
-    print(f"{run} now holds:")
+    say("")
+    say(evaluation.table(results.read(run / "results.json")))
+    say("seconds: " + ", ".join(f"{name} {value:.0f}" for name, value in seconds.items()))
+    say(f"{run} now holds:")
     for path in sorted(run.rglob("*")):
-        if path.is_file() and not {"record", "held_out", "before", "tensorboard"} & set(path.parts):
-            print(f"  {path.relative_to(run)}  {path.stat().st_size / 1e6:.2f} MB")
-    print(f"  record/  {len(list((run / 'record').iterdir()))} episodes")
+        if (
+            path.is_file()
+            and path.name != lock.NAME
+            and not {"record", "held_out", "before", "tensorboard"} & set(path.parts)
+        ):
+            say(f"  {path.relative_to(run)}  {path.stat().st_size / 1e6:.2f} MB")
+    say(f"  record/  {len(list((run / 'record').iterdir()))} episodes")
 
 
 if __name__ == "__main__":

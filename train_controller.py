@@ -9,12 +9,14 @@ distribution's mean that scored best on fresh episodes). The same command again 
 generation, and --generations N beyond the last. The curves do not depend on the number of ranks.
 """
 
+import argparse
 import math
 
 import config as configs
 import tasks
-from common import command_line, mpi, run_dir
+from common import command_line, lock, mpi, run_dir
 from common.command_log import log_command
+from common.tracking import add_flag, track
 from common.training import quiet_tensorflow
 from controller.evolution import evolve, temperature_row
 
@@ -30,8 +32,25 @@ def temperatures(text: str) -> list[float]:
     return values
 
 
+def run(comm, args: argparse.Namespace) -> None:
+    config = mpi.on_root(comm, run_dir.open_run, args.run, command_line.overrides(args), args.base, args.after)
+    mpi.on_root(comm, run_dir.need_models, args.run)
+    row = mpi.on_root(comm, temperatures, args.temperatures) if args.temperatures else None
+    if row and not tasks.pays_in_dreams(config):
+        raise mpi.CollectiveError(f"--temperatures: a dream of this run has no reward (--heads {config.heads})")
+    if row and args.objective == "surprise":
+        raise mpi.CollectiveError("--objective surprise: there is no row of temperatures for it; leave one of them out")
+    quiet_tensorflow()
+    with log_command(args.run, comm), track(args.track, args.run, config, comm):
+        if row:
+            temperature_row(comm, args.run, config, row, args.test_episodes)
+        else:
+            evolve(comm, args.run, config, args.objective)
+
+
 def main(comm) -> None:
-    parser = command_line.parser(__doc__, quiet=comm.rank > 0)
+    parser = command_line.parser(__doc__, quiet=comm.rank > 0, stage=("C",))
+    add_flag(parser)
     parser.add_argument(
         "--temperatures",
         metavar="T,T,...",
@@ -49,19 +68,8 @@ def main(comm) -> None:
         "--test-episodes", type=command_line.count, default=100, help="episodes of those tests (default 100)"
     )
     args = parser.parse_args()
-    config = mpi.on_root(comm, run_dir.open_run, args.run, command_line.overrides(args), args.base, args.after)
-    mpi.on_root(comm, run_dir.need_models, args.run)
-    row = mpi.on_root(comm, temperatures, args.temperatures) if args.temperatures else None
-    if row and not tasks.pays_in_dreams(config):
-        raise mpi.CollectiveError(f"--temperatures: a dream of this run has no reward (--heads {config.heads})")
-    if row and args.objective == "surprise":
-        raise mpi.CollectiveError("--objective surprise: there is no row of temperatures for it; leave one of them out")
-    quiet_tensorflow()
-    with log_command(args.run, comm):
-        if row:
-            temperature_row(comm, args.run, config, row, args.test_episodes)
-        else:
-            evolve(comm, args.run, config, args.objective)
+    with lock.hold(args.run, comm):
+        run(comm, args)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,16 @@ where dreams start), rnn.weights.h5, dream_starts.npz (frames from anywhere, wit
 (metrics.jsonl, tensorboard/). Uses all cores; the same command again goes on from the last checkpoint.
 """
 
+import argparse
 from pathlib import Path
 
 import numpy as np
 
 import tasks
-from common import command_line, integrity, run_dir, seeds
+from common import command_line, integrity, lock, run_dir, seeds
+from common.command_line import say
 from common.command_log import log_command
+from common.tracking import add_flag, track
 from common.training import hold_memory, quiet_tensorflow, save_arrays, save_weights
 from config import Config
 
@@ -44,27 +47,47 @@ def train(run: Path, config: Config) -> None:
     model = make_rnn(config)
     if "rnn" in config.untrained:
         save_weights(model, run / "rnn.weights.h5", integrity.digests(run, *FROM) | made_from(config))
-        print(f"M: skipping training (--untrained {config.untrained})")
+        say(f"M: skipping training (--untrained {config.untrained})")
         return
     if config.round > 1:
         before = run / run_dir.BEFORE
         model.take_over(load_rnn(before, run_dir.load(before)))
     fit_rnn(run, model, latents, config)
+    save_starts(run, model, latents, config)
+
+
+def save_starts(run: Path, model, latents: LatentDataset, config: Config) -> None:
+    """Writes dream_starts.npz."""
     starts = dream_starts(model, latents, config)
     integrity.require_finite(f"M's state for {run / 'dream_starts.npz'}", starts)
     save_arrays(run / "dream_starts.npz", starts, integrity.digests(run, *FROM, "rnn"))
 
 
-def main() -> None:
-    args = command_line.parser(__doc__).parse_args()
+def has_starts(run: Path, config: Config) -> bool:
+    """Whether dream_starts.npz is there, or cannot be: without latents, or with an untrained M."""
+    absent = "rnn" in config.untrained or not (run / "series.npz").exists()
+    return absent or (run / "dream_starts.npz").exists()
+
+
+def run(args: argparse.Namespace) -> None:
     config = run_dir.open_run(args.run, command_line.overrides(args), args.base, args.after)
-    if (args.run / "rnn.weights.h5").exists():
-        load_rnn(args.run, config)  # an error if it is another V's
-        print(f"{args.run}/rnn.weights.h5 is there already")
-    else:
+    if not (args.run / "rnn.weights.h5").exists():
         hold_memory()
-        with log_command(args.run):
+        with log_command(args.run), track(args.track, args.run, config):
             train(args.run, config)
+    elif not has_starts(args.run, config):  # stopped between the two, or M came from another run
+        save_starts(args.run, load_rnn(args.run, config), encoded(args.run, config), config)
+    else:
+        load_rnn(args.run, config)  # an error if it is another V's
+        say(f"{args.run}/rnn.weights.h5 is there already")
+
+
+def main() -> None:
+    parser = command_line.parser(__doc__, stage=("M",))
+    add_flag(parser)
+    args = parser.parse_args()
+    with lock.hold(args.run):
+        run(args)
 
 
 if __name__ == "__main__":

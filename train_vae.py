@@ -6,10 +6,13 @@ Needs the episodes of extract.py. Writes vae.weights.h5, learning curves (metric
 pictures/reconstructions.png. Uses all cores; the same command again goes on from the last checkpoint.
 """
 
+import argparse
 from pathlib import Path
 
-from common import command_line, run_dir, seeds
+from common import command_line, lock, run_dir, seeds
+from common.command_line import say
 from common.command_log import log_command
+from common.tracking import add_flag, track
 from common.training import hold_memory, load_weights, quiet_tensorflow, save_weights
 from config import Config
 
@@ -29,7 +32,7 @@ def train(run: Path, config: Config) -> None:
     model = make_vae(config)
     if "vae" in config.untrained:
         save_weights(model, run / "vae.weights.h5", made_from(config))
-        print(f"V: skipping training (--untrained {config.untrained})")
+        say(f"V: skipping training (--untrained {config.untrained})")
     else:
         if config.round > 1:
             path = run / run_dir.BEFORE / "vae.weights.h5"
@@ -38,20 +41,27 @@ def train(run: Path, config: Config) -> None:
     save_reconstructions(run, model, paths, config.seed)
 
 
-def main() -> None:
-    args = command_line.parser(__doc__).parse_args()
+def run(args: argparse.Namespace) -> None:
     config = run_dir.open_run(args.run, command_line.overrides(args), args.base, args.after)
     run_dir.need(args.run / "record", f"python extract.py --run {args.run}")
     if (args.run / "vae.weights.h5").exists() and (args.run / PICTURE).exists():
         load_vae(args.run, config)  # an error if it is damaged
-        print(f"{args.run}/vae.weights.h5 is there already")
+        say(f"{args.run}/vae.weights.h5 is there already")
     elif (args.run / "vae.weights.h5").exists():  # stopped between the two, or V came from another run
         paths = episodes(args.run, config.total_episodes)
         save_reconstructions(args.run, load_vae(args.run, config), paths, config.seed)
     else:
         hold_memory()
-        with log_command(args.run):
+        with log_command(args.run), track(args.track, args.run, config):
             train(args.run, config)
+
+
+def main() -> None:
+    parser = command_line.parser(__doc__, stage=("V",))
+    add_flag(parser)
+    args = parser.parse_args()
+    with lock.hold(args.run):
+        run(args)
 
 
 if __name__ == "__main__":

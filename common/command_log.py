@@ -9,6 +9,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+from common import provenance
 from common.integrity import read_json
 from common.run_dir import write_text
 
@@ -35,6 +36,8 @@ class log_command:
             "seconds": 0.0,
             "ended": False,
         }
+        if not self.silent:
+            self.line |= provenance.record()
         self.over = threading.Event()
         self.clock = threading.Thread(target=self._beat, daemon=True)
 

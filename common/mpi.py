@@ -1,14 +1,16 @@
-"""MPI: start, fail, wait, and hand out jobs as ranks become free.
+"""MPI: start, fail, wait, and stop together.
 
 Everything works in one process too: without `mpirun`, rank 0 is alone.
 """
 
+import faulthandler
 import os
 import sys
 import time
 import traceback
+from collections.abc import Callable
 
-from common import command_line
+from common import command_line, signals
 from config import UserError
 
 
@@ -18,12 +20,25 @@ class CollectiveError(UserError):
 
 # Prefixes of the environment variables in which an mpirun gives rank and number of processes; and its MPI's ABI.
 LAUNCHERS = {"OMPI_COMM_WORLD": "openmpi", "PMI": "mpich"}
+STOP = 4  # message tag: a signal's number
+LEAVING = 20.0  # seconds that a rank which ends waits for the others to end as well
+HANG = 900.0  # seconds after which a step that has not ended never will
+RENEW = 5.0  # seconds between two renewals of that time limit: each starts a thread
 
 
 def world():
     """The communicator of all ranks. Imported here, so that single-process scripts never start MPI."""
-    from mpi4py import MPI
-
+    if "OMPI_COMM_WORLD_SIZE" in os.environ:
+        # Else the MPICH that is installed beside mpi4py would be loaded, which ends the process in MPI_Init.
+        os.environ.setdefault("MPI4PY_MPIABI", "openmpi")
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        first = str(error).strip().partition("\n")[0]
+        raise UserError(
+            f"MPI cannot be loaded ({first}); with a cluster's own MPI, its libraries must be found: "
+            "LD_LIBRARY_PATH=DIR/lib MPI4PY_MPIABI=openmpi mpirun ..."
+        ) from None
     return MPI.COMM_WORLD
 
 
@@ -40,8 +55,8 @@ def require_same_mpi(comm) -> None:
             command_line.exit_with(error, quiet=os.environ.get(f"{start}_RANK", "0") != "0")
 
 
-def on_root(comm, function, *args, share: bool = True):
-    """Calls `function(*args)` on rank 0; a UserError of it is raised on every rank.
+def on_root(comm, function: Callable, *args, share: bool = True):
+    """Calls `function(*args)` on rank 0; a UserError of it, or Stopped, is raised on every rank.
 
     Returns its result, on every rank; with share=False, on rank 0 only, and None elsewhere.
     """
@@ -49,46 +64,116 @@ def on_root(comm, function, *args, share: bool = True):
     if comm.rank == 0:
         try:
             result = command_line.os_errors_as_user_errors(function, *args)
-        except UserError as caught:
-            error = str(caught)
+        except (UserError, signals.Stopped) as caught:
+            error = caught
         except BaseException:
             fail(comm)
     wait(comm)
     shared, error = comm.bcast((result if share else None, error))
-    if error is not None:
-        raise CollectiveError(error)
+    raise_on_all(error)
     return shared if share else result
 
 
-def on_all_ranks(comm, function, *args):
-    """Calls `function(*args)` on every rank, and returns each rank's result; if any raises a UserError, all do."""
+def on_all_ranks(comm, function: Callable, *args):
+    """Calls `function(*args)` on every rank, and returns each rank's result; if any raises a UserError or Stopped, all
+    do."""
     result = error = None
     try:
         result = command_line.os_errors_as_user_errors(function, *args)
-    except UserError as caught:
-        error = str(caught)
+    except (UserError, signals.Stopped) as caught:
+        error = caught
     wait(comm)
-    found = [message for message in comm.allgather(error) if message]
-    if found:
-        raise CollectiveError(found[0])
+    raise_on_all(next(filter(None, comm.allgather(error)), None))
     return result
+
+
+def raise_on_all(error: Exception | None) -> None:
+    """Raises on this rank what one of them has raised."""
+    if isinstance(error, signals.Stopped):
+        raise error
+    if error is not None:
+        raise CollectiveError(str(error))
 
 
 def wait(comm, seconds: float = 0.01) -> None:
     """A barrier at which waiting ranks sleep `seconds` between two tests: MPI's own would keep their cores busy."""
     request = comm.Ibarrier()
     while not request.Test():
+        stopping(comm)
         time.sleep(seconds)
 
 
-def launch(main) -> None:
+def stopping(comm) -> bool:
+    """Whether a signal has reached any rank, as far as this one has heard. Cheap: asked after every step.
+
+    Signals need not reach all: the rank that has received one tells rank 0, and that the others. The ranks agree in
+    `stop_together`.
+    """
+    before = signals.received()
+    if comm.size > 1:
+        while comm.iprobe(tag=STOP):
+            signals.receive(comm.recv(tag=STOP))
+        if signals.received() and not _told:
+            _told.append(True)
+            for rank in range(1, comm.size) if comm.rank == 0 else (0,):
+                comm.send(signals.received(), dest=rank, tag=STOP)
+    return bool(before or signals.received())
+
+
+_told: list[bool] = []  # not empty once this rank has passed its signal on
+
+
+def stop_together(comm, saved: str) -> None:
+    """Raises Stopped on every rank if a signal has reached any. To be called by all of them.
+
+    Args:
+        saved: as of `signals.Stopped`; rank 0's counts.
+    """
+    wait(comm)
+    number = max(comm.allgather(signals.received()))
+    if number:
+        signals.receive(number)
+        raise signals.Stopped(number, saved)
+
+
+class hang_limit:
+    """Context manager for a loop of steps: one that takes longer than HANG prints where it hangs, and ends the process,
+    whereupon mpirun ends the others, which would wait for it forever. Does nothing in a process that is alone.
+
+    Call it after every step.
+    """
+
+    def __init__(self, comm):
+        self.alone, self.renewed = comm.size == 1, -RENEW
+
+    def __enter__(self):
+        self()
+        return self
+
+    def __call__(self) -> None:
+        now = time.monotonic()
+        if not self.alone and now - self.renewed >= RENEW:
+            faulthandler.dump_traceback_later(HANG, exit=True)
+            self.renewed = now
+
+    def __exit__(self, *error) -> None:
+        if not self.alone:
+            faulthandler.cancel_dump_traceback_later()
+
+
+def launch(main: Callable) -> None:
     """Runs `main(comm)` on this rank.
 
-    A UserError becomes one line and exit status 2; any other exception its traceback, whole, and the end of
-    every rank.
+    A UserError becomes one line and exit status 2, a signal one line and 128 + its number; any other exception its
+    traceback, whole, and the end of every rank.
     """
-    comm = world()
+    command_line.start()
+    try:
+        comm = world()
+    except UserError as error:
+        command_line.exit_with(error, quiet=os.environ.get("OMPI_COMM_WORLD_RANK", "0") != "0")
     require_same_mpi(comm)
+    others = comm.Dup() if comm.size > 1 else comm  # of its own: other barriers may be under way
     try:
         command_line.os_errors_as_user_errors(main, comm)
     except CollectiveError as error:
@@ -98,16 +183,36 @@ def launch(main) -> None:
             command_line.exit_with(error)
         print(f"error: {error} (rank {comm.rank})", file=sys.stderr, flush=True)
         abort(comm, 2)
-    except (Exception, KeyboardInterrupt):
+    except signals.Stopped as stopped:
+        if comm.rank == 0:
+            print(stopped, file=sys.stderr, flush=True)
+        leave(others, stopped.status)
+    except SystemExit as ended:
+        leave(others, ended.code)
+    except BaseException:
         fail(comm)
+    finally:
+        command_line.close_output()
+
+
+def leave(comm, status) -> None:
+    """Exits with a status, together with the other ranks: if one of them does not end as well, ends it."""
+    request = comm.Ibarrier()
+    deadline = time.monotonic() + LEAVING
+    while not request.Test():
+        if time.monotonic() > deadline:
+            print(f"rank {comm.rank} has ended, others have not: ending them", file=sys.stderr, flush=True)
+            abort(comm, status if isinstance(status, int) and status else 1)
+        time.sleep(0.01)
+    raise SystemExit(status)
 
 
 def fail(comm) -> None:
     """Prints the exception being handled and ends the job; called from an `except` block."""
     traceback.print_exc()
-    sys.stdout.flush()
     sys.stderr.flush()
     if comm.size == 1:
+        command_line.close_output()
         # As an exception would, but also past threads that still run.
         os._exit(1)
     abort(comm, 1)
@@ -115,71 +220,6 @@ def fail(comm) -> None:
 
 def abort(comm, status: int) -> None:
     """Ends every rank, after a second in which mpirun passes on this rank's output: it drops what it has not read."""
-    sys.stdout.flush()
+    command_line.close_output()
     time.sleep(1)
     comm.Abort(status)
-
-
-ASK, JOB, DONE = range(1, 4)  # message tags
-
-
-class Jobs:
-    """Numbers 0 .. count - 1, each handed to exactly one rank, as ranks become free.
-
-    Rank 0 keeps the counter and works as well: it answers the others in its own calls of `take` and `serve`. A
-    rank asks for as many as it has room for, works on until the answer arrives, and gets at most an even share
-    of what is left, so that all are busy until nearly the end.
-    """
-
-    def __init__(self, comm, count: int):
-        self.comm, self.count, self.given, self.finished = comm, count, 0, 0
-        self.pending = None
-        self.over = False  # whether no job is left for this rank
-
-    def _give(self, wanted: int) -> range:
-        share = -(-(self.count - self.given) // self.comm.size)
-        first = self.given
-        self.given += min(wanted, share)
-        return range(first, self.given)
-
-    def serve(self) -> None:
-        """On rank 0, answers the requests that have arrived; elsewhere does nothing. Cheap enough for every step."""
-        if self.comm.rank or self.comm.size == 1:
-            return
-        from mpi4py import MPI
-
-        status = MPI.Status()
-        while self.comm.iprobe(tag=ASK, status=status):
-            jobs = self._give(self.comm.recv(source=status.source, tag=ASK))
-            self.finished += not jobs
-            self.comm.send(jobs, dest=status.source, tag=JOB)
-
-    def take(self, wanted: int, wait: bool) -> range:
-        """Up to `wanted` jobs for this rank. With `wait`, none only if there are no more: then it is `over`."""
-        jobs = None
-        if self.over:
-            return range(0)
-        if self.comm.rank == 0:
-            self.serve()
-            jobs = self._give(wanted)
-        else:
-            if self.pending is None:
-                self.comm.send(wanted, dest=0, tag=ASK)
-                self.pending = self.comm.irecv(source=0, tag=JOB)
-            while True:
-                ready, jobs = self.pending.test()
-                if ready or not wait:
-                    break
-                time.sleep(0.0005)
-            if not ready:
-                return range(0)
-            self.pending = None
-        self.over = not jobs
-        return jobs
-
-    def close(self) -> None:
-        """On rank 0, answers requests until every other rank has got the answer that no job is left."""
-        if self.comm.rank == 0:
-            while self.finished < self.comm.size - 1:
-                self.serve()
-                time.sleep(0.001)

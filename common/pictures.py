@@ -1,11 +1,31 @@
-"""Small pictures of frames: strips and pairs, as PNG."""
+"""Pictures of frames that explain themselves: sheets with labels and an axis, and titled panels of films."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from common.run_dir import atomic_write
+
+SCALE, PANEL = 2, 4  # times as large as a frame: on a sheet, in a film
+GAP, MARGIN, LINE = 6, 8, 18  # pixels between frames, around them, of a line of text
+INK, PAPER = (20, 20, 20), (255, 255, 255)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a sheet.
+
+    Attributes:
+        label: what its frames are.
+        frames: (N, 64, 64, 3), uint8 or in 0..1.
+        ticks: (N,), a word under each frame: when it was, or how well it is reconstructed; empty: none.
+    """
+
+    label: str
+    frames: np.ndarray
+    ticks: tuple[str, ...] = ()
 
 
 def to_uint8(frames: np.ndarray) -> np.ndarray:
@@ -15,19 +35,61 @@ def to_uint8(frames: np.ndarray) -> np.ndarray:
     return (np.clip(frames, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-def strip(frames: np.ndarray) -> np.ndarray:
-    """(N, 64, 64, 3) -> one row of them, uint8 (64, N * 64, 3)."""
-    return np.concatenate(list(to_uint8(frames)), axis=1)
+def enlarged(frame: np.ndarray, scale: int) -> Image.Image:
+    image = Image.fromarray(to_uint8(frame))
+    return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
 
 
-def save_rows(path: Path, rows: list[np.ndarray], scale: int = 2) -> None:
-    """Writes rows of frames, each (N, 64, 64, 3), under each other; `scale` times as large."""
-    image = Image.fromarray(np.concatenate([strip(row) for row in rows], axis=0))
-    image = image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
+def sheet(rows: list[Row], title: str = "", axis: str = "") -> Image.Image:
+    """Rows of frames with gaps between them, their labels at the left and their ticks below.
+
+    Args:
+        rows: from top to bottom.
+        title: a line above all.
+        axis: what the ticks say; a line below all.
+    """
+    font = ImageFont.load_default(13)
+    side = rows[0].frames.shape[1] * SCALE
+    left = MARGIN + max(round(font.getlength(row.label)) for row in rows) + MARGIN
+    width = left + max(len(row.frames) for row in rows) * (side + GAP) - GAP + MARGIN
+    width = max(width, round(font.getlength(title)) + 2 * MARGIN)
+    height = sum(side + GAP + LINE * bool(row.ticks) for row in rows) + LINE * bool(title) + LINE * bool(axis)
+    image = Image.new("RGB", (width, height + 2 * MARGIN), PAPER)
+    draw, y = ImageDraw.Draw(image), MARGIN
+    if title:
+        draw.text((MARGIN, y), title, INK, font)
+        y += LINE
+    for row in rows:
+        draw.text((MARGIN, y + side / 2), row.label, INK, font, anchor="lm")
+        for k, frame in enumerate(row.frames):
+            image.paste(enlarged(frame, SCALE), (left + k * (side + GAP), y))
+        y += side
+        for k, tick in enumerate(row.ticks):
+            draw.text((left + k * (side + GAP) + side / 2, y + 2), tick, INK, font, anchor="ma")
+        y += GAP + LINE * bool(row.ticks)
+    if axis:
+        draw.text((left, y), axis, INK, font)
+    return image
+
+
+def save_sheet(path: Path, rows: list[Row], title: str = "", axis: str = "") -> None:
+    """Writes a sheet as PNG."""
     with atomic_write(path) as tmp:
-        image.save(tmp, format="PNG")
+        sheet(rows, title, axis).save(tmp, format="PNG")
 
 
-def save_pairs(path: Path, frames: np.ndarray, reconstructions: np.ndarray) -> None:
-    """Frames above their reconstructions."""
-    save_rows(path, [frames, reconstructions])
+def panels(titles: list[str], frames: list[np.ndarray], notes: list[str]) -> np.ndarray:
+    """One picture of a film: frames (64, 64, 3) side by side, a title above and a note below each.
+
+    Returns uint8 (H, W, 3), H and W multiples of 16, as video codecs want them.
+    """
+    font, side = ImageFont.load_default(15), frames[0].shape[0] * PANEL
+    width, height = len(frames) * (side + 2 * MARGIN), side + 48
+    image = Image.new("RGB", (width, height), PAPER)
+    draw = ImageDraw.Draw(image)
+    for k, (title, frame, note) in enumerate(zip(titles, frames, notes, strict=True)):
+        left = k * (side + 2 * MARGIN) + MARGIN
+        draw.text((left, 12), title, INK, font, anchor="lm")
+        image.paste(enlarged(frame, PANEL), (left, 24))
+        draw.text((left, side + 36), note, INK, font, anchor="lm")
+    return np.asarray(image)

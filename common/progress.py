@@ -1,12 +1,36 @@
 """Progress bars with time left: lively in a terminal, a line now and then in a log."""
 
 import sys
+from contextlib import suppress
 
 from tqdm import tqdm
+
+
+class Stderr:
+    """stderr, but what cannot be written is lost without an error: a stage outlives a full disk or a reader that has
+    gone."""
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            sys.stderr.flush()
+
+    def isatty(self) -> bool:
+        return sys.stderr.isatty()
+
+    def fileno(self) -> int:
+        return sys.stderr.fileno()
+
+    @property
+    def encoding(self) -> str:
+        return sys.stderr.encoding
 
 
 def bar(*args, **options) -> tqdm:
     """tqdm; in a log it writes every 30 seconds instead of ten times a second."""
     if not sys.stderr.isatty():
         options = {"mininterval": 30.0, "maxinterval": 60.0, **options}
-    return tqdm(*args, dynamic_ncols=True, **options)
+    return tqdm(*args, file=Stderr(), dynamic_ncols=True, **options)

@@ -1,15 +1,19 @@
 """The run folder: its configuration, and files that are written atomically."""
 
 import dataclasses
+import errno
 import filecmp
 import json
 import os
+import resource
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import tasks
 from common import config_file, integrity
+from common.packed import require_writable
 from config import Config, UserError, fields_of, flag
 
 # Shared by runs that differ in their temperature.
@@ -89,6 +93,7 @@ def open_run(run: Path, given: dict, base: Path | None = None, after: Path | Non
     UserError if the run is there already and began from another than `base` or `after`.
     """
     new = not (run / "config.json").exists()
+    require_writable(run, f"begin a run of your own with --run NEW --from {run}")
     config = resolve_config(run, given, base, after)
     given_bases = {name: path for name, path in (("from", base), ("after", after)) if path is not None}
     origin = {name: os.path.relpath(path.resolve(), run.resolve()) for name, path in given_bases.items()}
@@ -180,7 +185,8 @@ def save(config: Config, run: Path) -> None:
 class atomic_write:
     """Context manager: a temporary path in `path`'s folder, renamed to `path` if the block raises nothing.
 
-    A reader sees the old file or the new one, never a part of either.
+    A reader sees the old file or the new one, never a part of either; so does who looks after a power cut. An OSError
+    that names no file, as of a full disk, gets `path` as its name.
     """
 
     def __init__(self, path: Path):
@@ -192,25 +198,59 @@ class atomic_write:
         return self.tmp
 
     def __exit__(self, kind, error, trace) -> None:
-        if kind is None:
-            sync(self.tmp)
-            os.replace(self.tmp, self.path)
-        else:
-            self.tmp.unlink(missing_ok=True)
+        try:
+            if kind is None:
+                flush_to_disk(self.tmp)
+                os.replace(self.tmp, self.path)
+                flush_to_disk(self.path.parent)
+        except OSError as failed:
+            error = failed
+            raise
+        finally:
+            if isinstance(error, OSError) and error.filename is None:
+                error.filename = str(self.path)
+            if error is not None:
+                self.tmp.unlink(missing_ok=True)
 
 
-def sync(path: Path) -> None:
-    """Has the system write a file to the disk: renamed before that, it might be empty after a loss of power."""
-    file = os.open(path, os.O_RDONLY)
+def flush_to_disk(path: Path) -> None:
+    """fsync of a file, or of a folder: its names."""
+    number = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(file)
+        os.fsync(number)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # of file systems that have none, or none of folders
+            raise
     finally:
-        os.close(file)
+        os.close(number)
+
+
+def require_room(path: Path, size: int, times: int = 1) -> None:
+    """UserError unless `times` files of `size` bytes can be made at `path`: asked when a stage starts, not after
+    hours."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=path.parent):  # OSError, naming the folder, where it is read-only
+        free = shutil.disk_usage(path.parent).free
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if times * size > free:
+        raise UserError(f"{path}: {times * size / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free on its disk")
+    if limit != resource.RLIM_INFINITY and size > limit:
+        raise UserError(f"{path}: {size / 1e6:.0f} MB are needed, `ulimit -f` allows files of {limit / 1e6:.1f} MB")
 
 
 def write_text(path: Path, text: str) -> None:
     with atomic_write(path) as tmp:
-        tmp.write_text(text)
+        tmp.write_text(text, encoding="utf-8")
+
+
+def append_line(path: Path, line: dict) -> None:
+    """Appends a line to a file of JSON lines; an OSError names the file."""
+    try:
+        with open(path, "a") as file:
+            file.write(json.dumps(line) + "\n")
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 def read_lines(path: Path) -> list[dict]:

@@ -11,6 +11,7 @@ import zlib
 import numpy as np
 
 PURPOSES = ("record", "train", "select", "test")  # random episodes, C's fitness, choosing C, reporting C
+TEST_SEED = 0  # of the test episodes of every run, so that agents are compared on the same ones
 RANGE = 1 << 28  # seeds a purpose owns; all of them lie below 2^31
 
 
@@ -29,3 +30,8 @@ def episode_seeds(seed: int, purpose: str, first: int, count: int) -> list[int]:
     start = int(generator(seed, f"episodes to {purpose}").integers(RANGE))
     base = PURPOSES.index(purpose) * RANGE
     return [base + (start + first + k) % RANGE for k in range(count)]
+
+
+def test_seeds(count: int) -> list[int]:
+    """The first `count` test episodes, the same for every run whatever its seed."""
+    return episode_seeds(TEST_SEED, "test", 0, count)

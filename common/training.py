@@ -1,7 +1,7 @@
 """The loop that V and M are trained with: progress, curves, checkpoints, and a stop at a non-finite loss."""
 
 import ctypes
-import json
+import io
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -9,18 +9,21 @@ from pathlib import Path
 
 import numpy as np
 
-from common import integrity
+from common import integrity, signals
+from common.arrays import open_npz
 from common.integrity import UNREADABLE, require_finite
 from common.progress import bar as progress_bar
-from common.run_dir import atomic_write, read_lines, write_lines
+from common.run_dir import append_line, atomic_write, read_lines, require_room, write_lines
+from common.tracking import Curves
 from config import UserError
 
 CHECKPOINT_SECONDS = 120
+SUM = "sum of "  # begins the name of a loss in a checkpoint
 
 
 def quiet_tensorflow() -> None:
     """Imports TensorFlow without its start-up messages, which it writes past every log level of its own."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # an error that matters is raised as well
     saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
     try:
@@ -67,7 +70,8 @@ def named(variables: list) -> dict[str, np.ndarray]:
 
 
 class Checkpoint:
-    """A training's state in one file: variables (weights, optimizer, ...) and step, as arrays.
+    """A training's state in one file: variables (weights, optimizer, ...), step, and the sums of losses since the last
+    line of metrics.jsonl, as arrays.
 
     Args:
         path: the file.
@@ -80,21 +84,26 @@ class Checkpoint:
     def __init__(self, path: Path, variables: list, run: Path, models: tuple[str, ...] = (), **settings):
         self.path, self.variables, self.run, self.models, self.settings = path, variables, run, models, settings
 
-    def save(self, step: int) -> None:
+    def save(self, step: int, sums: dict[str, float]) -> None:
         arrays = {f"{k:03d}": np.asarray(variable) for k, variable in enumerate(self.variables)}
         require_finite(f"{self.path.name}, step {step}", arrays)
+        arrays |= {f"{SUM}{name}": np.array(value) for name, value in sums.items()}
         made_from = integrity.digests(self.run, *self.models) | self.settings
         save_arrays(self.path, {"step": np.array(step), **arrays}, made_from)
 
-    def restore(self) -> int:
-        """The step to go on from; 0 if there is no checkpoint. UserError, with the variables as they were, if it is
-        damaged, or not of this training."""
+    def restore(self) -> tuple[int, dict[str, float]]:
+        """The step to go on from, and the sums; (0, {}) if there is no checkpoint.
+
+        UserError, with the variables as they were, if it is damaged, or not of this training.
+        """
         if not self.path.exists():
-            return 0
+            return 0, {}
         try:
-            with np.load(self.path) as file:
+            with open_npz(self.path) as file:
                 arrays = {f"{k:03d}": file[f"{k:03d}"] for k in range(len(self.variables))}
-                step, made_from, count = int(file["step"]), integrity.read_record(file), len(file.files)
+                sums = {name.removeprefix(SUM): float(file[name]) for name in file.files if name.startswith(SUM)}
+                step, made_from = int(file["step"]), integrity.read_record(file)
+                count = len(file.files) - len(sums)
             shapes = [array.shape for array in arrays.values()]
             expected = [tuple(variable.shape) for variable in self.variables]
             if shapes != expected or count > len(shapes) + 2 or step < 0:
@@ -102,10 +111,10 @@ class Checkpoint:
         except UNREADABLE as error:
             raise UserError(f"{self.path} does not fit this model: {error}; delete it to train anew") from None
         integrity.check_made_from(self.path, made_from, self.run, self.models, **self.settings)
-        require_finite(self.path, arrays)
+        require_finite(self.path, arrays | sums)
         for variable, array in zip(self.variables, arrays.values(), strict=True):
             variable.assign(array)
-        return step
+        return step, sums
 
 
 def fit(
@@ -122,6 +131,8 @@ def fit(
 ) -> None:
     """Trains `model` for `steps` steps, going on from the last checkpoint, and writes its weights.
 
+    A signal ends it after a step, with a checkpoint.
+
     Args:
         run: the run folder. Gets NAME.weights.h5, metrics.jsonl (a line every `every` steps: model, step,
             seconds, and the mean of each loss since the last), tensorboard/NAME, and while it trains
@@ -136,11 +147,12 @@ def fit(
     import tensorflow as tf
 
     checkpoint = Checkpoint(run / f"{name}.checkpoint.npz", [*model.variables, *state], run, models, **settings)
-    done = checkpoint.restore()
+    done, sums = checkpoint.restore()
+    size = sum(4 * int(np.prod(variable.shape)) for variable in checkpoint.variables)
+    require_room(checkpoint.path, size, times=3)  # the old one stays until the new one is complete; and the weights
     metrics = run / "metrics.jsonl"
     trim(metrics, name, done)
-    writer = tf.summary.create_file_writer(str(run / "tensorboard" / name))
-    sums: dict[str, float] = {}
+    curves = Curves(run, name)
     start = saved = time.monotonic()
     bar = progress_bar(total=steps, initial=done, desc=f"training {name}", unit="step")
     source, batch = batches(done), None
@@ -157,16 +169,16 @@ def fit(
             sums = {}
             bar.set_postfix({key: f"{value:.3f}" for key, value in means.items()})
             line = {"model": name, "step": number + 1, "seconds": round(time.monotonic() - start, 1), **means}
-            with open(metrics, "a") as file:
-                file.write(json.dumps(line) + "\n")
-            with writer.as_default(number + 1):
-                for key, value in means.items():
-                    tf.summary.scalar(key, value)
-            if time.monotonic() - saved > CHECKPOINT_SECONDS:
-                checkpoint.save(number + 1)
-                saved = time.monotonic()
+            append_line(metrics, line)
+            curves.write(number + 1, means)
+        signal = signals.received()
+        if signal or time.monotonic() - saved > CHECKPOINT_SECONDS:
+            checkpoint.save(number + 1, sums)
+            saved = time.monotonic()
+        if signal:
+            raise signals.Stopped(signal, f"step {number + 1} of {steps} is saved in {checkpoint.path}")
     bar.close()
-    writer.close()
+    curves.close()
     if batch is not None:
         # Of the last update no step has seen the loss.
         weights = [np.asarray(variable) for variable in model.variables]
@@ -195,11 +207,22 @@ def save_weights(model, path: Path, made_from: dict | None = None) -> None:
     """Writes a model's weights with their digest and what they were made from; UserError if they are not finite."""
     require_finite(path, named(model.variables))
     with atomic_write(path) as tmp:
-        # Keras insists on the ending.
-        written = tmp.with_name(tmp.name + ".weights.h5")
-        model.save_weights(written)
-        integrity.stamp_weights(written, made_from or {})
-        os.replace(written, tmp)
+        tmp.write_bytes(weights_file(model, made_from or {}))
+
+
+class Memory(io.BytesIO):
+    """A file in memory, whose name ends as Keras insists."""
+
+    def __str__(self) -> str:
+        return "memory.weights.h5"
+
+
+def weights_file(model, made_from: dict) -> bytes:
+    """What a weights file holds. Made in memory: on a full disk HDF5 ends the process with a segmentation fault."""
+    memory = Memory()
+    model.save_weights(memory)
+    integrity.stamp_weights(memory, made_from)
+    return memory.getvalue()
 
 
 def load_weights(model, path: Path, expected: str, command: str) -> dict | None:

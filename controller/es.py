@@ -10,6 +10,7 @@ from pathlib import Path
 import cma
 import numpy as np
 
+from common.arrays import open_npz
 from common.integrity import UNREADABLE, check_made_from, require_finite
 from common.run_dir import atomic_write
 from config import UserError
@@ -78,7 +79,7 @@ class CMAES:
         """
         own, own_small, own_aliases = self._state()
         try:
-            with np.load(path) as file:
+            with open_npz(path) as file:
                 header = json.loads(str(file["header"]))
                 arrays = {name: file[name] for name in file.files if name != "header"}
             state = header["small"] | arrays | {name: arrays[first] for name, first in header["aliases"].items()}

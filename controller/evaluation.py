@@ -1,23 +1,19 @@
 """Test episodes and their results: what evaluate.py does."""
 
 import dataclasses
-import platform
 import shlex
 import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
 import config as configs
 import tasks
-from common import integrity, mpi, published, results, run_dir, seeds
+from common import command_line, integrity, mpi, provenance, published, results, run_dir, seeds, statistics
 from common.command_log import processor
 from common.progress import bar as progress_bar
 from controller.policy import Controller
-
-LIBRARIES = ("tensorflow", "keras", "gymnasium", "vizdoom", "cma", "numpy")
 
 
 def read_best(search: Path, size: int) -> dict:
@@ -50,11 +46,14 @@ def score(comm, run: Path, config: configs.Config, best: dict, episodes: int) ->
 
     started = time.monotonic()
     lanes = mpi.on_all_ranks(comm, rollout.make_lanes, run, config)
-    plan = seeds.episode_seeds(config.seed, "test", 0, episodes)
+    plan = seeds.test_seeds(episodes)
     params = np.repeat(np.array(best["parameters"])[None], episodes, axis=0)
     bar = progress_bar(total=episodes, desc="test episodes", unit="episode", disable=comm.rank > 0)
     # Other ranks' episodes are seen only at the end: each has about as many as this one.
-    returns, steps = rollout.evaluate(comm, lanes, params, plan, lambda n: bar.update(min(comm.size, episodes - bar.n)))
+    saved = "the test's episodes are not kept"
+    returns, steps = rollout.evaluate(
+        comm, lanes, params, plan, lambda n: bar.update(min(comm.size, episodes - bar.n)), saved
+    )
     bar.close()
     lanes.close()
     if comm.rank:
@@ -62,16 +61,12 @@ def score(comm, run: Path, config: configs.Config, best: dict, episodes: int) ->
     return results.identity(trained, **dataclasses.asdict(config)) | {
         "generation": best["generation"],
         "episodes": episodes,
-        "mean": float(returns.mean()),
-        "std": float(returns.std()),
-        "median": float(np.median(returns)),
-        "min": float(returns.min()),
-        "max": float(returns.max()),
+        **statistics.summary(returns, tasks.get(config.task).mark),
         "mean_steps": float(steps.mean()),
         "seconds": round(time.monotonic() - started, 1),
         "ranks": comm.size,
         "hardware": f"{processor()}, {comm.size} rank{'s' * (comm.size > 1)}",
-        "versions": {name: version(name) for name in LIBRARIES} | {"python": platform.python_version()},
+        **provenance.record(),
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "returns": [float(value) for value in returns],
         "seeds": [int(value) for value in plan],
@@ -89,23 +84,87 @@ def table(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def evaluate(comm, run: Path, config: configs.Config, episodes: int, video: bool, keep: bool = True) -> dict | None:
-    """Scores the run's agent in `config`'s environment; with `keep` adds it to results.json, with `video` films."""
+def in_words(row: dict) -> str:
+    """How certain a row's mean is, and what else its returns say."""
+    found = statistics.summary(row["returns"], tasks.get(row["task"]).mark)
+    low, high = found["interval"]
+    text = f"standard error {found['standard_error']:.1f}; 95% bootstrap interval of the mean over "
+    text += f"{row['episodes']} episodes {low:.1f} to {high:.1f}; interquartile mean {found['interquartile_mean']:.1f}"
+    return text + (f"; {found['solved']:.0%} reach {found['mark']:g}" if "mark" in found else "")
+
+
+def counterpart(row: dict, other: Path) -> dict:
+    """The row of another run's results.json that was played as `row`, on the same episodes; UserError if there is
+    none. Of several, the one that shares most episodes."""
+    played = ("task", "env", "view", "pixels") + ("temperature",) * (row["env"] == "dream")
+    fits = [found for found in results.read(other / "results.json") if all(found[k] == row[k] for k in played)]
+    shared = [len(set(found["seeds"]) & set(row["seeds"])) for found in fits]
+    if not fits or not max(shared):
+        more = f" --env dream --temperature {row['temperature']:g}" if row["env"] == "dream" else ""
+        raise configs.UserError(
+            f"--against {other}: its results.json has no test of {results.where(row)} on these episodes; make it with: "
+            f"python evaluate.py --run {other} --episodes {row['episodes']}{more}"
+        )
+    return fits[int(np.argmax(shared))]
+
+
+def comparison(row: dict, other: Path) -> str:
+    """A row's returns against another run's on the same episodes, in words; UserError as of `counterpart`."""
+    found = statistics.paired(row, counterpart(row, other))
+    low, high = found["interval"]
+    return (
+        f"against {other}, on the same {found['episodes']} episodes: {found['mean']:+.1f} a return, standard "
+        f"error {found['standard_error']:.1f}, 95% bootstrap interval {low:+.1f} to {high:+.1f}; "
+        f"better in {found['better']:.0%}"
+    )
+
+
+def evaluate(
+    comm,
+    run: Path,
+    config: configs.Config,
+    episodes: int,
+    video: bool,
+    keep: bool = True,
+    against: Path | None = None,
+) -> dict | None:
+    """Scores the run's agent in `config`'s environment; with `keep` adds it to results.json, with `video` films, with
+    `against` compares it with another run's results, episode by episode."""
     best = mpi.on_root(comm, read_best, run / "controller", Controller.of(config).num_params)
     if keep:
-        mpi.on_root(comm, results.read, run / "results.json", share=False)  # a broken file fails before an hour of play
+        mpi.on_root(comm, require_results_file, run)
+    if against is not None:  # a missing counterpart fails before an hour of play
+        planned = results.identity(run_dir.load(run), **dataclasses.asdict(config))
+        planned |= {"episodes": episodes, "seeds": seeds.test_seeds(episodes)}
+        mpi.on_root(comm, counterpart, planned, against, share=False)
     row = score(comm, run, config, best, episodes)
-    if comm.rank == 0:
-        print(table([row]), flush=True)
-        if keep:
-            results.add(run / "results.json", row)
-        if video:
-            from controller.film import films
-
-            for path in films(run, config, best["parameters"], row):
-                print(f"film: {path}")
-    mpi.wait(comm)
+    mpi.on_root(comm, publish, run, config, best, row, video, keep, against, share=False)
     return row
+
+
+def require_results_file(run: Path) -> None:
+    """UserError if results.json is broken or cannot be written: before an hour of play, not after it."""
+    path = run / "results.json"
+    results.read(path)
+    run_dir.require_room(path, 1 << 20)
+
+
+def publish(
+    run: Path, config: configs.Config, best: dict, row: dict, video: bool, keep: bool, against: Path | None
+) -> None:
+    """Saves, prints, compares and films a row, in this order: a full disk or a closed output must not cost what was
+    played."""
+    if keep:
+        results.add(run / "results.json", row)
+    command_line.say(table([row]))
+    command_line.say(in_words(row))
+    if against is not None:
+        command_line.say(comparison(row, against))
+    if video:
+        from controller.film import films
+
+        for path in films(run, config, best["parameters"], row):
+            command_line.say(f"film: {path}")
 
 
 def configured(config: configs.Config, **changes) -> configs.Config:

@@ -7,14 +7,16 @@ from pathlib import Path
 import numpy as np
 
 import config as configs
-from common import integrity, mpi, run_dir, seeds
+from common import command_line, integrity, mpi, run_dir, seeds
 from common.progress import bar as progress_bar
+from common.tracking import Curves
 from controller import evaluation
 from controller.es import CMAES
 from controller.policy import Controller
 
 DECIMALS = 4  # to which the mean is rounded before it is scored (train.py of the release)
 FOLDERS = {"return": "controller", "surprise": "curious"}  # of what C is evolved for
+NOTHING = "no generation was complete, the search begins anew"
 FROM = ("vae", "rnn")  # what C is made from
 ROUND = 1 << 22  # seeds that a round's search may use: each round has tracks of its own
 
@@ -144,6 +146,8 @@ def evolve(comm, run: Path, config: configs.Config, objective: str = "return") -
     root = comm.rank == 0
     evolution = mpi.on_root(comm, begin, run, config, size, objective, share=False)
     first = comm.bcast(len(evolution.history) + 1 if root else None)
+    curves = Curves(run, FOLDERS[objective]) if root else None
+    warned = False  # of candidates that are all equal
     bar = progress_bar(
         total=config.generations,
         initial=first - 1,
@@ -155,26 +159,51 @@ def evolve(comm, run: Path, config: configs.Config, objective: str = "return") -
         started = time.monotonic()
         episodes, plan = episode_plan(config, generation)
         candidates = comm.bcast(evolution.es.ask() if root else None)
-        returns, steps = rollout.evaluate(comm, lanes, np.repeat(candidates, episodes, axis=0), plan)
+        saved = f"generation {generation - 1} is saved in {run / FOLDERS[objective]}" if generation > 1 else NOTHING
+        batch = np.repeat(candidates, episodes, axis=0)
+        returns, steps = rollout.evaluate(comm, lanes, batch, plan, saved=saved)
         if root:
             fitness = returns.reshape(config.population, episodes).mean(axis=1)
             bonus = config.weight_bonus * np.mean(candidates**2, axis=1)
             evolution.es.tell(fitness + bonus)
             line = evolution.log_generation(fitness, steps, time.monotonic() - started)
+            if fitness.max() == fitness.min() and not warned:
+                bar.write(nothing_to_learn(config, generation, line))
+                warned = True
             bar.set_postfix(mean=f"{line['mean']:.1f}", max=f"{line['max']:.1f}", best=best_of(evolution))
         if generation % config.eval_every == 0 or generation == config.generations:
-            score_mean(comm, lanes, config, evolution, generation)
+            score_mean(comm, lanes, config, evolution, generation, saved)
         if root:
             evolution.save()
+            curves.write(generation, points(evolution.history[-1]))
             bar.update()
     bar.close()
+    if root:
+        curves.close()
     lanes.close()
     if root and evolution.best:
         best = evolution.best
-        print(
+        command_line.say(
             f"best mean: {best['score']:.1f} ± {best['std']:.1f} over {best['episodes']} episodes, "
             f"generation {best['generation']}; {evolution.path}/best.json"
         )
+
+
+def points(line: dict) -> dict[str, float]:
+    """What a generation adds to the learning curves."""
+    found = {name: line[name] for name in ("mean", "min", "max", "std", "sigma", "mean_steps")}
+    return found | {f"evaluation_{name}": line["evaluation"][name] for name in ("mean", "std") if line["evaluation"]}
+
+
+def nothing_to_learn(config: configs.Config, generation: int, line: dict) -> str:
+    """Why a generation whose candidates all scored the same teaches nothing, in words."""
+    text = f"generation {generation}: all candidates equal ({line['mean']:.1f}): nothing to learn here, since "
+    if config.env == "dream" and line["mean_steps"] >= config.dream_limit:
+        text += f"every dream lasts its full {config.dream_limit} steps: M predicts no end; train M longer, or on more "
+        return text + "episodes"
+    if line["mean_steps"] >= config.max_frames:
+        return text + f"every episode lasts its full {config.max_frames} steps and pays the same"
+    return text + "no candidate's actions made a difference; try a greater --sigma, or more --rollouts"
 
 
 def temperature_row(comm, run: Path, config: configs.Config, temperatures: list[float], episodes: int) -> None:
@@ -196,18 +225,19 @@ def temperature_row(comm, run: Path, config: configs.Config, temperatures: list[
             there = evaluation.configured(below_config, env=env)
             rows.append(evaluation.evaluate(comm, below, there, episodes, video=False))
     if comm.rank == 0:
-        print(evaluation.table(rows))
+        command_line.say(evaluation.table(rows))
 
 
-def score_mean(comm, lanes, config: configs.Config, evolution, generation: int) -> None:
-    """Evaluates the distribution's mean on fresh episodes; every evaluation has seeds of its own."""
+def score_mean(comm, lanes, config: configs.Config, evolution, generation: int, saved: str) -> None:
+    """Evaluates the distribution's mean on fresh episodes; every evaluation has seeds of its own. `saved` as of
+    `rollout.evaluate`."""
     from controller import rollout
 
     started = time.monotonic()
     mean = comm.bcast(np.round(evolution.es.mean(), DECIMALS) if comm.rank == 0 else None)
     count = config.eval_episodes
     plan = seeds.episode_seeds(config.seed, "select", ROUND * (config.round - 1) + generation * count, count)
-    returns, _ = rollout.evaluate(comm, lanes, np.repeat(mean[None], count, axis=0), plan)
+    returns, _ = rollout.evaluate(comm, lanes, np.repeat(mean[None], count, axis=0), plan, saved=saved)
     if comm.rank == 0:
         evolution.log_evaluation(mean, returns, time.monotonic() - started)
 

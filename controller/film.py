@@ -1,12 +1,15 @@
 """Films: an agent's episode beside V's reconstruction of it and a dream of M; and a dream alone."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import imageio
 import numpy as np
 
 import tasks
-from common.pictures import save_pairs, save_rows, to_uint8
+from common import signals
+from common.command_line import say
+from common.pictures import Row, panels, save_sheet, to_uint8
 from common.run_dir import atomic_write
 from config import Config
 from controller.policy import Controller
@@ -14,94 +17,147 @@ from controller.rollout import RealLanes, make_lanes
 from doom_rnn.dream import DreamEnv
 from world_model import load_vae
 
-SCALE = 4
+UNFILMED = "the film is not finished, its test is in results.json"
+WIDE = 12  # frames in a row of a sheet
 END = 10  # steps between the pictured frames of an episode's end
 
 
+@dataclass(frozen=True)
+class Played:
+    """An episode or a dream: frames uint8 (T, 64, 64, 3), and the return so far when each was seen (T,)."""
+
+    frames: np.ndarray
+    scores: np.ndarray
+    total: float
+
+    def note(self, step: int) -> str:
+        """Step and score, held at the end once it is over."""
+        step = min(step, len(self.frames) - 1)
+        return f"step {step}   score {self.scores[step]:.1f}"
+
+
 def films(run: Path, config: Config, parameters: list[float], row: dict) -> list[Path]:
-    """Films what a row of results.json scored: its first episode and its worst, or its first dream."""
+    """Films what a row of results.json scored: its best, its median and its worst episode, or its first dream."""
     if config.env == "dream":
+        if not (run / "vae.weights.h5").exists():
+            say(f"no film: {run}/vae.weights.h5, which would draw the dream, is missing")
+            return []
         dreamed = dream(run, config, parameters, row["seeds"][0])
         name = f"{tasks.get(config.task).file_name}-dream-{config.temperature:g}"
-        video = write_video(run / "videos" / f"{name}.mp4", dreamed, tasks.get(config.task).fps)
+        video = write_video(run / "videos" / f"{name}.mp4", {dream_title(config): dreamed}, tasks.get(config.task).fps)
         return [video, strip(run, config, dreamed)]
-    numbers = {"first": 0, "worst": int(np.argmin(row["returns"]))}
     lanes, vae = make_lanes(run, config), load_vae(run, config)
-    written = []
-    for name, number in numbers.items():
-        seed = row["seeds"][number]
-        frames, total = episode(lanes, parameters, seed)
-        if total != row["returns"][number]:
-            print(f"the film's {name} episode returned {total:.1f}, the test's {row['returns'][number]:.1f}")
-        written += film(run, config, parameters, vae, frames, name, seed)
+    chosen = chosen_episodes(row["returns"])
+    played = episodes(lanes, parameters, [row["seeds"][number] for number in chosen.values()])
     lanes.close()
-    return list(dict.fromkeys(written))  # both films dream, and write one strip
-
-
-def film(run: Path, config: Config, parameters: list[float], vae, frames, name: str, seed: int) -> list[Path]:
-    """Films an episode beside V's reconstruction of it and, where there are starting points, one of M's dreams.
-
-    Writes DIR/videos/TASK-VIEW-NAME.mp4 (the dream is held where it ends first), pictures/TASK-VIEW-NAME.png, the
-    last frames over their reconstructions, and pictures/dream-TAU.png, a strip of the dream. Returns their paths.
-    """
-    seen = np.concatenate([vae.decode(vae.encode(frames[k : k + 100])[0]) for k in range(0, len(frames), 100)])
-    panels, written = [frames, to_uint8(seen)], []
+    written, dreamed = [], None
     if (run / "initial_z.npz").exists():
-        dreamed = dream(run, config, parameters, seed)
-        panels.append(dreamed[np.minimum(np.arange(len(frames)), len(dreamed) - 1)])
+        dreamed = dream(run, config, parameters, row["seeds"][0])
         written.append(strip(run, config, dreamed))
-    task = tasks.get(config.task)
-    name = f"{task.file_name}-{config.view}-{name}" if task.views else f"{task.file_name}-{name}"
+    for (name, number), one in zip(chosen.items(), played, strict=True):
+        if one.total != row["returns"][number]:
+            say(f"the film's {name} episode returned {one.total:.1f}, the test's {row['returns'][number]:.1f}")
+        written += film(run, config, vae, one, dreamed, name)
+    return written
+
+
+def chosen_episodes(returns: list[float]) -> dict[str, int]:
+    """The numbers of the best, the median and the worst episode; of few episodes not all three."""
+    order = np.argsort(returns, kind="stable")
+    found = {"worst": order[0], "best": order[-1], "median": order[len(order) // 2]}
+    return {name: int(number) for k, (name, number) in enumerate(found.items()) if number not in [*found.values()][:k]}
+
+
+def film(run: Path, config: Config, vae, played: Played, dreamed: Played | None, name: str) -> list[Path]:
+    """Films an episode beside V's reconstruction of it and a dream of M (held where it ends first).
+
+    Writes DIR/videos/TASK-VIEW-NAME.mp4 and pictures/TASK-VIEW-NAME.png, the last frames over their reconstructions.
+    Returns their paths.
+    """
+    frames, task = played.frames, tasks.get(config.task)
+    seen = np.concatenate([vae.decode(vae.encode(frames[k : k + 100])[0]) for k in range(0, len(frames), 100)])
+    seen = to_uint8(seen)
+    shown = {f"game: the {name} test episode": played, "V's reconstruction": Played(seen, played.scores, played.total)}
+    if dreamed is not None:
+        shown[dream_title(config)] = dreamed
+    name = "-".join([task.file_name, *([config.view] if task.views else []), name])
     end = run / "pictures" / f"{name}.png"
-    last = np.maximum(len(frames) - 1 - END * np.arange(11, -1, -1), 0)
-    save_pairs(end, frames[last], seen[last])
-    video = write_video(run / "videos" / f"{name}.mp4", np.concatenate(panels, axis=2), task.fps)
-    return [video, end, *written]
+    last = np.unique(np.maximum(len(frames) - 1 - END * np.arange(WIDE - 1, -1, -1), 0))
+    before = tuple(f"{(step - len(frames) + 1) / task.fps:.1f}" for step in last)
+    title = f"{name}: the end of an episode of {len(frames)} steps, return {played.total:.1f}"
+    rows = [Row("game", frames[last]), Row("V", seen[last], before)]
+    save_sheet(end, rows, title, f"seconds before the end, at {task.fps} steps a second")
+    return [write_video(run / "videos" / f"{name}.mp4", shown, task.fps), end]
+
+
+def episodes(lanes: RealLanes, parameters: list[float], seeds: list[int]) -> list[Played]:
+    """Plays real episodes, in a batch of as many lanes as the test had."""
+    found = []
+    for first in range(0, len(seeds), lanes.count):
+        part = seeds[first : first + lanes.count]
+        frames: list[list] = [[] for _ in part]
+        scores: list[list] = [[] for _ in part]
+        totals: dict[int, float] = {}
+        for lane, seed in enumerate(part):
+            lanes.start(lane, np.array(parameters), seed)
+        while len(totals) < len(part):
+            signals.stop(UNFILMED)
+            for lane in set(range(len(part))) - set(totals):
+                frames[lane].append(lanes.frames[lane].copy())
+                scores[lane].append(float(lanes.total[lane]))
+            totals |= {lane: total for lane, total, _ in lanes.advance()}
+        found += [Played(np.stack(frames[k]), np.array(scores[k]), totals[k]) for k in range(len(part))]
+    return found
 
 
 def episode(lanes: RealLanes, parameters: list[float], seed: int) -> tuple[np.ndarray, float]:
-    """Plays one real episode, in a batch of as many lanes as the test had, of which one is in use.
-
-    Returns its frames, uint8 (T, 64, 64, 3), and its return.
-    """
-    lanes.start(0, np.array(parameters), seed)
-    frames = []
-    ended = []
-    while not ended:
-        frames.append(lanes.frames[0].copy())
-        ended = lanes.advance()
-    return np.stack(frames), ended[0][1]
+    """The frames, uint8 (T, 64, 64, 3), and the return of one real episode."""
+    (played,) = episodes(lanes, parameters, [seed])
+    return played.frames, played.total
 
 
-def strip(run: Path, config: Config, dreamed: np.ndarray) -> Path:
+def dream_title(config: Config) -> str:
+    return f"M's dream, τ {config.temperature:g}"
+
+
+def strip(run: Path, config: Config, dreamed: Played) -> Path:
     """Writes two rows of twelve frames of a dream, from its first to its last."""
-    path = run / "pictures" / f"dream-{config.temperature:g}.png"
-    save_rows(path, list(dreamed[np.linspace(0, len(dreamed) - 1, 24, dtype=int)].reshape(2, 12, 64, 64, 3)))
+    path, fps = run / "pictures" / f"dream-{config.temperature:g}.png", tasks.get(config.task).fps
+    steps = np.linspace(0, len(dreamed.frames) - 1, 2 * WIDE, dtype=int).reshape(2, WIDE)
+    rows = [Row("dream", dreamed.frames[part], tuple(f"{step / fps:.1f}" for step in part)) for part in steps]
+    title = f"{dream_title(config)}: {len(dreamed.frames) - 1} steps, return {dreamed.total:.1f}"
+    save_sheet(path, rows, title, f"seconds, at {fps} steps a second")
     return path
 
 
-def dream(run: Path, config: Config, parameters: list[float], seed: int, steps: int | None = None) -> np.ndarray:
-    """The frames of one dream at config.temperature, uint8 (T, 64, 64, 3), driven by the controller; the first `steps`
-    only, if given."""
-    env = DreamEnv(run, temperature=config.temperature, render_mode="rgb_array")
+def dream(run: Path, config: Config, parameters: list[float], seed: int, steps: int | None = None) -> Played:
+    """One dream at config.temperature, driven by the controller; its first `steps` only, if given."""
+    env = DreamEnv(run, temperature=config.temperature)
     controller, params = Controller.of(config), np.array(parameters)[None]
     observation, _ = env.reset(seed=seed)
-    frames = [env.render()]
-    over = False
-    while not over and len(frames) != steps:
+    zs, scores, over = [env.z], [0.0], False
+    while not over and len(zs) != steps:
+        signals.stop(UNFILMED)
         z, c, h = np.split(observation[None], [config.z_size, config.z_size + config.rnn_units], axis=1)
-        observation, _, terminated, truncated, _ = env.step(controller.act(params, z, c, h)[0])
-        frames.append(env.render())
+        observation, reward, terminated, truncated, _ = env.step(controller.act(params, z, c, h)[0])
+        zs.append(env.z)
+        scores.append(scores[-1] + reward)
         over = terminated or truncated
-    return np.stack(frames)
+    frames = np.concatenate([env.dreams.decode(np.concatenate(zs[k : k + 100])) for k in range(0, len(zs), 100)])
+    return Played(frames, np.array(scores), scores[-1])
 
 
-def write_video(path: Path, frames: np.ndarray, fps: int) -> Path:
-    """uint8 (N, H, W, 3) -> an mp4, SCALE times as large."""
+def write_video(path: Path, shown: dict[str, Played], fps: int) -> Path:
+    """Writes an mp4 of episodes side by side under their titles, as long as the first."""
+    count = len(next(iter(shown.values())).frames)
     with atomic_write(path) as tmp:
-        written = tmp.with_name(tmp.name + ".mp4")  # the ending decides the format
-        with imageio.get_writer(written, fps=fps, macro_block_size=8, quality=5) as writer:
-            for frame in frames:
-                writer.append_data(frame.repeat(SCALE, axis=0).repeat(SCALE, axis=1))
-        written.replace(tmp)
+        written = tmp.with_name(tmp.name + path.suffix)  # the ending decides the format
+        try:
+            with imageio.get_writer(written, fps=fps, macro_block_size=16, quality=5) as writer:
+                for step in range(count):
+                    frames = [played.frames[min(step, len(played.frames) - 1)] for played in shown.values()]
+                    writer.append_data(panels(list(shown), frames, [played.note(step) for played in shown.values()]))
+            written.replace(tmp)
+        finally:
+            written.unlink(missing_ok=True)
     return path

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 import tasks
+from common import signals
 from common.progress import bar as progress_bar
 from config import Config
 from rnn import mdn
@@ -81,6 +82,7 @@ def errors(run: Path, config: Config, paths: list[Path]) -> dict[str, float]:
     encode = tf.function(vae.encode, reduce_retracing=True)
     v, m, ends, rewards = [], [], [], []
     for first in progress_bar(range(0, len(paths), PART), desc="held-out episodes", unit="part"):
+        signals.stop("no errors were measured")
         zs, actions = [], []
         for number, path in enumerate(paths[first : first + PART], first):
             obs, action = read_episode(path)

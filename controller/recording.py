@@ -8,7 +8,9 @@ import numpy as np
 
 import tasks
 from common import mpi, run_dir, seeds
+from common.command_line import say
 from common.integrity import require_finite
+from common.jobs import Jobs
 from common.progress import bar as progress_bar
 from common.training import quiet_tensorflow
 from config import UserError
@@ -64,16 +66,16 @@ def extract(comm, run: Path, config) -> None:
     start = time.perf_counter()
     play = extract_random if config.round == 1 else extract_by_agent
     frames, disk, returns = play(comm, run, config, missing)
-    mpi.wait(comm)
+    mpi.stop_together(comm, f"the finished episodes are in {run}/record")
     seconds = time.perf_counter() - start
     shares = comm.gather((frames, disk, returns))
     if comm.rank == 0:
         frames, disk = sum(s[0] for s in shares), sum(s[1] for s in shares)
         returns = [value for share in shares for value in share[2]]
         if not returns:
-            print(f"all {config.episodes} episodes are there already")
+            say(f"all {config.episodes} episodes are there already")
             return
-        print(
+        say(
             f"{len(returns)} episodes, {frames} frames in {seconds:.0f} s: {frames / seconds:.0f} frames/s, "
             f"{disk / 1e6:.0f} MB on disk; return {np.mean(returns):.0f} ± {np.std(returns):.0f}"
         )
@@ -104,12 +106,19 @@ def extract_random(comm, run: Path, config, missing: list[int]) -> tuple[int, in
     mine = missing[comm.rank :: comm.size]
     env = make_env(config)
     frames, disk, returns = 0, 0, []
-    for index in progress_bar(mine, desc=f"episodes of rank 0 of {comm.size}", disable=comm.rank > 0, unit="episode"):
-        episode = record(env, config, index)
-        source = origin(config, index) | {"round": 1, "policy": config.policy}
-        disk += write(episode_path(run, index), episode, source)
-        frames += len(episode["obs"])
-        returns.append(total_reward(episode))
+    bar = progress_bar(mine, desc=f"episodes of rank 0 of {comm.size}", disable=comm.rank > 0, unit="episode")
+    with mpi.hang_limit(comm) as within_limit:
+        for index in bar:
+            if mpi.stopping(comm):
+                break
+            episode = record(env, config, index)
+            source = origin(config, index) | {"round": 1, "policy": config.policy}
+            disk += write(episode_path(run, index), episode, source)
+            frames += len(episode["obs"])
+            returns.append(total_reward(episode))
+            if len(returns) == 1 and comm.rank == 0:
+                run_dir.require_room(episode_path(run, index), disk, times=len(missing) - 1)
+            within_limit()
     env.close()
     return frames, disk, returns
 
@@ -139,7 +148,7 @@ def extract_held_out(comm, run: Path, config, count: int) -> None:
         # Behind the seeds of all that a run may record.
         plan = [seeds.episode_seeds(config.seed, "record", seeds.RANGE // 2 + index, 1)[0] for index in missing]
         play_and_write(comm, run, config, [agent] * len(missing), plan, [paths[index] for index in missing])
-    mpi.wait(comm)
+    mpi.stop_together(comm, f"the finished episodes are in {run}/held_out")
 
 
 def play_and_write(comm, models: Path, config, agents: list, plan: list[int], paths: list[Path]):
@@ -151,7 +160,7 @@ def play_and_write(comm, models: Path, config, agents: list, plan: list[int], pa
 
     lanes = mpi.on_all_ranks(comm, make_lanes, models, config)
     lanes.noises = {seed: agent.noise for seed, agent in zip(plan, agents, strict=True)}
-    jobs = mpi.Jobs(comm, len(plan))
+    jobs = Jobs(comm, len(plan))
     frames, disk, returns = 0, 0, []
     bar = progress_bar(total=len(plan), desc="the agent's episodes", disable=comm.rank > 0, unit="episode")
 

@@ -17,6 +17,7 @@ import tensorflow as tf
 import tasks
 from common import mpi
 from common.integrity import require_finite
+from common.jobs import Jobs
 from common.seeds import generator
 from config import Config
 from controller.agent import make_agent, use_one_thread
@@ -67,14 +68,20 @@ def make_real_lanes(run: Path, config: Config, kind: Callable):
 
 
 def evaluate(
-    comm, lanes: Lanes, params: np.ndarray, seeds: list[int], done: Callable[[int], None] | None = None
+    comm,
+    lanes: Lanes,
+    params: np.ndarray,
+    seeds: list[int],
+    done: Callable[[int], None] | None = None,
+    saved: str = "nothing was saved",
 ) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
     """Plays one episode for each row of `params` (J, P) with the seed of the same index, spread over the ranks.
 
     Returns (returns (J,), steps (J,)) on rank 0, and (None, None) elsewhere. `done(n)` is called with the
-    number of episodes that this rank has finished so far.
+    number of episodes that this rank has finished so far. If a signal ends it before all are played, every rank
+    raises Stopped with `saved`.
     """
-    jobs = mpi.Jobs(comm, len(seeds))
+    jobs = Jobs(comm, len(seeds))
     finished = 0
 
     def count(job: int, lane: int) -> None:
@@ -85,7 +92,8 @@ def evaluate(
 
     mine = play(lanes, jobs, params, seeds, count)
     jobs.close()
-    mpi.wait(comm)
+    if sum(comm.allgather(len(mine))) < len(seeds):
+        mpi.stop_together(comm, saved)
     shares = comm.gather(mine)
     if comm.rank:
         return None, None
@@ -101,7 +109,7 @@ def evaluate(
 
 
 def play(
-    lanes: Lanes, jobs: mpi.Jobs, params: np.ndarray, seeds: list[int], done: Callable[[int, int], None] | None = None
+    lanes: Lanes, jobs: Jobs, params: np.ndarray, seeds: list[int], done: Callable[[int, int], None] | None = None
 ) -> dict[int, tuple[float, int]]:
     """Plays the episodes that `jobs` hands to this rank.
 
@@ -112,28 +120,31 @@ def play(
         done: called with each finished episode's number and its lane, before another begins there.
 
     Returns:
-        (return, steps) of this rank's episodes, by number.
+        (return, steps) of this rank's episodes, by number; without those that a signal has interrupted.
     """
     playing: dict[int, int] = {}
     free = list(range(lanes.count))
     results: dict[int, tuple[float, int]] = {}
-    while True:
-        if free and not jobs.over:
-            for job in jobs.take(len(free), wait=not playing):
-                lane = free.pop()
-                lanes.start(lane, params[job], seeds[job])
-                playing[lane] = job
-        if not playing:
-            if jobs.over:
-                return results
-            continue
-        for lane, total, steps in lanes.advance():
-            job = playing.pop(lane)
-            results[job] = (total, steps)
-            free.append(lane)
-            if done is not None:
-                done(job, lane)
-        jobs.serve()
+    with mpi.hang_limit(jobs.comm) as within_limit:
+        while not mpi.stopping(jobs.comm):
+            if free and not jobs.over:
+                for job in jobs.take(len(free), wait=not playing):
+                    lane = free.pop()
+                    lanes.start(lane, params[job], seeds[job])
+                    playing[lane] = job
+            if not playing:
+                if jobs.over:
+                    break
+                continue
+            for lane, total, steps in lanes.advance():
+                job = playing.pop(lane)
+                results[job] = (total, steps)
+                free.append(lane)
+                if done is not None:
+                    done(job, lane)
+            jobs.serve()
+            within_limit()
+    return results
 
 
 class RealLanes:

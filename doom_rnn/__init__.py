@@ -1,11 +1,20 @@
-"""Dreams: DoomRNN-v0, and Dream-v0 of a run of any task. Importing this registers them with Gymnasium."""
+"""Dreams and what agents of dreams play awake. Importing this registers with Gymnasium:
+
+WorldModels/DoomRNN-v0, WorldModels/CarRacingDream-v0   M's dream of that task
+WorldModels/Dream-v0                                    M's dream of a run of any task
+WorldModels/Latent-v0                                   the game itself, seen through V and M as a dream is
+
+`gymnasium.make` gives one dream, `gymnasium.make_vec` a compiled batch of them (doom_rnn/vector.py).
+"""
 
 import gymnasium
 
 import tasks
 
-gymnasium.register("WorldModels/Dream-v0", entry_point="doom_rnn.dream:DreamEnv")
+DREAM = dict(entry_point="doom_rnn.dream:DreamEnv", vector_entry_point="doom_rnn.vector:VectorDreamEnv")
+
+gymnasium.register("WorldModels/Dream-v0", **DREAM)
+gymnasium.register("WorldModels/Latent-v0", entry_point="doom_rnn.latent:LatentEnv")
 for task in tasks.TASKS.values():
     if task.dream_id is not None:
-        kwargs = {"task": task.name}
-        gymnasium.register(f"WorldModels/{task.dream_id}", entry_point="doom_rnn.dream:DreamEnv", kwargs=kwargs)
+        gymnasium.register(f"WorldModels/{task.dream_id}", **DREAM, kwargs={"task": task.name})

@@ -2,22 +2,27 @@
 
 A dream starts from a recorded frame, and M predicts one z after the other; with heads for the end of the episode or
 the reward, those too.
-`DreamEnv` is one dream as a Gymnasium environment; `controller.rollout.DreamLanes` plays whole populations in one
-compiled loop. Both take `WorldModel.imagine`'s steps and draw from the same streams, so the same seed and actions
-give the same dream.
+`DreamEnv` is one dream as a Gymnasium environment, `doom_rnn.vector.VectorDreamEnv` a batch of them;
+`controller.rollout.DreamLanes` plays whole populations in one compiled loop. All take `WorldModel.imagine`'s steps and
+draw from the same streams, so the same seed and actions give the same dream.
 """
 
+from functools import cached_property
 from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
 import tensorflow as tf
+from gymnasium.utils import EzPickle
 
 import tasks
+from common.arrays import open_npz
 from common.integrity import UNREADABLE, check_made_from, read_record, require_finite
 from common.pictures import to_uint8
 from common.run_dir import load, need
 from config import Config, UserError
+from doom_rnn.forks import require_own_tensorflow
+from tasks.actions import checked
 from world_model import WorldModel, load_vae
 
 
@@ -43,7 +48,7 @@ class Starts:
         if config.dream_starts == "any":
             shapes |= {"h": config.rnn_units, "c": config.rnn_units}
         try:
-            with np.load(path) as file:
+            with open_npz(path) as file:
                 arrays = {name: file[name].astype(np.float32) for name in shapes}
                 made_from = read_record(file)
         except UNREADABLE as error:
@@ -74,7 +79,68 @@ class Randomness:
         return {"z": z, "h": starts.h[chosen], "c": starts.c[chosen]}
 
 
-class DreamEnv(gym.Env):
+class Dreams:
+    """What the dreams of a run are made of. TensorFlow starts, and M is loaded, at their first step: a process that
+    has only made an environment may still be forked.
+
+    Args:
+        run: a run folder with rnn.weights.h5 and initial_z.npz.
+        temperature: tau; None: the run's.
+        task: the task that the run must be of; None: any.
+
+    Raises:
+        UserError: of a run of another task, of missing files and of a temperature that is none; where M does not
+            fit, at the first step.
+    """
+
+    def __init__(self, run: str | Path, temperature: float | None = None, task: str | None = None):
+        self.run = Path(run)
+        self.config = load(self.run)
+        if task is not None and self.config.task != task:
+            raise UserError(f"{run} is a run of {self.config.task}; this environment dreams of {task}")
+        self.task = tasks.get(self.config.task)
+        self.set_temperature(self.config.temperature if temperature is None else temperature)
+        self.starts = Starts(self.run, self.config)
+        need(self.run / "rnn.weights.h5", f"python train_rnn.py --run {run}")
+
+    def set_temperature(self, value: float) -> None:
+        if not 0 < value < np.inf:
+            raise UserError(f"temperature: expected a number above 0, got {value}")
+        self.temperature = float(value)
+
+    @property
+    def spaces(self) -> tuple[gym.spaces.Box, gym.spaces.Box]:
+        """Of observations, [z, c, h] (Z + 2 U,), and of actions (A,)."""
+        low = np.array(self.task.low, np.float32)
+        seen = gym.spaces.Box(-np.inf, np.inf, (self.config.z_size + 2 * self.config.rnn_units,), np.float32)
+        return seen, gym.spaces.Box(low, np.ones_like(low), dtype=np.float32)
+
+    @cached_property
+    def model(self) -> WorldModel:
+        require_own_tensorflow()
+        return WorldModel.load_dream(self.run, self.config)  # V is loaded where it is used, in `decode`
+
+    @cached_property
+    def _compiled(self):
+        def step(action, *args):
+            return self.model.imagine(lambda z, c, h: action, *args)
+
+        return tf.function(step, jit_compile=True, autograph=False)
+
+    def imagine(self, action, z, is_first, h, c, uniform, noise) -> tuple[np.ndarray, ...]:
+        """A step of B dreams, given their actions (B, A): `WorldModel.imagine`'s results as new arrays."""
+        self.model  # noqa: B018 loaded outside of the compiled function
+        results = self._compiled(action, z, is_first, h, c, np.float32(self.temperature), uniform, noise)
+        return tuple(np.array(value) for value in results)
+
+    def decode(self, z: np.ndarray) -> np.ndarray:
+        """z (B, Z) as V's frames, uint8 (B, 64, 64, 3)."""
+        if self.model.vae is None:
+            self.model.vae = load_vae(self.run, self.config)
+        return to_uint8(self.model.vae.decode(z).numpy())
+
+
+class DreamEnv(gym.Env, EzPickle):
     """One dream, in which any Gymnasium agent can train.
 
         gymnasium.make("doom_rnn:WorldModels/DoomRNN-v0", run="runs/doom", temperature=1.15)
@@ -88,6 +154,8 @@ class DreamEnv(gym.Env):
     Observation: float32 (Z + 2 U,), [z, c, h]. Action: the task's. Reward of a step: what M's reward head predicts;
     without one the task's, 1 in Doom's dream and 0 in CarRacing's. A dream terminates when M predicts the end, if it
     has a head for it, and is truncated after the run's `dream_frames` or else `max_frames` steps.
+
+    It is pickled as its arguments: a copy, or one in another process, begins anew.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 50}  # noqa: RUF012 Gymnasium's own convention
@@ -99,49 +167,38 @@ class DreamEnv(gym.Env):
         render_mode: str | None = None,
         task: str | None = None,
     ):
-        self.run, self.render_mode = Path(run), render_mode
-        self.config = load(self.run)
-        if task is not None and self.config.task != task:
-            raise UserError(f"{run} is a run of {self.config.task}; this environment dreams of {task}")
-        self.task = tasks.get(self.config.task)
-        self.metadata = {**self.metadata, "render_fps": self.task.fps}
-        self.temperature = self._tau(self.config.temperature if temperature is None else temperature)
-        self.starts = Starts(self.run, self.config)
-        self.model = WorldModel.load_dream(self.run, self.config)  # V is loaded where it is used, in `render`
-        self._imagine = tf.function(self._step, jit_compile=True, autograph=False)
-        units = self.config.rnn_units
-        self.observation_space = gym.spaces.Box(-np.inf, np.inf, (self.config.z_size + 2 * units,), np.float32)
-        low = np.array(self.task.low, np.float32)
-        self.action_space = gym.spaces.Box(low, np.ones_like(low), dtype=np.float32)
+        EzPickle.__init__(self, run, temperature, render_mode, task)
+        self.render_mode = render_mode
+        self.dreams = Dreams(run, temperature, task)
+        self.config = self.dreams.config
+        self.metadata = {**self.metadata, "render_fps": self.dreams.task.fps}
+        self.observation_space, self.action_space = self.dreams.spaces
+        self.z: np.ndarray | None = None  # (1, Z); None before the first reset
 
-    def _step(self, action, *args):
-        return self.model.imagine(lambda z, c, h: action, *args)
-
-    @staticmethod
-    def _tau(value: float) -> float:
-        if not 0 < value < np.inf:
-            raise UserError(f"temperature: expected a number above 0, got {value}")
-        return float(value)
+    @property
+    def temperature(self) -> float:
+        return self.dreams.temperature
 
     def reset(self, *, seed: int | None = None, options: dict | None = None):
         super().reset(seed=seed)
-        self.temperature = self._tau((options or {}).get("temperature", self.temperature))
+        if "temperature" in (options or {}):
+            self.dreams.set_temperature(options["temperature"])
+        starts = self.dreams.starts
         self.random = Randomness(int(self.np_random.integers(1 << 31)) if seed is None else seed)
-        first = self.random.first(self.starts)
+        first = self.random.first(starts)
         self.z, self.h, self.c = (first[name][None] for name in "zhc")
-        self.is_first, self.steps = np.full((1, 1), self.starts.is_first, np.float32), 0
+        self.is_first, self.steps = np.full((1, 1), starts.is_first, np.float32), 0
         return self._observe(), {}
 
     def step(self, action: np.ndarray):
-        action = np.asarray(action, np.float32).reshape(1, -1)
-        if not np.isfinite(action).all():
-            raise UserError(f"action: expected finite numbers, got {action[0]}")
+        if self.z is None:
+            raise gym.error.ResetNeeded("a dream begins with reset(): call it before step()")
+        action = checked(action, 1, len(self.action_space.low)).astype(np.float32)
         shape = (1, self.config.z_size)
         uniform = self.random.uniform.random(shape, np.float32)
         noise = self.random.noise.standard_normal(shape, np.float32)
-        tau = np.float32(self.temperature)
-        results = self._imagine(action, self.z, self.is_first, self.h, self.c, tau, uniform, noise)
-        self.z, end, reward, self.h, self.c = (value.numpy() for value in results)
+        results = self.dreams.imagine(action, self.z, self.is_first, self.h, self.c, uniform, noise)
+        self.z, end, reward, self.h, self.c = results
         self.is_first = np.zeros_like(self.is_first)
         self.steps += 1
         terminated = bool(end[0, 0] > 0.5)
@@ -155,6 +212,4 @@ class DreamEnv(gym.Env):
         """The dreamed frame, uint8 (64, 64, 3)."""
         if self.render_mode != "rgb_array":
             return None
-        if self.model.vae is None:
-            self.model.vae = load_vae(self.run, self.config)
-        return to_uint8(self.model.vae.decode(self.z).numpy())[0]
+        return self.dreams.decode(self.z)[0]

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from common import integrity, seeds
+from common import arrays, integrity, seeds, signals
+from common.arrays import open_npz
 from common.integrity import UNREADABLE, require_finite
 from common.run_dir import atomic_write
 from common.training import save_arrays
 from config import UserError
 from vae.data import read_episode
 
+KINDS = {"mu": "<f2", "logvar": "<f2", "action": "<f4", "reward": "<f4", "ends": "<i8", "lengths": "<i8"}
 PART = 100  # episodes encoded between two savings
 CHECKED = 100_000  # frames whose latents are read at once to see that they are finite
 
@@ -43,12 +45,13 @@ class LatentDataset:
         """Maps a file; UserError if it is damaged, or of another V or other episodes."""
         try:
             latents = cls(*(mapped(path, name) for name in cls.ARRAYS))
+            latents.check()
             with zipfile.ZipFile(path) as archive:
                 if damaged := archive.testzip():  # mapped arrays are read past the checksums
                     raise ValueError(f"{damaged} is damaged")
-            with np.load(path) as file:
+            with open_npz(path) as file:
                 made_from = integrity.read_record(file)
-        except (*UNREADABLE, struct.error) as error:
+        except (*UNREADABLE, struct.error, RuntimeError) as error:
             raise UserError(f"{path} does not hold latents ({error}); delete it and run train_rnn.py again") from None
         integrity.check_made_from(path, made_from, path.parent, ("vae",))
         if latents.mu.shape[1] != z_size:
@@ -59,6 +62,17 @@ class LatentDataset:
             part = slice(first, first + CHECKED)
             require_finite(path, {name: getattr(latents, name)[part] for name in ("mu", "logvar", "action")})
         return latents
+
+    def check(self) -> None:
+        """ValueError unless the arrays fit each other."""
+        frames, lengths = len(self.mu), self.lengths
+        rows = {name: len(getattr(self, name)) for name in ("logvar", "action", "reward")}
+        if self.logvar.shape != self.mu.shape or any(count != frames for count in rows.values()):
+            raise ValueError(f"mu has {frames} rows, the others {rows}")
+        if len(self.ends) != len(lengths) or not len(lengths) or lengths.min() < 1 or lengths.max() > frames:
+            raise ValueError(f"{len(lengths)} lengths and {len(self.ends)} ends of episodes")
+        if lengths.sum() != frames or self.ends.min() < 1:
+            raise ValueError(f"episodes of {lengths.sum()} frames in all, {frames} frames")
 
     def write(self, path: Path, made_from: dict | None = None) -> None:
         save_arrays(path, {name: getattr(self, name) for name in self.ARRAYS}, made_from)
@@ -74,15 +88,21 @@ class LatentDataset:
 
 
 def mapped(path: Path, name: str) -> np.ndarray:
-    """An array of an uncompressed npz, mapped instead of read: ten million frames need no memory of their own."""
+    """An array of an uncompressed npz, mapped instead of read: ten million frames need no memory of their own.
+
+    ValueError if it holds anything but the numbers of its kind.
+    """
     with zipfile.ZipFile(path) as archive, open(path, "rb") as file:
-        start = archive.getinfo(f"{name}.npy").header_offset
-        file.seek(start + 26)  # lengths of the name and of the extra field, at the end of the local header
+        member = archive.getinfo(f"{name}.npy")
+        shape, columns_first, dtype, start = arrays.header(archive, member.filename)
+        if dtype != KINDS[name] or len(shape) != (2 if name in ("mu", "logvar", "action") else 1):
+            raise ValueError(f"{name} is {dtype} of shape {shape}")
+        if member.compress_type != zipfile.ZIP_STORED:
+            raise ValueError(f"{name} is compressed")
+        file.seek(member.header_offset + 26)  # lengths of the name and of the extra field, at the end of the header
         name_length, extra_length = struct.unpack("<HH", file.read(4))
-        file.seek(start + 30 + name_length + extra_length)
-        np.lib.format.read_magic(file)
-        shape, columns_first, dtype = np.lib.format.read_array_header_1_0(file)
-        return np.memmap(path, dtype, "r", file.tell(), shape, "F" if columns_first else "C")
+        start += member.header_offset + 30 + name_length + extra_length
+        return np.memmap(path, dtype, "r", start, shape, "F" if columns_first else "C")
 
 
 def encode(run: Path, paths: list[Path], encoder, progress, outcome, mirror: tuple[float, ...] | None = None) -> None:
@@ -102,6 +122,7 @@ def encode(run: Path, paths: list[Path], encoder, progress, outcome, mirror: tup
             continue
         rows = []
         for path in paths[first : first + PART]:
+            signals.stop(f"the first {first} episodes are encoded in {run}/series")
             obs, action = read_episode(path)
             reward, end = outcome(path, len(obs))
             if reward is None:
@@ -123,7 +144,7 @@ def encode(run: Path, paths: list[Path], encoder, progress, outcome, mirror: tup
 def read_part(part: Path, read: Callable):
     """`read(file)` of a part of series.npz; UserError if the part is broken."""
     try:
-        with np.load(part) as file:
+        with open_npz(part) as file:
             return read(file)
     except UNREADABLE as error:
         raise UserError(f"{part} is broken ({error}); delete it, and run the same command again") from None

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 import tasks
-from common import seeds
+from common import seeds, signals
 from common.progress import bar as progress_bar
 from common.training import fit, make_optimizer
 from config import Config, UserError
@@ -116,6 +116,7 @@ def dream_starts(model: MDNRNN, latents: LatentDataset, config: Config) -> dict[
     states = {name: np.zeros((len(chosen), config.rnn_units), np.float16) for name in "hc"}
     step = tf.function(model.step, jit_compile=True)
     for first in range(0, len(chosen), config.rnn_batch):
+        signals.stop("M's weights are saved, the frames where dreams start are missing")
         part = np.arange(first, first + config.rnn_batch) % len(chosen)
         h = c = tf.zeros((len(part), config.rnn_units))
         for t in range(steps[part].max() + 1):

@@ -101,6 +101,7 @@ episode's rewards.""",
     fps=50,
     dream_id="CarRacingDream-v0",
     presets={"laptop": dict(policy="smooth")},  # the paper's are Config's defaults
+    mark=900.0,  # gym's "reward_threshold"
     controls=CONTROLS,
     published="carracing",
     release=Release(name="carracing", head_first=True),

@@ -13,6 +13,7 @@ from gymnasium.envs.box2d import car_dynamics, car_racing
 from gymnasium.utils import EzPickle
 
 from tasks import raster
+from tasks.actions import checked
 from tasks.pixels import PIXELS, SIZE, choose, shrink
 from tasks.resize import shrink_car
 
@@ -100,11 +101,12 @@ class CarRacing(car_racing.CarRacing):
         self.masked, self.mask = masked, np.zeros((SIZE, SIZE), np.uint8)
         self.observation_space = gym.spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
 
-    def step(self, action):
+    def step(self, action: np.ndarray | None):
+        """As Gymnasium's; None, of which `reset` makes the first frame, acts not at all."""
+        if self.car is None:
+            raise gym.error.ResetNeeded("an episode begins with reset(): call it before step()")
         # Box2D computes with NaN, and a car of NaN has visited every tile.
-        if action is not None and not np.isfinite(action).all():
-            raise ValueError(f"action: expected finite numbers, got {action}")
-        return super().step(action)
+        return super().step(None if action is None else checked(action, 3))
 
     def _create_track(self) -> bool:
         if not super()._create_track():

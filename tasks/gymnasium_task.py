@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from config import Config, UserError
+from tasks.actions import checked
 from tasks.task import Task
 
 PREFIX = "gymnasium:"
@@ -39,7 +40,9 @@ class Pictured(gym.Wrapper):
         return self._picture(), info
 
     def step(self, action: np.ndarray):
-        _, reward, terminated, truncated, info = self.env.step(self._own(np.asarray(action, np.float32)))
+        _, reward, terminated, truncated, info = self.env.step(
+            self._own(checked(action, *self.action_space.shape).astype(np.float32))
+        )
         return self._picture(), float(reward), bool(terminated), bool(truncated), info
 
     def _own(self, action: np.ndarray):

@@ -12,7 +12,8 @@ The result is rows 0-83 of the 96x96 frame, which resize.py shrinks to the 64x64
 import math
 
 import numpy as np
-from numba import njit
+
+from tasks.compiled import compiled
 
 FRAME = 96  # pixels: width of the frame, and its height with the status bar
 ROWS = 84  # rows above the status bar
@@ -21,7 +22,7 @@ ROWS = 84  # rows above the status bar
 BLACK, FIELD, GRASS, WHEEL, WHEEL_WHITE, HULL, ROAD = range(7)
 
 
-@njit(cache=True)
+@compiled
 def _fill(image, xs, ys, count, colour, crossing, found):
     """Fills an even-odd polygon whose vertices are in sample coordinates (sample k lies at k + 0.5).
 
@@ -64,7 +65,7 @@ def _fill(image, xs, ys, count, colour, crossing, found):
                 line[a + column] = colour
 
 
-@njit(cache=True)
+@compiled
 def _square(image, camera, left, low, side, colour, xs, ys, crossing, found):
     a, b, c, d, e, f = camera
     for k in range(4):
@@ -75,7 +76,7 @@ def _square(image, camera, left, low, side, colour, xs, ys, crossing, found):
     _fill(image, xs, ys, 4, colour, crossing, found)
 
 
-@njit(cache=True)
+@compiled
 def _ground(image, camera, field, grass, xs, ys, crossing, found):
     """The field, and those of its 20 x 20 squares that the picture's corners enclose."""
     a, b, c, d, e, f = camera
@@ -98,7 +99,7 @@ def reach_of(road: np.ndarray) -> float:
     return float(np.sqrt(((road - road[:, :1]) ** 2).sum(axis=-1).max()))
 
 
-@njit(cache=True)
+@compiled
 def draw(image, camera, field, grass, road, reach, car, car_sides, car_colour):
     """Draws colour numbers, in the release's order: field, grass, road, car.
 
@@ -139,7 +140,7 @@ def draw(image, camera, field, grass, road, reach, car, car_sides, car_colour):
             _fill(image, xs, ys, sides, car_colour[n], crossing, found)
 
 
-@njit(cache=True)
+@compiled
 def shade(image, palette, samples, frame):
     """Averages the samples of each pixel, 1 or 4 x 4: `image` of colour numbers -> `frame` (ROWS, FRAME, 3)."""
     if samples == 1:
@@ -175,7 +176,7 @@ def shade(image, palette, samples, frame):
             frame[row, column, 2] = c
 
 
-@njit(cache=True)
+@compiled
 def pose_car(bodies, phases, wheel, hull, hull_sides, white, car, car_sides):
     """The car's polygons in the release's drawing order: each wheel, the white of its tyre, then the hull.
 

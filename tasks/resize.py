@@ -11,8 +11,8 @@ does many columns at once, which is four times as fast.
 import threading
 
 import numpy as np
-from numba import njit
 
+from tasks.compiled import compiled
 from tasks.pixels import SIZE
 
 HALF = np.int32(1 << 21)  # what rounding adds
@@ -47,7 +47,7 @@ def resize_weights(size_in: int, size_out: int) -> tuple[np.ndarray, np.ndarray]
     return np.array(first, np.int64), table
 
 
-@njit(cache=True)
+@compiled
 def _down(narrow, first, weight, sums, out_row):
     """One row of the pass down: `sums` (W,) of rows of `narrow` (rows, W)."""
     sums[:] = HALF
@@ -67,7 +67,7 @@ def _thirds(weight: np.ndarray) -> np.ndarray:
     return weight[[2, 3, 0, -1]]
 
 
-@njit(cache=True)
+@compiled
 def _shrink_car(frame, across, down_first, down, thirds, narrow, sums, out):
     """96 columns to 64, then any number of rows to 64.
 
@@ -116,7 +116,7 @@ def _tens(first: np.ndarray, weight: np.ndarray) -> np.ndarray:
     return np.tile(table, (1, 3))
 
 
-@njit(cache=True)
+@compiled
 def _shrink_doom(frame, across, down_first, down, tens, narrow, sums, out):
     """640 columns to 64, then any number of rows to 64. Every tenth input is gathered in a row of its own,
     as in `_shrink_car`."""

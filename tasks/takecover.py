@@ -108,6 +108,7 @@ fireballs. Return: time steps survived. "Dream" is the same game as M predicts i
     dream_reward=1.0,
     dream_id="DoomRNN-v0",
     presets=PRESETS,
+    mark=750.0,  # gym-doom's: "solved" at a mean of 750 steps [paper 4]
     controls=CONTROLS,
     published="doom",
     release=Release(name="doomrnn", head_first=False),

@@ -4,10 +4,16 @@ ViZDoom's own configuration and Gymnasium wrapper differ from the published envi
 doom-py 0.0.15), so the game is set up by hand here.
 """
 
-import math
+import atexit
+import contextlib
 import os
+import shlex
+import shutil
 import subprocess
+import tempfile
 import warnings
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import gymnasium as gym
@@ -16,6 +22,7 @@ import vizdoom
 from gymnasium.utils import EzPickle
 
 from config import UserError
+from tasks.actions import checked
 from tasks.pixels import PIXELS, SIZE, choose, shrink
 from tasks.resize import shrink_doom
 
@@ -32,6 +39,26 @@ def game_file(*parts: str) -> str:
             f"vizdoom's game file {path} is missing; install it again: pip install --force-reinstall vizdoom"
         )
     return str(path)
+
+
+@cache
+def scratch(process: int) -> str:
+    """A folder of this process's engines, deleted at its end."""
+    path = tempfile.mkdtemp(prefix="vizdoom-")
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    return path
+
+
+@contextlib.contextmanager
+def elsewhere() -> Iterator[None]:
+    """Starts engines in a scratch folder: an engine makes a folder _vizdoom where it starts."""
+    before = os.open(".", os.O_RDONLY)
+    os.chdir(scratch(os.getpid()))
+    try:
+        yield
+    finally:
+        os.fchdir(before)
+        os.close(before)
 
 
 def make_game(labels: bool = False) -> vizdoom.DoomGame:
@@ -57,7 +84,8 @@ def make_game(labels: bool = False) -> vizdoom.DoomGame:
     game.set_window_visible(False)
     game.set_sound_enabled(False)
     game.set_mode(vizdoom.Mode.PLAYER)
-    game.init()
+    with elsewhere():
+        game.init()
     return game
 
 
@@ -82,9 +110,20 @@ def engines() -> set[int]:
     return found
 
 
+def shared_memory(process: int) -> set[str]:
+    """Paths of the shared memory that an engine uses; none where there is no /proc."""
+    try:
+        lines = Path(f"/proc/{process}/maps").read_text().splitlines()
+    except OSError:
+        return set()
+    return {line.split(maxsplit=5)[5] for line in lines if " /dev/shm/ViZDoom" in line}
+
+
 def guard(engine: int) -> subprocess.Popen:
-    """A shell that waits for this process's end, and then ends the engine, which would not notice."""
-    wait = f"read nothing; kill -9 {engine}"
+    """A shell that waits for this process's end, and then ends the engine, which would not notice, and removes its
+    shared memory, which would stay."""
+    left = shlex.join(sorted(shared_memory(engine)))
+    wait = f"trap '' HUP INT TERM USR1; read nothing; kill -9 {engine} 2>/dev/null; rm -f {left}"
     return subprocess.Popen(["sh", "-c", wait], stdin=subprocess.PIPE, start_new_session=True)
 
 
@@ -137,9 +176,9 @@ class DoomTakeCover(gym.Env, EzPickle):
         return self._observe(), {}
 
     def step(self, action: np.ndarray):
-        move = float(np.asarray(action).reshape(-1)[0])
-        if not math.isfinite(move):
-            raise ValueError(f"action: expected a finite number, got {move}")
+        if self._game is None:
+            raise gym.error.ResetNeeded("an episode begins with reset(): call it before step()")
+        move = float(checked(action, 1)[0])
         buttons = RIGHT if move > THIRD else LEFT if move < -THIRD else STILL
         try:
             reward = self._game.make_action(buttons)

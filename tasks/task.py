@@ -72,6 +72,7 @@ class Task:
         max_lanes: environments that a rank may have at once.
         dream_reward: reward of a step in the dream of an M without a reward head; None: no agent can be evolved there.
         dream_id: the id of its dream, `WorldModels/ID` for Gymnasium; None: it is not registered.
+        mark: the return from which an episode counts as solved.
         controls: how a person plays it on the page of dreams; None: the arrow keys are its first two numbers.
         published: its key in published.json.
         release: how the original release stores its models; None: it has none of this task.
@@ -99,6 +100,7 @@ class Task:
     max_lanes: int | None = None
     dream_reward: float | None = None
     dream_id: str | None = None
+    mark: float | None = None
     controls: Controls | None = None
     published: str | None = None
     release: Release | None = None

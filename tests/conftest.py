@@ -23,16 +23,20 @@ SMALL = {
 }
 
 
+def mpirun(ranks: int) -> list[str | Path]:
+    """The beginning of a command under mpirun; nothing for 0 ranks."""
+    if not ranks:
+        return []
+    beside = Path(sys.executable).parent / "mpirun"
+    return [beside if beside.exists() else "mpirun", "-n", str(ranks)]
+
+
 def run_script(*command: str | Path, ranks: int = 0, check: bool = True) -> subprocess.CompletedProcess:
     """Runs a script, or a module ("tools.pack"), as a user would; under mpirun if `ranks` is given."""
-    prefix = []
-    if ranks:
-        mpirun = Path(sys.executable).parent / "mpirun"
-        prefix = [mpirun if mpirun.exists() else "mpirun", "-n", str(ranks)]
     script, *rest = command
     program = ["-m", script] if str(script).startswith(("tools.", "examples.")) else [ROOT / script]
     done = subprocess.run(
-        [*prefix, sys.executable, *program, *rest], cwd=ROOT, capture_output=True, text=True, env=os.environ
+        [*mpirun(ranks), sys.executable, *program, *rest], cwd=ROOT, capture_output=True, text=True, env=os.environ
     )
     if check:
         assert done.returncode == 0, done.stdout + done.stderr

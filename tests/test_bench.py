@@ -29,7 +29,7 @@ def test_report_states_ratios():
             "split": {"env": 0.4, "models": 0.5, "waiting": 0.1},
         },
         "memory": {"rank_mb": 900},
-        "dream": {"steps_per_s": 2 * bench.PAPER["doom"], "single": 900},
+        "dream": {"steps_per_s": 2 * bench.PAPER["doom"], "single": 900, "vector": 27_000},
         "train": {"vae_frames_per_s": 300, "rnn_tokens_per_s": 99_900},
     }
     text = bench.report(figures)
@@ -41,5 +41,6 @@ def test_report_states_ratios():
         "env 40%",
         "2.0 x the paper's",
         "1.00 s a step",
+        "30 x one environment",
     ):
         assert words in text

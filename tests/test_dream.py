@@ -11,6 +11,7 @@ from conftest import SMALL, run_script
 from gymnasium.utils.env_checker import check_env
 
 from common import mpi, run_dir
+from common.jobs import Jobs
 from config import UserError
 from controller import rollout
 from controller.policy import Controller
@@ -51,13 +52,13 @@ def mortal(doom_run):
 def test_a_lane_of_the_batch_equals_the_single_environment(doom_run, mortal, monkeypatch):
     config, rnn = mortal
     env = gym.make("doom_rnn:WorldModels/DoomRNN-v0", run=doom_run, temperature=config.temperature).unwrapped
-    env.model.rnn.set_weights(rnn.get_weights())
+    env.dreams.model.rnn.set_weights(rnn.get_weights())
     params = np.random.default_rng(1).normal(size=(9, Controller.of(config).num_params)) * 0.3
     seeds = [100 + k for k in range(9)]
     # Nine dreams in four lanes: some take over lanes of others that have ended.
     arguments = (config, WorldModel(None, rnn, 1.0), Starts(doom_run, config), 4)
     lanes = DreamLanes(*arguments)
-    results = play(lanes, mpi.Jobs(mpi.world(), 9), params, seeds)
+    results = play(lanes, Jobs(mpi.world(), 9), params, seeds)
     lengths = [results[k][1] for k in range(9)]
     assert lengths == [dream_alone(env, params[k], seeds[k])[0] for k in range(9)]
     assert all(results[k][0] == lengths[k] for k in range(9))
@@ -142,7 +143,7 @@ def test_carracing_evolves_in_a_dream_that_pays(paying_run):
     env = DreamEnv(paying_run)
     params = np.random.default_rng(1).normal(size=(1, Controller.of(config).num_params))
     lanes = DreamLanes(config, WorldModel.load_dream(paying_run, config), Starts(paying_run, config), 4)
-    [(total, steps)] = play(lanes, mpi.Jobs(mpi.world(), 1), params, [5]).values()
+    [(total, steps)] = play(lanes, Jobs(mpi.world(), 1), params, [5]).values()
     observation, _ = env.reset(seed=5)
     rewards, over = [], False
     while not over:
@@ -182,8 +183,10 @@ def test_user_errors_are_named(doom_run, car_run, tmp_path):
     with pytest.raises(UserError, match=r"initial_z\.npz holds .*\(4, 32\).*expected rows"):
         DreamEnv(wrong)
     (wrong / "initial_z.npz").write_bytes((doom_run / "initial_z.npz").read_bytes())
+    env = DreamEnv(wrong)
+    env.reset(seed=1)
     with pytest.raises(UserError, match=r"rnn\.weights\.h5 does not hold M of 512 units for doom"):
-        DreamEnv(wrong)
+        env.step(np.zeros(1, np.float32))
 
 
 def test_evolution_in_the_dream_and_tests_in_both(doom_run):
@@ -192,7 +195,7 @@ def test_evolution_in_the_dream_and_tests_in_both(doom_run):
     for env in ("dream", "real"):
         run_script("evaluate.py", "--run", doom_run, "--env", env, "--episodes", "2", ranks=2)
     films = {path.name for path in (doom_run / "videos").iterdir()}
-    assert films == {"doom-dream-1.15.mp4", "doom-first.mp4", "doom-worst.mp4"}
+    assert films == {"doom-dream-1.15.mp4", "doom-best.mp4", "doom-worst.mp4"}
     rows = json.loads((doom_run / "results.json").read_text())["results"]
     assert [row["env"] for row in rows] == ["dream", "real"]
     assert all(row["temperature"] == 1.15 and row["mean"] == row["mean_steps"] for row in rows)
@@ -232,6 +235,6 @@ def test_a_row_of_temperatures(doom_run, tmp_path):
     run_script("train_controller.py", "--run", doom_run)
     run_script("tools.pack", "--run", doom_run, "--out", tmp_path / "doom")
     part = tmp_path / "doom" / "temperature-0.5"
-    run_script("evaluate.py", "--run", part, "--env", "dream", "--episodes", "2", "--no-video")
+    run_script("evaluate.py", "--run", part, "--env", "dream", "--episodes", "2", "--no-video", "--save")
     returns = [row["returns"] for row in rows if (row["trained_temperature"], row["env"]) == (0.5, "dream")]
     assert [row["returns"] for row in json.loads((part / "results.json").read_text())["results"]][-1:] == returns

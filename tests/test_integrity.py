@@ -214,7 +214,7 @@ def test_a_dream_of_nan_is_no_long_life(tmp_path):
 def test_environments_take_no_nan(copied):
     env = CarRacing()
     env.reset(seed=1)
-    with pytest.raises(ValueError, match="action: expected finite numbers"):
+    with pytest.raises(UserError, match="action: expected finite numbers"):
         env.step(np.array([0, np.nan, 0], np.float32))
     dream = DreamEnv(copied[0])
     dream.reset(seed=1)

@@ -130,7 +130,8 @@ def test_evaluate_scores_films_and_keeps_its_rows(evolved):
     assert len(row["returns"]) == len(set(row["seeds"])) == 3
     assert row["mean"] == pytest.approx(np.mean(row["returns"])) and row["std"] == pytest.approx(np.std(row["returns"]))
     assert {path.name for path in (evolved / "videos").iterdir()} == {
-        "carracing-v0-first.mp4",
+        "carracing-v0-best.mp4",
+        "carracing-v0-median.mp4",
         "carracing-v0-worst.mp4",
     }
     assert (evolved / "pictures" / "carracing-v0-worst.png").exists()
@@ -156,7 +157,12 @@ def test_a_packed_run_is_a_run(evolved, tmp_path):
     for picture in re.findall(r"\]\((\S+\.png)\)", card):
         assert (small / picture).exists()
     before = json.loads((evolved / "results.json").read_text())["results"]
-    run_script("evaluate.py", "--run", small, "--episodes", "2", "--no-video")
+    kept = {path: path.read_bytes() for path in small.rglob("*") if path.is_file()}
+    done = run_script("evaluate.py", "--run", small, "--episodes", "2", "--against", evolved)
+    assert "is a packed run: its results and films stay as they are" in done.stdout
+    assert "on the same 2 episodes: +0.0 a return" in done.stdout and "better in 50%" in done.stdout
+    assert {path: path.read_bytes() for path in small.rglob("*") if path.is_file()} == kept
+    run_script("evaluate.py", "--run", small, "--episodes", "2", "--no-video", "--save")
     after = json.loads((small / "results.json").read_text())["results"]
     assert {tuple(row["returns"]) for row in before} == {tuple(row["returns"]) for row in after}
     run_script("tools.pack", "--run", evolved, "--out", small, "--checkpoint")

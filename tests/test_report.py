@@ -1,6 +1,8 @@
 """The report: our numbers from the run, the published ones from published.json, gaps left empty."""
 
+import csv
 import dataclasses
+import io
 import json
 import re
 from pathlib import Path
@@ -12,12 +14,15 @@ from PIL import Image
 
 import config as configs
 import tasks
-from common import published, run_dir
+from common import packed, published, run_dir
 from common.results import identity
+from tools.reporting import names
 from tools.reporting.card import card, front_matter
+from tools.reporting.curves import curves_csv
 from tools.reporting.pages import write_report
-from tools.reporting.runs import read_run, read_runs
-from tools.reporting.tables import HEADER, interquartile_mean, interval, results_table, seconds_of, training_time
+from tools.reporting.plots import together
+from tools.reporting.runs import read_run, read_runs, searches
+from tools.reporting.tables import HEADER, results_table, seconds_of, training_time
 
 
 def result(config, returns, **changes) -> dict:
@@ -127,16 +132,6 @@ def test_a_resumed_trainings_seconds_add_up():
     assert seconds_of([{"seconds": s} for s in (8, 16)]) == 16
 
 
-def test_bootstrap_interval():
-    assert interval([5.0, 5.0, 5.0]) == (5.0, 5.0)
-    # Of two seeds, a resampled mean is the lower, the middle or the higher with 1/4, 1/2, 1/4.
-    assert interval([1.0, 3.0]) == (1.0, 3.0)
-    means = [700.0, 720.0, 810.0, 760.0, 790.0, 735.0]
-    low, high = interval(means)
-    assert min(means) < low < np.mean(means) < high < max(means)
-    assert interval(means) == (low, high)
-
-
 def test_seeds_get_a_line_of_their_own(tmp_path):
     runs = []
     for seed, returns in enumerate(([100.0, 200.0], [300.0, 400.0], [500.0, 600.0])):
@@ -144,8 +139,60 @@ def test_seeds_get_a_line_of_their_own(tmp_path):
         runs.append(make_run(tmp_path / f"s{seed}", config, [result(config, returns)]))
     lines = cells_of(write_report(read_runs(runs), tmp_path / "out").read_text(), "carracing")
     assert [line[8] for line in lines] == ["0", "1", "2", "3 seeds: 0, 1, 2"]
-    assert lines[3][6:8] == ["**350.0**, 95% interval 150.0 to 550.0", "each 2"]
-    assert (tmp_path / "out" / "losses-s1.png").exists()
+    assert lines[3][6:8] == ["**350.0**, 95% bootstrap interval over 3 seeds 150.0 to 550.0", "each 2"]
+    # V and M are the same in all three: shown once.
+    assert [path.name for path in (tmp_path / "out").glob("losses-*")] == ["losses-s0.png"]
+
+
+def test_two_seeds_have_no_interval(tmp_path):
+    runs = []
+    for seed, returns in enumerate(([8.9, 8.9], [18.9, 18.9])):
+        config = dataclasses.replace(tasks.preset("carracing", "smoke"), seed=seed)
+        runs.append(make_run(tmp_path / f"s{seed}", config, [result(config, returns)], trained=False))
+    (line,) = [line for line in cells_of(results_table(read_runs(runs)), "carracing") if "2 seeds" in line[8]]
+    assert line[6] == "**13.9** (the mean of 2 seeds; an interval over seeds takes 3)"
+
+
+def test_five_temperatures_of_two_seeds(tmp_path):
+    """More lines than matplotlib has named styles for; and a panel for each, titled by its temperature."""
+    paths = []
+    for tau in (0.1, 0.5, 1.0, 1.15, 1.3):
+        for seed in (0, 1):
+            config = dataclasses.replace(tasks.preset("doom", "laptop"), temperature=tau, seed=seed)
+            rows = [result(config, [100.0 * tau, 200.0])]
+            paths.append(make_run(tmp_path / f"{tau}-{seed}", config, rows))
+    runs = read_runs(paths)
+    write_report(runs, tmp_path / "out")
+    assert {"training-doom.png", "histogram-doom.png"} <= {path.name for path in (tmp_path / "out").iterdir()}
+    assert [len(group) for group in searches(runs)] == [2] * 5
+    titles = names.titles([names.of_search(group[0]) for group in searches(runs)], "env")
+    assert titles == [f"dream, τ {tau:g}" for tau in (0.1, 0.5, 1.0, 1.15, 1.3)]
+
+
+def test_seeds_are_one_curve_with_a_band():
+    def curve(mean):
+        generations = {"generation": (1, 2), "seconds": (10.0, 20.0), "mean": mean, "min": (0, 0), "max": (9, 9)}
+        return {"generations": generations, "evaluation": {"generation": (2,), "seconds": (20.0,), "mean": mean[1:]}}
+
+    found = together([curve((1.0, 3.0)), curve((3.0, 4.0)), curve((2.0, 8.0))])
+    assert [found["generations"][name] for name in ("min", "mean", "max")] == [(1.0, 3.0), (2.0, 5.0), (3.0, 8.0)]
+    assert found["evaluation"]["mean"] == (5.0,)
+    assert together([curve((1.0, 3.0))]) == curve((1.0, 3.0))
+
+
+def test_curves_as_tidy_csv(tmp_path):
+    lines = list(csv.DictReader(io.StringIO(curves_csv(read_runs([make_car(tmp_path / "car")])))))
+    values = {(line["model"], line["step"], line["quantity"]): float(line["value"]) for line in lines}
+    assert values["vae", "40", "r_loss"] == 70 / 40 and values["rnn", "20", "loss"] == 2 - 20 / 60
+    assert values["controller", "3", "max"] == 450 and values["controller", "4", "evaluation_mean"] == 480
+    assert {line["run"] for line in lines} == {"car"} and len(values) == len(lines)
+
+
+def test_a_packed_runs_report_goes_elsewhere(tmp_path):
+    run = make_car(tmp_path / "car")
+    packed.mark(run, None)
+    assert "is a packed run and read-only" in run_script("tools.report", run, check=False).stderr
+    assert not (run / "report").exists()
 
 
 def test_one_seed_or_another_experiment_gets_no_such_line(tmp_path):
@@ -311,22 +358,21 @@ def test_a_page_gets_the_tables_between_its_comments(tmp_path):
         run_script("tools.report", car, "--into", page)
         text = page.read_text()
         # What the paper reports and these runs did not measure keeps an empty row.
-        assert "| CarRacing, view v0 | z | 632 ± 251 |" + "  |" * 9 + "\n" in text
-        assert "| dream, τ 1.15 | zch | 918 ± 546 |" + "  |" * 9 + "\n" in text
+        assert "| CarRacing, view v0 | z | 632 ± 251 |" + "  |" * 11 + "\n" in text
+        assert "| dream, τ 1.15 | zch | 918 ± 546 |" + "  |" * 11 + "\n" in text
         assert text.startswith("before\n<!-- results -->\n|")
         assert "<!-- end of results -->\nafter\n<!-- published -->\n| task |" in text
         assert (
             text.endswith("|\n<!-- end of published -->\nlast\n") and "| doom | AttentionAgent | 1125 ± 589 |" in text
         )
-        assert "old" not in text and text.count("| 854.2 ± 45.6 | 26.3 | 854.2 |") == 1 and "906 ± 21" in text
+        assert (
+            "old" not in text
+            and text.count("| 854.2 ± 45.6 | 26.3 | 800.5 to 912.0 | 854.2 | 33% reach 900 |") == 1
+            and "906 ± 21" in text
+        )
     page.write_text("nothing")
     assert "<!-- results -->" in run_script("tools.report", car, "--into", page, check=False).stderr
     assert page.read_text() == "nothing"
-
-
-def test_interquartile_mean():
-    assert interquartile_mean([0.0, 10.0, 20.0, 1000.0]) == 15.0
-    assert interquartile_mean([1.0, 2.0, 6.0]) == 3.0
 
 
 def test_a_training_fitness_is_not_shown_as_a_test():

@@ -15,7 +15,7 @@ from gymnasium.utils.env_checker import check_env
 from config import UserError
 from tasks import takecover_env
 from tasks.takecover import RandomStrafer
-from tasks.takecover_env import DoomTakeCover, engines
+from tasks.takecover_env import DoomTakeCover, engines, shared_memory
 
 
 @pytest.fixture(scope="module")
@@ -103,19 +103,22 @@ def test_close_leaves_no_engine_behind():
 
 
 def test_an_engine_does_not_outlive_a_killed_process():
+    """Nor does its shared memory."""
     code = "from tasks import takecover_env as t; import time\n"
     code += "e = t.DoomTakeCover(); e.reset(seed=1); print(*t.engines(), flush=True)"
     code += "; time.sleep(60)"
     job = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT)
-    engine = Path("/proc") / job.stdout.readline().strip()
-    assert (engine / "stat").exists()
+    number = job.stdout.readline().strip()
+    engine = Path("/proc") / number
+    memory = [Path(path) for path in shared_memory(int(number))]
+    assert (engine / "stat").exists() and len(memory) == 3
     job.kill()
     job.wait()
     for _ in range(100):
-        if not (engine / "stat").exists():
+        if not (engine / "stat").exists() and not any(path.exists() for path in memory):
             break
         time.sleep(0.1)
-    assert not (engine / "stat").exists()
+    assert not (engine / "stat").exists() and not any(path.exists() for path in memory)
 
 
 def test_missing_game_files_are_named(monkeypatch, tmp_path):

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+import signal
 import time
 
 import h5py
@@ -14,7 +15,7 @@ import rnn.train
 import train_rnn
 import train_vae
 import vae.train
-from common import command_log, run_dir, training
+from common import command_log, run_dir, signals, training
 from config import UserError
 from world_model import load_rnn, load_vae
 
@@ -75,6 +76,29 @@ def test_fit_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
     assert not (tmp_path / "toy.checkpoint.npz").exists()
     steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert steps == [2, 4, 6, 8]
+
+
+def test_a_signal_ends_fit_with_a_checkpoint_and_the_curve_is_the_same(tmp_path, monkeypatch):
+    for name in ("stopped", "straight"):
+        (tmp_path / name).mkdir()
+
+    def with_signal(first: int):
+        for (number,) in batches(first):
+            if number == 4:  # in the middle of two lines of the curve
+                monkeypatch.setattr(signals, "_note", [(signal.SIGTERM, 0.0)])
+            yield (number,)
+
+    with pytest.raises(signals.Stopped, match=r"stopped by SIGTERM: step 5 of 8 is saved in .*toy\.checkpoint\.npz"):
+        fit(tmp_path / "stopped", 8, Weight(), with_signal)
+    monkeypatch.setattr(signals, "_note", [])
+    for name in ("stopped", "straight"):
+        fit(tmp_path / name, 8, Weight())
+    assert saved(tmp_path / "stopped") == saved(tmp_path / "straight")
+    curves = [
+        [(line["step"], line["loss"]) for line in run_dir.read_lines(tmp_path / name / "metrics.jsonl")]
+        for name in ("stopped", "straight")
+    ]
+    assert curves[0] == curves[1]
 
 
 @pytest.mark.parametrize(

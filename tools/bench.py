@@ -41,6 +41,11 @@ def report(figures: dict) -> str:
             f"dream-steps/s: {dream['steps_per_s'] / PAPER['doom']:.1f} x the paper's 64 cores",
         ),
         ("Doom's dream, one environment", dream["single"], "dream-steps/s"),
+        (
+            "Doom's dream, 1,024 as one vector",
+            dream["vector"],
+            f"dream-steps/s: {dream['vector'] / dream['single']:.0f} x one environment, which 1,024 single ones reach",
+        ),
         ("V's training, batch 100", train["vae_frames_per_s"], "frames/s"),
         (
             "M's training, 100 x 999",

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from common import command_line
+from common.arrays import open_npz
 from tools import healthy
 from tools.reporting.runs import Run, read_run
 from tools.reporting.words import fill
@@ -88,7 +89,7 @@ def active(run: Run) -> tuple[int, str] | None:
     arXiv:1509.00519), and where that was counted."""
     for name in ("series.npz", "initial_z.npz"):
         if (run.path / name).exists():
-            with np.load(run.path / name) as file:
+            with open_npz(run.path / name) as file:
                 mu = file["mu"]
             if len(mu) >= FRAMES:
                 chosen = mu[:: len(mu) // FRAMES].astype(np.float32)

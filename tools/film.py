@@ -57,7 +57,7 @@ def panels(run: Path) -> tuple[list[str], list[np.ndarray]]:
     shown = stretch(frames, task.fps)
     seen = to_uint8(vae.decode(vae.encode(shown)[0]).numpy())
     steps = AWAKE + (np.arange(0, SECONDS / 2, FRAME) * task.fps).astype(int)
-    dreams = [dream(run, config, parameters, seed, steps[-1] + 1) for seed in row["seeds"][:2]]
+    dreams = [dream(run, config, parameters, seed, steps[-1] + 1).frames for seed in row["seeds"][:2]]
     dreamed = np.concatenate([film[np.minimum(steps, len(film) - 1)] for film in dreams])
     return [task.label, "V's reconstruction", "M's dreams"], [shown, seen, dreamed]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import config as configs
 from common import command_line, run_dir
+from common.packed import require_writable
 from common.training import quiet_tensorflow
 
 quiet_tensorflow()
@@ -36,6 +37,7 @@ def main() -> None:
     else:
         paths = sorted((args.run / "held_out").glob("[0-9]*.npz"))
     if not paths:
+        require_writable(args.run, f"record with a run of your own, --from {args.run}, and name it with --of")
         raise configs.UserError(
             f"{args.run}/held_out is missing; make it with: python extract.py --run {args.run} --held-out 48"
         )

@@ -4,15 +4,15 @@
 
 The folder is a run without its data: evaluate.py, tools.report, tools.convert and --from take it like one. It holds the
 weights of V, M and C, the first frames, configuration, history, results, learning curves, the commands with
-their time, pictures and videos, a report, and README.md, the model card, which includes DIR/notes.md. An older one
-is replaced.
+their time, pictures and videos, a report, and README.md, the model card, which includes DIR/notes.md. It is marked
+read-only (packed.json): evaluate.py only prints there, unless --save is given. An older one is replaced.
 """
 
 import shutil
 from pathlib import Path
 
 import config as configs
-from common import command_line, run_dir
+from common import command_line, packed, provenance, run_dir
 from tools.reporting.card import card
 from tools.reporting.pages import write_report
 from tools.reporting.runs import read_run
@@ -29,12 +29,26 @@ PARTS = (
     "metrics.jsonl",
     "commands/*.json",
     "pictures/*.png",
+    "videos/*-best.mp4",
+    "videos/*-median.mp4",
     "videos/*-worst.mp4",
     "temperature-*/config.json",
     "temperature-*/controller/best.json",
     "temperature-*/controller/history.jsonl",
     "temperature-*/results.json",
     "temperature-*/commands/*.json",
+)
+# What may stand in a packed run: what is packed, and what evaluate.py and the tools add.
+OWN = (
+    *PARTS,
+    "README.md",
+    "dream_starts.npz",
+    "report/*",
+    "videos/*.mp4",
+    "controller/checkpoint.npz",
+    *(f"temperature-*/{name}" for name in run_dir.MODELS),
+    "temperature-*/videos/*.mp4",
+    "temperature-*/pictures/*.png",
 )
 CHECKPOINT = "controller/checkpoint.npz"
 HISTORY = "controller/history.jsonl"
@@ -46,8 +60,14 @@ def pack(run: Path, out: Path, checkpoint: bool) -> float:
     run_dir.load(run)
     run_dir.need_models(run)
     run_dir.need(run / "controller" / "best.json", f"python train_controller.py --run {run}")
+    aside = out.with_name(f".{out.name}.old")
+    if aside.exists() and not out.exists():  # a time before was interrupted
+        aside.rename(out)
+    if out.is_symlink():
+        raise configs.UserError(f"--out {out} is a link; give the folder that it leads to")
     if out.exists():
         run_dir.load(out)
+        require_own(out)
         if out.resolve() == run.resolve() or any((out / name).exists() for name in DATA):
             raise configs.UserError(f"--out {out} is a run with its data, which would be lost; choose another folder")
         ours, theirs = run_dir.read_lines(run / HISTORY), run_dir.read_lines(out / HISTORY)
@@ -62,6 +82,8 @@ def pack(run: Path, out: Path, checkpoint: bool) -> float:
         for path in run.glob(pattern):
             if path.name.startswith("."):
                 continue  # a file that is being written
+            if not path.resolve().is_relative_to(run.resolve()):
+                raise configs.UserError(f"{path} is a link out of the run and is not packed; replace it by a copy")
             to = tmp / path.relative_to(run)
             to.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, to)
@@ -69,12 +91,28 @@ def pack(run: Path, out: Path, checkpoint: bool) -> float:
         run_dir.same_models(run, run / part.name)
         for name in run_dir.MODELS:
             (part / name).symlink_to(Path("..") / name)
-    packed = read_run(tmp, out.name)
-    write_report([packed], tmp / "report")
-    run_dir.write_text(tmp / "README.md", card(packed, tmp))
-    shutil.rmtree(out, ignore_errors=True)
+    for folder in (tmp, *tmp.glob("temperature-*")):
+        packed.mark(folder, provenance.commit())
+    small = read_run(tmp, out.name)
+    write_report([small], tmp / "report")
+    run_dir.write_text(tmp / "README.md", card(small, tmp))
+    if out.exists():
+        shutil.rmtree(aside, ignore_errors=True)
+        out.rename(aside)
     tmp.rename(out)
+    shutil.rmtree(aside, ignore_errors=True)
     return sum(path.stat().st_size for path in out.rglob("*") if path.is_file() and not path.is_symlink()) / 1e6
+
+
+def require_own(out: Path) -> None:
+    """UserError naming what stands in a packed run and is neither packed there nor made there by a stage: replacing the
+    folder would delete it."""
+    for path in sorted(out.rglob("*")):
+        name = path.relative_to(out)
+        if not any(name.match(pattern) and len(name.parts) == pattern.count("/") + 1 for pattern in OWN) and (
+            path.is_symlink() or not path.is_dir() or not any(path.iterdir())
+        ):
+            raise configs.UserError(f"--out {out} holds {name}, which is not of a packed run; move it away")
 
 
 def main() -> None:

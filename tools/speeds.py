@@ -179,6 +179,22 @@ def dream_alone(run: Path) -> float:
     return median_rate(work)
 
 
+def dreams_together(run: Path) -> float:
+    """Steps a second of the vector environment of DREAM_LANES dreams, actions from outside, all cores."""
+    from doom_rnn.vector import VectorDreamEnv
+
+    env = VectorDreamEnv(DREAM_LANES, run)
+    actions = np.zeros(env.action_space.shape, np.float32)
+
+    def work() -> int:
+        env.reset(seed=1)
+        for _ in range(20):
+            env.step(actions)
+        return 20 * DREAM_LANES
+
+    return median_rate(work, 3)
+
+
 def training_speeds() -> dict[str, float]:
     """Frames a second of V's training and time steps ("tokens") a second of M's, with all cores."""
     import tensorflow as tf
@@ -235,6 +251,7 @@ def measure() -> dict:
         }
         figures["memory"] = {"rank_mb": two["memory"]}
         figures["dream"] = {"steps_per_s": agents(doom, 2, 512)["rate"], "single": dream_alone(doom)}
+        figures["dream"]["vector"] = dreams_together(doom)
     figures["train"] = training_speeds()
     return figures
 

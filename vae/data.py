@@ -10,6 +10,7 @@ import numpy as np
 
 import tasks
 from common import seeds
+from common.arrays import open_npz
 from common.integrity import UNREADABLE, require_finite
 from config import Config, UserError
 
@@ -42,7 +43,7 @@ def broken(path: Path, error: object) -> UserError:
 def read_episode(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Returns (obs uint8 (T, 64, 64, 3), action float32 (T, A)); UserError if the file is cut or misshapen."""
     try:
-        with np.load(path) as file:
+        with open_npz(path) as file:
             obs, action = file["obs"], file["action"]
     except UNREADABLE as error:
         raise broken(path, error) from None
@@ -67,7 +68,7 @@ def check_episodes(paths: list[Path], config: Config) -> None:
         try:
             with zipfile.ZipFile(path) as archive:
                 obs, action = header(archive, "obs"), header(archive, "action")
-            with np.load(path) as file:
+            with open_npz(path) as file:
                 found = json.loads(str(file["source"])) if "source" in file.files else {}
             if obs[:1] != action[:1] or not obs[0]:
                 raise ValueError(f"found obs {obs}, action {action}")
@@ -92,7 +93,7 @@ def read_frames(path: Path, masked: bool) -> np.ndarray:
     if not masked:
         return obs
     try:
-        with np.load(path) as file:
+        with open_npz(path) as file:
             mask = file["mask"]
         return np.concatenate([obs, mask[..., None]], axis=3)
     except UNREADABLE as error:
@@ -112,7 +113,7 @@ def read_outcome(path: Path, frames: int, cut: int, stops: bool) -> tuple[np.nda
         The reward of each step, float32 (T,), or None; and after how many steps the episode was over, T + 1 if never.
     """
     try:
-        with np.load(path) as file:
+        with open_npz(path) as file:
             if "reward" in file.files:
                 reward, end = file["reward"], int(file["end"])
                 if reward.shape != (frames,) or not np.isfinite(reward).all() or end < 1:

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from common import seeds
-from common.pictures import save_pairs
+from common.pictures import Row, save_sheet
 from common.training import fit, make_optimizer
 from config import Config
 from vae.data import Frames, read_episode
@@ -75,4 +75,7 @@ def save_reconstructions(run: Path, model: VAE, paths: list[Path], seed: int) ->
         frames.append(obs[rng.integers(len(obs))])
     frames = np.stack(frames)
     mu, _ = model.encode(frames)
-    save_pairs(run / PICTURE, frames, model.decode(mu).numpy())
+    seen = model.decode(mu).numpy()
+    errors = tuple(f"{error:.1f}" for error in ((frames / 255 - seen) ** 2).sum(axis=(1, 2, 3)))
+    title = "Recorded frames, and V's reconstructions of them"
+    save_sheet(run / PICTURE, [Row("recorded", frames), Row("V", seen, errors)], title, "squared error of the frame")

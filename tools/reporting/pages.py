@@ -5,10 +5,9 @@ from pathlib import Path
 
 import tasks
 from common import published, run_dir
-from common.results import where
-from tools.reporting import plots
+from tools.reporting import names, plots
 from tools.reporting.card import card
-from tools.reporting.runs import Run, groups
+from tools.reporting.runs import Run, groups, searches
 from tools.reporting.tables import differences, results_table, temperature_table
 from tools.reporting.words import CAPTIONS, table
 
@@ -16,14 +15,18 @@ from tools.reporting.words import CAPTIONS, table
 def training_section(runs: list[Run], out: Path) -> list[str]:
     text = []
     for task in sorted({run.config.task for run in runs}):
-        parts = [part for run in runs for part in (run, *run.parts) if run.config.task == task and part.history]
-        if not parts:
+        found = searches([run for run in runs if run.config.task == task])
+        if not found:
             continue
-        env = " ({})" if tasks.get(task).evolves_in_dreams else ""
-        curves = [(part.name + env.format(part.config.env), part.history) for part in parts]
+        labels = names.titles([names.of_search(group[0]) for group in found], "env")
+        labels = [
+            f"{label}: " + (f"{len(group)} seeds" if len(group) > 1 else group[0].name)
+            for label, group in zip(labels, found, strict=True)
+        ]
+        curves = [(label, [run.history for run in group]) for label, group in zip(labels, found, strict=True)]
         theirs = published.curve(task)
-        plots.training(out / f"training-{task}.png", task, curves, theirs)
-        text.append(f"![Training curves, {task}](training-{task}.png)\n")
+        plots.training(out / f"training-{tasks.get(task).file_name}.png", task, curves, theirs)
+        text.append(f"![Training curves, {task}](training-{tasks.get(task).file_name}.png)\n")
         words = "mean, best and worst fitness of a generation's candidates, and the distribution's mean evaluated on "
         words += "fresh episodes, from which the kept agent is chosen."
         if theirs is not None:
@@ -37,13 +40,15 @@ def test_section(runs: list[Run], out: Path) -> list[str]:
     text = []
     by_task: dict[str, list] = {}
     for group in groups(runs).values():
-        row = group[0][1]
-        title = ", ".join([where(row), row["features"]] + ([row["preset"]] if len(runs) > 1 else []))
-        returns = {f"{run.name}, seed {r['seed']}, {r['episodes']} episodes": r["returns"] for run, r in group}
-        by_task.setdefault(row["task"], []).append((title, returns, published.score(row)))
-    for task, panels in by_task.items():
-        plots.histograms(out / f"histogram-{task}.png", task, panels)
-        text.append(f"![Returns of test episodes, {task}](histogram-{task}.png)\n")
+        by_task.setdefault(group[0][1]["task"], []).append(group)
+    for task, found in by_task.items():
+        panels = []
+        for title, group in zip(names.titles([names.of_row(*g[0]) for g in found], "where"), found, strict=True):
+            returns = {f"{run.name}, seed {r['seed']}, {r['episodes']} episodes": r["returns"] for run, r in group}
+            panels.append((title, returns, published.score(group[0][1])))
+        name = f"histogram-{tasks.get(task).file_name}.png"
+        plots.histograms(out / name, task, panels)
+        text.append(f"![Returns of test episodes, {task}]({name})\n")
     return ["## Test episodes\n", *text] if text else []
 
 
@@ -65,7 +70,7 @@ def model_section(run: Run, out: Path, suffix: str) -> list[str]:
 
 def write_report(runs: list[Run], out: Path) -> Path:
     """Writes report.md, its pictures and model_card.md to `out`; the report's path."""
-    names = sorted({run.config.task for run in runs})
+    played = sorted({run.config.task for run in runs})
     text = [
         f"# Report: {', '.join(run.name for run in runs)}\n",
         "## Results\n",
@@ -75,17 +80,20 @@ def write_report(runs: list[Run], out: Path) -> Path:
         *training_section(runs, out),
         *test_section(runs, out),
     ]
-    for task in names:
+    for task in played:
         if tasks.get(task).evolves_in_dreams:
             text += ["## Temperatures\n", "Trained in the dream at τ, tested there and in the real environment.\n"]
             text += [temperature_table(runs, task)]
+    drawn: list[list[dict]] = []
     for run in runs:
-        text += model_section(run, out, f"-{run.name}" if len(runs) > 1 else "")
+        if not run.metrics or run.metrics not in drawn:  # runs that share V and M share their section
+            text += model_section(run, out, f"-{run.name}" if len(runs) > 1 else "")
+            drawn.append(run.metrics)
     text += ["## What differs from the paper's configuration\n"]
     for run in runs:
         text += [f"{run.name}, seed {run.config.seed}:\n", table(["setting", "here", "paper"], differences(run.config))]
     text += ["## Published scores and their sources\n"]
-    for task in names:
+    for task in played:
         text += [f"{task}:\n", table(["agent", "score", "source"], [list(line) for line in published.sources(task)])]
     run_dir.write_text(out / "report.md", "\n".join(text))
     run_dir.write_text(out / "model_card.md", card(runs[0], out))

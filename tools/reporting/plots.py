@@ -54,7 +54,7 @@ def columns(history: list[dict]) -> dict[str, dict[str, tuple]]:
     }
 
 
-def training(path: Path, task: str, curves: list[tuple[str, list[dict]]], published: dict | None) -> None:
+def training(path: Path, task: str, groups: list[tuple[str, list[list[dict]]]], published: dict | None) -> None:
     """Fitness against generations and against hours, over the published curve.
 
     Both x axes are logarithmic and end ROOM times after our last point (but show some of the published curve),
@@ -63,12 +63,13 @@ def training(path: Path, task: str, curves: list[tuple[str, list[dict]]], publis
     Args:
         path: the PNG to write.
         task: a task's name.
-        curves: (label, lines of history.jsonl) of each run.
+        groups: (label, lines of history.jsonl of each seed) of each experiment. One seed shows its best and worst
+            candidate, several the lowest and the highest seed.
         published: published.curve(task), None if there is none.
     """
     figure = Figure(figsize=(11, 5), layout="constrained")
-    ours = [columns(history) for _, history in curves]
-    colors = [OURS] if len(ours) == 1 else mpl.colormaps["viridis"](np.linspace(0, 0.8, len(ours)))
+    ours = [together([columns(history) for history in histories]) for _, histories in groups]
+    colors = [OURS] if len(ours) == 1 else mpl.colormaps["viridis"](np.linspace(0, 0.85, len(ours)))
     styles = [(color, LINES[k % len(LINES)], MARKERS[k % len(MARKERS)]) for k, color in enumerate(colors)]
     for axes, unit in zip(figure.subplots(1, 2, sharey=True), XLABELS, strict=True):
         first = min(along(curve["generations"], unit)[0] for curve in ours)
@@ -77,31 +78,62 @@ def training(path: Path, task: str, curves: list[tuple[str, list[dict]]], publis
         if published is not None:
             theirs = along(published["generations"], unit)
             first, end = min(first, theirs[0]), max(min(ROOM * max(last, theirs[0]), theirs[-1]), end)
-            _draw(axes, unit, published, end, (THEIRS, "--", "x"), band=True)
-        for curve, style in zip(ours, styles, strict=True):
-            _draw(axes, unit, curve, end, style)
+            _draw(axes, unit, published, end, (THEIRS, "--", "x"), hatch="...")
+        for curve, style, (_, histories) in zip(ours, styles, groups, strict=True):
+            band = len(histories) > 1 or len(groups) > 1
+            _draw(axes, unit, curve, end, style, hatch="" if band else None, edges=len(histories) > 1 or not band)
         axes.set(xscale="log", xlim=(first * 0.9, end), xlabel=f"{XLABELS[unit]} (logarithmic)")
         axes.set_ylabel(tasks.get(task).returns)
         axes.tick_params(labelleft=True)
         axes.grid(alpha=0.3)
         plain(axes.xaxis)
-    named = [(label, style) for (label, _), style in zip(curves, styles, strict=True)]
+    named = [(label, style) for (label, _), style in zip(groups, styles, strict=True)]
     if published is not None:
         name = "published (dream)" if tasks.get(task).evolves_in_dreams else "published"
         named.insert(0, (name, (THEIRS, "--", "x")))
     handles = [
         Line2D([], [], c=c, ls=ls, marker=m, mfc="white", mew=1.5, lw=2, label=name) for name, (c, ls, m) in named
     ]
+    several = any(len(histories) > 1 for _, histories in groups)
     handles += [
-        Line2D([], [], c="0.3", lw=2.5, label="line: mean of the candidates"),
-        Line2D([], [], c="0.3", lw=0.7, label="thin lines, or area: best and worst candidate"),
+        Line2D([], [], c="0.3", lw=2.5, label="line: mean of the candidates" + ", mean over seeds" * several),
+        Line2D(
+            [], [], c="0.3", lw=0.7,
+            label="band: lowest and highest seed" if several else "thin lines, or area: best and worst candidate",
+        ),
         Line2D(
             [], [], c="0.3", ls="", marker="o", mfc="white", label="marker: the distribution's mean, fresh episodes"
         ),
-    ]
+    ]  # fmt: skip
     longest = max(len(handle.get_label()) for handle in handles)
     figure.legend(handles=handles, loc="outside lower center", ncols=max(1, 150 // (longest + 6)), fontsize="small")
     save(figure, path)
+
+
+def together(curves: list[dict[str, dict[str, tuple]]]) -> dict[str, dict[str, tuple]]:
+    """Curves of seeds as one: their mean, with `min` and `max` the lowest and the highest seed's mean, as far as all
+    of them go; a single one as it is."""
+    if len(curves) == 1:
+        return curves[0]
+    table = [curve["generations"] for curve in curves]
+    count = min(len(one["generation"]) for one in table)
+    means = np.array([one["mean"][:count] for one in table])
+    seconds = tuple(np.mean([one["seconds"][:count] for one in table], axis=0))
+    generations = {
+        "generation": table[0]["generation"][:count],
+        "seconds": seconds,
+        "mean": tuple(means.mean(axis=0)),
+        "min": tuple(means.min(axis=0)),
+        "max": tuple(means.max(axis=0)),
+    }
+    scored = [dict(zip(c["evaluation"]["generation"], c["evaluation"]["mean"], strict=True)) for c in curves]
+    shared = sorted(set.intersection(*map(set, scored)) & set(generations["generation"]))
+    evaluation = {
+        "generation": tuple(shared),
+        "seconds": tuple(seconds[generations["generation"].index(g)] for g in shared),
+        "mean": tuple(float(np.mean([one[g] for one in scored])) for g in shared),
+    }
+    return {"generations": generations, "evaluation": evaluation}
 
 
 def along(table: dict[str, tuple], unit: str) -> np.ndarray:
@@ -109,20 +141,23 @@ def along(table: dict[str, tuple], unit: str) -> np.ndarray:
     return np.array(table["seconds"]) / 3600 if unit == "hours" else np.array(table["generation"])
 
 
-def _draw(axes: Axes, unit: str, curve: dict, end: float, style: tuple, band: bool = False) -> None:
-    """One curve, up to x = `end`: mean, best and worst candidate (thin lines, or a hatched band), evaluations."""
+def _draw(
+    axes: Axes, unit: str, curve: dict, end: float, style: tuple, hatch: str | None = None, edges: bool = True
+) -> None:
+    """One curve, up to x = `end`: its mean; from its min to its max, with `edges`, an area with that `hatch`, or with
+    None thin lines; and the evaluations as markers."""
     color, line, marker = style
     table = curve["generations"]
     x = along(table, unit)
     seen = np.searchsorted(x, end) + 1  # one point beyond the edge, for the lines to run into it
     x = x[:seen]
     mean, worst, best = (table[name][:seen] for name in ("mean", "min", "max"))
-    axes.plot(x, mean, line, color=color, lw=1.8)
-    if band:
-        axes.fill_between(x, worst, best, facecolor=color, edgecolor=color, alpha=0.25, hatch="...", lw=0)
-    else:
-        axes.plot(x, best, line, color=color, lw=0.6)
-        axes.plot(x, worst, line, color=color, lw=0.6)
+    axes.plot(x, mean, color=color, lw=1.8, linestyle=line)
+    if hatch is not None and edges:
+        axes.fill_between(x, worst, best, facecolor=color, edgecolor=color, alpha=0.25, hatch=hatch, lw=0)
+    elif edges:
+        axes.plot(x, best, color=color, lw=0.6, linestyle=line)
+        axes.plot(x, worst, color=color, lw=0.6, linestyle=line)
     table = curve["evaluation"]
     x = along(table, unit)
     seen = x <= end
@@ -175,8 +210,9 @@ def losses(path: Path, metrics: list[dict]) -> None:
             label = LOSSES[model].get(name, name)
             values = [line.get(name, np.nan) for line in lines]
             axes.plot(
-                [line["step"] for line in lines], values, LINES[k % len(LINES)], color=OURS, lw=2.2 - 0.5 * k,
-                marker=MARKERS[k % len(MARKERS)], markevery=max(1, len(lines) // 8), mfc="white", label=label,
+                [line["step"] for line in lines], values, ls=LINES[k % len(LINES)], color=OURS,
+                lw=max(2.2 - 0.5 * k, 0.7), marker=MARKERS[k % len(MARKERS)],
+                markevery=max(1, len(lines) // 8), mfc="white", label=label,
             )  # fmt: skip
         title, label = LOSS_LABELS[model]
         axes.set(title=title, xlabel="training step", ylabel=label)

@@ -90,3 +90,12 @@ def groups(runs: list[Run]) -> dict[tuple, list[tuple[Run, dict]]]:
         return values["task"], values["trained_temperature"] or 0, *lesser, str(key)
 
     return {key: found[key] for key in sorted(found, key=order)}
+
+
+def searches(runs: list[Run]) -> list[list[Run]]:
+    """The runs and their parts that have a history, those together that differ only in their seed."""
+    found: dict[configs.Config, list[Run]] = {}
+    for run in (part for top in runs for part in (top, *top.parts)):
+        if run.history:
+            found.setdefault(dataclasses.replace(run.config, **IGNORED, generations=1), []).append(run)
+    return sorted(found.values(), key=lambda group: group[0].config.temperature)

@@ -6,25 +6,13 @@ import numpy as np
 
 import config as configs
 import tasks
-from common import published
+from common import published, statistics
 from common.results import EXPERIMENT, identity, where
 from tools.reporting.runs import Run, groups
 from tools.reporting.words import table
 
 HEADER = ["task", "environment", "preset", "features", "paper", "peers", "ours: mean ± std", "episodes", "seed",
           "generation", "training time", "hardware of the test", "command"]  # fmt: skip
-RESAMPLES = 10_000
-
-
-def interval(means: list[float]) -> tuple[float, float]:
-    """The 95% bootstrap interval of the mean of `means`, one a seed (percentiles of resampled means).
-
-    Of three seeds or fewer, it reaches from the lowest to the highest.
-    """
-    means = np.asarray(means)
-    chosen = np.random.default_rng(0).integers(len(means), size=(RESAMPLES, len(means)))
-    low, high = np.percentile(means[chosen].mean(axis=1), [2.5, 97.5])
-    return float(low), float(high)
 
 
 def duration(seconds: float) -> str:
@@ -82,9 +70,12 @@ def over_seeds(group: list[tuple[Run, dict]]) -> list[str] | None:
     if len(by_seed) < 2:
         return None
     means = [row["mean"] for row in by_seed.values()]
-    low, high = interval(means)
     line = cells(*group[0])[:6]
-    ours = f"**{np.mean(means):.1f}**, 95% interval {low:.1f} to {high:.1f}"
+    ours = f"**{np.mean(means):.1f}**"
+    if certain := statistics.over_seeds(means):
+        ours += f", 95% bootstrap interval over {len(means)} seeds {certain[0]:.1f} to {certain[1]:.1f}"
+    else:
+        ours += f" (the mean of {len(means)} seeds; an interval over seeds takes {statistics.FEWEST_SEEDS})"
     episodes = sorted({row["episodes"] for row in by_seed.values()})
     seeds = f"{len(means)} seeds: " + ", ".join(str(seed) for seed in sorted(by_seed))
     return [*line, ours, "each " + " or ".join(map(str, episodes)), seeds, "", "", "", ""]
@@ -118,22 +109,22 @@ def unmeasured(rows: list[dict]) -> list[dict]:
     return [row | {"seed": None} for row in wanted if experiment(row) not in measured]
 
 
-def interquartile_mean(returns: list[float]) -> float:
-    """Mean of the middle half of `returns`: without the lowest and the highest quarter, each rounded down."""
-    ordered = np.sort(np.asarray(returns, float))
-    cut = len(ordered) // 4
-    return float(ordered[cut : len(ordered) - cut].mean())
+SPREAD = ["standard error", "95% interval over episodes", "interquartile mean", "solved"]
 
 
 def spread(row: dict) -> list[str]:
-    """The standard error of a row's mean, and its interquartile mean; empty if nothing was measured."""
+    """What SPREAD names of a row, "solved" with the mark that counts; empty if nothing was measured."""
     if "mean" not in row:
-        return ["", ""]
-    return [f"{row['std'] / row['episodes'] ** 0.5:.1f}", f"{interquartile_mean(row['returns']):.1f}"]
+        return [""] * len(SPREAD)
+    found = statistics.summary(row["returns"], tasks.get(row["task"]).mark)
+    low, high = found["interval"]
+    solved = f"{found['solved']:.0%} reach {found['mark']:g}" if "mark" in found else ""
+    middle = f"{found['interquartile_mean']:.1f}"
+    return [f"{found['standard_error']:.1f}", f"{low:.1f} to {high:.1f}", middle, solved]
 
 
 def short_table(runs: list[Run]) -> str:
-    """The results table with standard error and interquartile mean, without what the peers report and what is the
+    """The results table with what SPREAD names, without what the peers report and what is the
     same in every row; but with an empty row for each of the paper's agents that is not among the runs."""
     before = ["environment", "features", "paper", "ours: mean ± std"]
     after = ["episodes", "seed", "generation", "training time", "hardware of the test", "command"]
@@ -143,7 +134,7 @@ def short_table(runs: list[Run]) -> str:
     for run, row in rows:
         line = dict(zip(HEADER, cells(run, row), strict=True))
         lines.append([line[name] for name in before] + spread(row) + [line[name] for name in after])
-    return table([*before, "standard error", "interquartile mean", *after], lines)
+    return table([*before, *SPREAD, *after], lines)
 
 
 def published_table() -> str:

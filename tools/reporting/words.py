@@ -12,7 +12,9 @@ CAPTIONS = {
     "losses": "V's and M's learning curves.",
     "reconstructions": "Recorded frames, and below them V's reconstructions.",
     "dream-*": "A dream of M at temperature {}, driven by the run's agent.",
-    "*-worst": "Where it fails: the end of the worst test episode, ten steps from picture to picture.",
+    "*-best": "The end of the best test episode, ten steps from picture to picture.",
+    "*-median": "The end of the median test episode.",
+    "*-worst": "Where it fails: the end of the worst test episode.",
 }
 
 

@@ -1,0 +1,187 @@
+"""One command a run folder: a lock that says who works there, and that a crash cannot leave behind.
+
+DIR/.lock is held with flock, which the system ends with its process, however that ends; it names the process for
+others to read. On a file system whose flock reaches no further than one host, a lock of another host counts while its
+file is touched, as its holder does every BEAT seconds, and is taken over after STALE seconds without.
+"""
+
+import fcntl
+import json
+import os
+import re
+import shlex
+import socket
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from common import mpi
+from config import UserError
+
+NAME = ".lock"
+BEAT, STALE = 30.0, 120.0
+UNFINISHED = re.compile(r"\.(\d+)\..+")  # a name of `run_dir.atomic_write`
+SHARED_MEMORY = Path("/dev/shm")
+
+
+@contextmanager
+def hold(run: Path, comm=None) -> Iterator[None]:
+    """Holds a run folder's lock; with a communicator on rank 0, for all ranks. Makes the folder if it is new.
+
+    What killed commands left unfinished there is removed. UserError, on every rank, if another command holds it; but a
+    stage that the holder itself has started (train_all) is let in.
+    """
+    lock = Lock(run)
+    if comm is None:
+        lock.take()
+    else:
+        mpi.on_root(comm, lock.take, share=False)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+class Lock:
+    """The lock of a run folder, of this process."""
+
+    def __init__(self, run: Path):
+        self.run, self.path, self.file = run, run / NAME, None
+        self.made: list[Path] = []
+        self.over = threading.Event()
+
+    def take(self) -> None:
+        self.made = [path for path in (self.run, *self.run.parents) if not path.exists()]
+        self.run.mkdir(parents=True, exist_ok=True)
+        while True:
+            file = open(self.path, "a+")  # noqa: SIM115 open as long as the lock is held
+            held = self._held_here(file)
+            if held or self._held_elsewhere(file):
+                owner = read(file)
+                file.close()
+                if (owner.get("host"), owner.get("process")) == (socket.gethostname(), os.getppid()):
+                    return
+                raise UserError(
+                    f"{self.run} is in use by {owner.get('command', 'another command')} (process "
+                    f"{owner.get('process', 'unknown')} on {owner.get('host', 'an unknown host')}, since "
+                    f"{owner.get('started', 'an unknown time')}); wait for its end, or choose another --run"
+                )
+            with suppress(FileNotFoundError):
+                if os.path.sameopenfile(file.fileno(), number := os.open(self.path, os.O_RDONLY)):
+                    os.close(number)
+                    break
+                os.close(number)
+            file.close()  # its holder has removed it meanwhile
+        self.file = file
+        clear(self.run, read(file))
+        self._write()
+        threading.Thread(target=self._beat, daemon=True).start()
+
+    def release(self) -> None:
+        """Gives the lock up; a folder that was made for it and is still empty goes, too."""
+        if self.file is None:
+            return
+        self.over.set()
+        self.path.unlink(missing_ok=True)
+        self.file.close()
+        self.file = None
+        with suppress(OSError):
+            for folder in self.made:
+                folder.rmdir()
+
+    def _held_here(self, file) -> bool:
+        """Whether a process holds it, as far as this file system tells; else it is held now."""
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:  # no flock here: the process itself is asked for
+            owner = read(file)
+            return owner.get("host") == socket.gethostname() and alive(owner.get("process"), owner.get("clock"))
+        return False
+
+    def _held_elsewhere(self, file) -> bool:
+        """Whether another host's process has touched it lately, by the file system's own clock."""
+        if read(file).get("host") in (None, socket.gethostname()):
+            return False
+        with tempfile.TemporaryFile(dir=self.run) as probe:
+            probe.write(b"now")
+            probe.flush()
+            return os.fstat(probe.fileno()).st_mtime - os.fstat(file.fileno()).st_mtime < STALE
+
+    def _write(self) -> None:
+        self.file.truncate(0)
+        owner = {
+            "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            "host": socket.gethostname(),
+            "process": os.getpid(),
+            "clock": start_of(os.getpid()),
+            "started": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+            "shared_memory": shared_memory(),
+        }
+        self.file.write(json.dumps(owner))
+        self.file.flush()
+
+    def _beat(self) -> None:
+        while not self.over.wait(BEAT):
+            with suppress(OSError):
+                os.utime(self.path)
+
+
+def read(file) -> dict:
+    """Who holds, or held, a lock file; {} if it does not say."""
+    file.seek(0)
+    try:
+        owner = json.loads(file.read())
+    except ValueError:
+        return {}
+    return owner if isinstance(owner, dict) else {}
+
+
+def start_of(process: int) -> str | None:
+    """When a process started, in the system's ticks: another of the same number has another; None if there is none."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2].split()[19]
+    except OSError:
+        return None
+
+
+def alive(process: int | None, clock: str | None = None) -> bool:
+    """Whether a process of this host is running (and, with `clock`, is the one that started then)."""
+    if not isinstance(process, int):
+        return False
+    found = start_of(process)
+    return found is not None and clock in (None, found)
+
+
+def shared_memory() -> list[str]:
+    """Names of the shared memory that this process uses: MPI's, which stays behind if all ranks are killed."""
+    try:
+        lines = Path("/proc/self/maps").read_text().splitlines()
+    except OSError:
+        return []
+    found = {line.split(maxsplit=5)[5] for line in lines if f" {SHARED_MEMORY}/" in line}
+    return sorted(Path(name).name for name in found if not name.endswith("(deleted)"))
+
+
+def clear(run: Path, last: dict) -> None:
+    """Removes what killed commands left: unfinished files of processes that are gone, and the shared memory of the last
+    holder of the lock, if that was killed.
+
+    Args:
+        run: the run folder, whose lock is held.
+        last: who the lock file named before; {} if it was given up in order.
+    """
+    for path in run.rglob(".[0-9]*.*"):
+        found = UNFINISHED.fullmatch(path.name)
+        if found and path.is_file() and not path.is_symlink() and not alive(int(found[1])):
+            path.unlink(missing_ok=True)
+    if last.get("host") == socket.gethostname():
+        for name in last.get("shared_memory", []):
+            if isinstance(name, str) and "/" not in name:
+                with suppress(OSError):
+                    (SHARED_MEMORY / name).unlink()

@@ -1,0 +1,77 @@
+"""Signals: a stage that is told to end finishes its step, saves what it has, and says how to go on.
+
+SIGTERM, SIGINT (Ctrl-C), SIGUSR1 (a scheduler's warning before a job's time is over) and SIGHUP do no more than leave a
+note, `received`. The loops of the stages ask for it after each step, save, and raise `Stopped`; across ranks
+`common.mpi` agrees on it. A signal that comes later again ends the process at once.
+"""
+
+import os
+import shlex
+import signal
+import sys
+import time
+from pathlib import Path
+
+HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
+AGAIN = 2.0  # seconds in which a signal is the same one: a terminal and mpirun may both pass it on
+
+_note: list[tuple[int, float]] = []  # the signal that was received, and when
+
+
+class Stopped(Exception):
+    """The end of a stage because of a signal.
+
+    Args:
+        number: the signal's.
+        saved: what there is to go on from, a clause without a full stop.
+    """
+
+    def __init__(self, number: int, saved: str):
+        super().__init__(number, saved)
+        self.number, self.saved = number, saved
+
+    @property
+    def status(self) -> int:
+        """The exit status, as a shell has it: 128 + the signal's number."""
+        return 128 + self.number
+
+    def __str__(self) -> str:
+        command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+        name = signal.Signals(self.number).name
+        return f"stopped by {name}: {self.saved}; the same command goes on: {command}"
+
+
+def listen() -> None:
+    """Handles the signals from now on, but those that the process was started to ignore (`nohup`)."""
+    for number in HANDLED:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _handle)
+
+
+def _handle(number: int, frame) -> None:
+    if _note and time.monotonic() - _note[0][1] > AGAIN:
+        os._exit(128 + number)
+    receive(number)
+
+
+def receive(number: int) -> None:
+    """Notes a signal; only the first counts."""
+    if not _note:
+        _note.append((number, time.monotonic()))
+
+
+def received() -> int:
+    """The number of the signal that was received; 0 if none was."""
+    return _note[0][0] if _note else 0
+
+
+def stop(saved: str) -> None:
+    """Raises Stopped if a signal was received: for loops of one process."""
+    if number := received():
+        raise Stopped(number, saved)
+
+
+def child_stopped(status: int) -> int:
+    """The signal that a child's exit status tells of, as `Stopped.status` or as its death; 0 if it tells of none."""
+    number = -status if status < 0 else status - 128
+    return number if number in HANDLED else 0

@@ -1,0 +1,81 @@
+"""The game as an agent of dreams sees it: through V and M."""
+
+from functools import cached_property
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import tensorflow as tf
+from gymnasium.utils import EzPickle
+
+from common.seeds import generator
+from doom_rnn.dream import Dreams
+from doom_rnn.forks import require_own_tensorflow
+from env import make_env
+from tasks.actions import checked
+from vae.model import sample
+from world_model import WorldModel
+
+
+class LatentEnv(gym.Env, EzPickle):
+    """A run's real environment, with the dream's observations and actions: what was trained in the dream plays here.
+
+        gymnasium.make("doom_rnn:WorldModels/Latent-v0", run="runs/doom")
+
+    Args:
+        run: a run folder with V and M.
+        render_mode: None or "rgb_array", as of the task's environment.
+
+    Observation: float32 (Z + 2 U,), [z, c, h], h and c from before M has seen z. Action, reward and end: the task's;
+    truncated after the run's `max_frames` steps. An episode is decided by its seed and actions.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 50}  # noqa: RUF012 Gymnasium's own convention
+
+    def __init__(self, run: str | Path, render_mode: str | None = None):
+        EzPickle.__init__(self, run, render_mode)
+        self.dreams = Dreams(run)
+        self.config, self.render_mode = self.dreams.config, render_mode
+        self.metadata = {**self.metadata, "render_fps": self.dreams.task.fps}
+        self.observation_space, self.action_space = self.dreams.spaces
+        self.env = make_env(self.config, render_mode)
+        self.steps: int | None = None  # of the episode; None before the first reset
+
+    @cached_property
+    def _models(self):
+        """(V's part of a step, M's), compiled."""
+        require_own_tensorflow()
+        model = WorldModel.load(self.dreams.run, self.config)
+        see = tf.function(lambda frame, noise: sample(*model.vae.encode(frame), noise), jit_compile=True)
+        return see, tf.function(model.rnn.step, jit_compile=True)
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None):
+        super().reset(seed=seed)
+        seed = int(self.np_random.integers(1 << 31)) if seed is None else seed
+        frame, info = self.env.reset(seed=seed)
+        self.random, self.steps = generator(seed, "noise of z"), 0  # as of controller.rollout.RealLanes
+        self.is_first = np.ones((1, 1), np.float32)
+        self.h = self.c = np.zeros((1, self.config.rnn_units), np.float32)
+        return self._observe(frame), info
+
+    def step(self, action: np.ndarray):
+        if self.steps is None:
+            raise gym.error.ResetNeeded("an episode begins with reset(): call it before step()")
+        action = checked(action, 1, len(self.action_space.low)).astype(np.float32)
+        h, c = self._models[1](self.z, action, self.is_first, self.h, self.c)
+        self.h, self.c, self.is_first = h.numpy(), c.numpy(), np.zeros_like(self.is_first)
+        frame, reward, terminated, truncated, info = self.env.step(action[0])
+        self.steps += 1
+        truncated = truncated or (not terminated and self.steps >= self.config.max_frames)
+        return self._observe(frame), float(reward), terminated, truncated, info
+
+    def _observe(self, frame: np.ndarray) -> np.ndarray:
+        noise = self.random.standard_normal((1, self.config.z_size), np.float32)
+        self.z = self._models[0](frame[None], noise).numpy()
+        return np.concatenate([self.z[0], self.c[0], self.h[0]])
+
+    def render(self) -> np.ndarray | None:
+        return self.env.render()
+
+    def close(self) -> None:
+        self.env.close()

@@ -1,0 +1,114 @@
+"""A batch of dreams as one vector environment: M steps all of them in one compiled call."""
+
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode
+
+from doom_rnn.dream import Dreams, Randomness
+from tasks.actions import checked
+
+DRAWN = 50  # steps for which a lane's randomness is drawn at once
+
+
+class VectorDreamEnv(gym.vector.VectorEnv):
+    """Dreams that advance together, each as `DreamEnv` with the same seed and actions.
+
+        gymnasium.make_vec("doom_rnn:WorldModels/DoomRNN-v0", num_envs=1024, run="runs/doom", temperature=1.15)
+
+    Args:
+        num_envs: dreams (B).
+        run, temperature, task: as of `DreamEnv`.
+        autoreset_mode: when a dream that has ended begins anew: in the step after ("NextStep", Gymnasium's default, in
+            which its action is ignored and its reward 0), or at once ("SameStep", with infos["final_obs"]).
+
+    Observations float32 (B, Z + 2 U), actions (B, A), rewards float32 (B,).
+    """
+
+    metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012 Gymnasium's convention
+
+    def __init__(
+        self,
+        num_envs: int,
+        run: str | Path,
+        temperature: float | None = None,
+        task: str | None = None,
+        autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
+        render_mode: None = None,
+    ):
+        self.num_envs, self.render_mode = num_envs, render_mode
+        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        if self.autoreset_mode == AutoresetMode.DISABLED:
+            raise ValueError("autoreset_mode: expected NextStep or SameStep, got Disabled")
+        self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
+        self.dreams = Dreams(run, temperature, task)
+        self.config = self.dreams.config
+        self.single_observation_space, self.single_action_space = self.dreams.spaces
+        self.observation_space = gym.vector.utils.batch_space(self.single_observation_space, num_envs)
+        self.action_space = gym.vector.utils.batch_space(self.single_action_space, num_envs)
+        z_size, units = self.config.z_size, self.config.rnn_units
+        self.z, self.h, self.c = (np.zeros((num_envs, size), np.float32) for size in (z_size, units, units))
+        self.is_first, self.steps = np.ones((num_envs, 1), np.float32), np.zeros(num_envs, int)
+        self.uniform = np.zeros((num_envs, DRAWN, z_size), np.float32)
+        self.noise = np.zeros_like(self.uniform)
+        self.random: list[Randomness | None] = [None] * num_envs
+        self.over = np.zeros(num_envs, bool)  # dreams that begin anew in the next step
+
+    def reset(self, *, seed: int | list[int | None] | None = None, options: dict | None = None):
+        """Begins all dreams; the integer `seed` gives dream k the seed `seed` + k."""
+        if "temperature" in (options or {}):
+            self.dreams.set_temperature(options["temperature"])
+        seeds = seed if isinstance(seed, list | tuple) else [None if seed is None else seed + k for k in self._lanes()]
+        if self.random[0] is None or seed is not None:
+            self.generators = [seeding.np_random(value)[0] for value in seeds]
+        for lane in self._lanes():
+            self._begin(lane, seeds[lane])
+        self.over[:] = False
+        return self._observe(), {}
+
+    def step(self, actions: np.ndarray):
+        if self.random[0] is None:
+            raise gym.error.ResetNeeded("dreams begin with reset(): call it before step()")
+        actions = checked(actions, *self.action_space.shape).astype(np.float32)
+        at = self.steps % DRAWN
+        for lane in np.flatnonzero(at == 0):
+            self.random[lane].uniform.random(dtype=np.float32, out=self.uniform[lane])
+            self.random[lane].noise.standard_normal(dtype=np.float32, out=self.noise[lane])
+        lanes = np.arange(self.num_envs)
+        randomness = (self.uniform[lanes, at], self.noise[lanes, at])
+        results = self.dreams.imagine(actions, self.z, self.is_first, self.h, self.c, *randomness)
+        self.z, end, reward, self.h, self.c = results
+        self.is_first[:] = 0
+        self.steps += 1
+        terminated, reward = end[:, 0] > 0.5, reward[:, 0]
+        truncated = ~terminated & (self.steps >= self.config.dream_limit)
+        if self.autoreset_mode == AutoresetMode.NEXT_STEP:
+            reward[self.over], terminated[self.over], truncated[self.over] = 0, False, False
+            for lane in np.flatnonzero(self.over):
+                self._begin(lane, None)
+            self.over = terminated | truncated
+            return self._observe(), reward, terminated, truncated, {}
+        infos = {}
+        if (ended := terminated | truncated).any():
+            last = np.full(self.num_envs, None, object)
+            seen = self._observe()
+            for lane in np.flatnonzero(ended):
+                last[lane] = seen[lane]
+                self._begin(lane, None)
+            infos = {"final_obs": last, "_final_obs": ended}
+        return self._observe(), reward, terminated, truncated, infos
+
+    def _lanes(self) -> range:
+        return range(self.num_envs)
+
+    def _begin(self, lane: int, seed: int | None) -> None:
+        """Begins a dream, with a seed of the lane's own stream if none is given."""
+        random = Randomness(int(self.generators[lane].integers(1 << 31)) if seed is None else seed)
+        first = random.first(self.dreams.starts)
+        self.z[lane], self.h[lane], self.c[lane] = first["z"], first["h"], first["c"]
+        self.is_first[lane], self.steps[lane], self.random[lane] = self.dreams.starts.is_first, 0, random
+
+    def _observe(self) -> np.ndarray:
+        return np.concatenate([self.z, self.c, self.h], axis=1)

@@ -1,0 +1,93 @@
+"""Train Stable-Baselines3's PPO in a run's dream, then score it in the game.
+
+    pip install torch stable-baselines3       # neither is a requirement of this project
+    python -m examples.stable_baselines --run pretrained/doom --steps 200000 --envs 64 --episodes 10
+
+The dream is one compiled vector environment (doom_rnn/vector.py); `DreamVecEnv` is what Stable-Baselines3 wants to see
+of it. The game is `WorldModels/Latent-v0`, with the same observations [z, c, h] and actions.
+"""
+
+import argparse
+import time
+
+import gymnasium
+import numpy as np
+from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import VecEnv, VecMonitor
+
+
+class DreamVecEnv(VecEnv):
+    """A Gymnasium vector environment that resets in the same step, as Stable-Baselines3's."""
+
+    def __init__(self, env: gymnasium.vector.VectorEnv):
+        self.env, self.render_mode = env, None
+        super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
+
+    def reset(self):
+        seed = self._seeds[0]
+        self._reset_seeds()
+        return self.env.reset(seed=seed)[0]
+
+    def step_async(self, actions) -> None:
+        self.actions = actions
+
+    def step_wait(self):
+        observations, rewards, terminated, truncated, found = self.env.step(self.actions)
+        infos = [{"TimeLimit.truncated": bool(cut)} for cut in truncated]
+        for lane in np.flatnonzero(terminated | truncated):
+            infos[lane]["terminal_observation"] = found["final_obs"][lane]
+        return observations, rewards, terminated | truncated, infos
+
+    def close(self) -> None:
+        self.env.close()
+
+    def get_attr(self, name, indices=None):
+        return [getattr(self, name)] * len(list(self._get_indices(indices)))
+
+    def set_attr(self, name, value, indices=None) -> None:
+        raise NotImplementedError("all dreams are one environment")
+
+    def env_method(self, name, *args, indices=None, **options):
+        raise NotImplementedError("all dreams are one environment")
+
+    def env_is_wrapped(self, wrapper, indices=None) -> list[bool]:
+        return [False] * len(list(self._get_indices(indices)))
+
+
+def score(agent, run: str, episodes: int) -> np.ndarray:
+    """Returns (episodes,) of the agent in the game, on episodes 0, 1, ..."""
+    game = gymnasium.make("doom_rnn:WorldModels/Latent-v0", run=run)
+    returns = np.zeros(episodes)
+    for number in range(episodes):
+        observation, over = game.reset(seed=number)[0], False
+        while not over:
+            action, _ = agent.predict(observation, deterministic=True)
+            observation, reward, terminated, truncated, _ = game.step(action)
+            returns[number] += reward
+            over = terminated or truncated
+    game.close()
+    return returns
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", required=True, metavar="DIR", help="a run with V and M, of a task that pays in dreams")
+    parser.add_argument("--steps", type=int, default=200_000, help="steps of training, in all dreams (default 200,000)")
+    parser.add_argument("--envs", type=int, default=64, help="dreams at once (default 64)")
+    parser.add_argument("--episodes", type=int, default=10, help="episodes in the game (default 10)")
+    args = parser.parse_args()
+    options = dict(num_envs=args.envs, run=args.run, autoreset_mode="SameStep")
+    dreams = VecMonitor(DreamVecEnv(gymnasium.make_vec("doom_rnn:WorldModels/Dream-v0", **options)))
+    agent = PPO("MlpPolicy", dreams, n_steps=64, batch_size=64 * args.envs // 4, device="cpu", seed=0)
+    started = time.monotonic()
+    agent.learn(args.steps)
+    seconds = time.monotonic() - started
+    print(
+        f"{agent.num_timesteps:,} steps in the dream in {seconds:.0f} s: {agent.num_timesteps / seconds:,.0f} a second"
+    )
+    returns = score(agent, args.run, args.episodes)
+    print(f"in the game: {returns.mean():.1f} ± {returns.std():.1f} over {args.episodes} episodes")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,216 @@
+"""The stages of a small run as real commands in processes of their own, and what each must leave behind."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+ROOT = Path(__file__).parent.parent.parent
+TOY = ROOT / "tests" / "toy_task.py"
+MARK = "WORLD_MODELS_FAULT_CASE"  # an environment variable by which a case's processes are found
+ENDS = 30.0  # seconds in which a job must be gone from every rank
+SHARED_MEMORY = Path("/dev/shm")
+
+SMALL_EVOLUTION = "--population 4 --rollouts 2 --generations 4 --eval-every 2 --eval-episodes 3 --lanes 4"
+SMALL = f"--preset smoke --episodes 6 --vae-epochs 1 --rnn-steps 6 --rnn-batch 4 --rnn-length 40 {SMALL_EVOLUTION}"
+SIZES = {
+    "toy": "--preset smoke --heads end+reward --episodes 12 --rnn-steps 60 --generations 6",
+    "carracing": f"{SMALL} --heads end+reward --max-frames 60 --vae-batch 60",
+    "doom": f"{SMALL} --max-frames 150",
+}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage: its command, and which files it makes.
+
+    Args:
+        script: the command's script.
+        flags: its flags, but --run.
+        ranks: of mpirun; 0: one process.
+        makes: files and folders of the run that it makes.
+        later: those of the stages after it.
+        base: which run it is tried in, "real" or "dream".
+    """
+
+    script: str
+    flags: str
+    ranks: int
+    makes: tuple[str, ...]
+    later: tuple[str, ...] = ()
+    base: str = "real"
+
+
+TEST = ("results.json", "videos")
+C = ("controller",)
+M = ("rnn.weights.h5", "rnn.checkpoint.npz", "series", "series.npz", "initial_z.npz", "dream_starts.npz")
+V = ("vae.weights.h5", "vae.checkpoint.npz", "pictures", "metrics.jsonl")
+STAGES = {
+    "extract": Stage("extract.py", "", 2, ("record",), (*V, *M, *C, *TEST)),
+    "V": Stage("train_vae.py", "", 0, ("vae.weights.h5", "pictures"), (*V, *M, *C, *TEST)),
+    "M": Stage("train_rnn.py", "", 0, M, (*C, *TEST)),
+    "C real": Stage("train_controller.py", "", 2, C, TEST),
+    "C dream": Stage("train_controller.py", "", 2, C, TEST, "dream"),
+    "evaluate": Stage("evaluate.py", "--episodes 4 --no-video", 2, TEST),
+}
+
+
+class Bench:
+    """A folder in which stages are tried on copies of two complete runs, "real" and "dream"."""
+
+    def __init__(self, folder: Path, task: str, mpirun: str, real: Path | None = None):
+        self.folder, self.task, self.mpirun = folder, task, mpirun
+        self.env = dict(os.environ)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.bases = {"real": real or folder / "real", "dream": folder / "dream"}
+        self.seconds: dict[str, float] = {}
+
+    def make(self) -> None:
+        """Makes the runs, and measures how long each stage takes."""
+        more = {
+            "extract": ["--task", self.task, *SIZES[self.task].split()],
+            "C dream": ["--from", str(self.bases["real"]), "--env", "dream"],
+        }
+        for name, stage in STAGES.items():
+            started = time.monotonic()
+            flags = [*stage.flags.split(), *more.get(name, [])]
+            self.run(stage.script, self.bases[stage.base], flags, stage.ranks)
+            self.seconds[name] = time.monotonic() - started
+
+    def command(self, script: str, run: Path, flags: list[str], ranks: int) -> list[str]:
+        words = ["--run", str(run), *flags]
+        program = [str(ROOT / script), *words]
+        if self.task == "toy":
+            program = [str(TOY), json.dumps([[script, *words]])]
+        return [*([self.mpirun, "-n", str(ranks)] if ranks else []), sys.executable, *program]
+
+    def start(self, script: str, run: Path, flags: list[str], ranks: int, **options) -> subprocess.Popen:
+        """Starts a command; its `case` is the mark of its processes."""
+        case = uuid.uuid4().hex
+        env = options.pop("env", self.env) | {MARK: case}
+        options = {"cwd": self.folder, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+        job = subprocess.Popen(
+            self.command(script, run, flags, ranks), env=env, text=True, start_new_session=True, **options
+        )
+        job.case = case
+        return job
+
+    def run(self, script: str, run: Path, flags: list[str], ranks: int, **options) -> subprocess.CompletedProcess:
+        """Runs a command to its end; RuntimeError if it fails."""
+        job = self.start(script, run, flags, ranks, **options)
+        out, err = job.communicate()
+        if job.returncode:
+            raise RuntimeError(f"{script}: status {job.returncode}: {out}{err}")
+        return subprocess.CompletedProcess(job.args, 0, out, err)
+
+    def copy(self, stage: Stage, name: str) -> Path:
+        """A run in which the stage is still to be done."""
+        run = self.folder / name
+        shutil.rmtree(run, ignore_errors=True)
+        shutil.copytree(self.bases[stage.base], run, symlinks=True)
+        for made in (*stage.makes, *stage.later):
+            path = run / made
+            if path.is_symlink() or path.is_file():
+                path.unlink()
+            else:
+                shutil.rmtree(path, ignore_errors=True)
+        return run
+
+    def reference(self, name: str) -> str:
+        """What a stage has left behind undisturbed, as `fingerprint`."""
+        return fingerprint(self.bases[STAGES[name].base], STAGES[name])
+
+
+def processes(case: str) -> dict[int, dict[str, str]]:
+    """The living processes of a case, with their environment."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            env = (path / "environ").read_bytes().decode(errors="replace")
+            state = (path / "stat").read_text().rpartition(") ")[2][0]
+        except OSError:
+            continue
+        if f"{MARK}={case}\0" in env and state != "Z":
+            found[int(path.name)] = dict(word.split("=", 1) for word in env.split("\0") if "=" in word)
+    return found
+
+
+def rank_process(case: str, rank: int) -> int | None:
+    """The process of a rank; None if it is not there (yet)."""
+    names = ("PMI_RANK", "OMPI_COMM_WORLD_RANK")
+    for process, env in sorted(processes(case).items()):
+        if any(env.get(name) == str(rank) for name in names):
+            return process
+    return None
+
+
+def wait_until_gone(case: str, seconds: float = ENDS) -> bool:
+    """Whether all processes of a case end in time."""
+    deadline = time.monotonic() + seconds
+    while processes(case):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def left_in_memory() -> set[str]:
+    """Shared memory of MPI and of Doom's engine on this machine."""
+    names = (path.name for path in SHARED_MEMORY.glob("*"))
+    return {name for name in names if name.startswith(("mpich", "ViZDoom"))}
+
+
+def unfinished(run: Path) -> list[str]:
+    """Files of `run_dir.atomic_write` that were never renamed."""
+    return [str(path.relative_to(run)) for path in run.rglob(".[0-9]*.*")]
+
+
+def fingerprint(run: Path, stage: Stage) -> str:
+    """A digest of what a stage has made, without clocks."""
+    digest = hashlib.sha256()
+    for path in sorted(files(run, stage)):
+        digest.update(str(path.relative_to(run)).encode())
+        for part in content(path):
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def files(run: Path, stage: Stage) -> Iterator[Path]:
+    for name in stage.makes:
+        path = run / name
+        yield from path.rglob("*.*") if path.is_dir() else [path] if path.is_file() else []
+
+
+def content(path: Path) -> Iterator[bytes]:
+    """What a file says, without clocks and the frames of its format."""
+    if path.name == "checkpoint.npz":
+        return  # has a clock inside; history and best agent are compared
+    if path.suffix == ".npz":
+        with np.load(path) as file:
+            for name in sorted(file.files):
+                yield name.encode() + file[name].tobytes()
+    elif path.suffix == ".h5":
+        arrays = {}
+        with h5py.File(path) as file:
+            file.visititems(lambda name, item: arrays.update({name: item}) if isinstance(item, h5py.Dataset) else None)
+            for name in sorted(arrays):
+                yield name.encode() + arrays[name][()].tobytes()
+    elif path.suffix == ".jsonl":
+        for line in path.read_text().splitlines():
+            values = json.loads(line)
+            yield json.dumps({name: value for name, value in values.items() if name != "seconds"}).encode()
+    elif path.name == "results.json":
+        for row in json.loads(path.read_text())["results"]:
+            yield json.dumps([row["returns"], row["seeds"]]).encode()
+    else:
+        yield path.read_bytes()

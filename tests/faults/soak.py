@@ -1,0 +1,88 @@
+"""Evolves C for a while, in the real environment and in the dream, and prints whether memory, open files and speed stay
+flat.
+
+    python tests/faults/soak.py --task carracing --minutes 30
+
+A line an environment: least-squares slopes of the ranks' resident memory and of their open files, and the change of a
+generation's time, from the last two thirds of the samples: the first third fills caches.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from bench import SIZES, STAGES, Bench, processes
+from run import mpirun
+
+EVERY = 2.0  # seconds between two samples
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def sample(case: str) -> tuple[int, int]:
+    """Resident bytes and open files of a case's processes."""
+    memory = files = 0
+    for process in processes(case):
+        try:
+            memory += int(Path(f"/proc/{process}/statm").read_text().split()[1]) * PAGE
+            files += len(os.listdir(f"/proc/{process}/fd"))
+        except OSError:
+            continue  # ended meanwhile
+    return memory, files
+
+
+def slope(times: np.ndarray, values: np.ndarray) -> float:
+    """Least squares, a second."""
+    return float(np.polyfit(times, values, 1)[0])
+
+
+def soak(bench: Bench, name: str, seconds: float) -> str:
+    """Evolves for a while; a line of what was measured."""
+    stage = STAGES[name]
+    run = bench.copy(stage, "soak")
+    job = bench.start(stage.script, run, ["--generations", "1000000"], stage.ranks)
+    history = run / "controller" / "history.jsonl"
+    while not history.exists():
+        if job.poll() is not None:
+            raise SystemExit(job.communicate()[1])
+        time.sleep(0.1)
+    start, rows = time.monotonic(), []
+    while (now := time.monotonic() - start) < seconds:
+        rows.append((now, *sample(job.case)))
+        time.sleep(EVERY)
+    job.terminate()
+    _, err = job.communicate()
+    if job.returncode != 128 + 15:
+        raise SystemExit(f"{name}: status {job.returncode}: {err}")
+    times, memory, files = np.array(rows[len(rows) // 3 :]).T
+    clock = np.array([json.loads(line)["seconds"] for line in history.read_text().splitlines()])
+    each = np.diff(clock)[len(clock) // 3 :]
+    pace = slope(np.arange(len(each)), each) * len(each) / each.mean() if len(each) > 2 else float("nan")
+    return (
+        f"{name}: {seconds / 60:.1f} min, {len(clock)} generations; memory {memory.mean() / 1e6:.0f} MB, "
+        f"{slope(times, memory) * 3600 / 1e6:+.1f} MB/h; open files {files.mean():.0f}, "
+        f"{slope(times, files) * 3600:+.1f}/h; time of a generation {each.mean():.2f} s, {pace:+.1%} from first to last"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", choices=SIZES, default="carracing", help="what is played (default carracing)")
+    parser.add_argument("--minutes", type=float, default=30, help="for each environment (default 30)")
+    args = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="soak-"))
+    bench = Bench(folder.resolve(), args.task, mpirun())
+    try:
+        bench.make()
+        for name in ("C real", "C dream"):
+            print(soak(bench, name, 60 * args.minutes), flush=True)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,215 @@
+"""Files at the edges: disks that are full, files that lie, output that nobody reads."""
+
+import errno
+import io
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from common import arrays, run_dir
+from common.arrays import open_npz
+from common.command_line import os_errors_as_user_errors
+from config import UserError
+from rnn.data import LatentDataset
+
+
+def limited(code: str, folder: Path, size: int) -> subprocess.CompletedProcess:
+    """Runs Python code in a folder where files may have `size` bytes."""
+    start = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))  # noqa: E731
+    return subprocess.run(
+        [sys.executable, "-c", start + code], cwd=folder, preexec_fn=limit, capture_output=True, text=True
+    )
+
+
+def test_a_write_that_fails_leaves_the_earlier_file_and_names_it(tmp_path):
+    (tmp_path / "x.npz").write_bytes(b"earlier")
+    code = """
+import numpy as np
+from pathlib import Path
+from common import command_line
+from common.run_dir import atomic_write
+def main():
+    with atomic_write(Path("x.npz")) as tmp, open(tmp, "wb") as file:
+        np.savez(file, a=np.zeros(100_000))
+command_line.command(main)
+"""
+    done = limited(code, tmp_path, 10_000)
+    assert (done.returncode, done.stderr) == (2, "error: x.npz: File too large\n")
+    assert (tmp_path / "x.npz").read_bytes() == b"earlier" and os.listdir(tmp_path) == ["x.npz"]
+
+
+def test_weights_that_do_not_fit_are_a_user_error_and_no_segmentation_fault(tmp_path):
+    (tmp_path / "vae.weights.h5").write_bytes(b"earlier")
+    code = """
+from pathlib import Path
+from common import command_line
+from common.training import quiet_tensorflow, save_weights
+quiet_tensorflow()
+import keras
+model = keras.Sequential([keras.layers.Input((100,)), keras.layers.Dense(100)])
+command_line.command(lambda: save_weights(model, Path("vae.weights.h5")))
+"""
+    done = limited(code, tmp_path, 10_000)
+    assert done.returncode == 2 and done.stderr.endswith("error: vae.weights.h5: File too large\n"), done
+    assert (tmp_path / "vae.weights.h5").read_bytes() == b"earlier" and os.listdir(tmp_path) == ["vae.weights.h5"]
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(os, "fsync", lambda number: calls.append(os.readlink(f"/proc/self/fd/{number}")))
+    replace = os.replace
+    monkeypatch.setattr(os, "replace", lambda *names: (calls.append("rename"), replace(*names)))
+    run_dir.write_text(tmp_path / "a.json", "{}")
+    assert calls == [str(tmp_path / f".{os.getpid()}.a.json"), "rename", str(tmp_path)]
+
+
+def test_room_is_asked_for_before_a_long_stage(tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    run_dir.require_room(tmp_path / "a", 1000)
+    with pytest.raises(UserError, match=r"a: \d+ MB are needed, \d+ MB are free"):
+        run_dir.require_room(tmp_path / "a", usage.free // 2, times=3)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1000, 1000))
+    with pytest.raises(UserError, match="`ulimit -f`"):
+        run_dir.require_room(tmp_path / "a", 2_000_000)
+
+    def read_only(**_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), "runs/car")
+
+    monkeypatch.setattr(run_dir.tempfile, "TemporaryFile", read_only)
+    with pytest.raises(UserError, match="runs/car: Read-only file system"):
+        os_errors_as_user_errors(run_dir.require_room, tmp_path / "a", 1)
+
+
+def npy(descr: str, shape: tuple, content: bytes) -> bytes:
+    """A .npy file that claims what it likes."""
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
+    return file.getvalue() + content
+
+
+def latents(path: Path, **changed: bytes) -> Path:
+    """A file of two episodes of 3 and 4 frames, with some arrays replaced."""
+    LatentDataset(
+        np.zeros((7, 2), np.float16),
+        np.zeros((7, 2), np.float16),
+        np.zeros((7, 1), np.float32),
+        np.zeros(7, np.float32),
+        np.array([4, 5]),
+        np.array([3, 4]),
+    ).write(path)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, changed.get(name.removesuffix(".npy"), content))
+    return path
+
+
+def test_latents_of_numbers_are_mapped(tmp_path):
+    read = LatentDataset.read(latents(tmp_path / "series.npz"), 2, 2)
+    assert read.mu.shape == (7, 2) and read.starts.tolist() == [0, 3]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"mu": npy("|O", (7, 2), b"A" * 112)},  # pointers, to wherever the file says
+        {"lengths": npy("|O", (2,), b"A" * 16)},
+        {"mu": npy("<f4", (7, 2), b"\0" * 56)},
+        {"mu": npy("<f2", (1 << 40, 2), b"\0" * 28)},  # 4 TiB
+        {"mu": npy("<f2", (7,), b"\0" * 14)},
+        {"reward": npy("<f4", (6,), b"\0" * 24)},
+        {"lengths": npy("<i8", (2,), np.array([3, 5]).tobytes())},
+        {"lengths": npy("<i8", (2,), np.array([-1, 8]).tobytes())},
+        {"ends": npy("<i8", (1,), np.array([4]).tobytes())},
+    ],
+    ids=["objects", "object lengths", "another type", "huge", "flat", "too few", "too long", "negative", "ends"],
+)
+def test_crafted_latents_are_refused(changed, tmp_path):
+    """In a process of their own: objects were a segmentation fault."""
+    path = latents(tmp_path / "series.npz", **changed)
+    code = f"""
+import sys; sys.path.insert(0, {str(ROOT)!r})
+from pathlib import Path
+from common import command_line
+from rnn.data import LatentDataset
+def main():
+    data = LatentDataset.read(Path({str(path)!r}), 2, 2)
+    print(data.frames(data.starts[None], None)[0], data.lengths)
+command_line.command(main)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 2 and "series.npz does not hold latents" in done.stderr, done
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "member, words",
+    [
+        (npy("|O", (1,), b"A" * 8), "holds objects"),
+        (npy("|u1", (11 << 40,), b"A" * 8), "claims 12,094,627,905,536 bytes"),
+        (npy("|u1", (-1,), b"A" * 8), "claims"),
+        (npy("|u1", (2 << 30,), b"")[:128] + bytes(2 << 20), "claims"),
+    ],
+    ids=["objects", "11 TiB", "negative", "more than there is"],
+)
+def test_a_crafted_npz_is_refused_before_memory_is_taken(member, words, tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("obs.npy", member)
+    with pytest.raises(ValueError, match=words):
+        open_npz(tmp_path / "a.npz")
+
+
+def test_a_bomb_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(arrays, "LIMIT", 1 << 20)
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, obs=np.zeros(2 << 20, np.uint8))
+    assert path.stat().st_size < 10_000
+    with pytest.raises(ValueError, match="more than 1,048,576"):
+        open_npz(path)
+
+
+def test_an_honest_npz_is_read(tmp_path):
+    np.savez_compressed(tmp_path / "a.npz", obs=np.arange(5), source=np.array(json.dumps({"a": 1})), end=np.array(3))
+    with open_npz(tmp_path / "a.npz") as file:
+        assert file["obs"].tolist() == [0, 1, 2, 3, 4] and json.loads(str(file["source"])) == {"a": 1}
+
+
+@pytest.mark.parametrize("out", ["closed", "full", "latin-1"])
+def test_a_result_is_saved_whatever_becomes_of_the_output(out, tmp_path):
+    code = f"""
+import sys; sys.path.insert(0, {str(ROOT)!r})
+import numpy as np
+from pathlib import Path
+from common import command_line
+from common.run_dir import write_text
+def main():
+    command_line.say("dream, τ 1.15: 918 ± 249")
+    write_text(Path("after"), "the stage went on")
+command_line.command(main)
+"""
+    command, env = [sys.executable, "-c", code], os.environ | {"PYTHONUTF8": "0"}
+    options = {"cwd": tmp_path, "stderr": subprocess.PIPE}
+    if out == "closed":
+        reader, writer = os.pipe()
+        os.close(reader)
+        done = subprocess.run(command, stdout=writer, **options)
+        os.close(writer)
+    elif out == "full":
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(command, stdout=full, **options)
+    else:
+        env |= {"PYTHONIOENCODING": "latin-1"}
+        done = subprocess.run(command, stdout=subprocess.PIPE, env=env, **options)
+        assert done.stdout.decode("latin-1") == "dream, ? 1.15: 918 ± 249\n"
+    assert (tmp_path / "after").exists() and (done.returncode, done.stderr) == (0, b"")

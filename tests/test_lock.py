@@ -1,0 +1,124 @@
+"""The lock of a run folder, and what it clears away."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from common import lock
+from config import UserError
+
+HOLDER = f"""
+import sys, time
+sys.path.insert(0, {str(ROOT)!r})
+from pathlib import Path
+from common import lock
+with lock.hold(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def holder(run: Path) -> subprocess.Popen:
+    """A process that holds a run's lock."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    job = subprocess.Popen([sys.executable, "-c", HOLDER, run], **pipes)
+    assert job.stdout.readline() == "held\n"
+    return job
+
+
+def test_a_second_command_says_who_is_there_and_leaves(tmp_path):
+    run = tmp_path / "run"
+    job = holder(run)
+    try:
+        with pytest.raises(UserError) as caught, lock.hold(run):
+            pass
+        for word in (str(run), f"process {job.pid}", socket.gethostname(), "since 20"):
+            assert word in str(caught.value)
+    finally:
+        job.communicate("\n", timeout=30)
+    with lock.hold(run):  # given up in order
+        assert json.loads((run / lock.NAME).read_text())["process"] == os.getpid()
+    assert not run.exists()  # it was empty
+
+
+def test_a_lock_left_by_a_crash_is_taken_over(tmp_path):
+    job = holder(tmp_path)
+    job.send_signal(signal.SIGKILL)
+    job.wait()
+    assert (tmp_path / lock.NAME).exists()
+    with lock.hold(tmp_path):
+        assert json.loads((tmp_path / lock.NAME).read_text())["process"] == os.getpid()
+
+
+def test_a_stage_of_the_holder_is_let_in(tmp_path):
+    with lock.hold(tmp_path):
+        child = subprocess.run([sys.executable, "-c", HOLDER, tmp_path], input="\n", text=True, capture_output=True)
+        assert child.stdout == "held\n", child.stderr
+        assert (tmp_path / lock.NAME).exists()  # it is still the parent's
+
+
+def test_another_hosts_lock_counts_while_it_is_touched(tmp_path):
+    """As on a file system whose flock does not reach the other host."""
+    path = tmp_path / lock.NAME
+    path.write_text(json.dumps({"host": "elsewhere", "process": 1, "command": "train_vae.py", "started": "now"}))
+    with pytest.raises(UserError, match=r"train_vae\.py \(process 1 on elsewhere, since now\)"), lock.hold(tmp_path):
+        pass
+    old = time.time() - lock.STALE - 5
+    os.utime(path, (old, old))
+    with lock.hold(tmp_path):
+        assert json.loads(path.read_text())["host"] == socket.gethostname()
+
+
+def test_without_flock_the_process_is_asked_for(tmp_path, monkeypatch):
+    def none(*_):
+        raise OSError(38, "no flock")
+
+    monkeypatch.setattr(lock.fcntl, "flock", none)
+    owner = {"host": socket.gethostname(), "process": os.getppid(), "clock": lock.start_of(os.getppid())}
+    path = tmp_path / lock.NAME
+    path.write_text(json.dumps(owner | {"process": os.getpid(), "clock": lock.start_of(os.getpid())}))
+    with pytest.raises(UserError, match="is in use"), lock.hold(tmp_path):
+        pass
+    path.write_text(json.dumps(owner | {"process": os.getpid(), "clock": "1"}))  # another process had that number
+    with lock.hold(tmp_path):
+        pass
+    path.write_text("half of a li")
+    with lock.hold(tmp_path):
+        pass
+
+
+def test_unfinished_files_of_dead_processes_are_cleared_and_no_others(tmp_path):
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    left = [f".{dead.pid}.vae.weights.h5", f"record/.{dead.pid}.000001.npz", f".{dead.pid}.a.mp4.mp4"]
+    kept = [f".{os.getpid()}.report.md", ".note", "record/000001.npz", f".{dead.pid}"]
+    (tmp_path / "record").mkdir()
+    for name in (*left, *kept):
+        (tmp_path / name).write_text("x")
+    outside = tmp_path.parent / "outside"
+    outside.mkdir()
+    (outside / left[0]).write_text("x")
+    (tmp_path / "before").symlink_to(outside)
+    with lock.hold(tmp_path):
+        assert not [name for name in left if (tmp_path / name).exists()]
+        assert all((tmp_path / name).exists() for name in kept)
+        assert (outside / left[0]).exists()
+
+
+def test_shared_memory_of_a_killed_command_is_cleared(tmp_path, monkeypatch):
+    monkeypatch.setattr(lock, "SHARED_MEMORY", tmp_path / "shm")
+    (tmp_path / "shm").mkdir()
+    (tmp_path / "shm" / "mpich_1").write_text("x")
+    (tmp_path / "outside").write_text("x")
+    last = {"host": socket.gethostname(), "process": 1, "shared_memory": ["mpich_1", "../outside", 3]}
+    (tmp_path / lock.NAME).write_text(json.dumps(last))
+    with lock.hold(tmp_path):
+        assert not (tmp_path / "shm" / "mpich_1").exists() and (tmp_path / "outside").exists()

@@ -1,0 +1,76 @@
+"""What `tools.pack` refuses to delete or to follow."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import tasks
+from common import run_dir
+from config import UserError
+from tools import pack
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch) -> Path:
+    """A run with the files that packing needs; their content does not matter here, nor does the report."""
+    run = tmp_path / "run"
+    run_dir.save(tasks.preset("carracing", "smoke"), run)
+    for name in ("vae.weights.h5", "rnn.weights.h5", "controller/best.json", "controller/history.jsonl"):
+        run_dir.write_text(run / name, "")
+    monkeypatch.setattr(pack, "read_run", lambda *_: None)
+    monkeypatch.setattr(pack, "write_report", lambda *_: None)
+    monkeypatch.setattr(pack, "card", lambda *_: "the card")
+    monkeypatch.setattr(run_dir, "need_models", lambda _: None)
+    return run
+
+
+def test_an_older_pack_is_replaced(run, tmp_path):
+    out = tmp_path / "out"
+    pack.pack(run, out, checkpoint=False)
+    run_dir.write_text(out / "results.json", json.dumps({"results": []}))  # of evaluate.py
+    run_dir.write_text(out / "videos/carracing-first.mp4", "")
+    pack.pack(run, out, checkpoint=False)
+    assert (out / "README.md").read_text() == "the card" and not (out / "results.json").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "run"]
+
+
+@pytest.mark.parametrize("name", [".git/HEAD", "thesis.tex", "report/deep/er.png", "controller/mine.txt"])
+def test_what_is_not_of_a_pack_is_not_deleted(name, run, tmp_path):
+    out = tmp_path / "out"
+    pack.pack(run, out, checkpoint=False)
+    run_dir.write_text(out / name, "precious")
+    with pytest.raises(UserError, match=r"holds .*, which is not of a packed run"):
+        pack.pack(run, out, checkpoint=False)
+    assert (out / name).read_text() == "precious"
+
+
+@pytest.mark.parametrize("name", ["notes.md", "controller"])
+def test_links_out_of_the_run_are_not_followed(name, run, tmp_path):
+    secret = tmp_path / "secret"
+    if name == "controller":
+        shutil.move(run / name, secret)
+    else:
+        secret.write_text("key")
+    (run / name).symlink_to(secret)
+    with pytest.raises(UserError, match=rf"{name}.* is a link out of the run"):
+        pack.pack(run, tmp_path / "out", checkpoint=False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_link_is_not_replaced(run, tmp_path):
+    (tmp_path / "target").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "target")
+    with pytest.raises(UserError, match="is a link"):
+        pack.pack(run, tmp_path / "out", checkpoint=False)
+
+
+def test_a_pack_that_was_interrupted_while_it_was_replaced_comes_back(run, tmp_path):
+    pack.pack(run, tmp_path / "out", checkpoint=False)
+    (tmp_path / "out").rename(tmp_path / ".out.old")
+    (run / "vae.weights.h5").unlink()
+    run_dir.write_text(tmp_path / ".out.old" / "thesis.tex", "x")
+    with pytest.raises(UserError, match=r"thesis\.tex"):
+        pack.pack(run, tmp_path / "out", checkpoint=False)
+    assert (tmp_path / "out" / "README.md").exists()

@@ -1,0 +1,137 @@
+"""Signals, lone exits and hangs, in processes of their own: as little as a stage can be, under the real launcher."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, mpirun
+
+STAGE = """
+import os, sys, time
+sys.path.insert(0, {root!r})
+from common import command_line, mpi, signals
+from common.jobs import Jobs
+
+def main(comm):
+    open(f"rank{{comm.rank}}", "w").write(str(os.getpid()))
+    {body}
+
+mpi.launch(main)
+"""
+
+# A generation that never ends: each rank plays until it hears of a signal.
+ENDLESS = """
+    jobs = Jobs(comm, 10**6)
+    while not mpi.stopping(comm):
+        jobs.take(1, wait=True)
+        jobs.serve()
+        time.sleep(0.01)
+    jobs.close()
+    mpi.stop_together(comm, "step 7 is saved")
+"""
+
+
+def start(folder: Path, body: str, ranks: int) -> subprocess.Popen:
+    """Starts a stage with this body; returns when all its ranks work."""
+    script = folder / "stage.py"
+    script.write_text(STAGE.format(root=str(ROOT), body=body.strip()))
+    command = [*mpirun(ranks), sys.executable, script]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    job = subprocess.Popen(command, cwd=folder, start_new_session=True, **pipes)
+    deadline = time.monotonic() + 60
+    while not all(rank_of(folder, k) for k in range(max(ranks, 1))):
+        assert job.poll() is None and time.monotonic() < deadline, job.communicate()
+        time.sleep(0.02)
+    time.sleep(0.2)
+    return job
+
+
+def rank_of(folder: Path, rank: int) -> int:
+    """The process number of a rank; 0 before it works."""
+    path = folder / f"rank{rank}"
+    return int(path.read_text() or 0) if path.exists() else 0
+
+
+def gone(process: int) -> bool:
+    return not Path(f"/proc/{process}").exists() or ") Z " in Path(f"/proc/{process}/stat").read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+@pytest.mark.parametrize("target", ["alone", "mpirun", "rank 0", "rank 1"])
+def test_a_signal_ends_every_rank_with_one_line(number, target, tmp_path):
+    if target in ("rank 0", "rank 1") and number != signal.SIGTERM:
+        pytest.skip("what reaches a rank is the same for all")
+    ranks = 0 if target == "alone" else 3
+    job = start(tmp_path, ENDLESS, ranks)
+    os.kill(rank_of(tmp_path, int(target[-1])) if target.startswith("rank") else job.pid, number)
+    _, err = job.communicate(timeout=30)
+    assert job.returncode == 128 + number
+    said = [line for line in err.splitlines() if not line.startswith("[mpiexec")]  # of Ctrl-C
+    name = signal.Signals(number).name
+    assert said == [f"stopped by {name}: step 7 is saved; the same command goes on: stage.py"], err
+    assert all(gone(rank_of(tmp_path, k)) for k in range(max(ranks, 1)))
+
+
+def test_a_second_signal_ends_at_once(tmp_path):
+    job = start(tmp_path, "while True: time.sleep(0.1)", 0)
+    os.kill(job.pid, signal.SIGTERM)
+    time.sleep(2.5)
+    assert job.poll() is None  # the first one waits for the step's end
+    os.kill(job.pid, signal.SIGINT)
+    assert job.wait(timeout=10) == 128 + signal.SIGINT
+    assert "Traceback" not in job.communicate()[1]
+
+
+def test_nohup_is_respected(tmp_path):
+    script = "import signal; from common import signals; signals.listen(); print(int(signal.getsignal(signal.SIGHUP)))"
+    done = subprocess.run(["nohup", sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == str(int(signal.SIG_IGN)), done
+
+
+@pytest.mark.parametrize(
+    "body, status, said",
+    [
+        ("if comm.rank == 1: sys.exit(3)\n    mpi.wait(comm)", 3, "rank 1 has ended, others have not"),
+        ("mpi.on_root(comm, sys.exit, 3)", 1, "SystemExit: 3"),
+        ("sys.exit(3)", 3, ""),
+    ],
+    ids=["one rank", "rank 0 in a step of all", "all ranks"],
+)
+def test_a_rank_that_exits_does_not_leave_the_others_hanging(body, status, said, tmp_path):
+    job = start(tmp_path, f"time.sleep(1)\n    mpi.LEAVING = 1.0\n    {body}", 2)
+    _, err = job.communicate(timeout=30)
+    assert job.returncode == status and said in err, (job.returncode, err)
+
+
+def test_a_rank_that_hangs_ends_the_job_and_shows_where(tmp_path):
+    body = """
+    time.sleep(1)
+    mpi.HANG = 1.0
+    with mpi.hang_limit(comm) as within_limit:
+        while comm.rank == 1:
+            time.sleep(3600)  # the step that never ends
+    mpi.wait(comm)
+"""
+    job = start(tmp_path, body, 2)
+    _, err = job.communicate(timeout=30)
+    assert job.returncode != 0 and "Timeout" in err and 'stage.py", line' in err
+    assert all(gone(rank_of(tmp_path, k)) for k in range(2))
+
+
+def test_a_stage_of_one_process_stops_after_its_step(tmp_path):
+    script = tmp_path / "stage.py"
+    script.write_text(
+        f"import sys, time\nsys.path.insert(0, {str(ROOT)!r})\nfrom common import command_line, signals\n"
+        "def main():\n    print('ready', flush=True)\n    while True:\n        time.sleep(0.1)\n"
+        "        signals.stop('step 3 is saved')\ncommand_line.command(main)\n"
+    )
+    job = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert job.stdout.readline() == "ready\n"
+    job.send_signal(signal.SIGUSR1)
+    _, err = job.communicate(timeout=30)
+    assert job.returncode == 128 + signal.SIGUSR1
+    assert err == "stopped by SIGUSR1: step 3 is saved; the same command goes on: stage.py\n"

@@ -1,0 +1,184 @@
+"""Environments of others' agents: copies, vectors, wrong actions, and an agent of Stable-Baselines3."""
+
+import copy
+import importlib.util
+import os
+import pickle
+import subprocess
+import sys
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from common import mpi, run_dir
+from config import UserError
+from controller.policy import Controller
+from controller.rollout import play
+from doom_rnn.dream import DreamEnv
+from doom_rnn.latent import LatentEnv
+from doom_rnn.vector import VectorDreamEnv
+from tasks.actions import checked
+from tasks.carracing_env import CarRacing
+from tasks.takecover_env import DoomTakeCover
+
+DREAM = "doom_rnn:WorldModels/DoomRNN-v0"
+
+
+def elsewhere(folder, code: str, *arguments) -> str:
+    """What a program of the user's prints, started in a folder of the user's."""
+    (folder / "program.py").write_text(code)
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    call = [sys.executable, "program.py", *map(str, arguments)]
+    done = subprocess.run(call, cwd=folder, capture_output=True, text=True, env=environment, timeout=900)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_dream_is_copied_by_its_arguments(doom_run):
+    env = DreamEnv(doom_run, temperature=0.7, render_mode="rgb_array")
+    first, _ = env.reset(seed=3)
+    env.step(np.float32([0.5]))
+    for other in (pickle.loads(pickle.dumps(env)), copy.deepcopy(env)):
+        assert (other.temperature, other.render_mode) == (0.7, "rgb_array") and other.z is None
+        np.testing.assert_array_equal(other.reset(seed=3)[0], first)
+
+
+ASYNC = """
+import sys
+import gymnasium
+import numpy as np
+
+if __name__ == "__main__":
+    name, options = "doom_rnn:WorldModels/DoomRNN-v0", dict(num_envs=2, vectorization_mode="async", run=sys.argv[1])
+    dreams = gymnasium.make_vec(name, **options)
+    dreams.reset(seed=1)
+    actions = np.zeros((2, 1), np.float32)
+    print("reward", dreams.step(actions)[1])
+    dreams.close()
+    one = gymnasium.make(name, run=sys.argv[1])
+    one.reset()
+    one.step(actions[0])  # starts TensorFlow here
+    dreams = gymnasium.make_vec(name, **options)
+    dreams.reset(seed=1)
+    try:
+        dreams.step(actions)
+    except Exception as error:
+        print(type(error).__name__, error)
+    dreams.close(terminate=True)
+"""
+
+
+def test_asynchronous_dreams_work_or_say_what_to_pass(doom_run, tmp_path):
+    lines = elsewhere(tmp_path, ASYNC, doom_run.resolve()).splitlines()
+    assert lines[0] == "reward [1. 1.]"
+    assert lines[1].startswith("UserError") and "vector_kwargs={'context': 'spawn'}" in lines[1]
+
+
+@pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
+def test_a_batch_of_dreams_equals_single_ones(doom_run, mode):
+    """Also after dreams have ended and begun anew: the small run's are cut after 150 steps."""
+    single = gym.make_vec(DREAM, 3, "sync", run=doom_run, vector_kwargs={"autoreset_mode": mode})
+    batch = gym.make_vec(DREAM, 3, run=doom_run, autoreset_mode=mode)
+    assert isinstance(batch, VectorDreamEnv)
+    np.testing.assert_array_equal(batch.reset(seed=7)[0], single.reset(seed=7)[0])
+    rng, ended = np.random.default_rng(0), 0
+    for _ in range(160):
+        actions = rng.uniform(-1, 1, (3, 1)).astype(np.float32)
+        one, other = batch.step(actions), single.step(actions)
+        for mine, theirs in zip(one[:4], other[:4], strict=True):
+            np.testing.assert_allclose(mine, theirs, atol=1e-3)
+        over = one[2] | one[3]
+        ended += over.sum()
+        if over.any() and mode == "SameStep":
+            np.testing.assert_array_equal(one[4]["_final_obs"], over)
+            lane = int(np.flatnonzero(over)[0])
+            np.testing.assert_allclose(one[4]["final_obs"][lane], other[4]["final_obs"][lane], atol=1e-3)
+    assert ended >= 3
+
+
+def test_a_batch_keeps_its_own_temperature_and_seeds(doom_run):
+    dreams = VectorDreamEnv(2, doom_run, temperature=0.5)
+    first = dreams.reset(seed=[4, 9])[0]
+    np.testing.assert_array_equal(first[1], DreamEnv(doom_run).reset(seed=9)[0])
+    assert np.abs(dreams.reset()[0] - first).max() > 0
+    dreams.reset(options={"temperature": 2.0})
+    assert dreams.dreams.temperature == 2.0
+    with pytest.raises(ValueError, match="NextStep or SameStep"):
+        VectorDreamEnv(2, doom_run, autoreset_mode="Disabled")
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+@pytest.mark.parametrize(("name", "size"), [("CarRacing-v0", 3), ("DoomTakeCover-v0", 1)])
+def test_tasks_environments_in_vectors(name, size, mode):
+    envs = gym.make_vec(f"env:WorldModels/{name}", 2, mode)
+    observations, _ = envs.reset(seed=1)
+    assert observations.shape == (2, 64, 64, 3) and observations.std() > 0
+    *_, infos = envs.step(np.zeros((2, size), np.float32))
+    assert isinstance(infos, dict)
+    envs.close()
+
+
+@pytest.mark.parametrize("make", [CarRacing, DoomTakeCover, "dream", "dreams", "latent"])
+def test_wrong_steps_are_named(make, doom_run):
+    makers = {"dream": DreamEnv, "dreams": lambda run: VectorDreamEnv(1, run), "latent": LatentEnv}
+    env = makers[make](doom_run) if isinstance(make, str) else make()
+    shape = env.action_space.shape
+    with pytest.raises(gym.error.ResetNeeded, match="call it before step"):
+        env.step(np.zeros(shape, np.float32))
+    env.reset(seed=1)
+    with pytest.raises(UserError, match="expected finite numbers"):
+        env.step(np.full(shape, np.nan, np.float32))
+    env.close()
+
+
+def test_an_action_is_checked():
+    assert checked([1], 1, 1).shape == (1, 1)
+    for wrong in ([1.0, 2.0], "left", None):
+        with pytest.raises(UserError, match="expected numbers of shape"):
+            checked(wrong, 1)
+
+
+def test_the_game_is_seen_as_the_lanes_see_it(doom_run):
+    """The same episode of the same agent, alone through V and M and in the lanes of an evaluation."""
+    from controller.rollout import RealLanes, make_real_lanes
+
+    config = run_dir.load(doom_run)
+    params = np.random.default_rng(1).normal(size=(1, Controller.of(config).num_params))
+    lanes = make_real_lanes(doom_run, config, RealLanes)
+    [(total, steps)] = play(lanes, mpi.Jobs(mpi.world(), 1), params, [5]).values()
+    lanes.close()
+    game = gym.make("doom_rnn:WorldModels/Latent-v0", run=doom_run)
+    observation, rewards, over = game.reset(seed=5)[0], [], False
+    while not over:
+        z, c, h = np.split(observation[None], [config.z_size, config.z_size + config.rnn_units], axis=1)
+        observation, reward, terminated, truncated, _ = game.step(Controller.of(config).act(params, z, c, h)[0])
+        rewards.append(reward)
+        over = terminated or truncated
+    game.close()
+    assert (sum(rewards), len(rewards)) == (total, steps)
+
+
+def test_doom_leaves_nothing_in_the_users_folder(tmp_path):
+    code = "from tasks.takecover_env import DoomTakeCover\nenv = DoomTakeCover()\nenv.reset(seed=1)\nenv.close()\n"
+    elsewhere(tmp_path, code)
+    assert {path.name for path in tmp_path.iterdir()} == {"program.py"}
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("stable_baselines3"), reason="needs stable-baselines3")
+def test_an_agent_of_stable_baselines_trains_in_the_dream_and_plays_the_game(doom_run, tmp_path):
+    code = "from examples.stable_baselines import main\nmain()\n"
+    flags = ["--run", doom_run.resolve(), "--steps", "2000", "--envs", "16", "--episodes", "2"]
+    trained, scored = elsewhere(tmp_path, code, *flags).splitlines()[-2:]
+    assert "2,048 steps in the dream" in trained and "over 2 episodes" in scored
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("moviepy"), reason="needs moviepy")
+def test_an_episode_is_recorded_by_gymnasiums_wrapper(tmp_path):
+    env = gym.wrappers.RecordVideo(gym.make("env:WorldModels/CarRacing-v0", render_mode="rgb_array"), str(tmp_path))
+    env.reset(seed=1)
+    for _ in range(3):
+        env.step(np.float32([0, 0.5, 0]))
+    env.close()
+    assert list(tmp_path.glob("*.mp4"))

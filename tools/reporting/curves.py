@@ -1,0 +1,32 @@
+"""Learning curves of V, M and C as tidy data: a row a value."""
+
+import csv
+import io
+from collections.abc import Iterator
+
+from tools.reporting.runs import Run
+
+COLUMNS = ("run", "task", "seed", "model", "step", "seconds", "quantity", "value")
+KEYS = ("model", "step", "generation", "seconds", "evaluation")  # of a line, that are no quantities
+
+
+def points(run: Run) -> Iterator[tuple]:
+    """(model, step, seconds, quantity, value): V's and M's of a training step, C's of a generation."""
+    for line in run.metrics:
+        yield from (
+            (line["model"], line["step"], line["seconds"], *pair) for pair in line.items() if pair[0] not in KEYS
+        )
+    for line in run.history:
+        found = {name: value for name, value in line.items() if name not in KEYS}
+        found |= {f"evaluation_{name}": value for name, value in (line["evaluation"] or {}).items()}
+        yield from (("controller", line["generation"], line["seconds"], *pair) for pair in found.items())
+
+
+def curves_csv(runs: list[Run]) -> str:
+    """Everything that the runs, and the runs below them, have logged."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for run in (part for top in runs for part in (top, *top.parts)):
+        writer.writerows((run.name, run.config.task, run.config.seed, *point) for point in points(run))
+    return text.getvalue()

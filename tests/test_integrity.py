@@ -126,7 +126,7 @@ def test_training_saves_no_weights_after_an_update_that_broke_them(steps, tmp_pa
 
 def test_a_checkpoint_of_broken_weights_is_not_written(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1)
-    model = Weight(at=1)
+    model = Weight(at=0)
     with pytest.raises(UserError, match="expected finite numbers, found NaN or infinity in 000"):
         training.fit(tmp_path, "toy", model, [], model.step, lambda first: iter([((),)] * 4), 4, every=2)
     assert not list(tmp_path.glob("*.npz"))
@@ -370,13 +370,13 @@ def test_a_damaged_checkpoint_is_refused_before_anything_is_written(damage, copi
 def test_a_checkpoint_of_another_training_is_refused(tmp_path):
     variable = tf.Variable(np.zeros(3, np.float32))
     mine = training.Checkpoint(tmp_path / "vae.checkpoint.npz", [variable], tmp_path, task="carracing", seed=0)
-    mine.save(7)
+    mine.save(7, {"loss": 0.5})
     variable.assign(np.ones(3, np.float32))
     other = training.Checkpoint(mine.path, [variable], tmp_path, task="carracing", seed=1)
     with pytest.raises(UserError, match=r"vae\.checkpoint\.npz is another run's: seed 0, expected 1"):
         other.restore()
     np.testing.assert_array_equal(variable, np.ones(3))
-    assert mine.restore() == 7 and not variable.numpy().any()
+    assert mine.restore() == (7, {"loss": 0.5}) and not variable.numpy().any()
 
 
 def test_weights_of_another_task_are_refused(copied):

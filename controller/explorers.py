@@ -47,6 +47,7 @@ class Search:
             objective = next(name for name, folder in FOLDERS.items() if folder == path.name)
             self.search = CMAES(size, own.sigma, own.population, np.random.default_rng())
             self.search.restore(path / "checkpoint.npz", path.parent, FROM, **origin(own, objective))
+            self.search.ask()  # the first brings pycma's eigenvectors up to date: all later draws have the same
             self.center = self.search.mean()
         else:
             # A packed run has no covariance, but its history has the root mean square of the standard deviations.

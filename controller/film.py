@@ -117,7 +117,7 @@ def episode(lanes: RealLanes, parameters: list[float], seed: int) -> tuple[np.nd
 
 
 def dream_title(config: Config) -> str:
-    return f"M's dream, τ {config.temperature:g}"
+    return f"M's dream, temperature {config.temperature:g}"  # the font has no τ
 
 
 def strip(run: Path, config: Config, dreamed: Played) -> Path:

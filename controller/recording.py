@@ -61,6 +61,10 @@ def write(path: Path, episode: dict[str, np.ndarray], source: dict) -> int:
 
 def extract(comm, run: Path, config) -> None:
     """Records this rank's share of the episodes that are missing."""
+    if config.round == 1 and config.max_frames <= config.min_frames:
+        raise mpi.CollectiveError(
+            f"--max-frames {config.max_frames}: no episode can be longer than the {config.min_frames} of --min-frames"
+        )
     # Listed by one rank: another, a moment later, would leave out what the first has recorded meanwhile.
     missing = mpi.on_root(comm, missing_episodes, run, config)
     start = time.perf_counter()
@@ -99,10 +103,6 @@ def missing_episodes(run: Path, config) -> list[int]:
 
 def extract_random(comm, run: Path, config, missing: list[int]) -> tuple[int, int, list[float]]:
     """Frames, bytes and returns of the random episodes that this rank has recorded."""
-    if config.max_frames <= config.min_frames:
-        raise mpi.CollectiveError(
-            f"--max-frames {config.max_frames}: no episode can be longer than the {config.min_frames} of --min-frames"
-        )
     mine = missing[comm.rank :: comm.size]
     env = make_env(config)
     frames, disk, returns = 0, 0, []

@@ -83,6 +83,7 @@ def test_export_then_import_keeps_every_number(task, exported, imported):
             np.testing.assert_allclose(kept[name], old[name], rtol=0, atol=HALF)
     old, kept = (json.loads((path / "controller" / "best.json").read_text()) for path in (run, new))
     np.testing.assert_allclose(kept.pop("parameters"), old["parameters"], rtol=0, atol=HALF)
+    assert kept.pop("digest") and kept.pop("made_from") == {}  # nothing says with which V and M it was evolved
     assert kept == {"generation": None, "score": 812.34, "std": None, "episodes": None}
 
 

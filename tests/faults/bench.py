@@ -1,5 +1,6 @@
 """The stages of a small run as real commands in processes of their own, and what each must leave behind."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -165,9 +166,13 @@ def wait_until_gone(case: str, seconds: float = ENDS) -> bool:
 
 
 def left_in_memory() -> set[str]:
-    """Shared memory of MPI and of Doom's engine on this machine."""
-    names = (path.name for path in SHARED_MEMORY.glob("*"))
-    return {name for name in names if name.startswith(("mpich", "ViZDoom"))}
+    """Shared memory of MPI and of Doom's engine that no living process uses: other commands may run beside these."""
+    names = {path.name for path in SHARED_MEMORY.glob("*") if path.name.startswith(("mpich", "ViZDoom"))}
+    for maps in Path("/proc").glob("[0-9]*/maps"):
+        with contextlib.suppress(OSError):  # of a process that has ended meanwhile
+            used = maps.read_text()
+            names = {name for name in names if f"{SHARED_MEMORY}/{name}" not in used}
+    return names
 
 
 def unfinished(run: Path) -> list[str]:

@@ -25,10 +25,10 @@ FILES = {
 }
 
 USE = """\
-`DIR` is the folder that holds `config.json`; without `--no-save` the test's row and films take the older ones' place.
+`DIR` is the folder that holds `config.json`; a packed one stays as it is unless `--save` is given.
 
 ```
-python evaluate.py --run DIR --episodes 100 --no-save
+python evaluate.py --run DIR --episodes 100
 ```
 
 ```python

@@ -8,7 +8,7 @@ from tools.reporting.runs import Run
 
 # Said by `where`, or no part of an experiment.
 SAID = ("task", "preset", "seed", "lanes", "drawer", "view", "pixels", "temperature", "env", "features", "untrained",
-        "dtype", "linked")  # fmt: skip
+        "dtype", "linked", "generations")  # fmt: skip
 
 
 def settings(config: configs.Config) -> dict[str, str]:

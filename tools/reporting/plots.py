@@ -95,12 +95,13 @@ def training(path: Path, task: str, groups: list[tuple[str, list[list[dict]]]], 
         Line2D([], [], c=c, ls=ls, marker=m, mfc="white", mew=1.5, lw=2, label=name) for name, (c, ls, m) in named
     ]
     several = any(len(histories) > 1 for _, histories in groups)
+    handles.append(
+        Line2D([], [], c="0.3", lw=2.5, label="line: mean of the candidates" + ", mean over seeds" * several)
+    )
+    around = "area: best and worst candidate" if len(groups) > 1 else "thin lines, or area: best and worst candidate"
+    around = "band: lowest and highest seed" if several else around
     handles += [
-        Line2D([], [], c="0.3", lw=2.5, label="line: mean of the candidates" + ", mean over seeds" * several),
-        Line2D(
-            [], [], c="0.3", lw=0.7,
-            label="band: lowest and highest seed" if several else "thin lines, or area: best and worst candidate",
-        ),
+        Line2D([], [], c="0.3", lw=0.7, label=around),
         Line2D(
             [], [], c="0.3", ls="", marker="o", mfc="white", label="marker: the distribution's mean, fresh episodes"
         ),

@@ -84,7 +84,7 @@ function describe(run) {
   $("end-section").hidden = !run.end_head;
   $("endless").hidden = run.end_head;
   $("endless").textContent =
-    `M has learnt no end of ${run.title} and no reward: this dream goes on for ${run.max_frames} steps, wherever you go.`;
+    `M has learnt no end of ${run.title}: this dream goes on for ${run.max_frames} steps, wherever you go.`;
   $("end-title").textContent = `Is it ${run.end}?`;
   for (const element of document.querySelectorAll(".end-name")) element.textContent = run.end;
   $("scores-title").textContent = run.survival ? "Who lives how long?" : "Who plays how well?";
@@ -195,7 +195,8 @@ const realFrame = () => state.arrays.frames.subarray(state.look * FRAME, (state.
 
 function scoresNote() {
   const { run, yours, best } = state;
-  if (!run.survival) return `Mean ± standard deviation of the ${run.unit}. M has learnt no reward, so nobody has a score in this dream.`;
+  const unpaid = run.heads > (run.end_head ? 1 : 0) ? "" : " M has learnt no reward, so nobody has a score in this dream.";
+  if (!run.survival) return `Mean ± standard deviation of the ${run.unit}.${unpaid}`;
   const mine = best ? ` Your longest so far: ${best}.` : yours ? ` You acted in ${yours} of this dream’s.` : "";
   return `Mean ± standard deviation of the ${run.unit}, of ${run.max_frames} at most.${mine}`;
 }

@@ -28,6 +28,8 @@ def resolve_config(run: Path, given: dict, base: Path | None = None, after: Path
     more generations than it has are no contradiction: the search goes on.
     """
     path = run / "config.json"
+    if "task" in given:
+        tasks.get(given["task"])  # that there is no such task comes before what the run holds
     if path.exists():
         config = load(run)
         if given.get("generations", 0) > config.generations:

@@ -119,7 +119,7 @@ SKIPPED = {"opts", "inopts", "_inopts_save_fix", "_es_opts", "inputargs", "param
 # clocks, logs, random generators,
 SKIPPED |= {"timer", "logger", "more_to_write", "randn", "_randn"}
 # what follows from the arguments, and what it computes again.
-SKIPPED |= {"boundary_handler", "weights", "eigenmethod", "_parameters", "_stopdict"}
+SKIPPED |= {"sent_solutions", "archive", "boundary_handler", "weights", "eigenmethod", "_parameters", "_stopdict"}
 
 
 FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodType)

@@ -126,10 +126,12 @@ def test_training_saves_no_weights_after_an_update_that_broke_them(steps, tmp_pa
 
 def test_a_checkpoint_of_broken_weights_is_not_written(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1)
-    model = Weight(at=0)
+    model = Weight(at=1)
     with pytest.raises(UserError, match="expected finite numbers, found NaN or infinity in 000"):
         training.fit(tmp_path, "toy", model, [], model.step, lambda first: iter([((),)] * 4), 4, every=2)
-    assert not list(tmp_path.glob("*.npz"))
+    with np.load(tmp_path / "toy.checkpoint.npz") as file:  # of the step before
+        assert int(file["step"]) == 1 and np.isfinite(file["000"]).all()
+    assert not (tmp_path / "toy.weights.h5").exists()
 
 
 def test_rates_that_break_m_leave_no_m(car_run, tmp_path):
@@ -287,7 +289,9 @@ def test_latents_with_a_flipped_byte_are_refused(copied):
     LatentDataset.read(run / "series.npz", 4, 2)
     content = (run / "series.npz").read_bytes()
     flip(run / "series.npz", content.index(latents.mu.tobytes()) + 20)
-    with pytest.raises(UserError, match=r"series\.npz does not hold latents \(mu\.npy is damaged\)"):
+    with pytest.raises(
+        UserError, match=r"series\.npz does not hold latents \((mu\.npy is damaged|Bad CRC-32 for file 'mu\.npy')\)"
+    ):
         LatentDataset.read(run / "series.npz", 4, 2)
 
 

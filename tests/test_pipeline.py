@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from conftest import ROOT, SMALL, run_script
 
 import train_rnn
 import train_vae
-from common import run_dir
+from common import mpi, run_dir
 from config import UserError
 from controller.evaluation import read_best
 from controller.evolution import begin
@@ -167,7 +168,7 @@ def test_a_packed_run_is_a_run(evolved, tmp_path):
     assert {tuple(row["returns"]) for row in before} == {tuple(row["returns"]) for row in after}
     run_script("tools.pack", "--run", evolved, "--out", small, "--checkpoint")
     assert (small / "controller" / "checkpoint.npz").exists()
-    assert "would be lost" in user_error("tools.pack", "--run", small, "--out", evolved)
+    assert "which is not of a packed run" in user_error("tools.pack", "--run", small, "--out", evolved)
     assert (evolved / "record").exists()
     # A folder whose evolution can go on is only replaced by what it has become.
     history = small / "controller" / "history.jsonl"
@@ -251,12 +252,14 @@ def test_user_errors_overwrite_nothing(car_run, tmp_path):
     assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
 
 
-def test_an_mpirun_of_another_mpi_is_found_out(car_run, monkeypatch):
+def test_an_mpirun_of_another_mpi_is_found_out(car_run, monkeypatch, capsys):
     """Else each of its processes would take itself for the only one."""
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "64")
     monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "0")
-    line = user_error("train_controller.py", "--run", car_run)
-    assert "mpirun started 64 processes, but each sees 1" in line and "MPI4PY_MPIABI=openmpi" in line
+    assert "MPI4PY_MPIABI=openmpi" in user_error("train_controller.py", "--run", car_run)
+    with pytest.raises(SystemExit):
+        mpi.require_same_mpi(types.SimpleNamespace(size=1))
+    assert "mpirun started 64 processes, but each sees 1" in capsys.readouterr().err
 
 
 def test_a_truncated_episode_stops_training_by_name(car_run, tmp_path):

@@ -30,7 +30,7 @@ from world_model import WorldModel, load_rnn, load_vae
 def first_round(car_run, tmp_path_factory):
     """`car_run` with an agent."""
     run = tmp_path_factory.mktemp("rounds") / "car"
-    shutil.copytree(car_run, run)
+    shutil.copytree(car_run, run, ignore=shutil.ignore_patterns("controller"))
     run_script("train_controller.py", "--run", run)
     return run
 
@@ -144,7 +144,12 @@ def test_surprise_is_m_s_loss_of_what_it_meets(first_round):
 def test_what_a_round_cannot_begin_with_is_one_line(car_run, tmp_path):
     given = {"episodes": 2}
     with pytest.raises(UserError, match=r"best\.json is missing"):
-        run_dir.open_run(tmp_path / "a", given, None, shutil.copytree(car_run, tmp_path / "b", symlinks=True))
+        run_dir.open_run(
+            tmp_path / "a",
+            given,
+            None,
+            shutil.copytree(car_run, tmp_path / "b", ignore=shutil.ignore_patterns("controller")),
+        )
     (tmp_path / "b" / "record" / "000001.npz").unlink()
     with pytest.raises(UserError, match="holds 3 of 4"):
         run_dir.open_run(tmp_path / "a", given, None, tmp_path / "b")

@@ -1,5 +1,6 @@
 """Signals, lone exits and hangs, in processes of their own: as little as a stage can be, under the real launcher."""
 
+import functools
 import os
 import signal
 import subprocess
@@ -41,7 +42,9 @@ def start(folder: Path, body: str, ranks: int) -> subprocess.Popen:
     script.write_text(STAGE.format(root=str(ROOT), body=body.strip()))
     command = [*mpirun(ranks), sys.executable, script]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    job = subprocess.Popen(command, cwd=folder, start_new_session=True, **pipes)
+    # A shell ignores SIGINT for what it starts in the background, and so would this process's children.
+    listens = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    job = subprocess.Popen(command, cwd=folder, start_new_session=True, preexec_fn=listens, **pipes)
     deadline = time.monotonic() + 60
     while not all(rank_of(folder, k) for k in range(max(ranks, 1))):
         assert job.poll() is None and time.monotonic() < deadline, job.communicate()

@@ -13,6 +13,7 @@ import pytest
 from conftest import ROOT
 
 from common import mpi, run_dir
+from common.jobs import Jobs
 from config import UserError
 from controller.policy import Controller
 from controller.rollout import play
@@ -22,6 +23,7 @@ from doom_rnn.vector import VectorDreamEnv
 from tasks.actions import checked
 from tasks.carracing_env import CarRacing
 from tasks.takecover_env import DoomTakeCover
+from world_model import WorldModel
 
 DREAM = "doom_rnn:WorldModels/DoomRNN-v0"
 
@@ -142,12 +144,12 @@ def test_an_action_is_checked():
 
 def test_the_game_is_seen_as_the_lanes_see_it(doom_run):
     """The same episode of the same agent, alone through V and M and in the lanes of an evaluation."""
-    from controller.rollout import RealLanes, make_real_lanes
+    from controller.rollout import RealLanes
 
     config = run_dir.load(doom_run)
     params = np.random.default_rng(1).normal(size=(1, Controller.of(config).num_params))
-    lanes = make_real_lanes(doom_run, config, RealLanes)
-    [(total, steps)] = play(lanes, mpi.Jobs(mpi.world(), 1), params, [5]).values()
+    lanes = RealLanes(config, WorldModel.load(doom_run, config), 1)
+    [(total, steps)] = play(lanes, Jobs(mpi.world(), 1), params, [5]).values()
     lanes.close()
     game = gym.make("doom_rnn:WorldModels/Latent-v0", run=doom_run)
     observation, rewards, over = game.reset(seed=5)[0], [], False

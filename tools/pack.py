@@ -42,6 +42,8 @@ PARTS = (
 OWN = (
     *PARTS,
     "README.md",
+    "packed.json",
+    "temperature-*/packed.json",
     "dream_starts.npz",
     "report/*",
     "videos/*.mp4",

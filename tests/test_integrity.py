@@ -263,9 +263,9 @@ def test_weights_with_a_flipped_byte_are_refused(name, copied):
     load = load_vae if name.startswith("vae") else load_rnn
     model = load(run, config)
     content = (run / name).read_bytes()
-    for variable in model.trainable_variables[:3]:
+    for variable in [variable for variable in model.trainable_variables if np.any(variable)][:3]:
         flip(run / name, content.index(np.asarray(variable).tobytes()) + 1)
-        with pytest.raises(UserError, match=r"is damaged: its digest is not that of its numbers|found no weights"):
+        with pytest.raises(UserError, match="is damaged: its digest is not that of its numbers"):
             load(run, config)
         (run / name).write_bytes(content)
     load(run, config)
@@ -374,13 +374,13 @@ def test_a_damaged_checkpoint_is_refused_before_anything_is_written(damage, copi
 def test_a_checkpoint_of_another_training_is_refused(tmp_path):
     variable = tf.Variable(np.zeros(3, np.float32))
     mine = training.Checkpoint(tmp_path / "vae.checkpoint.npz", [variable], tmp_path, task="carracing", seed=0)
-    mine.save(7, {})
+    mine.save(7, {"loss": 0.5})
     variable.assign(np.ones(3, np.float32))
     other = training.Checkpoint(mine.path, [variable], tmp_path, task="carracing", seed=1)
     with pytest.raises(UserError, match=r"vae\.checkpoint\.npz is another run's: seed 0, expected 1"):
         other.restore()
     np.testing.assert_array_equal(variable, np.ones(3))
-    assert mine.restore() == (7, {}) and not variable.numpy().any()
+    assert mine.restore() == (7, {"loss": 0.5}) and not variable.numpy().any()
 
 
 def test_weights_of_another_task_are_refused(copied):

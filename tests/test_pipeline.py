@@ -257,7 +257,7 @@ def test_user_errors_overwrite_nothing(car_run, tmp_path):
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     assert "--task doom" in user_error("train_vae.py", "--run", run, "--task", "doom")
     assert "--task: unknown task 'pong': expected one of carracing, doom" in user_error(
-        "extract.py", "--run", run, "--task", "pong", ranks=2
+        "extract.py", "--run", tmp_path / "new", "--task", "pong", ranks=2
     )
     other = copy_of(car_run, tmp_path / "other")
     run_dir.save(dataclasses.replace(run_dir.load(other), z_size=16), other)

@@ -4,13 +4,17 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
+from warm import Warm
 
 from common.training import quiet_tensorflow
 
 quiet_tensorflow()
+
+WARM = Warm()
 
 ROOT = Path(__file__).parent.parent
 SHIPPED = ("doom", "carracing")  # the agents that the page of dreams is tested with
@@ -32,12 +36,17 @@ def mpirun(ranks: int) -> list[str | Path]:
 
 
 def run_script(*command: str | Path, ranks: int = 0, check: bool = True) -> subprocess.CompletedProcess:
-    """Runs a script, or a module ("tools.pack"), as a user would; under mpirun if `ranks` is given."""
+    """Runs a script, or a module ("tools.pack"), in a process of its own; under mpirun if `ranks` is given."""
     script, *rest = command
     program = ["-m", script] if str(script).startswith(("tools.", "examples.")) else [ROOT / script]
-    done = subprocess.run(
-        [*mpirun(ranks), sys.executable, *program, *rest], cwd=ROOT, capture_output=True, text=True, env=os.environ
-    )
+    command = [str(part) for part in (*program, *rest)]
+    if ranks:
+        done = subprocess.run([*mpirun(ranks), sys.executable, *command], cwd=ROOT, capture_output=True, text=True)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            out, err = Path(folder, "out"), Path(folder, "err")
+            status = WARM.run(command, ROOT, out, err, dict(os.environ))
+            done = subprocess.CompletedProcess(command, status, out.read_text(), err.read_text())
     if check:
         assert done.returncode == 0, done.stdout + done.stderr
     return done
@@ -83,3 +92,7 @@ def car_run(tmp_path_factory) -> Path:
 def doom_run(tmp_path_factory) -> Path:
     """A Doom run with V and M."""
     return make_run(tmp_path_factory.mktemp("runs") / "doom", "doom")
+
+
+def pytest_sessionfinish():
+    WARM.close()

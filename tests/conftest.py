@@ -1,10 +1,12 @@
 """What several tests need: quiet TensorFlow, and one small run made by the real commands."""
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,12 @@ from warm import Warm
 
 from common.training import quiet_tensorflow
 
+# Compiled functions are kept for the commands and workers to come, which compile the same.
+KEPT = None if "TF_XLA_FLAGS" in os.environ else tempfile.mkdtemp(prefix="compiled-")
+if KEPT:
+    os.environ["TF_XLA_FLAGS"] = (
+        f"--tf_xla_persistent_cache_directory={KEPT} --tf_xla_persistent_cache_device_types=XLA_CPU_JIT,CPU,XLA_CPU"
+    )
 quiet_tensorflow()
 
 WARM = Warm()
@@ -72,27 +80,41 @@ def need_program(*names: str) -> str:
     return found
 
 
+def made_once(tmp_path_factory, name: str, make: Callable[[Path], object]) -> Path:
+    """A copy of a folder that the first of the suite's workers to need it makes, while the others wait."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    made = shared / f"made-{name}"
+    with open(shared / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            make(shared / f"making-{name}")
+            (shared / f"making-{name}").rename(made)
+    return Path(shutil.copytree(made, tmp_path_factory.mktemp(name) / name, symlinks=True))
+
+
 @pytest.fixture(scope="session")
 def site(tmp_path_factory) -> Path:
     """The shipped agents' page."""
-    out = tmp_path_factory.mktemp("site")
     from tools.page.__main__ import build
 
-    build([ROOT / "pretrained" / name for name in SHIPPED], out)
-    return out
+    runs = [ROOT / "pretrained" / name for name in SHIPPED]
+    return made_once(tmp_path_factory, "site", lambda out: build(runs, out))
 
 
 @pytest.fixture(scope="session")
 def car_run(tmp_path_factory) -> Path:
     """A CarRacing run with V and M, ready to evolve C."""
-    return make_run(tmp_path_factory.mktemp("runs") / "car", "carracing")
+    return made_once(tmp_path_factory, "car", lambda run: make_run(run, "carracing"))
 
 
 @pytest.fixture(scope="session")
 def doom_run(tmp_path_factory) -> Path:
     """A Doom run with V and M."""
-    return make_run(tmp_path_factory.mktemp("runs") / "doom", "doom")
+    return made_once(tmp_path_factory, "doom", lambda run: make_run(run, "doom"))
 
 
 def pytest_sessionfinish():
     WARM.close()
+    if KEPT:
+        shutil.rmtree(KEPT, ignore_errors=True)

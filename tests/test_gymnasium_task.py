@@ -94,7 +94,7 @@ def test_all_stages_on_pendulum_and_its_dream(tmp_path):
         "2",
     ]
     run = tmp_path / "pendulum"
-    done = run_script("train_all.py", "--run", run, *flags, "--test-episodes", "2", ranks=2)
+    done = run_script("train_all.py", "--run", run, *flags, "--test-episodes", "2")
     table = done.stdout.splitlines()[-3:]
     assert all(line.count("±") == 2 for line in table[1:])
     for folder in (run, tmp_path / "pendulum-2"):

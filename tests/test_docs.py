@@ -1,15 +1,32 @@
 """README and docs/: their links, commands and names exist, and README's numbers are those of docs/results.md."""
 
+import dataclasses
 import re
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
 
+import config as configs
+from tools.release.parts import PARTS
+
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
 SCRIPT = re.compile(r"\bpython +(?!-)(\S+\.py)")
 MODULE = re.compile(r"\bpython +-m +(\w+(?:\.\w+)*)")
+# Flags of Slurm, Open MPI and TensorBoard.
+OTHERS = {
+    "--bind-to",
+    "--cpus-per-task",
+    "--gpus",
+    "--job-name",
+    "--mem-per-cpu",
+    "--mpi",
+    "--ntasks",
+    "--signal",
+    "--time",
+}
+OTHERS |= {"--logdir"}
 PLUS_MINUS = re.compile(r"\d+(?:\.\d+)? ± \d+(?:\.\d+)?")
 
 
@@ -33,6 +50,23 @@ def test_commands_exist(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_pages_name_no_folder_of_one_machine(page):
     assert not re.findall(r"(?<![\w.])/(?:work|home|root|tmp)/", page.read_text())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_flags_exist(page):
+    """Of the commands here; other programs' are named."""
+    code = "".join(path.read_text() for path in ROOT.glob("[!.]*/**/*.py")) + "".join(
+        path.read_text() for path in ROOT.glob("*.py")
+    )
+    flags = {configs.flag(item.name) for item in dataclasses.fields(configs.Config)}
+    flags |= set(re.findall(r'"(--[a-z-]+)"', code)) | {f"--{part.replace('_', '-')}" for part in PARTS}
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", page.read_text())) <= flags | OTHERS
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_of_the_code_exist(page):
+    named = re.findall(r"`((?:[\w-]+/)*[\w-]+\.(?:py|wat|js))`", page.read_text())
+    assert not [name for name in named if not any(ROOT.glob(name)) and not any(ROOT.glob(f"tools/**/{name}"))]
 
 
 def test_the_code_map_names_what_exists():

@@ -15,6 +15,8 @@ TASK_NAME = re.compile(r"car_?racing|take_?cover|vizdoom|doom(?!_?rnn\b)", re.I)
 # These measure the two published tasks by name, beside their published speed; the example plays a shipped agent, and
 # the help of convert says how the release's files of each differ.
 NAMES_ALLOWED = {"tools/bench.py", "tools/speeds.py", "tools/peer.py", "examples/rollout.py", "tools/convert.py"}
+# A rank that fails shows its traceback and ends the job; damaged bytes of numba's cache may raise anything.
+CATCH_ALL = {"common/mpi.py", "tasks/compiled.py"}
 
 
 def modules() -> Iterator[tuple[Path, ast.Module]]:
@@ -65,6 +67,16 @@ def task_names(tree: ast.Module) -> Iterator[str]:
             yield f"{node.lineno}: {word}"
 
 
+def hiding(tree: ast.Module) -> Iterator[int]:
+    """Lines of handlers that catch every exception and do not raise one again: they would hide a bug."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ExceptHandler):
+            caught = getattr(node.type, "id", None) if node.type else "Exception"
+            raises = any(isinstance(inner, ast.Raise) for inner in ast.walk(node))
+            if caught in ("Exception", "BaseException") and not raises:
+                yield node.lineno
+
+
 def test_imports_go_one_way():
     found = [line for path, tree in modules() for line in backward(path, tree)]
     assert not found
@@ -90,3 +102,11 @@ def test_no_code_outside_tasks_names_a_task():
         'def f(config):\n    """Doom\'s."""\n    return config.task == "doom", "view of CarRacing", Doom, "doom_rnn"'
     )
     assert set(task_names(ast.parse(branch))) == {"3: doom", "3: view of CarRacing", "3: Doom"}
+
+
+def test_no_handler_hides_a_bug():
+    found = {str(path) for path, tree in modules() for _ in hiding(tree)}
+    assert found <= CATCH_ALL
+    broad = "try:\n    f()\nexcept {}:\n    {}"
+    kinds = [("Exception", "pass"), ("", "pass"), ("Exception", "raise"), ("ValueError", "pass")]
+    assert [len(list(hiding(ast.parse(broad.format(*kind))))) for kind in kinds] == [1, 1, 0, 0]

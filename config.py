@@ -83,7 +83,7 @@ class Config:
     preset: str = option("paper", "which published or scaled configuration the rest starts from", "run", tuple(PRESETS))
     seed: int = option(0, "the one seed all randomness of the run is split from", "run")
 
-    view: str = option("v0", "CarRacing's camera: published v0, or Gymnasium's v3", "environment", VIEWS)
+    view: str = option("v0", "the camera of the car: published v0, or Gymnasium's v3", "environment", VIEWS)
     pixels: str = option(
         "paper", "paper: crop and resize; release: also its contrast stretch", "environment", ("paper", "release")
     )
@@ -99,7 +99,7 @@ class Config:
     policy: str = option(
         "release",
         "data-collection policy. release: the original release's random policy; smooth: one that reaches more of the "
-        "game (a car mostly stays on the field, a Doom player reaches the walls)",
+        "game (a car mostly stays on the field, a player in a room reaches its walls)",
         "data",
     )
     min_frames: int = option(

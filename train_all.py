@@ -34,11 +34,11 @@ def train(comm, script: str, run: Path, tracked: bool) -> None:
     if comm.rank == 0:
         command = [sys.executable, Path(__file__).parent / script, "--run", run, *["--track"] * tracked]
         child = subprocess.Popen(command)
-        told = False
+        signalled = False
         while (failed := child.poll()) is None:
-            if mpi.stopping(comm) and not told:
+            if mpi.stopping(comm) and not signalled:
                 child.send_signal(signals.received())
-                told = True
+                signalled = True
             time.sleep(SLEEP)
     mpi.wait(comm, SLEEP)
     failed = comm.bcast(failed)

@@ -38,8 +38,8 @@ def track(wanted: bool, run: Path, config: Config, comm=None) -> Iterator[None]:
     except ImportError:
         raise UserError("--track: Weights & Biases is not installed; install it with: pip install wandb") from None
     stage = Path(sys.argv[0]).stem
-    told = dict(project=PROJECT, group=run.resolve().name, job_type=stage, name=f"{run.resolve().name}-{stage}")
-    with wandb.init(dir=str(run), config=dataclasses.asdict(config), **told):
+    settings = dict(project=PROJECT, group=run.resolve().name, job_type=stage, name=f"{run.resolve().name}-{stage}")
+    with wandb.init(dir=str(run), config=dataclasses.asdict(config), **settings):
         yield
 
 

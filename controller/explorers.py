@@ -15,7 +15,7 @@ from controller.policy import Controller
 
 @dataclass
 class Explorer:
-    """Who plays one recorded episode.
+    """The agent of one recorded episode.
 
     Attributes:
         parameters: (P,), of C.

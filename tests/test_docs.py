@@ -1,15 +1,34 @@
 """README and docs/: their links, commands and names exist, and README's numbers are those of docs/results.md."""
 
+import dataclasses
+import json
 import re
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
 
+import config as configs
+from common import published, run_dir
+from tools.release.parts import PARTS
+
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
 SCRIPT = re.compile(r"\bpython +(?!-)(\S+\.py)")
 MODULE = re.compile(r"\bpython +-m +(\w+(?:\.\w+)*)")
+# Flags of Slurm, Open MPI and TensorBoard.
+OTHERS = {
+    "--bind-to",
+    "--cpus-per-task",
+    "--gpus",
+    "--job-name",
+    "--mem-per-cpu",
+    "--mpi",
+    "--ntasks",
+    "--signal",
+    "--time",
+}
+OTHERS |= {"--logdir"}
 PLUS_MINUS = re.compile(r"\d+(?:\.\d+)? ± \d+(?:\.\d+)?")
 
 
@@ -33,6 +52,23 @@ def test_commands_exist(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_pages_name_no_folder_of_one_machine(page):
     assert not re.findall(r"(?<![\w.])/(?:work|home|root|tmp)/", page.read_text())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_flags_exist(page):
+    """Of the commands here; other programs' are named."""
+    code = "".join(path.read_text() for path in ROOT.glob("[!.]*/**/*.py")) + "".join(
+        path.read_text() for path in ROOT.glob("*.py")
+    )
+    flags = {configs.flag(item.name) for item in dataclasses.fields(configs.Config)}
+    flags |= set(re.findall(r'"(--[a-z-]+)"', code)) | {f"--{part.replace('_', '-')}" for part in PARTS}
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", page.read_text())) <= flags | OTHERS
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_of_the_code_exist(page):
+    named = re.findall(r"`((?:[\w-]+/)*[\w-]+\.(?:py|wat|js))`", page.read_text())
+    assert not [name for name in named if not any(ROOT.glob(name)) and not any(ROOT.glob(f"tools/**/{name}"))]
 
 
 def test_the_code_map_names_what_exists():
@@ -74,3 +110,25 @@ def test_the_readmes_scores_are_those_of_the_results():
 def test_the_film_is_small():
     film = ROOT / "docs" / "film.gif"
     assert Path(film).read_bytes()[:6] == b"GIF89a" and film.stat().st_size < 3_000_000
+
+
+def scored(content) -> set[tuple[float, float]]:
+    """All (mean or score, standard deviation) in a JSON file's content."""
+    if isinstance(content, list):
+        return set().union(*map(scored, content))
+    if not isinstance(content, dict):
+        return set()
+    pair = (content.get("mean", content.get("score")), content.get("std"))
+    return set().union(*map(scored, content.values())) | ({pair} if None not in pair else set())
+
+
+@pytest.mark.parametrize("notes", sorted(ROOT.glob("pretrained/*/notes.md")), ids=lambda path: path.parent.name)
+def test_notes_of_a_shipped_run_agree_with_its_files(notes):
+    """Or, where they compare, with another's, or with the published scores."""
+    files = [path for name in ("best.json", "results.json") for path in (ROOT / "pretrained").rglob(name)]
+    contents = [json.loads(path.read_text()) for path in [*files, published.FILE]]
+    contents += [run_dir.read_lines(path) for path in (ROOT / "pretrained").rglob("history.jsonl")]
+    pairs = set().union(*map(scored, contents))
+    for text in PLUS_MINUS.findall(notes.read_text()):
+        digits = [len(number.partition(".")[2]) for number in text.split(" ± ")]
+        assert text in {f"{mean:.{digits[0]}f} ± {std:.{digits[1]}f}" for mean, std in pairs}, text

@@ -1,6 +1,7 @@
 """The layout: imports go one way, and only tasks/ knows which tasks there are."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,16 +11,20 @@ from conftest import ROOT
 ORDER = ("config", "tasks", "common", "env", "vae", "rnn", "world_model", "doom_rnn", "controller")
 STAGES = ("extract", "train_vae", "train_rnn", "train_controller", "train_all", "evaluate")
 LAST = ("tools", "examples")
-TASK_NAMES = ("carracing", "doom")
-# These measure the two published tasks by name.
-NAMES_ALLOWED = ("tools/bench.py", "tools/speeds.py")
+TASK_NAME = re.compile(r"car_?racing|take_?cover|vizdoom|doom(?!_?rnn\b)", re.I)
+# These measure the two published tasks by name, beside their published speed; the example plays a shipped agent, and
+# the help of convert says how the release's files of each differ.
+NAMES_ALLOWED = {"tools/bench.py", "tools/speeds.py", "tools/peer.py", "examples/rollout.py", "tools/convert.py"}
+# A rank that fails shows its traceback and ends the job; damaged bytes of numba's cache may raise anything.
+CATCH_ALL = {"common/mpi.py", "tasks/compiled.py"}
 
 
 def modules() -> Iterator[tuple[Path, ast.Module]]:
     """Every module but the tests, as (path from the root, syntax tree)."""
-    folders = [name for name in (*ORDER, *LAST) if (ROOT / name).is_dir()]
-    for path in [*ROOT.glob("*.py"), *(path for name in folders for path in (ROOT / name).rglob("*.py"))]:
-        yield path.relative_to(ROOT), ast.parse(path.read_text())
+    for path in ROOT.rglob("*.py"):
+        path = path.relative_to(ROOT)
+        if path.parts[0] != "tests" and not path.parts[0].startswith("."):
+            yield path, ast.parse((ROOT / path).read_text())
 
 
 def rank(package: str) -> int | None:
@@ -39,35 +44,69 @@ def imports(tree: ast.Module) -> Iterator[str]:
             yield node.module.partition(".")[0]
 
 
+def backward(path: Path, tree: ast.Module) -> list[str]:
+    """A module's imports that point against the order."""
+    own = path.parts[0].removesuffix(".py")
+    assert rank(own) is not None, f"{path} has no place in the order"
+    ranks = {package: rank(package) for package in imports(tree) if package != own}
+    return [f"{path} imports {package}" for package, place in ranks.items() if place is not None and place >= rank(own)]
+
+
+def task_names(tree: ast.Module) -> Iterator[str]:
+    """The places where code, not a docstring, names a task: a string, or a variable or attribute."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, documented) and node.body and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        text = {ast.Constant: "value", ast.Name: "id", ast.Attribute: "attr"}.get(type(node))
+        word = getattr(node, text) if text and id(node) not in docstrings else None
+        if isinstance(word, str) and TASK_NAME.search(word):
+            yield f"{node.lineno}: {word}"
+
+
+def hiding(tree: ast.Module) -> Iterator[int]:
+    """Lines of handlers that catch every exception and do not raise one again: they would hide a bug."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ExceptHandler):
+            caught = getattr(node.type, "id", None) if node.type else "Exception"
+            raises = any(isinstance(inner, ast.Raise) for inner in ast.walk(node))
+            if caught in ("Exception", "BaseException") and not raises:
+                yield node.lineno
+
+
 def test_imports_go_one_way():
-    back, count = [], 0
-    for path, tree in modules():
-        own = path.parts[0].removesuffix(".py")
-        assert rank(own) is not None, f"{path} has no place in the order"
-        for package in imports(tree):
-            if rank(package) is not None and package != own:
-                count += 1
-                if rank(package) >= rank(own):
-                    back.append(f"{path} imports {package}")
-    assert not back and count > 100
+    found = [line for path, tree in modules() for line in backward(path, tree)]
+    assert not found
+    arrow = ast.parse("def late():\n    from controller.es import CMAES")
+    assert backward(Path("rnn/model.py"), arrow) == ["rnn/model.py imports controller"]
+    assert not backward(Path("tools/report.py"), arrow)
 
 
 def test_the_top_level_is_the_stages_and_what_they_share():
-    assert {path.stem for path in ROOT.glob("*.py")} == {"config", "env", "world_model", *STAGES}
+    top = {path.stem for path in ROOT.glob("*.py")}
+    assert top == {"config", "env", "world_model", *STAGES} and len(top) <= 10
 
 
-def test_no_code_outside_tasks_asks_which_task_it_has():
-    found = []
-    for path, tree in modules():
-        if path.parts[0] == "tasks":
-            continue
-        for node in ast.walk(tree):
-            named = isinstance(node, ast.Constant) and node.value in TASK_NAMES
-            if named and str(path) not in NAMES_ALLOWED:
-                found.append(f"{path}:{node.lineno} names {node.value}")
-            if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.Eq | ast.NotEq | ast.In):
-                operands = [node.left, *node.comparators]
-                values = [operand.value for operand in operands if isinstance(operand, ast.Constant)]
-                if any(value in TASK_NAMES for value in values):
-                    found.append(f"{path}:{node.lineno} compares a task's name")
+def test_no_code_outside_tasks_names_a_task():
+    found = {
+        f"{path}:{place}"
+        for path, tree in modules()
+        if path.parts[0] != "tasks" and str(path) not in NAMES_ALLOWED
+        for place in task_names(tree)
+    }
     assert not found
+    branch = (
+        'def f(config):\n    """Doom\'s."""\n    return config.task == "doom", "view of CarRacing", Doom, "doom_rnn"'
+    )
+    assert set(task_names(ast.parse(branch))) == {"3: doom", "3: view of CarRacing", "3: Doom"}
+
+
+def test_no_handler_hides_a_bug():
+    found = {str(path) for path, tree in modules() for _ in hiding(tree)}
+    assert found <= CATCH_ALL
+    broad = "try:\n    f()\nexcept {}:\n    {}"
+    kinds = [("Exception", "pass"), ("", "pass"), ("Exception", "raise"), ("ValueError", "pass")]
+    assert [len(list(hiding(ast.parse(broad.format(*kind))))) for kind in kinds] == [1, 1, 0, 0]

@@ -4,6 +4,7 @@ import copy
 import importlib.util
 import os
 import pickle
+import re
 import subprocess
 import sys
 
@@ -45,6 +46,34 @@ def test_a_dream_is_copied_by_its_arguments(doom_run):
     for other in (pickle.loads(pickle.dumps(env)), copy.deepcopy(env)):
         assert (other.temperature, other.render_mode) == (0.7, "rgb_array") and other.z is None
         np.testing.assert_array_equal(other.reset(seed=3)[0], first)
+
+
+OBSERVATIONS = """
+for env, size in ((car, (64, 64, 3)), (dream, dream.observation_space.shape), (game, dream.observation_space.shape)):
+    observation, _ = env.reset(seed=1)
+    assert observation.shape == size, observation.shape
+    observation, reward, *_ = env.step(env.action_space.sample())
+    print(env.spec.id, observation.shape, reward)
+    env.close()
+"""
+
+
+def test_the_documented_four_lines_work_in_a_project_elsewhere(tmp_path):
+    page = (ROOT / "docs" / "faq.md").read_text()
+    [path] = re.findall(r"^export PYTHONPATH=(\S+)$", page, re.M)
+    [lines] = re.findall(r"^```python\n(import gymnasium\n\ncar = .*?)^```", page, re.M | re.S)
+    assert len([line for line in lines.splitlines() if line]) == 4 and path in lines
+    done = elsewhere(tmp_path, lines.replace(path, str(ROOT)) + OBSERVATIONS).splitlines()
+    assert [line.split()[0] for line in done] == [f"WorldModels/{x}-v0" for x in ("CarRacing", "DoomRNN", "Latent")]
+    assert {file.name for file in tmp_path.iterdir()} == {"program.py"}
+
+
+def test_a_users_module_of_the_same_name_is_named(tmp_path):
+    (tmp_path / "config.py").write_text("learning_rate = 1\n")
+    code = (
+        f"try:\n    import gymnasium\n    gymnasium.make({DREAM!r})\nexcept ImportError as error:\n    print(error)\n"
+    )
+    assert str(tmp_path / "config.py") in elsewhere(tmp_path, code)
 
 
 ASYNC = """

@@ -254,7 +254,7 @@ def draw(rows: list[dict], path: Path) -> None:
 
 def main() -> None:
     parser = command_line.Parser(description=__doc__)
-    parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="a run of CarRacing with V and M")
+    parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="a run with V and M")
     parser.add_argument(
         "--out", type=Path, required=True, metavar="FILE.png", help="the plot; the times go to FILE.json"
     )

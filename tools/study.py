@@ -187,7 +187,7 @@ def main(comm) -> None:
     parser.add_argument(
         "--test-episodes", type=command_line.count, default=64, help="episodes of a scoring (default 64)"
     )
-    parser.add_argument("--temperature", type=float, help="of Doom's dream (default: the run's)")
+    parser.add_argument("--temperature", type=float, help="of the dream (default: the run's)")
     parser.add_argument("--mark", type=float, help="also say how many episodes it takes to this score")
     args = parser.parse_args()
     names = mpi.on_root(comm, chosen, args.settings)

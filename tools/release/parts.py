@@ -165,7 +165,7 @@ PARTS = {
     "rnn": Part("rnn.weights.h5", "M: rnn.json", read_rnn, save_weights, take_rnn),
     "controller": Part(
         "controller/best.json",
-        "C: carracing.cma.16.64.best.json or doomrnn.cma.16.64.best.json",
+        "C: TASK.cma.16.64.best.json",
         read_controller,
         write_best,
         take_controller,

@@ -75,7 +75,8 @@ def write_report(runs: list[Run], out: Path) -> Path:
         f"# Report: {', '.join(run.name for run in runs)}\n",
         "## Results\n",
         "Mean ± standard deviation over test episodes. The paper and, where nothing else is said, the peers played "
-        "CarRacing-v0 and Doom's Take Cover. An empty cell was not measured, or not published.\n",
+        f"{' and '.join(task.env_id for task in tasks.TASKS.values() if task.published)}. An empty cell was not "
+        "measured, or not published.\n",
         results_table(runs),
         *training_section(runs, out),
         *test_section(runs, out),

@@ -33,9 +33,9 @@ class Speed:
     processor_rate: float
 
 
-def open_dream(page, index: Path, name: str) -> None:
-    """Opens a run's dream, which from then on plays without an end."""
-    page.goto(f"{index.resolve().as_uri()}#{name}")
+def open_dream(page, name: str) -> None:
+    """Opens a run's dream on the page, which from then on plays without an end."""
+    page.evaluate(f"openRun('{name}')")
     page.wait_for_function(f"state.run?.name === '{name}' && state.dream.steps > 0", timeout=120_000)
     page.evaluate(ENDLESS)
     page.wait_for_function("state.dream.steps > 40", timeout=120_000)  # the browser compiles what is run often
@@ -59,7 +59,7 @@ def main() -> None:
         page = browser.new_page(viewport=VIEW)
         page.goto(index.resolve().as_uri())
         for name in page.evaluate("RUNS.map(({ name }) => name)"):
-            open_dream(page, index, name)
+            open_dream(page, name)
             pace = page.evaluate("state.run.fps")
             shown = measure(page, args.seconds)
             page.evaluate(f"state.run.fps = {LIFTED}")

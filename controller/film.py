@@ -21,7 +21,7 @@ from world_model import load_vae
 UNFILMED = "the film is not finished, its test is in results.json"
 WIDE = 12  # frames in a row of a sheet
 END = 10  # steps between the pictured frames of an episode's end
-HORIZON = 2.0  # seconds for which M dreams on from a frame of an episode: later little is left of it
+HORIZON = 1.0  # seconds for which M dreams on from a frame of an episode: later little is left of it
 
 
 @dataclass(frozen=True)

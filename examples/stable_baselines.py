@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=10, help="episodes in the game (default 10; 0: none)")
     args = parser.parse_args()
     dreams = VecMonitor(make_dreams(args.run, args.envs, args.single))
-    n_steps = max(2, min(ROLLOUT, args.steps) // args.envs)
+    n_steps = max(2, -(-min(ROLLOUT, args.steps) // args.envs))
     batch = n_steps * args.envs // BATCHES
     agent = PPO("MlpPolicy", dreams, n_steps=n_steps, batch_size=batch, n_epochs=EPOCHS, device="cpu", seed=0)
     dreams.reset()

@@ -28,9 +28,9 @@ from controller.policy import Controller  # noqa: E402
 from controller.rollout import make_lanes  # noqa: E402
 from world_model import load_vae  # noqa: E402
 
-SECONDS, FRAME = 8.0, 0.08  # shown of an episode; between two pictures
+SECONDS, FRAME = 6.4, 0.08  # shown of an episode; between two pictures
 BRIGHT = 170  # of 255: brighter than grass and walls
-SCALE, COLORS = 3, 128  # times as large as a frame; colours of the GIF
+SCALE, COLORS = 3, 96  # times as large as a frame; colours of the GIF
 
 
 def stretch(frames: np.ndarray, fps: int) -> np.ndarray:

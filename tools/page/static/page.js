@@ -370,6 +370,7 @@ addEventListener("keydown", (event) => {
 addEventListener("keyup", (event) => event.key.startsWith("Arrow") && press(event.key.slice(5), false));
 addEventListener("blur", () => held.clear());
 addEventListener("resize", redraw);
+addEventListener("hashchange", () => openRun(asked()));
 
 for (const [id, command] of Object.entries({
   restart: commands.restart, again: commands.restart, pause: commands.pause, step: commands.step, theme: commands.theme,
@@ -398,6 +399,10 @@ for (const { name, title } of RUNS) {
   button.addEventListener("click", () => openRun(name));
   $("runs").append(button);
 }
-const asked = decodeURIComponent(location.hash.slice(1));
-openRun(RUNS.some(({ name }) => name === asked) ? asked : RUNS[0].name);
+/** The run that the address names, or the first. */
+function asked() {
+  const named = decodeURIComponent(location.hash.slice(1));
+  return RUNS.some(({ name }) => name === named) ? named : RUNS[0].name;
+}
+openRun(asked());
 requestAnimationFrame(tick);

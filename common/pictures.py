@@ -1,5 +1,6 @@
 """Pictures of frames that explain themselves: sheets with labels and an axis, and titled panels of films."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,18 +79,19 @@ def save_sheet(path: Path, rows: list[Row], title: str = "", axis: str = "") -> 
         sheet(rows, title, axis).save(tmp, format="PNG")
 
 
-def panels(titles: list[str], frames: list[np.ndarray], notes: list[str]) -> np.ndarray:
-    """One picture of a film: frames (64, 64, 3) side by side, a title above and a note below each.
+def panels(titles: Sequence[str], frames: Sequence[np.ndarray], notes: Sequence[str], scale: int = PANEL) -> np.ndarray:
+    """One picture of a film: frames (64, 64, 3) side by side, `scale` times as large, a title above and a note below
+    each.
 
     Returns uint8 (H, W, 3), H and W multiples of 16, as video codecs want them.
     """
-    font, side = ImageFont.load_default(15), frames[0].shape[0] * PANEL
+    font, side = ImageFont.load_default(11 + scale), frames[0].shape[0] * scale
     width, height = len(frames) * (side + 2 * MARGIN), side + 48
     image = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(image)
     for k, (title, frame, note) in enumerate(zip(titles, frames, notes, strict=True)):
         left = k * (side + 2 * MARGIN) + MARGIN
         draw.text((left, 12), title, INK, font, anchor="lm")
-        image.paste(enlarged(frame, PANEL), (left, 24))
+        image.paste(enlarged(frame, scale), (left, 24))
         draw.text((left, side + 36), note, INK, font, anchor="lm")
     return np.asarray(image)

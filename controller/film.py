@@ -12,6 +12,7 @@ from common.command_line import say
 from common.pictures import Row, panels, save_sheet, to_uint8
 from common.run_dir import atomic_write
 from config import Config
+from controller.imagined import dreams_along
 from controller.policy import Controller
 from controller.rollout import RealLanes, make_lanes
 from doom_rnn.dream import DreamEnv
@@ -20,20 +21,39 @@ from world_model import load_vae
 UNFILMED = "the film is not finished, its test is in results.json"
 WIDE = 12  # frames in a row of a sheet
 END = 10  # steps between the pictured frames of an episode's end
+HORIZON = 1.0  # seconds for which M dreams on from a frame of an episode: later little is left of it
 
 
 @dataclass(frozen=True)
 class Played:
-    """An episode or a dream: frames uint8 (T, 64, 64, 3), and the return so far when each was seen (T,)."""
+    """An episode or a dream.
+
+    Attributes:
+        frames: uint8 (T, 64, 64, 3).
+        scores: (T,), the return so far when each was seen.
+        total: the return.
+        h, c: (T, U), M's state from before it has seen each frame; None of a dream.
+    """
 
     frames: np.ndarray
     scores: np.ndarray
     total: float
+    h: np.ndarray | None = None
+    c: np.ndarray | None = None
 
-    def note(self, step: int) -> str:
-        """Step and score, held at the end once it is over."""
-        step = min(step, len(self.frames) - 1)
-        return f"step {step}   score {self.scores[step]:.1f}"
+    @property
+    def notes(self) -> list[str]:
+        """Step and score at each frame."""
+        return [f"step {step}   score {score:.1f}" for step, score in enumerate(self.scores)]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A part of a film: its title, frames uint8 (T, 64, 64, 3), and a note below each."""
+
+    title: str
+    frames: np.ndarray
+    notes: list[str]
 
 
 def films(run: Path, config: Config, parameters: list[float], row: dict) -> list[Path]:
@@ -44,20 +64,20 @@ def films(run: Path, config: Config, parameters: list[float], row: dict) -> list
             return []
         dreamed = dream(run, config, parameters, row["seeds"][0])
         name = f"{tasks.get(config.task).file_name}-dream-{config.temperature:g}"
-        video = write_video(run / "videos" / f"{name}.mp4", {dream_title(config): dreamed}, tasks.get(config.task).fps)
+        panel = Panel(dream_title(config), dreamed.frames, dreamed.notes)
+        video = write_video(run / "videos" / f"{name}.mp4", [panel], tasks.get(config.task).fps)
         return [video, strip(run, config, dreamed)]
     lanes, vae = make_lanes(run, config), load_vae(run, config)
     chosen = chosen_episodes(row["returns"])
     played = episodes(lanes, parameters, [row["seeds"][number] for number in chosen.values()])
     lanes.close()
-    written, dreamed = [], None
+    written = []
     if (run / "initial_z.npz").exists():
-        dreamed = dream(run, config, parameters, row["seeds"][0])
-        written.append(strip(run, config, dreamed))
+        written.append(strip(run, config, dream(run, config, parameters, row["seeds"][0])))
     for (name, number), one in zip(chosen.items(), played, strict=True):
         if one.total != row["returns"][number]:
             say(f"the film's {name} episode returned {one.total:.1f}, the test's {row['returns'][number]:.1f}")
-        written += film(run, config, vae, one, dreamed, name)
+        written += film(run, config, vae, parameters, one, name)
     return written
 
 
@@ -68,18 +88,15 @@ def chosen_episodes(returns: list[float]) -> dict[str, int]:
     return {name: int(number) for k, (name, number) in enumerate(found.items()) if number not in [*found.values()][:k]}
 
 
-def film(run: Path, config: Config, vae, played: Played, dreamed: Played | None, name: str) -> list[Path]:
-    """Films an episode beside V's reconstruction of it and a dream of M (held where it ends first).
+def film(run: Path, config: Config, vae, parameters: list[float], played: Played, name: str) -> list[Path]:
+    """Films an episode beside V's reconstruction of it and what M dreams from its frames.
 
     Writes DIR/videos/TASK-VIEW-NAME.mp4 and pictures/TASK-VIEW-NAME.png, the last frames over their reconstructions.
     Returns their paths.
     """
     frames, task = played.frames, tasks.get(config.task)
-    seen = np.concatenate([vae.decode(vae.encode(frames[k : k + 100])[0]) for k in range(0, len(frames), 100)])
-    seen = to_uint8(seen)
-    shown = {f"game: the {name} test episode": played, "V's reconstruction": Played(seen, played.scores, played.total)}
-    if dreamed is not None:
-        shown[dream_title(config)] = dreamed
+    shown = beside(run, config, vae, parameters, played, f"the {name} test episode")
+    seen = shown[1].frames
     name = "-".join([task.file_name, *([config.view] if task.views else []), name])
     end = run / "pictures" / f"{name}.png"
     last = np.unique(np.maximum(len(frames) - 1 - END * np.arange(WIDE - 1, -1, -1), 0))
@@ -90,23 +107,49 @@ def film(run: Path, config: Config, vae, played: Played, dreamed: Played | None,
     return [write_video(run / "videos" / f"{name}.mp4", shown, task.fps), end]
 
 
+def beside(run: Path, config: Config, vae, parameters: list[float], played: Played, title: str) -> list[Panel]:
+    """The panels of an episode: the game under `title`, V's reconstruction, and, if the run has what dreams begin with,
+    M's dreams along it."""
+    parts = [played.frames[k : k + 100] for k in range(0, len(played.frames), 100)]
+    z = np.concatenate([vae.encode(part)[0] for part in parts])
+    seen = to_uint8(np.concatenate([vae.decode(z[k : k + 100]) for k in range(0, len(z), 100)]))
+    errors = ((played.frames / 255.0 - seen / 255.0) ** 2).sum(axis=(1, 2, 3))
+    panels = [
+        Panel(title, played.frames, played.notes),
+        Panel("V's reconstruction", seen, [f"squared error {error:.1f}" for error in errors]),
+    ]
+    if (run / "initial_z.npz").exists():
+        fps = tasks.get(config.task).fps
+        length = round(HORIZON * fps)
+        dreamt, over = dreams_along(run, config, parameters, z, played.h, played.c, length, seed=0)
+        since = np.arange(len(dreamt)) % length / fps
+        notes = [
+            f"{s:.1f} s since the frame" + ", M predicts the end" * ended
+            for s, ended in zip(since, over.tolist(), strict=True)
+        ]
+        panels.append(Panel(f"M's dream, anew every {HORIZON:g} s", dreamt, notes))
+    return panels
+
+
 def episodes(lanes: RealLanes, parameters: list[float], seeds: list[int]) -> list[Played]:
     """Plays real episodes, in a batch of as many lanes as the test had."""
     found = []
     for first in range(0, len(seeds), lanes.count):
         part = seeds[first : first + lanes.count]
-        frames: list[list] = [[] for _ in part]
-        scores: list[list] = [[] for _ in part]
+        seen: list[list] = [[] for _ in part]
         totals: dict[int, float] = {}
         for lane, seed in enumerate(part):
             lanes.start(lane, np.array(parameters), seed)
         while len(totals) < len(part):
             signals.stop(UNFILMED)
+            state = (lanes.h * (1 - lanes.is_first), lanes.c * (1 - lanes.is_first))  # of the lane's episode before
+            h, c = (value.numpy() for value in state)
             for lane in set(range(len(part))) - set(totals):
-                frames[lane].append(lanes.frames[lane].copy())
-                scores[lane].append(float(lanes.total[lane]))
+                seen[lane].append((lanes.frames[lane].copy(), float(lanes.total[lane]), h[lane], c[lane]))
             totals |= {lane: total for lane, total, _ in lanes.advance()}
-        found += [Played(np.stack(frames[k]), np.array(scores[k]), totals[k]) for k in range(len(part))]
+        for lane, rows in enumerate(seen):
+            frames, scores, h, c = map(np.stack, zip(*rows, strict=True))
+            found.append(Played(frames, scores, totals[lane], h, c))
     return found
 
 
@@ -147,16 +190,16 @@ def dream(run: Path, config: Config, parameters: list[float], seed: int, steps: 
     return Played(frames, np.array(scores), scores[-1])
 
 
-def write_video(path: Path, shown: dict[str, Played], fps: int) -> Path:
-    """Writes an mp4 of episodes side by side under their titles, as long as the first."""
-    count = len(next(iter(shown.values())).frames)
+def write_video(path: Path, shown: list[Panel], fps: int) -> Path:
+    """Writes an mp4 of panels side by side, all of the same number of frames."""
+    titles = [panel.title for panel in shown]
     with atomic_write(path) as tmp:
         written = tmp.with_name(tmp.name + path.suffix)  # the ending decides the format
         try:
             with imageio.get_writer(written, fps=fps, macro_block_size=16, quality=5) as writer:
-                for step in range(count):
-                    frames = [played.frames[min(step, len(played.frames) - 1)] for played in shown.values()]
-                    writer.append_data(panels(list(shown), frames, [played.note(step) for played in shown.values()]))
+                for step in range(len(shown[0].frames)):
+                    frames, notes = zip(*[(panel.frames[step], panel.notes[step]) for panel in shown], strict=True)
+                    writer.append_data(panels(titles, frames, notes))
             written.replace(tmp)
         finally:
             written.unlink(missing_ok=True)

@@ -1,10 +1,13 @@
 """Train Stable-Baselines3's PPO in a run's dream, then score it in the game.
 
     pip install torch stable-baselines3       # neither is a requirement of this project
-    python -m examples.stable_baselines --run pretrained/doom --steps 200000 --envs 64 --episodes 10
+    python -m examples.stable_baselines --run pretrained/doom --steps 200000 --episodes 10
 
 The dream is one compiled vector environment (doom_rnn/vector.py); `DreamVecEnv` is what Stable-Baselines3 wants to see
-of it. The game is `WorldModels/Latent-v0`, with the same observations [z, c, h] and actions.
+of it. The game is `WorldModels/Latent-v0`, with the same observations [z, c, h] and actions. What the vector saves:
+
+    python -m examples.stable_baselines --run pretrained/doom --steps 10000 --episodes 0
+    python -m examples.stable_baselines --run pretrained/doom --steps 1000 --single --envs 1 --episodes 0
 """
 
 import argparse
@@ -13,7 +16,10 @@ import time
 import gymnasium
 import numpy as np
 from stable_baselines3 import PPO
-from stable_baselines3.common.vec_env import VecEnv, VecMonitor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecMonitor
+
+ROLLOUT = 10_240  # steps of all dreams between two updates
+EPOCHS, BATCHES = 4, 4  # an update's passes over them, and batches in a pass
 
 
 class DreamVecEnv(VecEnv):
@@ -54,6 +60,14 @@ class DreamVecEnv(VecEnv):
         return [False] * len(list(self._get_indices(indices)))
 
 
+def make_dreams(run: str, count: int, single: bool) -> VecEnv:
+    """`count` dreams, in one compiled vector or as single environments that are stepped in turn."""
+    name = "doom_rnn:WorldModels/Dream-v0"
+    if single:
+        return DummyVecEnv([lambda: gymnasium.make(name, run=run)] * count)
+    return DreamVecEnv(gymnasium.make_vec(name, num_envs=count, run=run, autoreset_mode="SameStep"))
+
+
 def score(agent, run: str, episodes: int) -> np.ndarray:
     """Returns (episodes,) of the agent in the game, on episodes 0, 1, ..."""
     game = gymnasium.make("doom_rnn:WorldModels/Latent-v0", run=run)
@@ -73,20 +87,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", required=True, metavar="DIR", help="a run with V and M, of a task that pays in dreams")
     parser.add_argument("--steps", type=int, default=200_000, help="steps of training, in all dreams (default 200,000)")
-    parser.add_argument("--envs", type=int, default=64, help="dreams at once (default 64)")
-    parser.add_argument("--episodes", type=int, default=10, help="episodes in the game (default 10)")
+    parser.add_argument("--envs", type=int, default=256, help="dreams at once (default 256)")
+    parser.add_argument("--single", action="store_true", help="single dreams instead of the compiled vector")
+    parser.add_argument("--episodes", type=int, default=10, help="episodes in the game (default 10; 0: none)")
     args = parser.parse_args()
-    options = dict(num_envs=args.envs, run=args.run, autoreset_mode="SameStep")
-    dreams = VecMonitor(DreamVecEnv(gymnasium.make_vec("doom_rnn:WorldModels/Dream-v0", **options)))
-    agent = PPO("MlpPolicy", dreams, n_steps=64, batch_size=64 * args.envs // 4, device="cpu", seed=0)
+    dreams = VecMonitor(make_dreams(args.run, args.envs, args.single))
+    n_steps = max(2, -(-min(ROLLOUT, args.steps) // args.envs))
+    batch = n_steps * args.envs // BATCHES
+    agent = PPO("MlpPolicy", dreams, n_steps=n_steps, batch_size=batch, n_epochs=EPOCHS, device="cpu", seed=0)
+    dreams.reset()
+    dreams.step(np.zeros((args.envs, *dreams.action_space.shape), np.float32))  # compiles
     started = time.monotonic()
     agent.learn(args.steps)
     seconds = time.monotonic() - started
     print(
-        f"{agent.num_timesteps:,} steps in the dream in {seconds:.0f} s: {agent.num_timesteps / seconds:,.0f} a second"
+        f"{agent.num_timesteps:,} steps in {args.envs} {'single dreams' if args.single else 'dreams of one vector'} in "
+        f"{seconds:.1f} s: {agent.num_timesteps / seconds:,.0f} a second"
     )
-    returns = score(agent, args.run, args.episodes)
-    print(f"in the game: {returns.mean():.1f} ± {returns.std():.1f} over {args.episodes} episodes")
+    if args.episodes:
+        returns = score(agent, args.run, args.episodes)
+        print(f"in the game: {returns.mean():.1f} ± {returns.std():.1f} over {args.episodes} episodes")
 
 
 if __name__ == "__main__":

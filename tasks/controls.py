@@ -49,6 +49,8 @@ class Controls:
         end, ended: what M's end head predicts, and what has happened to one then.
         actions, keys: see there.
         dead_zone: an action whose size is below this does nothing.
+        choice: whether the action is a choice: 1 for the greatest of C's numbers, 0 for the others. A key makes the
+            choice of its number, which stays until another does.
     """
 
     title: str
@@ -58,6 +60,7 @@ class Controls:
     actions: tuple[Action, ...]
     keys: tuple[Key, ...]
     dead_zone: float = 0.0
+    choice: bool = False
     survival: bool = False
     end: str = "the end"
     ended: str = "came to the end"
@@ -74,3 +77,12 @@ def plain(title: str, actions: int, fps: int) -> Controls:
     names = tuple(Action(f"action {k}") for k in range(actions))
     goal = "The arrow keys move the first numbers of the action."
     return Controls(title, goal, fps, "return", names, tuple(keys))
+
+
+def choices(title: str, count: int, fps: int) -> Controls:
+    """The controls of a task whose action is one of `count` choices: the arrow keys make the first four."""
+    arrows = ("Left", "Right", "Up", "Down")[:count]
+    keys = tuple(Key(arrow, k, 1.0, f"choice {k}") for k, arrow in enumerate(arrows))
+    names = tuple(Action(f"choice {k}", low=0.0) for k in range(count))
+    goal = "Each arrow key makes a choice, which stays until the next."
+    return Controls(title, goal, fps, "return", names, keys, choice=True)

@@ -10,6 +10,7 @@ from PIL import Image
 
 from config import Config, UserError
 from tasks.actions import checked
+from tasks.controls import choices
 from tasks.task import Task
 
 PREFIX = "gymnasium:"
@@ -131,6 +132,7 @@ def task(name: str) -> Task:
         squash=greatest if discrete else (lambda a, ops=np: a),
         policies={"held": lambda rng: RandomHolder(rng, low)},
         fps=fps,
+        controls=choices(env_id, len(low), fps) if discrete else None,
         presets=presets((spec.max_episode_steps if spec else None) or STEPS),
     )
 

@@ -12,8 +12,10 @@ from gymnasium.utils.env_checker import check_env
 
 from common import mpi, run_dir
 from common.jobs import Jobs
+from common.training import save_weights
 from config import UserError
 from controller import rollout
+from controller.imagined import dreams_along
 from controller.policy import Controller
 from controller.rollout import DreamLanes, play
 from doom_rnn.dream import DreamEnv, Randomness, Starts
@@ -238,3 +240,23 @@ def test_a_row_of_temperatures(doom_run, tmp_path):
     run_script("evaluate.py", "--run", part, "--env", "dream", "--episodes", "2", "--no-video", "--save")
     returns = [row["returns"] for row in rows if (row["trained_temperature"], row["env"]) == (0.5, "dream")]
     assert [row["returns"] for row in json.loads((part / "results.json").read_text())["results"]][-1:] == returns
+
+
+def test_dreams_along_an_episode_begin_at_its_frames_and_hold_after_an_end(doom_run, tmp_path):
+    """M at random, sure of no end and then of one at once: 25 frames, a dream every 10."""
+    config, rng = run_dir.load(doom_run), np.random.default_rng(3)
+    params = rng.normal(size=Controller.of(config).num_params)
+    z = rng.standard_normal((25, config.z_size))
+    h, c = rng.uniform(-0.5, 0.5, (2, 25, config.rnn_units))
+    run = shutil.copytree(doom_run, tmp_path / "run", ignore=shutil.ignore_patterns("record", "series*"))
+    starts = DreamEnv(run).dreams.decode(z[::10].astype(np.float32))
+    for bias in (-100.0, 100.0):
+        rnn = load_rnn(run, config)
+        rnn.head.bias.assign(np.concatenate([[bias], rnn.head.bias.numpy()[1:]]))
+        save_weights(rnn, run / "rnn.weights.h5")
+        frames, over = dreams_along(run, config, params, z, h, c, 10, seed=0)
+        assert frames.shape == (25, 64, 64, 3) and over.shape == (25,)
+        assert np.abs(frames[::10].astype(int) - starts).max() <= 1
+        np.testing.assert_array_equal(over, (np.arange(25) % 10 > 0) & (bias > 0))
+        moved = np.abs(frames[1].astype(int) - frames[5]).max()
+        assert (moved == 0) if bias > 0 else (moved > 0)

@@ -14,7 +14,9 @@ import tensorflow as tf
 from conftest import ROOT, SHIPPED, need_program
 
 import tasks
+from common import run_dir
 from common.pictures import to_uint8
+from common.training import save_arrays, save_weights
 from config import UserError
 from controller.policy import Controller
 from tasks.controls import plain
@@ -23,7 +25,7 @@ from tools.page import weights
 from tools.page.__main__ import build
 from vae.data import episodes as recordings
 from vae.data import read_episode
-from world_model import WorldModel
+from world_model import WorldModel, make_rnn, make_vae
 
 STEPS = 200
 
@@ -196,6 +198,40 @@ def test_controls_name_every_number_of_an_action():
         squashed = [np.clip(a.scale * np.linspace(-1, 1, 9) + a.offset, a.low, a.high) for a in row.actions]
         outputs = np.repeat(np.linspace(-1, 1, 9)[:, None], len(row.actions), axis=1)
         np.testing.assert_allclose(np.stack(squashed, axis=1), task.squash(outputs, np))
+
+
+@pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1"])
+def test_an_environment_of_gymnasiums_is_played_by_its_c(tmp_path, env_id):
+    """With an end head and a reward head; a choice is the greatest of C's numbers, as in the game."""
+    node = need_program("node", "nodejs")
+    source = sources.read(random_run(tmp_path / "run", f"gymnasium:{env_id}"))
+    build([tmp_path / "run"], tmp_path / "site")
+    rng, config = np.random.default_rng(5), source.config
+    ask = {name: rng.random((30, config.z_size)).tolist() for name in ("uniform", "noise")}
+    ask["z"] = rng.standard_normal((30, config.z_size)).tolist()
+    ask |= {"tau": 1.0, "action": rng.random((30, source.actions)).tolist()}
+    command = [node, ROOT / "tests/page_numbers.js", tmp_path / "site", "run"]
+    done = subprocess.run(command, input=json.dumps(ask), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    h, c = (np.concatenate([np.zeros((1, config.rnn_units)), states(answer, name)[:-1]]) for name in ("h", "c"))
+    params = np.tile(source.parameters, (30, 1))
+    expected = Controller.of(config).act(params, np.array(ask["z"]), c, h)
+    assert np.ptp(expected, axis=0).max() > 0.1
+    np.testing.assert_allclose(states(answer, "action"), expected, atol=1e-5)
+    assert source.end_head and all(0 <= row["end"] <= 1 for row in answer["dream"])
+
+
+def random_run(run: Path, task: str) -> Path:
+    """A run with models that have learnt nothing."""
+    config = run_dir.open_run(run, {"task": task, "preset": "smoke", "max_frames": 40})
+    for model, name in ((make_vae(config), "vae"), (make_rnn(config), "rnn")):
+        save_weights(model, run / f"{name}.weights.h5")
+    starts = np.zeros((10, config.z_size), np.float32)
+    save_arrays(run / "initial_z.npz", {"mu": starts, "logvar": starts}, {})
+    parameters = np.random.default_rng(1).normal(0, 0.2, Controller.of(config).num_params).tolist()
+    run_dir.write_text(run / "controller" / "best.json", json.dumps({"parameters": parameters, "made_from": {}}))
+    return run
 
 
 def test_a_task_without_a_row_gets_the_arrow_keys():

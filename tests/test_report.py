@@ -4,7 +4,9 @@ import csv
 import dataclasses
 import io
 import json
+import os
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -167,6 +169,30 @@ def test_five_temperatures_of_two_seeds(tmp_path):
     assert [len(group) for group in searches(runs)] == [2] * 5
     titles = names.titles([names.of_search(group[0]) for group in searches(runs)], "env")
     assert titles == [f"dream, τ {tau:g}" for tau in (0.1, 0.5, 1.0, 1.15, 1.3)]
+
+
+def test_five_runs_of_three_seeds_are_reported_within_20_seconds(tmp_path):
+    """Copies of a shipped run, of its size, by the command, its start included."""
+    shipped = ROOT / "pretrained" / "doom"
+    paths = []
+    for tau in (0.1, 0.5, 1.0, 1.15, 1.3):
+        for seed in (0, 1, 2):
+            run = tmp_path / f"{tau}-{seed}"
+            shutil.copytree(shipped, run, ignore=shutil.ignore_patterns("temperature-*", "*.h5", "report", "videos"))
+            rows = json.loads((run / "results.json").read_text())["results"]
+            changes = {"temperature": tau, "trained_temperature": tau, "seed": seed}
+            rows = [row | changes for row in rows if row["temperature"] == row["trained_temperature"]]
+            run_dir.save(dataclasses.replace(run_dir.load(run), temperature=tau, seed=seed), run)
+            run_dir.write_text(run / "results.json", json.dumps({"results": rows}))
+            paths.append(run)
+    before = os.times()
+    run_script("tools.report", *paths, "--out", tmp_path / "out")
+    after = os.times()
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert text.count("3 seeds: 0, 1, 2") == 10  # in the dream and in the game
+    assert (tmp_path / "out" / "training-doom.png").stat().st_size > 10_000
+    # Processor time, so that other load does not count; it is one process.
+    assert after.children_user + after.children_system - before.children_user - before.children_system < 20
 
 
 def test_seeds_are_one_curve_with_a_band():

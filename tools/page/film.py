@@ -6,15 +6,13 @@ edited, and a dream begins at a real frame.
 Needs Playwright (requirements-dev.txt) and the system's Chromium."""
 
 import io
-import shutil
 from pathlib import Path
 
 from PIL import Image, ImageColor
-from playwright.sync_api import sync_playwright
 
 from common import command_line
 from common.run_dir import atomic_write, need
-from config import UserError
+from tools.page.browser import chromium
 
 VIEW = {"width": 1280, "height": 840}
 WIDTH = 640  # of the film
@@ -95,12 +93,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="PATH", help="the GIF to write")
     args = parser.parse_args()
     index = need(args.site / "index.html", f"python -m tools.page --run RUN --out {args.site}")
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if chromium is None:
-        raise UserError("chromium is not installed")
     pictures = {}
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+    with chromium() as browser:
         page = browser.new_page(viewport=VIEW, color_scheme="dark")
         page.goto(index.resolve().as_uri())
         page.add_style_tag(content="#hud span:last-child { display: none }")  # it is not at its own pace here
@@ -109,7 +103,6 @@ def main() -> None:
             picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
             picture = picture.resize((WIDTH, WIDTH * VIEW["height"] // VIEW["width"]), Image.Resampling.LANCZOS)
             pictures.setdefault(number, []).append(picture)
-        browser.close()
     frames = [frame for group in pictures.values() for frame in with_palette(group, colors)]
     with atomic_write(args.out) as beside:
         frames[0].save(

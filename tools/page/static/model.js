@@ -222,10 +222,11 @@ class MemoryModel {
 
 // ---- C ----
 
-/** C: tanh layers over z and what it sees of M's state; its output is squashed to the ranges of the action. */
+/** C: tanh layers over z and what it sees of M's state; its output is squashed to the ranges of the action, or the
+ *  greatest is chosen. */
 class Controller {
   constructor(run) {
-    Object.assign(this, { actions: run.actions, features: run.features, layers: [] });
+    Object.assign(this, { actions: run.actions, choice: run.choice, features: run.features, layers: [] });
     let at = 0;
     for (const [inputs, outputs, biased] of run.layers) {
       const bias = biased ? run.parameters.slice(at, at + outputs) : new Array(outputs).fill(0);
@@ -241,6 +242,8 @@ class Controller {
     let x = seen.flatMap((part) => [...part]);
     for (const { bias, weights } of this.layers)
       x = bias.map((sum, n) => Math.tanh(x.reduce((total, v, k) => total + v * weights[k * bias.length + n], sum)));
+    const greatest = Math.max(...x);
+    if (this.choice) return x.map((value) => (value === greatest ? 1 : 0));
     return this.actions.map(({ scale, offset, low, high }, n) => Math.min(high, Math.max(low, scale * x[n] + offset)));
   }
 }

@@ -109,23 +109,35 @@ function restart(z = null) {
   if (!state.run) return;
   state.look = -1;
   state.dream.start(new Draws(Math.floor(Math.random() * 2 ** 32)), z);
-  action = state.run.actions.map(({ low }) => Math.max(0, low));
+  action = atRest(state.run);
   state.yours = 0;
   $("over").hidden = true;
   for (const curve of Object.values(curves)) curve.clear();
   render();
 }
 
-/** One step: C's action, or where yours has got to. */
+/** The action before any: nothing, or the first choice. */
+function atRest({ actions, choice }) {
+  return actions.map(({ low }, number) => (choice ? Number(number === 0) : Math.max(0, low)));
+}
+
+/** The action of one more step of yours: where the keys have got it to, or what they have chosen. */
+function yours({ actions, keys, choice }) {
+  const pressed = keys.filter(({ key }) => held.has(key));
+  if (choice) return pressed.length ? actions.map((_, number) => Number(number === pressed[0].action)) : action;
+  const target = actions.map(({ low }) => Math.max(0, low));
+  for (const { action: number, value } of pressed) target[number] += value;
+  return action.map((value, k) => value + actions[k].ease * (target[k] - value));
+}
+
+/** One step: C's action, or yours. */
 function advance() {
   const { dream, run } = state;
   if (dream.ended) return;
   if (state.agent) action = dream.agentAction();
   else {
     state.yours++;
-    const target = run.actions.map(({ low }) => Math.max(0, low));
-    for (const { key, action: number, value } of run.keys) if (held.has(key)) target[number] += value;
-    action = action.map((value, k) => value + run.actions[k].ease * (target[k] - value));
+    action = yours(run);
   }
   dream.step(action, state.tau);
   curves.spread.push(dream.uncertainty);
@@ -274,11 +286,11 @@ function look(k) {
   render();
 }
 
-/** A bar of z is moved: of the real frame that is looked at, or of the dream, which waits. */
-function moveLatent(index, value) {
+/** Bars of z are moved: of the real frame that is looked at, or of the dream, which waits. */
+function moveLatent(moves) {
   if (!state.run || (state.look < 0 && state.dream.ended)) return;
   setPlaying(false);
-  (state.look >= 0 ? state.z : state.dream.z)[index] = value;
+  for (const [index, value] of moves) (state.look >= 0 ? state.z : state.dream.z)[index] = value;
   render();
 }
 
@@ -358,6 +370,7 @@ addEventListener("keydown", (event) => {
 addEventListener("keyup", (event) => event.key.startsWith("Arrow") && press(event.key.slice(5), false));
 addEventListener("blur", () => held.clear());
 addEventListener("resize", redraw);
+addEventListener("hashchange", () => openRun(asked()));
 
 for (const [id, command] of Object.entries({
   restart: commands.restart, again: commands.restart, pause: commands.pause, step: commands.step, theme: commands.theme,
@@ -386,6 +399,10 @@ for (const { name, title } of RUNS) {
   button.addEventListener("click", () => openRun(name));
   $("runs").append(button);
 }
-const asked = decodeURIComponent(location.hash.slice(1));
-openRun(RUNS.some(({ name }) => name === asked) ? asked : RUNS[0].name);
+/** The run that the address names, or the first. */
+function asked() {
+  const named = decodeURIComponent(location.hash.slice(1));
+  return RUNS.some(({ name }) => name === named) ? named : RUNS[0].name;
+}
+openRun(asked());
 requestAnimationFrame(tick);

@@ -4,9 +4,9 @@
 const Z_RANGE = 3; // a bar's end; z is about N(0, 1)
 
 class Sliders {
-  /** `changed(index, value)` is called when the user moves a bar. */
+  /** `changed([[index, value], ...])` is called when the user moves bars. */
   constructor(canvas, label, changed) {
-    Object.assign(this, { canvas, label, changed, z: new Float32Array(0), at: -1 });
+    Object.assign(this, { canvas, label, changed, z: new Float32Array(0), at: -1, last: null });
     canvas.addEventListener("pointerdown", (event) => {
       canvas.setPointerCapture(event.pointerId);
       this.stroke(event);
@@ -36,16 +36,27 @@ class Sliders {
     return { row, index: Math.min(this.z.length - 1, row * columns + column), value };
   }
 
+  /** Moves the bar under the pointer, and those that a fast stroke has passed since the event before. */
   stroke(event) {
-    if (event.type === "pointerdown") this.held = null;
+    const begins = event.type === "pointerdown";
+    if (begins) this.held = null;
     const { row, index, value } = this.under(event);
     this.held = row; // a stroke stays in its row
     this.at = index;
-    this.changed(index, Math.abs(value) < 0.08 ? 0 : value);
+    const from = begins || !this.last ? { index, value } : this.last;
+    this.last = { index, value };
+    const passed = Math.max(1, Math.abs(index - from.index));
+    const moves = [];
+    for (let k = 1; k <= passed; k++) {
+      const height = from.value + ((value - from.value) * k) / passed;
+      const bar = from.index + Math.sign(index - from.index) * k;
+      moves.push([bar, Math.abs(height) < 0.08 ? 0 : height]);
+    }
+    this.changed(moves);
   }
 
   point(event) {
-    this.held = null;
+    this.held = this.last = null;
     this.choose(this.under(event).index);
   }
 
@@ -53,7 +64,7 @@ class Sliders {
     const across = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     const up = { ArrowUp: 0.1, ArrowDown: -0.1 }[event.key];
     if (across) this.choose((this.at + across + this.z.length) % this.z.length);
-    else if (up) this.changed(this.at, Math.max(-Z_RANGE, Math.min(Z_RANGE, this.z[this.at] + up)));
+    else if (up) this.changed([[this.at, Math.max(-Z_RANGE, Math.min(Z_RANGE, this.z[this.at] + up))]]);
     else return;
     event.preventDefault();
     event.stopPropagation();

@@ -11,6 +11,7 @@ goes on where it stopped. V and M are trained by rank 0 with all cores, while th
 """
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -33,7 +34,7 @@ def train(comm, script: str, run: Path, tracked: bool) -> None:
     failed = None
     if comm.rank == 0:
         command = [sys.executable, Path(__file__).parent / script, "--run", run, *["--track"] * tracked]
-        child = subprocess.Popen(command)
+        child = subprocess.Popen(command, env=os.environ | {lock.HOLDER: str(os.getpid())})
         told = False
         while (failed := child.poll()) is None:
             if mpi.stopping(comm) and not told:

@@ -65,8 +65,11 @@ def shared_memory() -> list[str]:
 
 
 def unlink_shared_memory(comm) -> None:
-    """Removes the name of MPICH's shared memory, so that it ends with the ranks however they end. To be called by all, who
-    are attached to it by then; other MPIs attach later, and theirs is left to the lock (common/lock.py)."""
+    """Removes the name of MPICH's shared memory, so that it ends with the ranks however they end.
+
+    To be called by all, who are attached to it by then. Other MPIs attach later: theirs is cleared by the next command
+    (common/lock.py).
+    """
     wait(comm)
     for name in shared_memory():
         if name.startswith("mpich_shm_"):

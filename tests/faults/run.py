@@ -80,7 +80,11 @@ def main() -> None:
                 left += 1
                 continue
             started = time.monotonic()
-            fault = found[title] = attempt(random.Random(f"{args.seed} {title}"))
+            try:
+                fault = attempt(random.Random(f"{args.seed} {title}"))
+            except Exception as error:  # of the harness itself: the other cases go on
+                fault = f"could not be tried: {error!r}"
+            found[title] = fault
             took = f"{time.monotonic() - started:5.0f} s  "
             print(f"{'as promised' if not fault else 'NOT AS PROMISED':<16}{took}{title}", flush=True)
             if fault:

@@ -17,7 +17,7 @@ import config as configs
 import tasks
 from common import command_line, config_file, integrity, run_dir, training
 from config import UserError
-from controller import evaluation, recording
+from controller import agent_file, recording
 from controller.episode import Episode
 from controller.es import CMAES
 from controller.evolution import Evolution
@@ -68,7 +68,7 @@ def evolve(run, config) -> Evolution:
 
 
 def read_best(run, config) -> dict:
-    return evaluation.read_best(run / "controller", Controller.of(config).num_params)
+    return agent_file.read_best(run / "controller", Controller.of(config).num_params)
 
 
 def edit_json(path, **changes) -> None:

@@ -231,11 +231,11 @@ def launch(main: Callable) -> None:
     except UserError as error:
         if comm.size == 1:
             command_line.exit_with(error)
-        print(f"error: {error} (rank {comm.rank})", file=sys.stderr, flush=True)
+        command_line.report(f"error: {error} (rank {comm.rank})")
         abort(comm, 2)
     except signals.Stopped as stopped:
         if comm.rank == 0:
-            print(stopped, file=sys.stderr, flush=True)
+            command_line.report(str(stopped))
         leave(others, stopped.status)
     except SystemExit as ended:
         leave(others, ended.code)

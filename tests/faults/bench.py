@@ -145,17 +145,18 @@ class Bench:
         return run
 
     def half_trained(self, name: str, run: Path) -> None:
-        """Leaves V's or M's checkpoint in `run`, as a training does that is told to end after its first line of
-        curves."""
+        """Leaves V's or M's checkpoint in `run`, as a training does that is told to end at its first step."""
         stage = STAGES[name]
         self.copy(stage, run.name)
-        metrics = run / "metrics.jsonl"
-        before = metrics.stat().st_size if metrics.exists() else 0
         job = self.start(stage.script, run, [], 0)
-        while job.poll() is None and (not metrics.exists() or metrics.stat().st_size <= before):
-            time.sleep(0.01)
+        wait_for_lock(job, run)
+        while job.poll() is None and name == "M" and not (run / "initial_z.npz").exists():
+            time.sleep(0.01)  # written between encoding and training
         job.terminate()
-        job.communicate()
+        _, err = job.communicate()
+        if not list(run.glob("*.checkpoint.npz")):
+            shutil.rmtree(run)
+            raise RuntimeError(f"{name} left no checkpoint: {err[-300:]}")
 
     def reference(self, name: str) -> str:
         """What a stage has left behind undisturbed, as `fingerprint`."""

@@ -11,6 +11,7 @@ goes on where it stopped. V and M are trained by rank 0 with all cores, while th
 """
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import config as configs
-from common import command_line, lock, mpi, results, run_dir, signals
+from common import command_line, integrity, lock, mpi, results, run_dir, signals
 from common.command_line import say
 from common.command_log import log_command
 from common.tracking import add_flag, track
@@ -33,7 +34,7 @@ def train(comm, script: str, run: Path, tracked: bool) -> None:
     failed = None
     if comm.rank == 0:
         command = [sys.executable, Path(__file__).parent / script, "--run", run, *["--track"] * tracked]
-        child = subprocess.Popen(command)
+        child = subprocess.Popen(command, env=os.environ | {lock.HOLDER: str(os.getpid())})
         signalled = False
         while (failed := child.poll()) is None:
             if mpi.stopping(comm) and not signalled:
@@ -83,11 +84,13 @@ def measure(comm, run: Path, config: configs.Config, count: int) -> None:
     path = run / "held_out" / "errors.json"
 
     def errors() -> None:
-        if not path.exists():
-            from controller import held_out
+        from controller import held_out
 
+        made_from = integrity.digests(run, "vae", "rnn") | {"episodes": count}
+        if not path.exists() or integrity.read_json(path).get("made_from", made_from) != made_from:
+            held_out.held_out_episodes(run, config)
             found = held_out.errors(run, config, recording.held_out_paths(run, count))
-            run_dir.write_text(path, json.dumps(found) + "\n")
+            run_dir.write_text(path, json.dumps(integrity.sealed(found | {"made_from": made_from})) + "\n")
 
     mpi.on_root(comm, errors)
 
@@ -97,7 +100,7 @@ def rounds_table(runs: list[Path]) -> str:
     form = "{:>5} {:>9} {:>8} {:>12} {:>16} {:>16}"
     lines = [form.format("round", "V's error", "M's loss", "death recall", "dream", "game")]
     for number, run in enumerate(runs, 1):
-        errors = json.loads((run / "held_out" / "errors.json").read_text())
+        errors = integrity.read_json(run / "held_out" / "errors.json")
         scores = {row["env"]: f"{row['mean']:.1f} ± {row['std']:.1f}" for row in results.read(run / "results.json")}
         recall = f"{errors['recall']:.0%} of {errors['deaths']}" if "recall" in errors else ""
         cells = [f"{errors['v_error']:.1f}", f"{errors['m_loss']:.3f}", recall]

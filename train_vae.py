@@ -13,7 +13,7 @@ from common import command_line, lock, run_dir, seeds
 from common.command_line import say
 from common.command_log import log_command
 from common.tracking import add_flag, track
-from common.training import hold_memory, load_weights, quiet_tensorflow, save_weights, use_one_gpu
+from common.training import hold_memory, quiet_tensorflow, save_weights, use_one_gpu
 from config import Config
 
 quiet_tensorflow()
@@ -35,8 +35,8 @@ def train(run: Path, config: Config) -> None:
         say(f"V: skipping training (--untrained {config.untrained})")
     else:
         if config.round > 1:
-            path = run / run_dir.BEFORE / "vae.weights.h5"
-            load_weights(model, path, "V of the round before", f"extract.py --run {run} --after DIR")
+            before = run / run_dir.BEFORE
+            model.set_weights(load_vae(before, run_dir.load(before)).get_weights())
         fit_vae(run, model, paths, config)
     save_reconstructions(run, model, paths, config.seed)
 

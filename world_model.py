@@ -8,6 +8,7 @@ from pathlib import Path
 import tensorflow as tf
 
 import tasks
+from common import config_file
 from common.integrity import check_made_from
 from common.run_dir import need
 from common.training import load_weights
@@ -107,7 +108,7 @@ def load_vae(run: Path, config: Config, dtype: str = "float32") -> VAE:
     model = make_vae(config, dtype)
     path = need(run / "vae.weights.h5", command)
     made_from = load_weights(model, path, f"V with z of {config.z_size} numbers", command)
-    check_made_from(path, made_from, run, (), task=config.task, pixels=config.pixels)
+    check_made_from(path, made_from, run, (), task=config.task, pixels=config.pixels, **own_settings(run, config))
     return model
 
 
@@ -117,5 +118,14 @@ def load_rnn(run: Path, config: Config) -> MDNRNN:
     model = make_rnn(config)
     expected = f"M of {config.rnn_units} units for {config.task} and z of {config.z_size} numbers"
     path = need(run / "rnn.weights.h5", command)
-    check_made_from(path, load_weights(model, path, expected, command), run, ("vae",), task=config.task)
+    made_from = load_weights(model, path, expected, command)
+    check_made_from(path, made_from, run, ("vae",), task=config.task, **own_settings(run, config))
     return model
+
+
+def own_settings(run: Path, config: Config) -> dict[str, int]:
+    """What V and M must say of where they are from, in a run that did not begin `--from` another: its seed and round.
+    {} where that may not be, or is not known."""
+    path = run / "config.json"
+    origin = config_file.parse(path)[1] if path.exists() else None
+    return {} if origin is None or "from" in origin else {"seed": config.seed, "round": config.round}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import tasks
 from common import signals
+from common.progress import close_bars
 from common.run_dir import load
 from config import Config, UserError, flag
 
@@ -143,8 +144,14 @@ def count(text: str) -> int:
 def exit_with(error: UserError, quiet: bool = False) -> None:
     """Ends the process with status 2, and with the error as one line on stderr unless `quiet`."""
     if not quiet:
-        print(f"error: {error}", file=sys.stderr)
+        report(f"error: {error}")
     raise SystemExit(2)
+
+
+def report(text: str) -> None:
+    """Prints a line on stderr that ends a stage."""
+    close_bars()
+    print(text, file=sys.stderr, flush=True)
 
 
 def os_errors_as_user_errors(function, *args):
@@ -196,7 +203,7 @@ def command(main) -> None:
     except BrokenPipeError:  # of `| head`
         raise SystemExit(128 + signal.SIGPIPE) from None
     except signals.Stopped as stopped:
-        print(stopped, file=sys.stderr)
+        report(str(stopped))
         raise SystemExit(stopped.status) from None
     finally:
         close_output()

@@ -5,11 +5,13 @@ others to read. On a file system whose flock reaches no further than one host, a
 file is touched, as its holder does every BEAT seconds, and is taken over after STALE seconds without.
 """
 
+import ctypes
 import fcntl
 import json
 import os
 import re
 import shlex
+import signal
 import socket
 import sys
 import tempfile
@@ -20,12 +22,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from common import mpi
+from common.mpi import SHARED_MEMORY, shared_memory
 from config import UserError
 
 NAME = ".lock"
+HOLDER = "WORLD_MODELS_HOLDER"  # environment variable: the process that holds the lock, for the stage it starts
 BEAT, STALE = 30.0, 120.0
 UNFINISHED = re.compile(r"\.(\d+)\..+")  # a name of `run_dir.atomic_write`
-SHARED_MEMORY = Path("/dev/shm")
 
 
 @contextmanager
@@ -33,7 +36,7 @@ def hold(run: Path, comm=None) -> Iterator[None]:
     """Holds a run folder's lock; with a communicator on rank 0, for all ranks. Makes the folder if it is new.
 
     What killed commands left unfinished there is removed. UserError, on every rank, if another command holds it; but a
-    stage that the holder itself has started (train_all) is let in.
+    stage that the holder itself has started (train_all) is let in, and ends with it.
     """
     lock = Lock(run)
     if comm is None:
@@ -55,6 +58,8 @@ class Lock:
         self.over = threading.Event()
 
     def take(self) -> None:
+        if holder := os.environ.get(HOLDER):
+            end_with(int(holder))
         self.made = [path for path in (self.run, *self.run.parents) if not path.exists()]
         self.run.mkdir(parents=True, exist_ok=True)
         while True:
@@ -132,6 +137,15 @@ class Lock:
                 os.utime(self.path)
 
 
+def end_with(parent: int) -> None:
+    """Kills this process as soon as its parent is gone, which would else leave it at work in a folder that is no
+    longer locked. Where there is no prctl, only if it is gone already."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))  # PR_SET_PDEATHSIG of Linux
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def read(file) -> dict:
     """Who holds, or held, a lock file; {} if it does not say."""
     file.seek(0)
@@ -156,16 +170,6 @@ def alive(process: int | None, clock: str | None = None) -> bool:
         return False
     found = start_of(process)
     return found is not None and clock in (None, found)
-
-
-def shared_memory() -> list[str]:
-    """Names of the shared memory that this process uses: MPI's, which stays behind if all ranks are killed."""
-    try:
-        lines = Path("/proc/self/maps").read_text().splitlines()
-    except OSError:
-        return []
-    found = {line.split(maxsplit=5)[5] for line in lines if f" {SHARED_MEMORY}/" in line}
-    return sorted(Path(name).name for name in found if not name.endswith("(deleted)"))
 
 
 def clear(run: Path, last: dict) -> None:

@@ -9,6 +9,8 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
 from common import command_line, signals
 from config import UserError
@@ -32,6 +34,7 @@ NESTED = "WORLD_MODELS_RANKS"  # the ranks each process is to see, where several
 STOP = 4  # message tag: a signal's number
 LEAVING = 20.0  # seconds that a rank which ends waits for the others to end as well
 HANG = 900.0  # seconds after which a step that has not ended never will
+SHARED_MEMORY = Path("/dev/shm")
 RENEW = 5.0  # seconds between two renewals of that time limit: each starts a thread
 
 
@@ -49,6 +52,29 @@ def world():
             "LD_LIBRARY_PATH=DIR/lib MPI4PY_MPIABI=openmpi mpirun ..."
         ) from None
     return MPI.COMM_WORLD
+
+
+def shared_memory() -> list[str]:
+    """Names of the shared memory that this process uses and that would stay behind if it was killed."""
+    try:
+        lines = Path("/proc/self/maps").read_text().splitlines()
+    except OSError:
+        return []
+    found = {line.split(maxsplit=5)[5] for line in lines if f" {SHARED_MEMORY}/" in line}
+    return sorted(Path(name).name for name in found if not name.endswith("(deleted)"))
+
+
+def unlink_shared_memory(comm) -> None:
+    """Removes the name of MPICH's shared memory, so that it ends with the ranks however they end.
+
+    To be called by all, who are attached to it by then. Other MPIs attach later: theirs is cleared by the next command
+    (common/lock.py).
+    """
+    wait(comm)
+    for name in shared_memory():
+        if name.startswith("mpich_shm_"):
+            with suppress(FileNotFoundError):  # another rank was first
+                (SHARED_MEMORY / name).unlink()
 
 
 def require_same_mpi(comm) -> None:
@@ -196,6 +222,7 @@ def launch(main: Callable) -> None:
     except UserError as error:
         command_line.exit_with(error, quiet=os.environ.get("OMPI_COMM_WORLD_RANK", "0") != "0")
     others = comm.Dup() if comm.size > 1 else comm  # of its own: other barriers may be under way
+    unlink_shared_memory(others)
     try:
         require_same_mpi(comm)
         command_line.os_errors_as_user_errors(main, comm)
@@ -204,11 +231,11 @@ def launch(main: Callable) -> None:
     except UserError as error:
         if comm.size == 1:
             command_line.exit_with(error)
-        print(f"error: {error} (rank {comm.rank})", file=sys.stderr, flush=True)
+        command_line.report(f"error: {error} (rank {comm.rank})")
         abort(comm, 2)
     except signals.Stopped as stopped:
         if comm.rank == 0:
-            print(stopped, file=sys.stderr, flush=True)
+            command_line.report(str(stopped))
         leave(others, stopped.status)
     except SystemExit as ended:
         leave(others, ended.code)

@@ -29,6 +29,12 @@ class Stderr:
         return sys.stderr.encoding
 
 
+def close_bars() -> None:
+    """Ends the lines of the bars that are still open, so that a message after them begins a line of its own."""
+    for one in list(tqdm._instances):
+        one.close()
+
+
 def bar(*args, **options) -> tqdm:
     """tqdm; in a log it writes every 30 seconds instead of ten times a second."""
     if not sys.stderr.isatty():

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import tasks
+from common import integrity
 from common.run_dir import write_text
 from config import Config, UserError
 
@@ -66,15 +67,15 @@ def where(row: dict) -> str:
 
 
 def read(path: Path) -> list[dict]:
-    """A file's rows; [] if there is none. UserError if it is broken."""
+    """A file's rows; [] if there is none. UserError if it is broken, or not as it was written."""
     if not path.exists():
         return []
     try:
-        rows = json.loads(path.read_text())["results"]
+        rows = integrity.read_json(path)["results"]
         for row in rows:
             for name in KEY:
                 row[name]
-    except (ValueError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise UserError(f"{path} is not a results file: {error!r}; move it away") from None
     return rows
 
@@ -87,4 +88,4 @@ def same(one: dict, other: dict) -> bool:
 def add(path: Path, row: dict) -> None:
     """Adds a row to a file, in the place of an older one of the same test."""
     rows = [old for old in read(path) if not same(old, row)]
-    write_text(path, json.dumps({"results": [*rows, row]}, indent=1) + "\n")
+    write_text(path, json.dumps(integrity.sealed({"results": [*rows, row]}), indent=1) + "\n")

@@ -4,9 +4,13 @@ A search's whole state is written and read as arrays and JSON, so that a resumed
 are in optimizers.py.
 """
 
+import copy
 import json
+import math
 import types
+import warnings
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from pathlib import Path
 
 import cma
@@ -94,28 +98,64 @@ class Optimizer(ABC):
         """
         try:
             with open_npz(path) as file:
-                header = json.loads(str(file["header"]))
+                header = json.loads(str(file["header"]), parse_constant=constant)
                 arrays = {name: file[name] for name in file.files if name != "header"}
             extra, random = header["extra"], header["random"]
             made_from = extra.get("made_from")
             self.require_fit(arrays, header)
         except (*UNREADABLE, TypeError, AttributeError) as error:
-            raise UserError(f"{path} is not a checkpoint of this search: {error}; delete it to begin anew") from None
+            raise not_of_this_search(path, error) from None
         if run is not None:
             check_made_from(path, made_from, run, models, **settings)
         require_finite(path, arrays)
+        before = self.rng.bit_generator.state
+        try:
+            self._try(arrays, header, random)
+        except Exception as error:  # whatever a library makes of numbers that make no sense
+            self.rng.bit_generator.state = before
+            raise not_of_this_search(path, error) from None
         self.set_state(arrays, header)
         self.rng.bit_generator.state = random
         return extra
 
+    def _try(self, arrays: dict[str, np.ndarray], small: dict, random: dict) -> None:
+        """Plays a generation from a state in a copy of this object: what no search can go on from raises here, and not
+        when the checkpoint's files have been written again."""
+        trial = copy.deepcopy(self)
+        for search in (self, trial):  # pycma's copy draws from the original's generator
+            search.rng.bit_generator.state = random
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            trial.set_state(*copy.deepcopy((arrays, small)))  # the trial changes them
+            for _ in range(2):
+                asked = trial.ask()
+                if asked.shape != (self.population, self.size) or not np.isfinite(asked).all():
+                    raise ValueError("its candidates are not finite numbers")
+                trial.tell(-np.sum((asked - asked[0]) ** 2, axis=1))
+            if not (np.isfinite(trial.best()).all() and 0 < trial.spread() < math.inf):
+                raise ValueError("its spread is no number above 0")
+
+
+def constant(name: str) -> float:
+    """Of JSON's words for numbers that are not finite, those that pycma keeps as limits; ValueError for NaN."""
+    if name == "NaN":
+        raise ValueError("a number that is NaN")
+    return float(name)
+
+
+def not_of_this_search(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path} is not a checkpoint of this search: {error}; delete it to begin anew")
+
 
 def require_shapes(arrays: dict[str, np.ndarray], own: dict[str, np.ndarray]) -> None:
-    """ValueError unless `arrays` has all of `own`, of the same shapes."""
+    """ValueError unless `arrays` has all of `own`, numbers of the same shapes."""
     for name, mine in own.items():
         if name not in arrays:
             raise ValueError(f"it lacks {name}")
         if np.shape(arrays[name]) != mine.shape:
             raise ValueError(f"{name} of shape {np.shape(arrays[name])}, expected {mine.shape}")
+        if np.asarray(arrays[name]).dtype.kind not in "biuf":
+            raise ValueError(f"{name} of {arrays[name].dtype}, expected numbers")
 
 
 class CMAES(Optimizer):
@@ -187,6 +227,9 @@ class CMAES(Optimizer):
             raise ValueError(f"it lacks {min(lacking)}")
         if found["sp.popsize"] != own["sp.popsize"]:
             raise ValueError(f"a population of {found['sp.popsize']}, expected {own['sp.popsize']}")
+        for name in own:  # what follows from size and population
+            if name.startswith(("N", "sp.")) and not np.array_equal(found[name], own[name]):
+                raise ValueError(f"{name} {found[name]}, expected {own[name]}")
 
 
 def by_name(arrays: dict[str, np.ndarray], small: dict) -> dict:
@@ -248,9 +291,8 @@ def assign(item: object, path: str, value: object) -> None:
     *parents, name = path.split(".")
     for parent in parents:
         item = getattr(item, parent)
-    try:
-        old = getattr(item, name, None)
+    old = getattr(item, name, None)
+    if name in SKIPPED or name.startswith("__") or callable(old):
+        raise ValueError(f"{path} is not of a search's state")
+    with suppress(AttributeError):  # a property without a setter restates what another attribute holds
         setattr(item, name, tuple(value) if isinstance(old, tuple) else value)
-    except AttributeError:
-        # A property without a setter restates what another attribute holds.
-        pass

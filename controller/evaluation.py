@@ -10,33 +10,11 @@ import numpy as np
 
 import config as configs
 import tasks
-from common import command_line, integrity, mpi, provenance, published, results, run_dir, seeds, statistics
+from common import command_line, mpi, provenance, published, results, run_dir, seeds, statistics
 from common.command_log import processor
 from common.progress import bar as progress_bar
+from controller.agent_file import read_best
 from controller.policy import Controller
-
-
-def read_best(search: Path, size: int) -> dict:
-    """The kept agent (best.json) of a search's folder; UserError if there is none, it is damaged, of another
-    architecture, or evolved with another V or M."""
-    run = search.parent
-    command = f"python train_controller.py --run {run}"
-    path = run_dir.need(search / "best.json", command)
-    try:
-        best = integrity.read_json(path)
-        found = len(best["parameters"])
-        if not all(type(value) in (int, float) for value in best["parameters"]):
-            raise ValueError("parameters that are no numbers")
-    except (ValueError, KeyError, TypeError) as error:
-        raise configs.UserError(f"{path} does not hold an agent: {error!r}; make it with: {command}") from None
-    integrity.require_finite(path, {"parameters": np.array(best["parameters"], float)})
-    integrity.check_made_from(path, best.get("made_from"), run, ("vae", "rnn"))
-    if found != size:
-        raise configs.UserError(
-            f"{path} holds {found} parameters; this run's controller has {size}; evolve one in a new run with: "
-            f"python train_controller.py --run NEW --from {run}"
-        )
-    return best
 
 
 def score(comm, run: Path, config: configs.Config, best: dict, episodes: int) -> dict | None:

@@ -12,11 +12,11 @@ from common import command_line, integrity, mpi, run_dir, seeds
 from common.progress import bar as progress_bar
 from common.tracking import Curves
 from controller import evaluation
+from controller.agent_file import FOLDERS, origin, read_best
 from controller.optimizers import make_optimizer
 from controller.policy import Controller
 
 DECIMALS = 4  # to which the mean is rounded before it is scored (train.py of the release)
-FOLDERS = {"return": "controller", "surprise": "curious"}  # of what C is evolved for
 NOTHING = "no generation was complete, the search begins anew"
 FROM = ("vae", "rnn")  # what C is made from
 ROUND = 1 << 22  # seeds that a round's search may use: each round has tracks of its own
@@ -39,13 +39,6 @@ def episode_plan(config: configs.Config, generation: int) -> tuple[int, list[int
     return episodes, plan
 
 
-def origin(config: configs.Config, objective: str) -> dict:
-    """What tells a search from others, beside V and M: their checkpoints do not fit."""
-    search = ("optimizer", "population", "seed", "round", "env", "temperature")
-    names = ("task", "features", "z_size", "rnn_units", *search)
-    return {name: getattr(config, name) for name in names} | {"objective": objective}
-
-
 class Evolution:
     """The state of the search, on rank 0: the optimizer, history, the best agent, and their files, in DIR/controller/
     or, for the agent that seeks M's surprise, in DIR/curious/.
@@ -56,12 +49,11 @@ class Evolution:
 
     def __init__(self, run: Path, config: configs.Config, size: int, objective: str = "return"):
         self.config, self.path = config, run / FOLDERS[objective]
-        models = integrity.digests(run, *FROM)
-        self.made_from = {"search": models | origin(config, objective), "best": models | {"features": config.features}}
+        self.made_from = integrity.digests(run, *FROM) | origin(config, objective)
         start = None
         # What was surprising to the last round's M is known to this one's: curiosity begins anew.
         if config.round > 1 and config.restart == "no" and objective == "return":
-            start = np.array(evaluation.read_best(run / run_dir.BEFORE / "controller", size)["parameters"])
+            start = np.array(read_best(run / run_dir.BEFORE / "controller", size)["parameters"])
         rng = seeds.generator(config.seed, "evolution", *[config.round] * (config.round > 1))
         self.es = make_optimizer(config, size, rng, start)
         self.history: list[dict] = []
@@ -71,6 +63,7 @@ class Evolution:
         if (self.path / "checkpoint.npz").exists():
             settings = origin(config, objective)
             extra = self.es.restore(self.path / "checkpoint.npz", run, FROM, **settings)
+            check_log(self.path / "checkpoint.npz", extra, size)
             self.history, self.best, self.seconds = extra["history"], extra["best"], extra["seconds"]
             self.dtype = extra.get("dtype")
             self.write_logs()  # in case it was killed before they were written
@@ -120,7 +113,7 @@ class Evolution:
     def save(self) -> None:
         """Writes the checkpoint, then history and best agent, which are part of it."""
         extra = {"history": self.history, "best": self.best, "seconds": self.seconds, "dtype": self.dtype}
-        extra["made_from"] = self.made_from["search"]
+        extra["made_from"] = self.made_from
         self.es.save(self.path / "checkpoint.npz", extra)
         self.write_logs()
 
@@ -128,8 +121,36 @@ class Evolution:
         """Writes history.jsonl and best.json."""
         run_dir.write_text(self.path / "history.jsonl", "".join(json.dumps(line) + "\n" for line in self.history))
         if self.best is not None:
-            best = integrity.sealed(self.best | {"made_from": self.made_from["best"]})
+            best = integrity.sealed(self.best | {"made_from": self.made_from})
             run_dir.write_text(self.path / "best.json", json.dumps(best) + "\n")
+
+
+def check_log(path: Path, extra: dict, size: int) -> None:
+    """UserError unless what a checkpoint says of the search so far is what `Evolution` writes."""
+    try:
+        history, best = extra["history"], extra["best"]
+        if [line["generation"] for line in history] != list(range(1, len(history) + 1)):
+            raise ValueError("its history is not one of generations from the first on")
+        numbers = [extra["seconds"], *(value for line in history for value in flat(line))]
+        if best is not None:
+            if len(best["parameters"]) != size:
+                raise ValueError(f"an agent of {len(best['parameters'])} parameters, expected {size}")
+            numbers += [*best["parameters"], best["score"], best["std"], best["generation"], best["episodes"]]
+        if not all(type(value) in (int, float) and np.isfinite(value) for value in numbers):
+            raise ValueError("a number that is none")
+        if extra.get("dtype") not in (None, *configs.DTYPES):
+            raise ValueError(f"arithmetic {extra['dtype']!r}")
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise configs.UserError(
+            f"{path} is not a checkpoint of this search: {error}; delete it to begin anew"
+        ) from None
+
+
+def flat(line: dict) -> list:
+    """The values of a line of history, and of its evaluation."""
+    names = ("generation", "seconds", "mean", "min", "max", "std", "sigma", "mean_steps")
+    found = [line[name] for name in names]
+    return found + ([line["evaluation"][name] for name in ("mean", "std", "episodes")] if line["evaluation"] else [])
 
 
 def begin(run: Path, config: configs.Config, size: int, objective: str = "return") -> Evolution:

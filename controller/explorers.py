@@ -7,8 +7,8 @@ import numpy as np
 
 from common import run_dir, seeds
 from config import Config
-from controller.evaluation import read_best
-from controller.evolution import FOLDERS, FROM, origin
+from controller.agent_file import FOLDERS, origin, read_best
+from controller.evolution import FROM
 from controller.optimizers import make_optimizer
 from controller.policy import Controller
 

@@ -11,11 +11,11 @@ import numpy as np
 import tensorflow as tf
 
 import tasks
-from common import signals
+from common import integrity, signals
 from common.progress import bar as progress_bar
 from config import Config
 from rnn import mdn
-from vae.data import read_episode, read_outcome
+from vae.data import check_episodes, read_episode, read_outcome
 from vae.model import sample
 from world_model import load_rnn, load_vae
 
@@ -124,6 +124,13 @@ def end_prediction(episodes: list[tuple[np.ndarray, bool]]) -> dict[str, float]:
     if not deaths:
         return {}
     return {"deaths": len(deaths), "recall": float(np.mean(deaths)), "false_positives": float(alive.mean())}
+
+
+def held_out_episodes(run: Path, config: Config) -> list[Path]:
+    """The episodes in DIR/held_out; UserError naming the first that is not of the run's own agent, V and M."""
+    paths = sorted((run / "held_out").glob("[0-9]*.npz"))
+    check_episodes(paths, config, held_out=True, **integrity.digests(run, "vae", "rnn"))
+    return paths
 
 
 def in_words(found: dict[str, float]) -> str:

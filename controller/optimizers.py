@@ -57,6 +57,11 @@ class OpenAIES(Optimizer):
     def state(self) -> tuple[dict[str, np.ndarray], dict]:
         return {"center": self.center, "first": self.first, "second": self.second}, {"steps": self.steps}
 
+    def require_fit(self, arrays: dict[str, np.ndarray], small: dict) -> None:
+        super().require_fit(arrays, small)
+        if type(small["steps"]) is not int or small["steps"] < 0 or (arrays["second"] < 0).any():
+            raise ValueError("its steps, or Adam's second moments, are none")
+
     def set_state(self, arrays: dict[str, np.ndarray], small: dict) -> None:
         self.center, self.first, self.second = arrays["center"], arrays["first"], arrays["second"]
         self.steps = small["steps"]
@@ -105,6 +110,8 @@ class GeneticAlgorithm(Optimizer):
         found, expected = np.shape(arrays["parents"]), (self.kept, self.size)
         if found not in (expected, (1, self.size)):  # one before the first generation
             raise ValueError(f"parents of shape {found}, expected {expected}")
+        if arrays["parents"].dtype.kind != "f":
+            raise ValueError(f"parents of {arrays['parents'].dtype}, expected numbers")
 
     def set_state(self, arrays: dict[str, np.ndarray], small: dict) -> None:
         self.parents = arrays["parents"]

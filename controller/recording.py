@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 import tasks
-from common import mpi, run_dir, seeds
+from common import integrity, mpi, run_dir, seeds
 from common.command_line import say
 from common.integrity import require_finite
 from common.jobs import Jobs
@@ -145,6 +145,7 @@ def extract_held_out(comm, run: Path, config, count: int) -> None:
     missing = mpi.on_root(comm, lambda: [k for k, path in enumerate(paths) if not path.exists()])
     if missing:
         agent = mpi.on_all_ranks(comm, Explorers, run, config).kept()
+        agent.source |= {"held_out": True}
         # Behind the seeds of all that a run may record.
         plan = [seeds.episode_seeds(config.seed, "record", seeds.RANGE // 2 + index, 1)[0] for index in missing]
         play_and_write(comm, run, config, [agent] * len(missing), plan, [paths[index] for index in missing])
@@ -159,6 +160,7 @@ def play_and_write(comm, models: Path, config, agents: list, plan: list[int], pa
     from controller.rollout import play
 
     lanes = mpi.on_all_ranks(comm, make_lanes, models, config)
+    made_from = mpi.on_root(comm, integrity.digests, models, "vae", "rnn")
     lanes.noises = {seed: agent.noise for seed, agent in zip(plan, agents, strict=True)}
     jobs = Jobs(comm, len(plan))
     frames, disk, returns = 0, 0, []
@@ -167,7 +169,7 @@ def play_and_write(comm, models: Path, config, agents: list, plan: list[int], pa
     def keep(job: int, lane: int) -> None:
         nonlocal frames, disk
         episode = lanes.episodes[lane].arrays()
-        disk += write(paths[job], episode, origin(config, int(paths[job].stem)) | agents[job].source)
+        disk += write(paths[job], episode, origin(config, int(paths[job].stem)) | agents[job].source | made_from)
         frames += len(episode["obs"])
         returns.append(total_reward(episode))
         bar.update(min(comm.size, bar.total - bar.n))

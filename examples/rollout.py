@@ -17,7 +17,7 @@ quiet_tensorflow()
 
 import tensorflow as tf  # noqa: E402
 
-from controller.evaluation import read_best  # noqa: E402
+from controller.agent_file import read_best  # noqa: E402
 from controller.policy import Controller  # noqa: E402
 from env import make_env  # noqa: E402
 from vae.model import sample  # noqa: E402

@@ -1,5 +1,6 @@
 """The short part of `make faults`: the evolution and M's training, told to end and started again."""
 
+import random
 import signal
 import sys
 from pathlib import Path
@@ -28,12 +29,11 @@ def bench(car_run, tmp_path_factory) -> Bench:
     ids=["C, SIGTERM to mpirun", "M, SIGUSR1"],
 )
 def test_a_stage_told_to_end_goes_on_to_the_same_results(name, target, number, bench):
-    assert cases.interrupt(bench, name, target, number, 0.8)[1] == ""
+    assert cases.interrupt(bench, name, target, number, random.Random(0)) == ""
 
 
 def test_a_second_command_is_refused_and_does_not_disturb_the_first(bench):
-    found = list(cases.two_commands(bench))
-    assert len(found) == 2 and [fault for _, fault in found] == ["", ""]
+    assert cases.two_commands(bench) == ""
 
 
 def test_a_damaged_checkpoint_is_named_and_nothing_changes(bench):

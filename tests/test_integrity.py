@@ -15,12 +15,13 @@ from conftest import ROOT, run_script
 
 import config as configs
 import tasks
-from common import command_line, config_file, integrity, run_dir, training
+from common import command_line, config_file, integrity, results, run_dir, training
 from config import UserError
-from controller import evaluation, recording
+from controller import agent_file, recording
 from controller.episode import Episode
 from controller.es import CMAES
 from controller.evolution import Evolution
+from controller.held_out import held_out_episodes
 from controller.policy import Controller
 from controller.rollout import DreamLanes, RealLanes
 from doom_rnn.dream import DreamEnv, Starts
@@ -68,7 +69,7 @@ def evolve(run, config) -> Evolution:
 
 
 def read_best(run, config) -> dict:
-    return evaluation.read_best(run / "controller", Controller.of(config).num_params)
+    return agent_file.read_best(run / "controller", Controller.of(config).num_params)
 
 
 def edit_json(path, **changes) -> None:
@@ -371,6 +372,119 @@ def test_a_damaged_checkpoint_is_refused_before_anything_is_written(damage, copi
     refused_search(run, config, r"checkpoint\.npz")
 
 
+def crafted(path, change) -> None:
+    """Rewrites a search's checkpoint as one who knows its format: `change(arrays, header)`."""
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    header = json.loads(str(arrays.pop("header")))
+    change(arrays, header)
+    np.savez(path, header=np.array(json.dumps(header)), **arrays)
+
+
+CRAFTED = {
+    "text": lambda a, h: a.update(mean=np.full(a["mean"].shape, "x")),
+    "complex": lambda a, h: a.update(mean=a["mean"] + 1j),
+    "no generator": lambda a, h: h.update(random={}),
+    "absurd generator": lambda a, h: h["random"]["state"].update(state=1 << 300),
+    "NaN step size": lambda a, h: h["small"].update(sigma=float("nan")),
+    "negative step size": lambda a, h: h["small"].update(sigma=-1.0),
+    "a word for a step size": lambda a, h: h["small"].update(sigma="0.1"),
+    "another dimension": lambda a, h: h["small"].update(N=9),
+    "a method": lambda a, h: h["small"].update(ask=3),
+    "a class": lambda a, h: h["small"].update({"sm.__class__": 4}),
+    "options": lambda a, h: h["small"].update(opts={}),
+    "nowhere": lambda a, h: h["small"].update({"nowhere.deep": 3}),
+    "no history": lambda a, h: h["extra"].pop("history"),
+    "half a history": lambda a, h: h["extra"].update(history=h["extra"]["history"][1:]),
+    "a line without a mean": lambda a, h: h["extra"]["history"][0].pop("mean"),
+    "an infinite mean": lambda a, h: h["extra"]["history"][0].update(mean=float("inf")),
+    "an agent of another size": lambda a, h: h["extra"]["best"].update(parameters=[0.5]),
+    "another arithmetic": lambda a, h: h["extra"].update(dtype="float64"),
+}
+
+
+@pytest.mark.parametrize("name", CRAFTED)
+def test_a_crafted_checkpoint_is_refused_before_anything_is_written(name, copied):
+    run, config = copied
+    crafted(run / "controller" / "checkpoint.npz", CRAFTED[name])
+    refused_search(run, config, r"checkpoint\.npz")
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "change"),
+    [
+        ("openai-es", lambda a, h: h.update(steps="x")),
+        ("openai-es", lambda a, h: h.update(steps=-7)),
+        ("openai-es", lambda a, h: a.update(second=-np.ones_like(a["second"]))),
+        ("openai-es", lambda a, h: a.update(center=np.full_like(a["center"], np.inf))),
+        ("ga", lambda a, h: a.update(parents=a["parents"].astype(int))),
+        ("ga", lambda a, h: a.update(parents=a["parents"][0])),
+        ("cma-diagonal", lambda a, h: h["small"].update(countiter="x")),
+        ("cma-tpa", lambda a, h: h["small"].update({"adapt_sigma.cs": [1]})),
+    ],
+)
+def test_crafted_checkpoints_of_the_other_searches_are_refused(optimizer, change, tmp_path):
+    config = make_run(tmp_path, optimizer=optimizer)
+    evolve(tmp_path, config)
+    assert len(Evolution(tmp_path, config, Controller.of(config).num_params).history) == 3
+    crafted(tmp_path / "controller" / "checkpoint.npz", change)
+    refused_search(tmp_path, config, r"checkpoint\.npz")
+
+
+def test_an_agent_of_a_sibling_run_is_refused(made, tmp_path):
+    """Evolved from the same V and M, but with another seed."""
+    sibling = tmp_path / "sibling"
+    config = run_dir.open_run(sibling, {"seed": 1}, made[0])
+    evolve(sibling, config)
+    read_best(sibling, config)
+    shutil.copyfile(made[0] / "controller" / "best.json", sibling / "controller" / "best.json")
+    with pytest.raises(UserError, match=r"best\.json is another run's: seed 0, expected 1"):
+        read_best(sibling, config)
+
+
+def test_v_of_another_seed_is_refused_unless_the_run_began_from_it(tmp_path):
+    config = make_run(tmp_path / "run")
+    record = {"task": config.task, "pixels": config.pixels, "seed": 7, "round": 1}
+    training.save_weights(make_vae(config), tmp_path / "run" / "vae.weights.h5", record)
+    write = lambda origin: run_dir.write_text(tmp_path / "run" / "config.json", config_file.text(config, origin))  # noqa: E731
+    write({})
+    with pytest.raises(UserError, match=r"vae\.weights\.h5 is another run's: seed 7, expected 0"):
+        load_vae(tmp_path / "run", config)
+    for origin in ({"from": "../base"}, None):
+        write(origin)
+        load_vae(tmp_path / "run", config)
+
+
+def test_results_with_another_digit_are_refused(tmp_path):
+    path = tmp_path / "results.json"
+    row = dict.fromkeys(results.KEY, "x") | {"mean": 906.0}
+    results.add(path, row)
+    assert results.read(path) == [row]
+    path.write_text(path.read_text().replace("906.0", "996.0"))
+    with pytest.raises(UserError, match=r"results\.json is not as it was written"):
+        results.read(path)
+
+
+def test_only_the_agents_own_episodes_are_held_out(copied):
+    run, config = copied
+    models = integrity.digests(run, "vae", "rnn")
+    episode_of(run, 0, config, held_out=True, **models)
+    (run / "record").rename(run / "held_out")
+    paths = held_out_episodes(run, config)
+    assert len(paths) == 1
+    episode_of(run, 0, config, held_out=True, vae="another")
+    shutil.copyfile(episode_path(run, 0), paths[0])
+    with pytest.raises(UserError, match=r"000000\.npz is not an episode of this run .*vae another"):
+        held_out_episodes(run, config)
+    episode_of(run, 0, small("doom"), held_out=True, **models)
+    shutil.copyfile(episode_path(run, 0), paths[0])
+    with pytest.raises(UserError, match="task doom, expected carracing"):
+        held_out_episodes(run, config)
+    episode_of(run, 0, config, held_out=True, **models)
+    with pytest.raises(UserError, match="held_out True, expected False"):
+        check_episodes([episode_path(run, 0)], config)
+
+
 def test_a_checkpoint_of_another_training_is_refused(tmp_path):
     variable = tf.Variable(np.zeros(3, np.float32))
     mine = training.Checkpoint(tmp_path / "vae.checkpoint.npz", [variable], tmp_path, task="carracing", seed=0)
@@ -390,11 +504,11 @@ def test_weights_of_another_task_are_refused(copied):
         load_vae(run, run_dir.load(run))
 
 
-def episode_of(run, index: int, config, frames: int = 5) -> None:
+def episode_of(run, index: int, config, frames: int = 5, **source) -> None:
     size = tasks.get(config.task).action_size
     arrays = {"obs": np.zeros((frames, 64, 64, 3), np.uint8), "action": np.zeros((frames, size), np.float32)}
     arrays |= {"reward": np.zeros(frames, np.float32), "end": np.array(frames + 1)}
-    recording.write(episode_path(run, index), arrays, recording.origin(config, index))
+    recording.write(episode_path(run, index), arrays, recording.origin(config, index) | source)
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,27 @@ def test_a_stage_of_the_holder_is_let_in(tmp_path):
         assert (tmp_path / lock.NAME).exists()  # it is still the parent's
 
 
+def test_a_stage_of_the_holder_ends_with_it(tmp_path):
+    """As when rank 0 of train_all is killed while V is trained."""
+    code = "import os, subprocess, sys; job = subprocess.Popen([sys.executable, '-c', sys.argv[1], sys.argv[2]], "
+    code += f"env=os.environ | {{'{lock.HOLDER}': str(os.getpid())}}, stdin=subprocess.PIPE, stdout=subprocess.PIPE); "
+    code += "job.stdout.readline(); print(job.pid, flush=True); job.wait()"
+    command = [sys.executable, "-c", code, HOLDER, tmp_path]
+    parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    child = int(parent.stdout.readline())
+    assert lock.alive(child)
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 10
+    while lock.alive(child) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not lock.alive(child)
+    orphan = subprocess.run(
+        [sys.executable, "-c", HOLDER, tmp_path], env=os.environ | {lock.HOLDER: "1"}, input="", capture_output=True
+    )
+    assert orphan.returncode == -signal.SIGKILL and not orphan.stdout  # it has ended before this one began
+
+
 def test_another_hosts_lock_counts_while_it_is_touched(tmp_path):
     """As on a file system whose flock does not reach the other host."""
     path = tmp_path / lock.NAME

@@ -20,7 +20,7 @@ import train_rnn
 import train_vae
 from common import mpi, run_dir
 from config import UserError
-from controller.evaluation import read_best
+from controller.agent_file import read_best
 from controller.evolution import begin
 from tools.pack import pack
 from vae.data import episode_path, read_episode

@@ -334,8 +334,8 @@ def test_the_cards_scores_in_float32_and_bfloat16_are_told_apart():
     ("file", "text", "expected"),
     [
         ("config.json", None, "holds no run"),
-        ("results.json", '{"results": [', "results.json is not a results file"),
-        ("results.json", "[]x", "results.json is not a results file"),
+        ("results.json", '{"results": [', "results.json is broken"),
+        ("results.json", "[]x", "results.json is broken"),
         ("results.json", '{"rows": 1}', "not a results file"),
         ("controller/history.jsonl", '{"generation": 1\n{}\n', "line 1, is broken"),
     ],

@@ -138,3 +138,12 @@ def test_a_stage_of_one_process_stops_after_its_step(tmp_path):
     _, err = job.communicate(timeout=30)
     assert job.returncode == 128 + signal.SIGUSR1
     assert err == "stopped by SIGUSR1: step 3 is saved; the same command goes on: stage.py\n"
+
+
+@pytest.mark.parametrize("ranks", [0, 2])
+def test_killed_ranks_leave_no_shared_memory(ranks, tmp_path):
+    job = start(tmp_path, "mpi.wait(comm)\n    print(*mpi.shared_memory(), flush=True)\n    time.sleep(60)", ranks)
+    assert not [name for name in job.stdout.readline().split() if name.startswith("mpich")]
+    os.kill(rank_of(tmp_path, 0), signal.SIGKILL)
+    job.communicate(timeout=30)
+    assert all(gone(rank_of(tmp_path, k)) for k in range(max(ranks, 1)))

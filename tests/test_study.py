@@ -53,6 +53,17 @@ def test_table_and_plot_say_what_the_runs_scored(tmp_path):
     assert study.at([(10, 1.0), (20, 3.0)], 15) == 2 and np.isnan(study.at([(10, 1.0)], 5))
 
 
+@pytest.mark.parametrize(
+    "line",
+    [{"generation": 9, "evaluation": {"mean": 1}}, {"generation": 0, "evaluation": {"mean": 1}}, {"evaluation": 3}],
+)
+def test_a_history_of_another_run_is_named(line, tmp_path):
+    write_run(tmp_path, "ga", 0, [0, 10])
+    run_dir.write_lines(tmp_path / "controller" / "history.jsonl", [line])
+    with pytest.raises(UserError, match=r"history\.jsonl is not a history of this run"):
+        study.points(tmp_path)
+
+
 def test_a_setting_that_there_is_not_is_named():
     with pytest.raises(UserError, match=r"--settings: expected some of 48x4, .*, got 48x5"):
         study.chosen("48x4,48x5")

@@ -22,7 +22,8 @@ quiet_tensorflow()
 from PIL import Image  # noqa: E402
 
 from common.pictures import panels  # noqa: E402
-from controller.evaluation import configured, read_best  # noqa: E402
+from controller.agent_file import read_best  # noqa: E402
+from controller.evaluation import configured  # noqa: E402
 from controller.film import Panel, beside, episodes  # noqa: E402
 from controller.policy import Controller  # noqa: E402
 from controller.rollout import make_lanes  # noqa: E402

@@ -17,8 +17,8 @@ from common.training import quiet_tensorflow
 
 quiet_tensorflow()
 
-from controller.held_out import errors, in_words  # noqa: E402
-from vae.data import episodes  # noqa: E402
+from controller.held_out import errors, held_out_episodes, in_words  # noqa: E402
+from vae.data import check_episodes, episodes  # noqa: E402
 
 
 def main() -> None:
@@ -34,8 +34,9 @@ def main() -> None:
         if other.task != config.task:
             raise configs.UserError(f"--of {args.of}: a run of task {other.task}; {args.run} is one of {config.task}")
         paths = episodes(args.of, other.total_episodes)[other.linked :]
+        check_episodes(paths, other)
     else:
-        paths = sorted((args.run / "held_out").glob("[0-9]*.npz"))
+        paths = held_out_episodes(args.run, config)
     if not paths:
         require_writable(args.run, f"record with a run of your own, --from {args.run}, and name it with --of")
         raise configs.UserError(

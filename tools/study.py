@@ -79,8 +79,12 @@ def overrides(name: str, seed: int, base: configs.Config, args) -> dict:
 def points(run: Path) -> list[tuple[int, float]]:
     """(episodes spent, score of the mean) at every scoring of a run so far."""
     spent = spent_by(run_dir.load(run))
-    lines = run_dir.read_lines(run / "controller" / "history.jsonl")
-    return [(int(spent[x["generation"] - 1]), x["evaluation"]["mean"]) for x in lines if x["evaluation"]]
+    path = run / "controller" / "history.jsonl"
+    try:
+        lines = [(x["generation"], x["evaluation"]["mean"]) for x in run_dir.read_lines(path) if x["evaluation"]]
+        return [(int(spent[range(1, len(spent) + 1).index(number)]), float(mean)) for number, mean in lines]
+    except (KeyError, TypeError, ValueError) as error:
+        raise configs.UserError(f"{path} is not a history of this run: {error!r}") from None
 
 
 def curves(out: Path) -> dict[str, list[list[tuple[int, float]]]]:

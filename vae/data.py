@@ -60,9 +60,9 @@ def origin(config: Config, index: int) -> dict:
     return {name: getattr(config, name) for name in names} | {"index": index}
 
 
-def check_episodes(paths: list[Path], config: Config) -> None:
+def check_episodes(paths: list[Path], config: Config, **made_from) -> None:
     """UserError naming the first episode that has no frames, or is not of this run: its actions are of another size,
-    or it says itself that it is another run's. Reads headers alone."""
+    or it says itself that it is another run's, or was made from another than `made_from` says. Reads headers alone."""
     size = tasks.get(config.task).action_size
     for path in paths:
         try:
@@ -72,7 +72,7 @@ def check_episodes(paths: list[Path], config: Config) -> None:
                 found = json.loads(str(file["source"])) if "source" in file.files else {}
             if obs[:1] != action[:1] or not obs[0]:
                 raise ValueError(f"found obs {obs}, action {action}")
-            expected = origin(config, int(path.stem))
+            expected = {"held_out": False} | origin(config, int(path.stem)) | made_from
             if path.is_symlink() or path.parent.is_symlink():
                 del expected["seed"]  # another run's, linked on purpose
             odd = {name: found[name] for name, value in expected.items() if found.get(name, value) != value}
@@ -83,6 +83,7 @@ def check_episodes(paths: list[Path], config: Config) -> None:
             raise UserError(
                 f"{path} is not an episode of this run of {config.task}: actions of shape {action[1:]}, expected "
                 f"{(size,)}{said}; delete it, and record it again with: python extract.py --run {path.parent.parent}"
+                + (" --held-out N" if made_from else "")
             )
 
 

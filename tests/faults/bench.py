@@ -42,6 +42,7 @@ class Stage:
         makes: files and folders of the run that it makes.
         later: those of the stages after it.
         base: which run it is tried in, "real" or "dream".
+        through: the script that runs it as a child of rank 0, where the stage itself is one process; "": none.
     """
 
     script: str
@@ -50,43 +51,59 @@ class Stage:
     makes: tuple[str, ...]
     later: tuple[str, ...] = ()
     base: str = "real"
+    through: str = ""
 
 
 TEST = ("results.json", "videos")
 C = ("controller",)
 M = ("rnn.weights.h5", "rnn.checkpoint.npz", "series", "series.npz", "initial_z.npz", "dream_starts.npz")
 V = ("vae.weights.h5", "vae.checkpoint.npz", "pictures", "metrics.jsonl")
+THROUGH = "--test-episodes 2"  # of the script that runs a stage as its child
 STAGES = {
     "extract": Stage("extract.py", "", 2, ("record",), (*V, *M, *C, *TEST)),
-    "V": Stage("train_vae.py", "", 0, ("vae.weights.h5", "pictures"), (*V, *M, *C, *TEST)),
-    "M": Stage("train_rnn.py", "", 0, M, (*C, *TEST)),
+    "V": Stage("train_vae.py", "", 0, ("vae.weights.h5", "pictures"), (*V, *M, *C, *TEST), through="train_all.py"),
+    "M": Stage("train_rnn.py", "", 0, M, (*C, *TEST), through="train_all.py"),
     "C real": Stage("train_controller.py", "", 2, C, TEST),
     "C dream": Stage("train_controller.py", "", 2, C, TEST, "dream"),
     "evaluate": Stage("evaluate.py", "--episodes 4 --no-video", 2, TEST),
 }
+# Not a stage of its own, but it reads a file that no other does.
+READERS = STAGES | {"C dream, from anywhere": Stage("train_controller.py", "", 2, C, TEST, "anywhere")}
 
 
 class Bench:
-    """A folder in which stages are tried on copies of two complete runs, "real" and "dream"."""
+    """A folder in which stages are tried on copies of complete runs: "real", and "dream" and "anywhere", whose dreams
+    start from episodes' first frames and from any."""
 
     def __init__(self, folder: Path, task: str, mpirun: str, real: Path | None = None):
         self.folder, self.task, self.mpirun = folder, task, mpirun
         self.env = dict(os.environ)
         folder.mkdir(parents=True, exist_ok=True)
-        self.bases = {"real": real or folder / "real", "dream": folder / "dream"}
+        self.bases = {"real": real or folder / "real"}
+        self.bases |= {name: folder / name for name in ("dream", "anywhere")}
         self.seconds: dict[str, float] = {}
 
-    def make(self) -> None:
-        """Makes the runs, and measures how long each stage takes."""
-        more = {
-            "extract": ["--task", self.task, *SIZES[self.task].split()],
+    def make(self, more: str = "") -> None:
+        """Makes the runs, with more flags for the first stage, and measures how long each stage works once it holds the
+        run's lock. Does nothing if that was done before."""
+        measured = self.folder / "seconds.json"
+        if measured.exists():
+            self.seconds = json.loads(measured.read_text())
+            return
+        own = {
+            "extract": ["--task", self.task, *SIZES[self.task].split(), *more.split()],
             "C dream": ["--from", str(self.bases["real"]), "--env", "dream"],
+            "C dream, from anywhere": ["--from", str(self.bases["real"]), "--env", "dream", "--dream-starts", "any"],
         }
-        for name, stage in STAGES.items():
-            started = time.monotonic()
-            flags = [*stage.flags.split(), *more.get(name, [])]
-            self.run(stage.script, self.bases[stage.base], flags, stage.ranks)
+        for name, stage in READERS.items():
+            run = self.bases[stage.base]
+            job = self.start(stage.script, run, [*stage.flags.split(), *own.get(name, [])], stage.ranks)
+            started = wait_for_lock(job, run)
+            out, err = job.communicate()
+            if job.returncode:
+                raise RuntimeError(f"{stage.script}: status {job.returncode}: {out}{err}")
             self.seconds[name] = time.monotonic() - started
+        measured.write_text(json.dumps(self.seconds))
 
     def command(self, script: str, run: Path, flags: list[str], ranks: int) -> list[str]:
         words = ["--run", str(run), *flags]
@@ -127,9 +144,36 @@ class Bench:
                 shutil.rmtree(path, ignore_errors=True)
         return run
 
+    def half_trained(self, name: str, run: Path) -> None:
+        """Leaves V's or M's checkpoint in `run`, as a training does that is told to end at its first step."""
+        stage = STAGES[name]
+        self.copy(stage, run.name)
+        job = self.start(stage.script, run, [], 0)
+        wait_for_lock(job, run)
+        while job.poll() is None and name == "M" and not (run / "initial_z.npz").exists():
+            time.sleep(0.01)  # written between encoding and training
+        job.terminate()
+        _, err = job.communicate()
+        if not list(run.glob("*.checkpoint.npz")):
+            shutil.rmtree(run)
+            raise RuntimeError(f"{name} left no checkpoint: {err[-300:]}")
+
     def reference(self, name: str) -> str:
         """What a stage has left behind undisturbed, as `fingerprint`."""
-        return fingerprint(self.bases[STAGES[name].base], STAGES[name])
+        return fingerprint(self.bases[READERS[name].base], READERS[name])
+
+
+def wait_for_lock(job: subprocess.Popen, run: Path) -> float:
+    """Waits until a command holds its run's lock, or has ended: before, its libraries are loaded and nothing is begun.
+    Returns when that was."""
+    lock = run / ".lock"
+    while job.poll() is None:
+        with contextlib.suppress(OSError, ValueError):
+            # One left by a killed command names a process that is gone.
+            if json.loads(lock.read_text())["process"] in processes(job.case):
+                break
+        time.sleep(0.02)
+    return time.monotonic()
 
 
 def processes(case: str) -> dict[int, dict[str, str]]:
@@ -165,14 +209,14 @@ def wait_until_gone(case: str, seconds: float = ENDS) -> bool:
     return True
 
 
-def left_in_memory() -> set[str]:
-    """Shared memory of MPI and of Doom's engine that no living process uses: other commands may run beside these."""
-    names = {path.name for path in SHARED_MEMORY.glob("*") if path.name.startswith(("mpich", "ViZDoom"))}
-    for maps in Path("/proc").glob("[0-9]*/maps"):
-        with contextlib.suppress(OSError):  # of a process that has ended meanwhile
-            used = maps.read_text()
-            names = {name for name in names if f"{SHARED_MEMORY}/{name}" not in used}
-    return names
+def shared_memory(case: str) -> set[Path]:
+    """The shared memory of MPI and of Doom's engine that a case's processes hold, as far as it has names."""
+    found = set()
+    for process in processes(case):
+        with contextlib.suppress(OSError):  # ended meanwhile
+            lines = Path(f"/proc/{process}/maps").read_text().splitlines()
+            found |= {Path(line.split(maxsplit=5)[5]) for line in lines if f" {SHARED_MEMORY}/" in line}
+    return {path for path in found if path.name.startswith(("mpich", "ViZDoom"))}
 
 
 def unfinished(run: Path) -> list[str]:

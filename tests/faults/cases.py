@@ -1,6 +1,4 @@
-"""The cases: kills, signals, damaged files, files that cannot be written, odd launches.
-
-Each yields (name, what was not as promised; "" if nothing)."""
+"""The cases: kills, signals, damaged files, files that cannot be written, odd launches."""
 
 import os
 import random
@@ -10,29 +8,39 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from bench import (
     ENDS,
+    READERS,
+    ROOT,
     STAGES,
+    THROUGH,
     Bench,
     Stage,
+    files,
     fingerprint,
-    left_in_memory,
     processes,
     rank_process,
+    shared_memory,
     unfinished,
+    wait_for_lock,
     wait_until_gone,
 )
 
-Case = tuple[str, str]
+# A case's name, and what tries it: it returns what was not as promised, "" if nothing.
+Case = tuple[str, Callable[[random.Random], str]]
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+OTHER_SEED = "--seed 7"
 LOUD = "Traceback (most recent call last)"
 
 
 def targets(stage: Stage) -> tuple[str, ...]:
-    return ("worker", "rank 0", "mpirun") if stage.ranks else ("process",)
+    """What is killed: a rank of the stage, or its launcher; of a stage of one process itself, and each of those under
+    which it runs as a child."""
+    return ("process",) * (not stage.ranks) + ("worker", "rank 0", "mpirun")
 
 
 def target_process(job: subprocess.Popen, target: str) -> int | None:
@@ -42,118 +50,194 @@ def target_process(job: subprocess.Popen, target: str) -> int | None:
     return rank_process(job.case, 0 if target == "rank 0" else 1)
 
 
-def interrupt(bench: Bench, name: str, target: str, number: int, moment: float) -> Case:
-    """Sends a signal to a stage at a moment, 0..1 of its usual time; then gives the same command again."""
-    stage, expected = STAGES[name], bench.reference(name)
-    title = f"{name}: {signal.Signals(number).name} to {target} at {moment:.0%}"
-    run = bench.copy(stage, "case")
-    memory = left_in_memory()
-    job = bench.start(stage.script, run, stage.flags.split(), stage.ranks)
-    time.sleep(moment * bench.seconds.get(name, 10))
-    process = target_process(job, target)
-    if process is not None and job.poll() is None:
-        os.kill(process, number)
+def begin(bench: Bench, stage: Stage, target: str, run: Path) -> subprocess.Popen:
+    """Starts a stage so that there is a target."""
+    if stage.ranks or target == "process":
+        return bench.start(stage.script, run, stage.flags.split(), stage.ranks)
+    return bench.start(stage.through, run, THROUGH.split(), 2)
+
+
+def is_complete(run: Path, stage: Stage, whole: Path) -> bool:
+    """Whether all that a stage makes is there, as in the complete run `whole`."""
+    made = [path.relative_to(whole) for path in files(whole, stage)]
+    return all((run / path).exists() for path in made) and not list(run.glob("*.checkpoint.npz"))
+
+
+def interrupt(bench: Bench, name: str, target: str, number: int, rng: random.Random, last: bool = True) -> str:
+    """Sends a signal to a stage at a random moment of its work; with `last` gives the same command again, to the end.
+
+    The run is the one that the case before has left unfinished, if it was of the same stage: killed again and again.
+    """
+    stage = STAGES[name]
+    run = bench.folder / f"case {name}, {target}"
+    for attempt in range(10):
+        if not run.exists():
+            bench.copy(stage, run.name)
+        job = begin(bench, stage, target, run)
+        wait_for_lock(job, run)
+        # Sooner, if the stage was faster than when it was timed.
+        time.sleep(rng.uniform(0, 0.9) * bench.seconds.get(name, 3) / (1 + attempt))
+        process = target_process(job, target)
+        memory = shared_memory(job.case)
+        hit = process is not None and job.poll() is None
+        if hit:
+            os.kill(process, number)
+        if fault := ended_as_promised(job, number, hit):
+            shutil.rmtree(run)
+            return fault
+        if litter := sorted(str(path) for path in memory if path.exists()):
+            return f"left behind: {litter}"
+        whole = is_complete(run, stage, bench.bases[stage.base])
+        if (whole or (last and hit)) and (fault := completed_as_promised(bench, name, run)):
+            return fault
+        if hit:
+            return ""
+    return "it ended before every signal"
+
+
+def ended_as_promised(job: subprocess.Popen, number: int, hit: bool) -> str:
+    """Waits for the end of a job that a signal was sent to (`hit`); what was wrong with it."""
     started = time.monotonic()
     try:
-        _, err = job.communicate(timeout=20 * ENDS)
+        _, err = job.communicate(timeout=4 * ENDS)
     except subprocess.TimeoutExpired:
         for stray in processes(job.case):
             os.kill(stray, signal.SIGKILL)
-        return title, "the job did not end"
+        return "the job did not end"
     ended = time.monotonic() - started
     if not wait_until_gone(job.case):
-        return title, f"processes are left: {sorted(processes(job.case))}"
-    if number != signal.SIGKILL:
-        # Before Python has come to the stage, the signal ends it as it ends every program.
-        usual = (0, 128 + number, -number)
-        if job.returncode not in usual or (LOUD in err and "KeyboardInterrupt" not in err):
-            return title, f"status {job.returncode}: {err[-300:]}"
-        if ended > ENDS and job.returncode:
-            return title, f"it took {ended:.0f} s to end"
+        left = sorted(processes(job.case))
+        for stray in left:
+            os.kill(stray, signal.SIGKILL)
+        return f"processes are left: {left}"
+    if not hit:
+        return "" if job.returncode == 0 else f"status {job.returncode}: {err[-300:]}"
+    if number == signal.SIGKILL:
+        return ""
+    said = [line for line in err.splitlines() if line.startswith("stopped by ")]
+    # A signal after the last step changes nothing.
+    if LOUD in err or (job.returncode and (job.returncode, len(said)) != (128 + number, 1)):
+        return f"status {job.returncode}, expected {128 + number} and one line: {err[-300:]}"
+    return f"it took {ended:.0f} s to end" if ended > ENDS and job.returncode else ""
+
+
+def completed_as_promised(bench: Bench, name: str, run: Path) -> str:
+    """Gives the same command again, to the end; what was wrong. Removes the run."""
+    stage = STAGES[name]
     try:
         bench.run(stage.script, run, stage.flags.split(), stage.ranks)
+        if fingerprint(run, stage) != bench.reference(name):
+            return "the same command gave other results"
+        litter = unfinished(run)
+        return f"left behind: {litter}" if litter else ""
     except RuntimeError as error:
-        return title, f"the same command failed: {error}"
-    if fingerprint(run, stage) != expected:
-        return title, "the same command gave other results"
-    if litter := unfinished(run) or sorted(left_in_memory() - memory):
-        return title, f"left behind: {litter}"
-    return title, ""
+        return f"the same command failed: {error}"
+    finally:
+        shutil.rmtree(run)
 
 
-def kills(bench: Bench, names: list[str], count: int, rng: random.Random) -> Iterator[Case]:
-    """`count` SIGKILLs at random moments for each stage and target."""
+def kills(bench: Bench, names: list[str], count: int, numbers: tuple[int, ...] = (signal.SIGKILL,)) -> Iterator[Case]:
+    """`count` signals of each kind, by default SIGKILL, at random moments for each stage and target."""
     for name in names:
         for target in targets(STAGES[name]):
-            for _ in range(count):
-                yield interrupt(bench, name, target, signal.SIGKILL, rng.uniform(0.05, 1))
+            rest = [(number, k) for k in range(1, count + 1) for number in numbers]
+            for number, k in rest:
+                title = f"{name}: {signal.Signals(number).name} to {target}, {k} of {count}"
+                last = (number, k) == rest[-1]
+                yield title, lambda rng, way=(name, target, number), last=last: interrupt(bench, *way, rng, last)
 
 
-def signals(bench: Bench, names: list[str], count: int, rng: random.Random) -> Iterator[Case]:
-    """`count` of each signal at random moments for each stage and target."""
-    for name in names:
-        for target in targets(STAGES[name]):
-            for number in SIGNALS:
-                for _ in range(count):
-                    yield interrupt(bench, name, target, number, rng.uniform(0.05, 1))
+def signals(bench: Bench, names: list[str], count: int) -> Iterator[Case]:
+    """`count` of each signal that a stage answers."""
+    yield from kills(bench, names, count, SIGNALS)
 
 
-# Which stage reads a file, and what it makes of it.
+# Which stage reads a file. A folder: its first file; a checkpoint of V or M: as one leaves it that is told to end.
 READ_BY = {
     "config.json": "C real",
-    "record/000001.npz": "V",
+    "record": "V",
+    "vae.checkpoint.npz": "V",
+    "metrics.jsonl": "M",
     "vae.weights.h5": "C real",
     "series.npz": "M",
+    "rnn.checkpoint.npz": "M",
     "rnn.weights.h5": "C real",
     "controller/checkpoint.npz": "C real",
     "controller/best.json": "evaluate",
     "initial_z.npz": "C dream",
+    "dream_starts.npz": "C dream, from anywhere",
     "results.json": "evaluate",
 }
 
 
-def damages(content: bytes, rng: random.Random) -> dict[str, bytes]:
-    """A file's content, damaged in each way."""
-    flipped = bytearray(content)
-    for _ in range(8):
-        flipped[rng.randrange(len(content))] ^= 0xFF
-    return {
-        "empty": b"",
-        "half": content[: len(content) // 2],
-        "a byte short": content[:-1],
-        "noise": rng.randbytes(len(content)),
-        "flipped bytes": bytes(flipped),
-    }
+WAYS = ("empty", "half", "a byte short", "noise", "flipped bytes")
 
 
-def damage(bench: Bench, rng: random.Random, others: dict[str, Path]) -> Iterator[Case]:
-    """Each file damaged in each way, or replaced by that of another run (`others`, by name), then read by a stage.
+def damages(content: bytes, way: str, rng: random.Random) -> bytes:
+    """A file's content, damaged in one of WAYS."""
+    if way == "flipped bytes":
+        flipped = bytearray(content)
+        for _ in range(8):
+            flipped[rng.randrange(len(content))] ^= 0xFF
+        return bytes(flipped)
+    short = {"empty": 0, "half": len(content) // 2, "a byte short": len(content) - 1}
+    return rng.randbytes(len(content)) if way == "noise" else content[: short[way]]
+
+
+def damage(bench: Bench, others: dict[str, Bench]) -> Iterator[Case]:
+    """Each file damaged in each way, or replaced by that of another run (`others`, by name), then read by a stage."""
+    for file, name in READ_BY.items():
+        for way in (*WAYS, *others):
+            yield f"{file}, {way}: {name}", lambda rng, case=(file, name, way): spoil(bench, *case, others, rng)
+
+
+def with_file(bench: Bench, file: str, name: str) -> Path:
+    """A run in which a stage is to be done that will read `file`."""
+    stage = READERS[name]
+    if not file.endswith(".checkpoint.npz") or "/" in file:
+        return bench.copy(stage, "case")
+    half = bench.folder / f"half-trained {name}"
+    if not half.exists():
+        bench.half_trained(name, half)
+    run = bench.folder / "case"
+    shutil.rmtree(run, ignore_errors=True)
+    return shutil.copytree(half, run, symlinks=True)
+
+
+def spoil(bench: Bench, file: str, name: str, way: str, others: dict[str, Bench], rng: random.Random) -> str:
+    """A case of `damage`."""
+    file = "record/000001.npz" if file == "record" else file
+    run = with_file(bench, file, name)
+    source = others.get(way, bench)
+    source.make(OTHER_SEED if way == "another run's" else "")
+    held = source.bases[READERS[name].base] / file
+    if not held.exists():  # while it trains only
+        held = (run if source is bench else with_file(source, file, name)) / file
+    content = held.read_bytes()
+    return read_by(bench, run, file, name, content if way in others else damages(content, way, rng))
+
+
+def read_by(bench: Bench, run: Path, file: str, name: str, content: bytes) -> str:
+    """Gives a stage a file with that content.
 
     Promised: one line that names the file, status 2, and nothing else in the folder changed; or the usual results.
     """
-    for file, name in READ_BY.items():
-        stage, expected = STAGES[name], bench.reference(name)
-        original = bench.bases[stage.base] / file
-        ways = damages(original.read_bytes(), rng)
-        ways |= {f"{other}'s": (path / file).read_bytes() for other, path in others.items() if (path / file).exists()}
-        for way, content in ways.items():
-            title = f"{file}, {way}: {name}"
-            run = bench.copy(stage, "case")
-            (run / file).unlink(missing_ok=True)
-            (run / file).parent.mkdir(parents=True, exist_ok=True)
-            (run / file).write_bytes(content)
-            before = state(run)
-            job = bench.start(stage.script, run, stage.flags.split(), stage.ranks)
-            _, err = job.communicate()
-            said = [line for line in err.splitlines() if line.startswith("error: ")]
-            if job.returncode == 0:
-                same = fingerprint(run, stage) == expected
-                yield title, "" if same else "was read without a word, and the results are others"
-            elif (job.returncode, len(said)) != (2, 1) or Path(file).name not in said[0] or LOUD in err:
-                yield title, f"status {job.returncode}: {err[-300:]}"
-            else:
-                changed = [path for path, held in before.items() if state(run).get(path) != held]
-                yield title, f"changed: {changed}" if changed else ""
+    stage = READERS[name]
+    (run / file).unlink(missing_ok=True)
+    (run / file).parent.mkdir(parents=True, exist_ok=True)
+    (run / file).write_bytes(content)
+    before = state(run)
+    job = bench.start(stage.script, run, stage.flags.split(), stage.ranks)
+    _, err = job.communicate()
+    said = [line for line in err.splitlines() if line.startswith("error: ")]
+    if job.returncode == 0:
+        same = fingerprint(run, stage) == bench.reference(name)
+        return "" if same else "was read without a word, and the results are others"
+    if (job.returncode, len(said)) != (2, 1) or Path(file).name not in said[0] or LOUD in err:
+        return f"status {job.returncode}: {err[-300:]}"
+    after = state(run)
+    changed = [path for path, held in before.items() if after.get(path) != held]
+    return f"changed: {changed}" if changed else ""
 
 
 def state(run: Path) -> dict[str, bytes]:
@@ -166,35 +250,34 @@ def disk(bench: Bench, names: list[str], sizes: tuple[int, ...]) -> Iterator[Cas
     """Stages whose files may have only so many bytes: what is there stays, one line names the file; afterwards the same
     command without the limit goes on."""
     for name in names:
-        stage, expected = STAGES[name], bench.reference(name)
         for size in sizes:
-            title = f"{name}: files of {size:,} bytes at most"
-            run = bench.copy(stage, "case")
-            before = state(run)
+            yield f"{name}: files of {size:,} bytes at most", lambda rng, case=(name, size): too_large(bench, *case)
 
-            def limit(size=size) -> None:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
-            # Inherited by every rank on this machine.
-            job = bench.start(stage.script, run, stage.flags.split(), stage.ranks, preexec_fn=limit)
-            _, err = job.communicate()
-            said = [line for line in err.splitlines() if line.startswith("error: ")]
-            changed = [path for path, held in before.items() if state(run).get(path) != held]
-            if changed or LOUD in err or (job.returncode and (job.returncode, len(said)) != (2, 1)):
-                yield title, f"status {job.returncode}, changed {changed}: {err[-300:]}"
-                continue
-            try:
-                bench.run(stage.script, run, stage.flags.split(), stage.ranks)
-            except RuntimeError as error:
-                yield title, f"the same command failed: {error}"
-                continue
-            yield title, "" if fingerprint(run, stage) == expected else "the results are others"
+def too_large(bench: Bench, name: str, size: int) -> str:
+    stage = STAGES[name]
+    run = bench.copy(stage, "case")
+    before = state(run)
+    # Inherited by every rank on this machine.
+    limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+    job = bench.start(stage.script, run, stage.flags.split(), stage.ranks, preexec_fn=limit)
+    _, err = job.communicate()
+    said = [line for line in err.splitlines() if line.startswith("error: ")]
+    after = state(run)
+    changed = [path for path, held in before.items() if after.get(path) != held]
+    if changed or LOUD in err or (job.returncode and (job.returncode, len(said)) != (2, 1)):
+        return f"status {job.returncode}, changed {changed}: {err[-300:]}"
+    if said and str(run) not in said[0]:
+        return f"no file is named: {said[0]}"
+    return completed_as_promised(bench, name, run)
+
+
+OVERSUBSCRIBE = {"PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe", "OMPI_ALLOW_RUN_AS_ROOT": "1"}
+OVERSUBSCRIBE |= {"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 
 
 def launches(bench: Bench, openmpi: str | None) -> Iterator[Case]:
     """Odd ways to launch the evolution, which must all give the usual curve."""
-    name = "C real"
-    stage, expected = STAGES[name], bench.reference(name)
     nowhere = {key: value for key, value in bench.env.items() if key != "HOME"}
     odd = {
         "5 ranks": {"ranks": 5},
@@ -207,65 +290,70 @@ def launches(bench: Bench, openmpi: str | None) -> Iterator[Case]:
         "LANG=C and latin-1": {"env": bench.env | {"LANG": "C", "PYTHONIOENCODING": "latin-1"}},
     }
     if openmpi:
+        own = bench.env | OVERSUBSCRIBE
         odd |= {
-            "Open MPI": {"mpirun": openmpi},
-            "Open MPI, 3 ranks on fewer cores": {"mpirun": openmpi, "ranks": 3, "env": bench.env | OVERSUBSCRIBE},
+            "Open MPI": {"mpirun": openmpi, "env": own},
+            "Open MPI, 5 ranks": {"mpirun": openmpi, "ranks": 5, "env": own},
         }
     for title, how in odd.items():
-        run = bench.copy(stage, how.get("name", "case"))
-        usual, bench.mpirun = bench.mpirun, how.get("mpirun", bench.mpirun)
-        options = {key: how[key] for key in ("env", "cwd") if key in how}
-        if "stdout" in how:
-            options["stdout"] = os.open(how["stdout"], os.O_WRONLY)
-        job = bench.start(stage.script, run, [], how.get("ranks", stage.ranks), **options)
+        yield f"launch: {title}", lambda rng, how=how: launch(bench, **how)
+
+
+def launch(bench: Bench, name="case", mpirun=None, ranks: int | None = None, stdout=None, **options) -> str:
+    stage = STAGES["C real"]
+    run = bench.copy(stage, name)
+    usual, bench.mpirun = bench.mpirun, mpirun or bench.mpirun
+    with open(stdout or os.devnull, "w") as out:
+        ranks = stage.ranks if ranks is None else ranks
+        job = bench.start(stage.script, run, [], ranks, stdout=out, **options)
         _, err = job.communicate()
-        bench.mpirun = usual
-        if "stdout" in options:
-            os.close(options["stdout"])
-        if job.returncode:
-            yield f"launch: {title}", f"status {job.returncode}: {err[-300:]}"
-        else:
-            same = fingerprint(run, stage) == expected
-            yield f"launch: {title}", "" if same else "another curve"
-        if run.name != "case":
-            shutil.rmtree(run)
+    bench.mpirun = usual
+    same = job.returncode == 0 and fingerprint(run, stage) == bench.reference("C real")
+    shutil.rmtree(run)
+    if job.returncode:
+        return f"status {job.returncode}: {err[-300:]}"
+    return "" if same else "another curve"
 
 
-OVERSUBSCRIBE = {"PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe", "OMPI_ALLOW_RUN_AS_ROOT": "1"}
-OVERSUBSCRIBE |= {"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+def locks(bench: Bench) -> Iterator[Case]:
+    yield "two commands in one folder: the second is refused, the first not disturbed", lambda rng: two_commands(bench)
+    yield "read-only code and no home: CarRacing", lambda rng: read_only(bench)
 
 
-def two_commands(bench: Bench) -> Iterator[Case]:
+def two_commands(bench: Bench) -> str:
     """A second command in a folder in which one works."""
-    stage, expected = STAGES["C real"], bench.reference("C real")
+    stage = STAGES["C real"]
     run = bench.copy(stage, "case")
     first = bench.start(stage.script, run, [], stage.ranks)
-    while not (run / ".lock").exists() and first.poll() is None:
-        time.sleep(0.05)
+    wait_for_lock(first, run)
     second = bench.start(stage.script, run, [], 0)
     _, err = second.communicate()
     _, first_err = first.communicate()
-    refused = second.returncode == 2 and "is in use by" in err and err.count("error: ") == 1
-    yield "two commands in one folder: the second is refused", "" if refused else err[-300:]
-    fine = first.returncode == 0 and fingerprint(run, stage) == expected
-    yield "two commands in one folder: the first is not disturbed", "" if fine else first_err[-300:]
+    if second.returncode != 2 or "is in use by" not in err or err.count("error: ") != 1:
+        return f"status {second.returncode}: {err[-300:]}"
+    fine = first.returncode == 0 and fingerprint(run, stage) == bench.reference("C real")
+    return "" if fine else f"the first was disturbed: {first_err[-300:]}"
 
 
-def read_only(bench: Bench) -> Iterator[Case]:
-    """Code that cannot be written and no home: drawing is compiled without a cache. As another user: root may write."""
+def read_only(bench: Bench) -> str:
+    """Code that cannot be written and no home: drawing is compiled without a cache."""
     code = "from tasks.carracing_env import CarRacing; print(CarRacing().reset(seed=1)[0].shape)"
     env = {key: value for key, value in bench.env.items() if key not in ("HOME", "NUMBA_CACHE_DIR")}
     env |= {"HOME": "/nonexistent", "XDG_CACHE_HOME": "/nonexistent", "PYTHONDONTWRITEBYTECODE": "1"}
     copy = bench.folder / "read-only"
     shutil.rmtree(copy, ignore_errors=True)
-    shutil.copytree(
-        Path(__file__).parent.parent.parent,
-        copy,
-        ignore=shutil.ignore_patterns(".git", ".venv", "__pycache__", "pretrained", "runs"),
-    )
-    options = {"user": 65534} if os.getuid() == 0 else {}
-    if not options:
-        os.chmod(copy / "tasks", 0o555)
-    done = subprocess.run([sys.executable, "-c", code], cwd=copy, env=env, capture_output=True, text=True, **options)
-    os.chmod(copy / "tasks", 0o755)
-    yield "read-only code and no home: CarRacing", "" if "(64, 64, 3)" in done.stdout else done.stderr[-300:]
+    ignored = shutil.ignore_patterns(".git", ".venv", "__pycache__", "pretrained", "runs")
+    shutil.copytree(ROOT, copy, ignore=ignored)
+    folders = [copy, *(path for path in copy.rglob("*") if path.is_dir())]
+    for folder in folders:
+        folder.chmod(0o555)
+    # Root may write everywhere, but without its capabilities.
+    bare = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.getuid() == 0 else []
+    command = [*bare, sys.executable, "-c"]
+    tried = "from pathlib import Path; Path('written').touch()"
+    if not subprocess.run([*command, tried], cwd=copy, capture_output=True).returncode:
+        return "the folder can be written: nothing was tried"
+    done = subprocess.run([*command, code], cwd=copy, env=env, capture_output=True, text=True)
+    for folder in folders:
+        folder.chmod(0o755)
+    return "" if "(64, 64, 3)" in done.stdout else done.stderr[-300:]

@@ -1,17 +1,21 @@
 """Kills, signals, damaged files, full disks and odd launches, against the stages' real commands.
 
-    python tests/faults/run.py                           # what `make faults` runs; hours
-    python tests/faults/run.py --task toy --count 1      # a small environment, once each
+    python tests/faults/run.py                                    # what `make faults` runs; hours
+    python tests/faults/run.py --folder faults --minutes 20       # a part; the same command again goes on
+    python tests/faults/run.py --task toy --count 1               # a small environment, once each
 
-Prints a line a case, and last how many were as promised; exits with 1 if one was not. What is promised stands in
-docs/reliability.md.
+Prints a line a case, and last how many were as promised, of all that were tried in the folder; exits with 1 if one was
+not. What is promised stands in docs/reliability.md.
 """
 
 import argparse
+import json
 import random
 import shutil
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import cases
@@ -28,6 +32,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="which cases (default all)")
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES), help="which stages (default all)")
     parser.add_argument("--openmpi", metavar="PATH", help="Open MPI's mpirun, for two launches more")
+    parser.add_argument("--folder", type=Path, help="keep runs and results here, and go on with them")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no case after so long")
     return parser.parse_args()
 
 
@@ -37,48 +43,61 @@ def mpirun() -> str:
     return str(beside) if beside.exists() else "mpirun"
 
 
-def all_cases(bench: Bench, args: argparse.Namespace, rng: random.Random):
+def all_cases(bench: Bench, args: argparse.Namespace) -> Iterator[cases.Case]:
     """The cases of the kinds that were asked for."""
+    other = "toy" if bench.task != "toy" else "carracing"
+    others = {
+        "another run's": Bench(bench.folder / "other-run", bench.task, bench.mpirun),
+        "another task's": Bench(bench.folder / "other-task", other, bench.mpirun),
+    }
     makers = {
-        "kills": lambda: cases.kills(bench, args.stages, args.count, rng),
-        "signals": lambda: cases.signals(bench, args.stages, max(1, args.count // 5), rng),
-        "damage": lambda: cases.damage(bench, rng, other_runs(bench)),
+        "kills": lambda: cases.kills(bench, args.stages, args.count),
+        "signals": lambda: cases.signals(bench, args.stages, max(1, args.count // 5)),
+        "damage": lambda: cases.damage(bench, others),
         "disk": lambda: cases.disk(bench, args.stages, (1000, 100_000, 10_000_000)),
         "launches": lambda: cases.launches(bench, args.openmpi),
-        "locks": lambda: (*cases.two_commands(bench), *cases.read_only(bench)),
+        "locks": lambda: cases.locks(bench),
     }
     for kind in args.kinds:
         yield from makers[kind]()
 
 
-def other_runs(bench: Bench) -> dict[str, Path]:
-    """Complete runs whose files must not be taken: of another seed, and of another task."""
-    task = "toy" if bench.task != "toy" else "carracing"
-    seeded = Bench(bench.folder / "other-seed", bench.task, bench.mpirun)
-    SIZES[bench.task], usual = SIZES[bench.task] + " --seed 7", SIZES[bench.task]
-    seeded.make()
-    SIZES[bench.task] = usual
-    other = Bench(bench.folder / "other-task", task, bench.mpirun)
-    other.make()
-    return {"another run": seeded.bases["real"], "another task": other.bases["real"]}
-
-
 def main() -> None:
     args = parse()
-    folder = Path(tempfile.mkdtemp(prefix="faults-"))
+    folder = args.folder or Path(tempfile.mkdtemp(prefix="faults-"))
     bench = Bench(folder.resolve(), args.task, mpirun())
-    count = good = 0
+    tried = folder / "cases.json"
+    # What was not as promised is tried again.
+    found = {title: "" for title, fault in json.loads(tried.read_text()).items() if not fault} if tried.exists() else {}
+    end = time.monotonic() + 60 * args.minutes
+    left = 0
     try:
         bench.make()
-        for title, fault in all_cases(bench, args, random.Random(args.seed)):
-            count, good = count + 1, good + (not fault)
-            print(f"{'as promised' if not fault else 'NOT AS PROMISED':<16}{title}", flush=True)
+        for title, attempt in all_cases(bench, args):
+            if title in found:
+                continue
+            if time.monotonic() > end:
+                left += 1
+                continue
+            started = time.monotonic()
+            try:
+                fault = attempt(random.Random(f"{args.seed} {title}"))
+            except Exception as error:  # of the harness itself: the other cases go on
+                fault = f"could not be tried: {error!r}"
+            found[title] = fault
+            took = f"{time.monotonic() - started:5.0f} s  "
+            print(f"{'as promised' if not fault else 'NOT AS PROMISED':<16}{took}{title}", flush=True)
             if fault:
-                print(f"{'':<16}{fault}", flush=True)
+                print(f"{'':<25}{fault}", flush=True)
+            tried.write_text(json.dumps(found, indent=1))
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    print(f"{count} cases, {good} as promised")
-    raise SystemExit(good < count)
+        if args.folder is None:
+            shutil.rmtree(folder, ignore_errors=True)
+    if left:
+        print(f"{left} cases are left: the same command goes on")
+    good = sum(not fault for fault in found.values())
+    print(f"{len(found)} cases, {good} as promised")
+    raise SystemExit(good < len(found))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import tasks
 from common import published, results, run_dir
 from common.seeds import episode_seeds, generator
 from config import Config, UserError
-from controller.evaluation import read_best
+from controller.agent_file import read_best
 from controller.film import episode
 from controller.policy import Controller
 from controller.rollout import RealLanes

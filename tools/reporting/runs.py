@@ -1,13 +1,12 @@
 """What run folders hold, as the report reads it, and which of their tests are the same experiment."""
 
 import dataclasses
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import config as configs
 import tasks
-from common import published, results, run_dir
+from common import integrity, published, results, run_dir
 
 IGNORED = {"seed": 0, "lanes": 1, "drawer": "raster"}  # settings in which runs may differ and be the same experiment
 
@@ -57,10 +56,7 @@ def read_run(path: Path, name: str) -> Run:
 
 def read_json(path: Path):
     """A JSON file; None if it is missing."""
-    try:
-        return json.loads(path.read_text()) if path.exists() else None
-    except ValueError as error:
-        raise configs.UserError(f"{path} is broken: {error}") from None
+    return integrity.read_json(path) if path.exists() else None
 
 
 def read_runs(paths: list[Path]) -> list[Run]:

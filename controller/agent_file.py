@@ -1,0 +1,42 @@
+"""The kept agent's file, best.json, and what tells its search from others."""
+
+from pathlib import Path
+
+import numpy as np
+
+import config as configs
+from common import integrity, run_dir
+
+FOLDERS = {"return": "controller", "surprise": "curious"}  # of what C is evolved for
+
+
+def origin(config: configs.Config, objective: str) -> dict:
+    """What tells a search from others, beside V and M: their checkpoints and agents are not this one's."""
+    search = ("optimizer", "population", "seed", "round", "env", "temperature")
+    names = ("task", "features", "z_size", "rnn_units", *search)
+    return {name: getattr(config, name) for name in names} | {"objective": objective}
+
+
+def read_best(search: Path, size: int) -> dict:
+    """The kept agent (best.json) of a search's folder; UserError if there is none, it is damaged, of another
+    architecture, evolved with another V or M, or in another search."""
+    run = search.parent
+    command = f"python train_controller.py --run {run}"
+    path = run_dir.need(search / "best.json", command)
+    try:
+        best = integrity.read_json(path)
+        found = len(best["parameters"])
+        if not all(type(value) in (int, float) for value in best["parameters"]):
+            raise ValueError("parameters that are no numbers")
+    except (ValueError, KeyError, TypeError) as error:
+        raise configs.UserError(f"{path} does not hold an agent: {error!r}; make it with: {command}") from None
+    integrity.require_finite(path, {"parameters": np.array(best["parameters"], float)})
+    objective = next((name for name, folder in FOLDERS.items() if folder == search.name), "return")
+    settings = origin(run_dir.load(run), objective)
+    integrity.check_made_from(path, best.get("made_from"), run, ("vae", "rnn"), **settings)
+    if found != size:
+        raise configs.UserError(
+            f"{path} holds {found} parameters; this run's controller has {size}; evolve one in a new run with: "
+            f"python train_controller.py --run NEW --from {run}"
+        )
+    return best

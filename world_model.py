@@ -108,7 +108,7 @@ def load_vae(run: Path, config: Config, dtype: str = "float32") -> VAE:
     model = make_vae(config, dtype)
     path = need(run / "vae.weights.h5", command)
     made_from = load_weights(model, path, f"V with z of {config.z_size} numbers", command)
-    check_made_from(path, made_from, run, (), task=config.task, pixels=config.pixels, **own_settings(run, config))
+    check_made_from(path, made_from, run, (), task=config.task, pixels=config.pixels, **own_settings(run))
     return model
 
 
@@ -119,13 +119,15 @@ def load_rnn(run: Path, config: Config) -> MDNRNN:
     expected = f"M of {config.rnn_units} units for {config.task} and z of {config.z_size} numbers"
     path = need(run / "rnn.weights.h5", command)
     made_from = load_weights(model, path, expected, command)
-    check_made_from(path, made_from, run, ("vae",), task=config.task, **own_settings(run, config))
+    check_made_from(path, made_from, run, ("vae",), task=config.task, **own_settings(run))
     return model
 
 
-def own_settings(run: Path, config: Config) -> dict[str, int]:
+def own_settings(run: Path) -> dict[str, int]:
     """What V and M must say of where they are from, in a run that did not begin `--from` another: its seed and round.
     {} where that may not be, or is not known."""
     path = run / "config.json"
-    origin = config_file.parse(path)[1] if path.exists() else None
-    return {} if origin is None or "from" in origin else {"seed": config.seed, "round": config.round}
+    if not path.exists():
+        return {}
+    own, origin = config_file.parse(path)  # not `config`: the round before has its V in a folder of its own
+    return {} if origin is not None and "from" in origin else {"seed": own.seed, "round": own.round}

@@ -137,7 +137,7 @@ def paying_run(tmp_path_factory):
 
 
 def test_carracing_evolves_in_a_dream_that_pays(paying_run):
-    run_script("train_controller.py", "--run", paying_run, ranks=2)
+    run_script("train_controller.py", "--run", paying_run)
     lines = [json.loads(line) for line in (paying_run / "controller" / "history.jsonl").read_text().splitlines()]
     assert all(0 < line["mean_steps"] <= 30 and np.isfinite(line["mean"]) and line["std"] > 0 for line in lines)
     # And the single environment earns what the batch does.
@@ -155,7 +155,7 @@ def test_carracing_evolves_in_a_dream_that_pays(paying_run):
         rewards.append(reward)
         over = terminated or truncated
     assert len(rewards) == steps and sum(rewards) == pytest.approx(total, abs=1e-3) and len(set(rewards)) > 1
-    done = run_script("evaluate.py", "--run", paying_run, "--episodes", "2", "--no-video", ranks=2)
+    done = run_script("evaluate.py", "--run", paying_run, "--episodes", "2", "--no-video")
     assert "CarRacing, view v0" in done.stdout
 
 
@@ -195,7 +195,7 @@ def test_evolution_in_the_dream_and_tests_in_both(doom_run):
     """C evolved in the dream by two ranks, then scored there and in the real game."""
     run_script("train_controller.py", "--run", doom_run, ranks=2)
     for env in ("dream", "real"):
-        run_script("evaluate.py", "--run", doom_run, "--env", env, "--episodes", "2", ranks=2)
+        run_script("evaluate.py", "--run", doom_run, "--env", env, "--episodes", "2")
     films = {path.name for path in (doom_run / "videos").iterdir()}
     assert films == {"doom-dream-1.15.mp4", "doom-best.mp4", "doom-worst.mp4"}
     rows = json.loads((doom_run / "results.json").read_text())["results"]
@@ -213,7 +213,7 @@ def test_only_long_episodes_are_recorded(doom_run):
 def test_evolution_in_the_real_environment(doom_run, tmp_path):
     run = tmp_path / "real"
     flags = ["--env", "real", "--generations", "1", "--eval-every", "1", "--rollouts", "1"]
-    run_script("train_controller.py", "--run", run, "--from", doom_run, *flags, ranks=2)
+    run_script("train_controller.py", "--run", run, "--from", doom_run, *flags)
     (line,) = (run / "controller" / "history.jsonl").read_text().splitlines()
     assert 50 < json.loads(line)["mean"] <= 150  # steps survived of at most 150
 

@@ -69,7 +69,7 @@ def test_v_weighs_the_error_of_masked_pixels():
 def test_masks_are_recorded_and_trained_with(tmp_path):
     run = tmp_path / "car"
     flags = ["--task", "carracing", "--preset", "smoke", *SMALL["carracing"].split(), "--vae-weight", "3"]
-    run_script("extract.py", "--run", run, *flags, ranks=2)
+    run_script("extract.py", "--run", run, *flags)
     paths = [episode_path(run, index) for index in range(4)]
     frames = read_frames(paths[0], True)
     assert frames.shape == (60, 64, 64, 4) and 0.05 < frames[..., 3].mean() / 255 < 0.9

@@ -105,13 +105,13 @@ def test_a_curious_agent_records_its_share(first_round, tmp_path):
     flags = ["--after", run, "--episodes", "6", "--curious", "0.5"]
     done = run_script("extract.py", "--run", tmp_path / "b", *flags, check=False)
     assert done.returncode == 2 and "--objective surprise" in done.stderr
-    run_script("train_controller.py", "--run", run, "--objective", "surprise", ranks=2)
+    run_script("train_controller.py", "--run", run, "--objective", "surprise")
     # A surprise is some nats a dimension, where returns are points; the agent that seeks those is untouched.
     history = [json.loads(line) for line in (run / "curious" / "history.jsonl").read_text().splitlines()]
     assert len(history) == 5 and all(0 < line["mean"] < 5 and line["std"] > 0 for line in history)
     kept = (run / "controller" / "best.json").read_bytes()
     assert kept == (first_round / "controller" / "best.json").read_bytes()
-    run_script("extract.py", "--run", tmp_path / "c", *flags, ranks=2)
+    run_script("extract.py", "--run", tmp_path / "c", *flags)
     policies = []
     for index in range(4, 10):
         with np.load(episode_path(tmp_path / "c", index)) as file:
@@ -235,5 +235,5 @@ def test_all_rounds_in_a_row_end_with_a_table(tmp_path):
     assert table[0].split()[0] == "round" and "death recall" in table[0]
     assert [line.split()[0] for line in table[1:]] == ["1", "2"] and all(line.count("±") == 2 for line in table[1:])
     assert run_dir.load(tmp_path / "doom-2").total_episodes == 7
-    again = run_script("train_all.py", "--run", tmp_path / "doom", *flags, ranks=2)
+    again = run_script("train_all.py", "--run", tmp_path / "doom", *flags)
     assert again.stdout.splitlines()[-3:] == table

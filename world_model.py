@@ -130,4 +130,4 @@ def own_settings(run: Path) -> dict[str, int]:
     if not path.exists():
         return {}
     own, origin = config_file.parse(path)  # not `config`: the round before has its V in a folder of its own
-    return {} if origin is not None and "from" in origin else {"seed": own.seed, "round": own.round}
+    return {} if origin is None or "from" in origin else {"seed": own.seed, "round": own.round}

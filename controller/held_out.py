@@ -75,7 +75,7 @@ def errors(run: Path, config: Config, paths: list[Path]) -> dict[str, float]:
 
     v_error, v_error_95: mean and 95th percentile of V's squared error a frame. m_loss: M's, in nats a dimension of z.
     Of an end head: deaths, recall, false_positives (a share of the frames). Of a reward head: reward, reward_predicted,
-    means of a step, and reward_r2, of sums over WINDOW steps.
+    means of a step, and reward_r2, of sums over WINDOW steps; none if no episode is so long.
     """
     vae, rnn = load_vae(run, config), load_rnn(run, config)
     stops = tasks.get(config.task).stops_at_end
@@ -106,8 +106,8 @@ def errors(run: Path, config: Config, paths: list[Path]) -> dict[str, float]:
     found["m_loss"] = float(np.concatenate(m).mean())
     if "end" in rnn.heads:
         found |= end_prediction(ends)
-    if "reward" in rnn.heads and rewards:
-        real, predicted = np.concatenate(rewards, axis=1)
+    real, predicted = np.concatenate(rewards, axis=1) if rewards else np.zeros((2, 0))
+    if "reward" in rnn.heads and real.size:
         found |= {"reward": float(real.mean() / WINDOW), "reward_predicted": float(predicted.mean() / WINDOW)}
         found["reward_r2"] = float(1 - ((real - predicted) ** 2).mean() / max(real.var(), 1e-9))
     return found

@@ -5,6 +5,7 @@ seed and a state of its own; when its episode ends, the next one takes its place
 not depend on the others, nor on which lane it is.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from controller.agent import make_agent, use_one_core
 from controller.policy import Controller
 from doom_rnn.dream import Randomness, Starts
 from env import make_env
+from tasks.actions import finite
 from world_model import WorldModel
 
 SEGMENT = 50  # steps of a dream between two tests of which have ended
@@ -195,10 +197,11 @@ class RealLanes:
     def step(self, lane: int, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool]:
         """A step of a lane's environment: (frame, reward, terminated, truncated). UserError naming the episode if the
         action (A,) or the reward is not finite: to the game's physics NaN may be a triumph."""
-        episode = f"episode of seed {self.seeds[lane]}"
-        require_finite(episode, {"C's action": action})
+        if not finite(action):
+            require_finite(f"episode of seed {self.seeds[lane]}", {"C's action": action})
         frame, reward, terminated, truncated, _ = self.envs[lane].step(action)
-        require_finite(episode, {"the reward": reward})
+        if not math.isfinite(reward):
+            require_finite(f"episode of seed {self.seeds[lane]}", {"the reward": reward})
         return frame, reward, terminated, truncated
 
     def advance(self) -> list[tuple[int, float, int]]:

@@ -1,5 +1,7 @@
 """What every environment asks of an action."""
 
+import math
+
 import numpy as np
 
 from config import UserError
@@ -8,8 +10,13 @@ from config import UserError
 def checked(action, *shape: int) -> np.ndarray:
     """The action as an array of this shape; UserError unless it has so many numbers, all of them finite."""
     array = np.asarray(action)
-    if array.size != np.prod(shape) or array.dtype.kind not in "fiu":
+    if array.size != math.prod(shape) or array.dtype.kind not in "fiu":
         raise UserError(f"action: expected numbers of shape {shape}, got {action!r}")
-    if not np.isfinite(array).all():
+    if not finite(array):
         raise UserError(f"action: expected finite numbers, got {action!r}")
     return array.reshape(shape)
+
+
+def finite(numbers: np.ndarray) -> bool:
+    """Whether all are: of the few of an action in a tenth of the time of `np.isfinite(numbers).all()`."""
+    return all(map(math.isfinite, numbers.ravel().tolist()))

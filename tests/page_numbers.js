@@ -48,12 +48,6 @@ class Given {
     dream.step(dream.agentAction(), ask.tau);
     answer.dream.push({ z: [...dream.z], end: dream.end });
   }
-  const start = process.cpuUsage().user;
-  for (let t = 0; t < 100; t++) {
-    dream.step(dream.agentAction(), ask.tau);
-    dream.frame();
-  }
-  answer.milliseconds = (process.cpuUsage().user - start) / 1e5; // of a step and its frame, in processor time
   process.stdout.write(JSON.stringify(answer));
 })();
 

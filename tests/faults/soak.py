@@ -2,6 +2,7 @@
 flat.
 
     python tests/faults/soak.py --task carracing --minutes 30
+    python tests/faults/soak.py --run runs/car --minutes 30     # the evolution of a run of one's own
 
 A line an environment: least-squares slopes of the ranks' resident memory and of their open files, and the change of a
 generation's time, from the last two thirds of the samples: the first third fills caches.
@@ -40,30 +41,41 @@ def slope(times: np.ndarray, values: np.ndarray) -> float:
     return float(np.polyfit(times, values, 1)[0])
 
 
-def soak(bench: Bench, name: str, seconds: float) -> str:
-    """Evolves for a while; a line of what was measured."""
-    stage = STAGES[name]
-    run = bench.copy(stage, "soak")
-    job = bench.start(stage.script, run, ["--generations", "1000000"], stage.ranks)
+def lines(path: Path) -> list[dict]:
+    """The rows of a history; empty if it is not there yet."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def durations(history: list[dict]) -> np.ndarray:
+    """Seconds of each generation but the first, without those that also evaluated the mean."""
+    took = np.diff([line["seconds"] for line in history])
+    return np.array([each for each, line in zip(took, history[1:], strict=True) if line["evaluation"] is None])
+
+
+def soak(bench: Bench, name: str, run: Path, flags: list[str], seconds: float) -> str:
+    """Evolves for a while, or until the run's last generation; a line of what was measured."""
+    job = bench.start("train_controller.py", run, flags, ranks=2)
     history = run / "controller" / "history.jsonl"
-    while not history.exists():
+    before = len(lines(history))
+    while len(lines(history)) == before:
         if job.poll() is not None:
             raise SystemExit(job.communicate()[1])
         time.sleep(0.1)
     start, rows = time.monotonic(), []
-    while (now := time.monotonic() - start) < seconds:
+    while (now := time.monotonic() - start) < seconds and job.poll() is None:
         rows.append((now, *sample(job.case)))
         time.sleep(EVERY)
     job.terminate()
     _, err = job.communicate()
-    if job.returncode != 128 + 15:
+    if job.returncode not in (0, 128 + 15):
         raise SystemExit(f"{name}: status {job.returncode}: {err}")
     times, memory, files = np.array(rows[len(rows) // 3 :]).T
-    clock = np.array([json.loads(line)["seconds"] for line in history.read_text().splitlines()])
-    each = np.diff(clock)[len(clock) // 3 :]
+    each = durations(lines(history)[before:])
+    count = len(each) + 1
+    each = each[count // 3 :]
     pace = slope(np.arange(len(each)), each) * len(each) / each.mean() if len(each) > 2 else float("nan")
     return (
-        f"{name}: {seconds / 60:.1f} min, {len(clock)} generations; memory {memory.mean() / 1e6:.0f} MB, "
+        f"{name}: {rows[-1][0] / 60:.1f} min, {count} generations; memory {memory.mean() / 1e6:.0f} MB, "
         f"{slope(times, memory) * 3600 / 1e6:+.1f} MB/h; open files {files.mean():.0f}, "
         f"{slope(times, files) * 3600:+.1f}/h; time of a generation {each.mean():.2f} s, {pace:+.1%} from first to last"
     )
@@ -73,13 +85,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", choices=SIZES, default="carracing", help="what is played (default carracing)")
     parser.add_argument("--minutes", type=float, default=30, help="for each environment (default 30)")
+    parser.add_argument("--run", type=Path, metavar="DIR", help="go on with this run's evolution instead")
     args = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
     bench = Bench(folder.resolve(), args.task, mpirun())
     try:
+        if args.run:
+            print(soak(bench, args.run.name, args.run.resolve(), [], 60 * args.minutes), flush=True)
+            return
         bench.make()
         for name in ("C real", "C dream"):
-            print(soak(bench, name, 60 * args.minutes), flush=True)
+            run = bench.copy(STAGES[name], "soak")
+            print(soak(bench, name, run, ["--generations", "1000000"], 60 * args.minutes), flush=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

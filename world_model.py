@@ -99,7 +99,8 @@ def make_vae(config: Config, dtype: str = "float32") -> VAE:
 
 def make_rnn(config: Config) -> MDNRNN:
     sizes = (config.z_size, tasks.get(config.task).action_size, config.rnn_units, config.mixtures)
-    return MDNRNN(*sizes, config.rnn_heads, config.restart_weight, config.optimism_weight)
+    joined = tasks.get(config.task).stops_at_end
+    return MDNRNN(*sizes, config.rnn_heads, config.restart_weight, config.optimism_weight, joined)
 
 
 def load_vae(run: Path, config: Config, dtype: str = "float32") -> VAE:

@@ -28,6 +28,7 @@ class MDNRNN(keras.Model):
         heads: of "end" and "reward". With "end" M also sees whether its frame is an episode's first ("restart").
         end_weight: weight of the frames after which an episode ends, in the loss of the end head.
         optimism_weight: weight of rewards that are predicted too high, in the loss of the reward head.
+        joined: whether it is trained on episodes end to end, so that states are zeroed inside a sequence.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class MDNRNN(keras.Model):
         heads: tuple[str, ...] = (),
         end_weight: float = 10.0,
         optimism_weight: float = 1.0,
+        joined: bool = False,
     ):
         super().__init__(name="rnn")
         self.z_size, self.action_size, self.units, self.mixtures = z_size, action_size, units, mixtures
@@ -55,10 +57,8 @@ class MDNRNN(keras.Model):
         self.head.build((None, units))
         if "reward" in heads:
             self.reward_scale = self.add_weight(name="reward_scale", initializer="ones", trainable=False)
-        # cuDNN's LSTM cannot zero a state inside a sequence, as an M with an end head needs it.
-        self.layer = None
-        if tf.config.get_visible_devices("GPU") and "end" not in heads:
-            self.layer = lstm.Layer(self.cell)
+        # cuDNN's LSTM cannot zero a state inside a sequence.
+        self.layer = lstm.Layer(self.cell) if tf.config.get_visible_devices("GPU") and not joined else None
         self.built = True
 
     def take_over(self, other: "MDNRNN") -> None:
@@ -85,18 +85,16 @@ class MDNRNN(keras.Model):
         """The LSTM's input: [z, action], and restart where M has an end head (doomrnn/rnn.py)."""
         return tf.concat([z, action, restart] if "end" in self.heads else [z, action], axis=-1)
 
-    def state_mask(self, restart):
-        """Factor (..., 1) on the state before a step: 1, or with an end head 0 where an episode starts."""
-        return 1.0 - restart if "end" in self.heads else tf.ones_like(restart)
-
     def step(self, z, action, restart, h, c):
-        """One step of B agents: z (B, Z), action (B, A), restart (B, 1), h and c (B, U) -> the next h, c."""
-        mask = self.state_mask(restart)
+        """One step of B agents: z (B, Z), action (B, A), restart (B, 1), h and c (B, U) -> the next h, c. The state is
+        zeroed where an episode starts."""
+        mask = 1.0 - restart
         _, (h, c) = self.cell(self.inputs(z, action, restart), [h * mask, c * mask])
         return h, c
 
     def unroll(self, z, action, restart, h, c):
-        """Whole sequences, time first: z (T, B, Z), action (T, B, A), restart (T, B, 1), h and c (B, U).
+        """Whole sequences, time first: z (T, B, Z), action (T, B, A), restart (T, B, 1), h and c (B, U). The state is
+        zeroed where an episode starts.
 
         Returns the output after each step (T, B, heads + Z * 3 * K), and the last h and c.
         """
@@ -104,7 +102,7 @@ class MDNRNN(keras.Model):
         if self.layer is not None:
             hs, h, c = self.layer.unroll(inputs, h, c)
         else:
-            hs, h, c = lstm.unroll(self.cell, inputs, h, c, self.state_mask(restart))
+            hs, h, c = lstm.unroll(self.cell, inputs, h, c, 1.0 - restart)
         return self.head(hs), h, c
 
     def split(self, output):

@@ -66,8 +66,8 @@ def check(config: Config) -> Config:
         raise UserError(
             f"--max-frames: {task.label} ends an episode after {task.episode_limit} steps, got {config.max_frames}"
         )
-    if task.stops_at_end and "end" not in config.rnn_heads:
-        raise UserError(f"--heads {config.heads}: {task.label}'s M needs an end head; use end or end+reward")
+    if task.dream_reward is not None and "end" not in config.rnn_heads:
+        raise UserError(f"--heads {config.heads}: {task.label}'s dream is paid by the step; use end or end+reward")
     if config.patience and (task.idle_reward is None or config.env == "dream"):
         where = f"{task.label}'s dream" if config.env == "dream" else task.label
         raise UserError(f"--patience {config.patience}: {where} has no frames known to be without reward; leave it out")

@@ -67,8 +67,7 @@ class Task:
         biases: whether C's output layer has biases.
         mirror: (A,), factors that make an action that of the mirror image; None: the game is not symmetric.
         stops_at_end: whether a recorded episode stops where it is terminated, or goes on to --max-frames. If it
-            stops, episodes are of unequal lengths: M is trained on them end to end, and needs an end head to tell where
-            another starts.
+            stops, episodes are of unequal lengths, and M is trained on them end to end.
         idle_reward: reward of a step in which the agent only stands still, 0 or less; None: every step is rewarded, or
             it is not known, so that no episode can be ended early (--patience).
         max_lanes: environments that a rank may have at once.

@@ -111,7 +111,7 @@ def test_all_stages_on_pendulum_and_its_dream(tmp_path):
 
 def test_choices_evolve_in_the_real_environment(tmp_path):
     run = tmp_path / "cartpole"
-    flags = SMALL.replace("--rnn-batch 3 --rnn-length 20", "--rnn-batch 2 --rnn-length 10") + " --env real"
+    flags = SMALL.replace("--rnn-batch 3 --rnn-length 20", "--rnn-batch 2 --rnn-length 10") + " --env real --heads none"
     run_script("extract.py", "--run", run, "--task", "gymnasium:CartPole-v1", *flags.split())
     for script in ("train_vae.py", "train_rnn.py", "train_controller.py"):
         run_script(script, "--run", run)

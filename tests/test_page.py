@@ -195,11 +195,12 @@ def test_controls_name_every_number_of_an_action():
         np.testing.assert_allclose(np.stack(squashed, axis=1), task.squash(outputs, np))
 
 
+@pytest.mark.parametrize("heads", ["end+reward", "end", "reward", "none"])
 @pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1"])
-def test_an_environment_of_gymnasiums_is_played_by_its_c(tmp_path, env_id):
-    """With an end head and a reward head; a choice is the greatest of C's numbers, as in the game."""
+def test_an_environment_of_gymnasiums_is_played_by_its_c(tmp_path, env_id, heads):
+    """A choice is the greatest of C's numbers, as in the game."""
     node = need_program("node", "nodejs")
-    source = sources.read(random_run(tmp_path / "run", f"gymnasium:{env_id}"))
+    source = sources.read(random_run(tmp_path / "run", f"gymnasium:{env_id}", heads=heads, env="real"))
     build([tmp_path / "run"], tmp_path / "site")
     rng, config = np.random.default_rng(5), source.config
     ask = {name: rng.random((30, config.z_size)).tolist() for name in ("uniform", "noise")}
@@ -214,12 +215,13 @@ def test_an_environment_of_gymnasiums_is_played_by_its_c(tmp_path, env_id):
     expected = Controller.of(config).act(params, np.array(ask["z"]), c, h)
     assert np.ptp(expected, axis=0).max() > 0.1
     np.testing.assert_allclose(states(answer, "action"), expected, atol=1e-5)
-    assert source.end_head and all(0 <= row["end"] <= 1 for row in answer["dream"])
+    assert source.end_head == ("end" in heads)
+    assert all(0 <= row["end"] <= 1 if source.end_head else row["end"] is None for row in answer["dream"])
 
 
-def random_run(run: Path, task: str) -> Path:
+def random_run(run: Path, task: str, **flags) -> Path:
     """A run with models that have learnt nothing."""
-    config = run_dir.open_run(run, {"task": task, "preset": "smoke", "max_frames": 40})
+    config = run_dir.open_run(run, {"task": task, "preset": "smoke", "max_frames": 40, **flags})
     for model, name in ((make_vae(config), "vae"), (make_rnn(config), "rnn")):
         save_weights(model, run / f"{name}.weights.h5")
     starts = np.zeros((10, config.z_size), np.float32)

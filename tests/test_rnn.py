@@ -58,7 +58,8 @@ def test_unrolled_lstm_equals_keras_cell_and_its_gradients():
 def test_keras_layer_for_a_gpu_is_the_same_lstm_with_the_same_gradients(monkeypatch):
     """What CarRacing's M runs where there is a GPU, here on the CPU; Doom's, whose states are zeroed, keeps its own."""
     rng = np.random.default_rng(0)
-    z, action, restart = (tf.constant(rng.normal(size=(7, 3, n)), tf.float32) for n in (32, 3, 1))
+    z, action = (tf.constant(rng.normal(size=(7, 3, n)), tf.float32) for n in (32, 3))
+    restart = tf.zeros((7, 3, 1))
     h, c = (tf.constant(rng.normal(size=(3, 256)), tf.float32) for _ in range(2))
     weight = tf.constant(rng.normal(size=(7, 3, 480)), tf.float32)
     results, weights = [], None
@@ -142,9 +143,28 @@ def make_series(config: configs.Config, lengths: list[int]) -> LatentDataset:
     return LatentDataset(mu, np.full_like(mu, -2), action, np.full(total, 0.5, np.float32), ends, np.array(lengths))
 
 
-@pytest.mark.parametrize("task", ["carracing", "doom"])
-def test_training_lowers_the_loss(task):
+@pytest.mark.parametrize("heads", ["none", "reward", "end", "end+reward"])
+def test_an_episode_is_unrolled_as_if_none_came_before_it(heads):
+    config = tasks.replace(small("gymnasium:CartPole-v1"), heads=heads, env="real")
+    model, rng = make_rnn(config), np.random.default_rng(0)
+    z, action = (rng.normal(size=(9, 3, n)).astype(np.float32) for n in (config.z_size, model.action_size))
+    restart = np.zeros((9, 3, 1), np.float32)
+    restart[[0, 4]] = 1
+    zeros = tf.zeros((3, 16))
+    joined, h, c = model.unroll(*map(tf.constant, (z, action, restart)), zeros, zeros)
+    alone, h_alone, c_alone = model.unroll(*(tf.constant(part[4:]) for part in (z, action, restart)), zeros, zeros)
+    np.testing.assert_allclose(joined[4:], alone, atol=1e-6)
+    np.testing.assert_allclose(c, c_alone, atol=1e-6)
+    dirty = model.step(z[4], action[4], restart[4], *rng.normal(size=(2, 3, 16)).astype(np.float32))
+    for value, clean in zip(dirty, model.step(z[4], action[4], restart[4], zeros, zeros), strict=True):
+        np.testing.assert_allclose(value, clean, atol=1e-6)
+    np.testing.assert_allclose(h, h_alone, atol=1e-6)
+
+
+@pytest.mark.parametrize("task, heads", [("carracing", None), ("doom", None), ("gymnasium:CartPole-v1", "none")])
+def test_training_lowers_the_loss(task, heads):
     config = small(task)
+    config = tasks.replace(config, heads=heads or config.heads, env="real")
     kind = Streams if tasks.get(task).stops_at_end else Windows
     batches = kind(make_series(config, [20, 30, 40, 50, 60]), config.rnn_batch, config.rnn_length, seed=0)
     keras.utils.set_random_seed(0)

@@ -9,6 +9,7 @@ import pytest
 from conftest import ROOT
 
 import tasks
+from config import UserError
 from env import make_env
 
 TOY = ROOT / "tests" / "toy_task.py"
@@ -52,7 +53,11 @@ def test_what_a_task_does_not_have_is_named(tmp_path):
     assert "--policy: expected one of uniform, got 'release'" in error("--policy", "release")
     assert "--mirror yes: Drift has no mirror image" in error("--mirror", "yes")
     assert "--env dream: this M of Drift predicts no reward" in error("--env", "dream")
-    assert "--heads none: Drift's M needs an end head" in error("--heads", "none")
+
+
+def test_a_dream_paid_by_the_step_needs_its_end():
+    with pytest.raises(UserError, match="--heads reward: .* dream is paid by the step; use end or end"):
+        tasks.replace(tasks.preset("doom", "smoke"), heads="reward")
 
 
 @pytest.mark.parametrize("task", tasks.TASKS.values(), ids=tasks.TASKS)

@@ -114,6 +114,23 @@ def doom_run(tmp_path_factory) -> Path:
     return made_once(tmp_path_factory, "doom", lambda run: make_run(run, "doom"))
 
 
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory):
+    """(folder, config) of a small run with an agent whose scores are invented, not to be written to."""
+    from small_run import evolve, make_run
+
+    run = tmp_path_factory.mktemp("made") / "run"
+    config = make_run(run)
+    evolve(run, config)
+    return run, config
+
+
+@pytest.fixture
+def copied(small_run, tmp_path):
+    """A copy of it."""
+    return shutil.copytree(small_run[0], tmp_path / "run"), small_run[1]
+
+
 def pytest_sessionfinish():
     WARM.close()
     if KEPT:

@@ -11,6 +11,7 @@ from conftest import mpirun, run_script
 sys.path.insert(0, str(Path(__file__).parent / "faults"))
 
 import cases
+import interruptions
 from bench import STAGES, Bench
 
 
@@ -29,7 +30,7 @@ def bench(car_run, tmp_path_factory) -> Bench:
     ids=["C, SIGTERM to mpirun", "M, SIGUSR1"],
 )
 def test_a_stage_told_to_end_goes_on_to_the_same_results(name, target, number, bench):
-    assert cases.interrupt(bench, name, target, number, random.Random(0)) == ""
+    assert interruptions.interrupt(bench, name, target, number, random.Random(0)) == ""
 
 
 def test_a_second_command_is_refused_and_does_not_disturb_the_first(bench):

@@ -56,7 +56,7 @@ def test_what_a_task_does_not_have_is_named(tmp_path):
 
 
 def test_a_dream_paid_by_the_step_needs_its_end():
-    with pytest.raises(UserError, match="--heads reward: .* dream is paid by the step; use end or end"):
+    with pytest.raises(UserError, match=r"--heads reward: .* dream is paid by the step; use end or end\+reward"):
         tasks.replace(tasks.preset("doom", "smoke"), heads="reward")
 
 

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import cases
+import interruptions
 from bench import SIZES, STAGES, Bench
 
 KINDS = ("kills", "signals", "damage", "disk", "launches", "locks")
@@ -43,7 +44,7 @@ def mpirun() -> str:
     return str(beside) if beside.exists() else "mpirun"
 
 
-def all_cases(bench: Bench, args: argparse.Namespace) -> Iterator[cases.Case]:
+def all_cases(bench: Bench, args: argparse.Namespace) -> Iterator[interruptions.Case]:
     """The cases of the kinds that were asked for."""
     other = "toy" if bench.task != "toy" else "carracing"
     others = {
@@ -51,8 +52,8 @@ def all_cases(bench: Bench, args: argparse.Namespace) -> Iterator[cases.Case]:
         "another task's": Bench(bench.folder / "other-task", other, bench.mpirun),
     }
     makers = {
-        "kills": lambda: cases.kills(bench, args.stages, args.count),
-        "signals": lambda: cases.signals(bench, args.stages, max(1, args.count // 5)),
+        "kills": lambda: interruptions.kills(bench, args.stages, args.count),
+        "signals": lambda: interruptions.signals(bench, args.stages, max(1, args.count // 5)),
         "damage": lambda: cases.damage(bench, others),
         "disk": lambda: cases.disk(bench, args.stages, (1000, 100_000, 10_000_000)),
         "launches": lambda: cases.launches(bench, args.openmpi),

@@ -1,0 +1,176 @@
+"""Numbers that are not finite are neither made, saved nor loaded."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import run_script
+from small_run import edit_json, make_run, read_best, small
+
+import config as configs
+import tasks
+from common import integrity, training
+from config import UserError
+from controller import recording
+from controller.episode import Episode
+from controller.es import CMAES
+from controller.policy import Controller
+from controller.rollout import DreamLanes, RealLanes
+from doom_rnn.dream import DreamEnv, Starts
+from tasks.carracing_env import CarRacing
+from train_controller import temperatures
+from world_model import WorldModel, load_rnn
+
+
+class Weight:
+    """A model of one number, and a step that makes NaN of it at step `at`, after a loss that is finite."""
+
+    def __init__(self, at: int):
+        self.value, self.at = tf.Variable(0.0, name="value"), at
+        self.variables = [self.value]
+
+    def step(self, number, batch) -> dict:
+        loss = float(self.value)
+        self.value.assign_add(np.nan if int(number) == self.at else 0.1)
+        return {"loss": loss}
+
+
+@pytest.mark.parametrize("steps", [3, 5])
+def test_training_saves_no_weights_after_an_update_that_broke_them(steps, tmp_path):
+    model = Weight(at=2)
+    batches = lambda first: (((),) for _ in range(first, steps))  # noqa: E731
+    with pytest.raises(UserError, match="toy: loss nan at step 4"):
+        training.fit(tmp_path, "toy", model, [], model.step, batches, steps)
+    assert not (tmp_path / "toy.weights.h5").exists()
+
+
+def test_a_checkpoint_of_broken_weights_is_not_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1)
+    model = Weight(at=1)
+    with pytest.raises(UserError, match="expected finite numbers, found NaN or infinity in 000"):
+        training.fit(tmp_path, "toy", model, [], model.step, lambda first: iter([((),)] * 4), 4, every=2)
+    with np.load(tmp_path / "toy.checkpoint.npz") as file:  # of the step before
+        assert int(file["step"]) == 1 and np.isfinite(file["000"]).all()
+    assert not (tmp_path / "toy.weights.h5").exists()
+
+
+def test_rates_that_break_m_leave_no_m(car_run, tmp_path):
+    """M trained one step at a rate of 1e38: finite weights, with which nothing can be computed."""
+    run = tmp_path / "run"
+    flags = ["--from", car_run, "--rnn-rate", "1e38", "--rnn-rate-end", "1e38", "--rnn-steps", "1"]
+    done = run_script("train_rnn.py", "--run", run, *flags, check=False)
+    assert done.returncode == 2 and "error: rnn: loss" in done.stderr and "at step 2" in done.stderr
+    assert not (run / "rnn.weights.h5").exists()
+
+
+def test_weights_that_are_not_finite_are_neither_saved_nor_loaded(copied):
+    run, config = copied
+    rnn = load_rnn(run, config)
+    rnn.cell.bias.assign(np.full(rnn.cell.bias.shape, np.inf))
+    with pytest.raises(UserError, match=r"rnn\.weights\.h5: .* NaN or infinity in .*bias"):
+        training.save_weights(rnn, run / "rnn.weights.h5")
+    load_rnn(run, config)  # the file from before is there
+    rnn.save_weights(run / "rnn.weights.h5")  # as an older version did
+    (run / "vae.weights.h5").unlink()
+    with pytest.raises(UserError, match=r"rnn\.weights\.h5: .* NaN or infinity in .*bias"):
+        load_rnn(run, config)
+
+
+@pytest.mark.parametrize("value", [np.nan, None, np.inf, "0.5", True])
+def test_parameters_that_are_no_finite_numbers_are_refused(value, copied):
+    run, config = copied
+    path = run / "controller" / "best.json"
+    parameters = json.loads(path.read_text())["parameters"]
+    edit_json(path, parameters=[value, *parameters[1:]])
+    with pytest.raises(UserError, match=r"best\.json"):
+        read_best(run, config)
+
+
+@pytest.mark.parametrize(("name", "value"), [("mu", np.nan), ("logvar", 1000.0)])
+def test_first_frames_that_are_not_finite_are_refused(name, value, copied):
+    run, config = copied
+    arrays = {"mu": np.zeros((3, 4), np.float32), "logvar": np.zeros((3, 4), np.float32)}
+    arrays[name][1, 2] = value
+    training.save_arrays(run / "initial_z.npz", arrays, integrity.digests(run, "vae"))
+    with pytest.raises(UserError, match=r"initial_z\.npz: expected finite numbers"):
+        Starts(run, config)
+
+
+class Ruins:
+    """An environment whose reward is what it is told."""
+
+    def __init__(self, reward: float):
+        self.reward = reward
+
+    def reset(self, seed):
+        return np.zeros((64, 64, 3), np.uint8), {}
+
+    def step(self, action):
+        return np.zeros((64, 64, 3), np.uint8), self.reward, False, False, {}
+
+
+def test_an_episode_with_a_nan_action_or_reward_is_named(copied):
+    run, config = copied
+    config = dataclasses.replace(config, lanes=2)
+    for reward, poison, message in ((np.nan, 0.0, "the reward"), (1.0, np.nan, "C's action")):
+        lanes = RealLanes(config, WorldModel.load(run, config), 2)
+        lanes.envs = [Ruins(1.0), Ruins(reward)]
+        params = np.zeros((2, Controller.of(config).num_params))
+        params[1] += poison
+        for lane in range(2):
+            lanes.start(lane, params[lane], 70 + lane)
+        with pytest.raises(UserError, match=f"episode of seed 71: .* in {message}"):
+            lanes.advance()
+
+
+def test_a_dream_of_nan_is_no_long_life(tmp_path):
+    config = make_run(tmp_path / "run", "doom")
+    rnn = load_rnn(tmp_path / "run", config)
+    rnn.head.bias.assign(np.full(rnn.head.bias.shape, np.nan))
+    lanes = DreamLanes(config, WorldModel(None, rnn, 1.0), Starts(tmp_path / "run", config), 2)
+    lanes.start(0, np.zeros(Controller.of(config).num_params), 5)
+    with pytest.raises(UserError, match=r"dream of seed 5: .* in z"):
+        lanes.advance()
+
+
+def test_environments_take_no_nan(copied):
+    env = CarRacing()
+    env.reset(seed=1)
+    with pytest.raises(UserError, match="action: expected finite numbers"):
+        env.step(np.array([0, np.nan, 0], np.float32))
+    dream = DreamEnv(copied[0])
+    dream.reset(seed=1)
+    with pytest.raises(UserError, match="action: expected finite numbers"):
+        dream.step([np.nan, 0, 0])
+
+
+def test_an_episode_of_nan_is_not_recorded(tmp_path):
+    episode = Episode()
+    episode.add(np.zeros((64, 64, 3), np.uint8), np.zeros(3), np.nan, False, False)
+    with pytest.raises(UserError, match=r"000000\.npz: .* in reward"):
+        recording.write(tmp_path / "000000.npz", episode.arrays(), {})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_score_of_nan_is_refused():
+    es = CMAES(3, 0.1, 4, np.random.default_rng(0))
+    es.ask()
+    with pytest.raises(UserError, match="the score of candidate 2"):
+        es.tell(np.array([1, 2, np.nan, 3]))
+
+
+@pytest.mark.parametrize(
+    "name", [item.name for item in dataclasses.fields(configs.Config) if item.type is float and item.name != "task"]
+)
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_settings_are_finite(name, value):
+    with pytest.raises(UserError, match=configs.flag(name)):
+        tasks.check(small(**{name: value}))
+
+
+@pytest.mark.parametrize("text", ["nan", "1,inf", "0.5,nan"])
+def test_temperatures_are_finite(text):
+    with pytest.raises(UserError, match="--temperatures: expected numbers above 0"):
+        temperatures(text)

@@ -1,0 +1,175 @@
+"""Files that anybody may have written are read strictly, and refused in one line."""
+
+import json
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from small_run import edit_json, episode_of, evolve, make_run, refused_search, small
+
+import tasks
+from common import config_file, run_dir
+from config import UserError
+from controller.evolution import Evolution
+from controller.policy import Controller
+from tools.release.parts import read_initial_z, read_vae
+from vae.data import check_episodes, episode_path, read_episode
+
+
+@pytest.mark.parametrize("damage", ["nan", "lacks", "header", "half"])
+def test_a_damaged_checkpoint_is_refused_before_anything_is_written(damage, copied):
+    run, config = copied
+    path = run / "controller" / "checkpoint.npz"
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    if damage == "nan":
+        arrays["mean"] = np.full_like(arrays["mean"], np.nan)
+    elif damage == "lacks":
+        del arrays["pc"]
+    elif damage == "header":
+        arrays["header"] = np.array("[1]")
+    np.savez(path, **arrays)
+    if damage == "half":
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    refused_search(run, config, r"checkpoint\.npz")
+
+
+def crafted(path, change) -> None:
+    """Rewrites a search's checkpoint as one who knows its format: `change(arrays, header)`."""
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    header = json.loads(str(arrays.pop("header")))
+    change(arrays, header)
+    np.savez(path, header=np.array(json.dumps(header)), **arrays)
+
+
+CRAFTED = {
+    "text": lambda a, h: a.update(mean=np.full(a["mean"].shape, "x")),
+    "complex": lambda a, h: a.update(mean=a["mean"] + 1j),
+    "no generator": lambda a, h: h.update(random={}),
+    "absurd generator": lambda a, h: h["random"]["state"].update(state=1 << 300),
+    "NaN step size": lambda a, h: h["small"].update(sigma=float("nan")),
+    "negative step size": lambda a, h: h["small"].update(sigma=-1.0),
+    "a word for a step size": lambda a, h: h["small"].update(sigma="0.1"),
+    "another dimension": lambda a, h: h["small"].update(N=9),
+    "a method": lambda a, h: h["small"].update(ask=3),
+    "a class": lambda a, h: h["small"].update({"sm.__class__": 4}),
+    "options": lambda a, h: h["small"].update(opts={}),
+    "nowhere": lambda a, h: h["small"].update({"nowhere.deep": 3}),
+    "no history": lambda a, h: h["extra"].pop("history"),
+    "half a history": lambda a, h: h["extra"].update(history=h["extra"]["history"][1:]),
+    "a line without a mean": lambda a, h: h["extra"]["history"][0].pop("mean"),
+    "an infinite mean": lambda a, h: h["extra"]["history"][0].update(mean=float("inf")),
+    "an agent of another size": lambda a, h: h["extra"]["best"].update(parameters=[0.5]),
+    "another arithmetic": lambda a, h: h["extra"].update(dtype="float64"),
+}
+
+
+@pytest.mark.parametrize("name", CRAFTED)
+def test_a_crafted_checkpoint_is_refused_before_anything_is_written(name, copied):
+    run, config = copied
+    crafted(run / "controller" / "checkpoint.npz", CRAFTED[name])
+    refused_search(run, config, r"checkpoint\.npz")
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "change"),
+    [
+        ("openai-es", lambda a, h: h.update(steps="x")),
+        ("openai-es", lambda a, h: h.update(steps=-7)),
+        ("openai-es", lambda a, h: a.update(second=-np.ones_like(a["second"]))),
+        ("openai-es", lambda a, h: a.update(center=np.full_like(a["center"], np.inf))),
+        ("ga", lambda a, h: a.update(parents=a["parents"].astype(int))),
+        ("ga", lambda a, h: a.update(parents=a["parents"][0])),
+        ("cma-diagonal", lambda a, h: h["small"].update(countiter="x")),
+        ("cma-tpa", lambda a, h: h["small"].update({"adapt_sigma.cs": [1]})),
+    ],
+)
+def test_crafted_checkpoints_of_the_other_searches_are_refused(optimizer, change, tmp_path):
+    config = make_run(tmp_path, optimizer=optimizer)
+    evolve(tmp_path, config)
+    assert len(Evolution(tmp_path, config, Controller.of(config).num_params).history) == 3
+    crafted(tmp_path / "controller" / "checkpoint.npz", change)
+    refused_search(tmp_path, config, r"checkpoint\.npz")
+
+
+def test_an_episode_without_frames_is_refused(tmp_path):
+    episode_of(tmp_path, 0, small(), frames=0)
+    path = episode_path(tmp_path, 0)
+    with pytest.raises(UserError, match=r"000000\.npz is not a whole episode"):
+        check_episodes([path], small())
+    with pytest.raises(UserError, match=r"000000\.npz is not a whole episode"):
+        read_episode(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"z_size": "32"}, "--z-size: expected a whole number, got '32'"),
+        ({"z_size": 32.0}, "--z-size: expected a whole number, got 32.0"),
+        ({"z_size": None}, "--z-size: expected a whole number, got None"),
+        ({"z_size": True}, "--z-size: expected a whole number, got True"),
+        ({"sigma": "0.1"}, "--sigma: expected a number, got '0.1'"),
+        ({"eval_every": 0}, "--eval-every: expected 1 or more, got 0"),
+        ({"kl_tolerance": float("nan")}, "expected finite numbers, found NaN"),
+        ({"task": "pong"}, "unknown task 'pong'"),
+        ({"colour": 3}, "it has unknown settings: colour"),
+    ],
+)
+def test_configurations_are_read_strictly(changes, message, tmp_path):
+    run_dir.save(small(), tmp_path)
+    edit_json(tmp_path / "config.json", **changes)
+    with pytest.raises(UserError, match=rf"config\.json .*{message}"):
+        run_dir.load(tmp_path)
+
+
+def test_a_missing_setting_is_not_another_tasks_default(tmp_path):
+    run_dir.save(small("doom"), tmp_path)
+    path = tmp_path / "config.json"
+    whole = json.loads(path.read_text())
+    del whole["digest"]
+    path.write_text(json.dumps({name: value for name, value in whole.items() if name != "z_size"}))
+    with pytest.raises(UserError, match="it lacks settings: z_size"):
+        run_dir.load(tmp_path)
+    # But runs from before a setting was one are what they were.
+    path.write_text(json.dumps({k: v for k, v in whole.items() if k not in ("heads", *config_file.ADDED)}))
+    assert run_dir.load(tmp_path) == small("doom")
+
+
+def test_every_shipped_run_is_read():
+    runs = [path.parent for path in (ROOT / "pretrained").rglob("config.json")]
+    assert len(runs) > 3 and {run_dir.load(run).task for run in runs} == {"carracing", "doom"}
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe{}", b"[1]", b"[" * 100_000, b'{"task": 1e', b"7"])
+def test_what_is_no_configuration_is_one_line(content, tmp_path):
+    (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"config\.json"):
+        run_dir.load(tmp_path)
+
+
+@pytest.mark.parametrize("line", [b"\xff\xfe", b"[1]", b"7", b"[" * 100_000, b'{"loss": NaN}', b'{"a": "\xff"}'])
+def test_a_line_that_is_no_object_is_named(line, tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"model": "vae"}\n' + line + b'\n{"model": "vae"}\n')
+    with pytest.raises(UserError, match=r"metrics\.jsonl, line 2, is broken"):
+        run_dir.read_lines(path)
+
+
+@pytest.mark.parametrize("rollouts", ["4,50:16,20:8", "4,20:8,20:16", "3:4", "4,", "4,x:8", "0", "-1", "4,:8"])
+def test_schedules_that_do_not_ascend_are_refused(rollouts):
+    with pytest.raises(UserError, match="--rollouts: expected a count"):
+        tasks.check(small(rollouts=rollouts))
+
+
+@pytest.mark.parametrize("number", ["1e300", "9" * 5000, "NaN", "1e38"])
+def test_absurd_numbers_in_the_releases_files_are_refused(number, tmp_path):
+    config = small()
+    (tmp_path / "initial_z.json").write_text(f"[[[{number}, 1, 1, 1]], [[1, 1, 1, 1]]]")
+    if number == "1e38":  # as float32 has it; but no logvar
+        (tmp_path / "initial_z.json").write_text("[[[1, 1, 1, 1]], [[10000000, 1, 1, 1]]]")
+    with pytest.raises(UserError, match=r"initial_z\.json"):
+        read_initial_z(tmp_path / "initial_z.json", config)
+    (tmp_path / "vae.json").write_text(f"[[[[[{number}]]]]]")
+    with pytest.raises(UserError, match=r"vae\.json"):
+        read_vae(tmp_path / "vae.json", config)

@@ -189,6 +189,8 @@ def launch(bench: Bench, name="case", mpirun=None, ranks: int | None = None, std
 def locks(bench: Bench) -> Iterator[Case]:
     yield "two commands in one folder: the second is refused, the first not disturbed", lambda rng: two_commands(bench)
     yield "read-only code and no home: CarRacing", lambda rng: read_only(bench)
+    for way in ("empty", "half", "a byte short", "noise"):
+        yield f"cache of the compiled drawing, {way}: CarRacing", lambda rng, way=way: damaged_cache(bench, way, rng)
 
 
 def two_commands(bench: Bench) -> str:
@@ -206,9 +208,27 @@ def two_commands(bench: Bench) -> str:
     return "" if fine else f"the first was disturbed: {first_err[-300:]}"
 
 
+DRAW = "from tasks.carracing_env import CarRacing; print(CarRacing().reset(seed=1)[0].sum())"
+
+
+def damaged_cache(bench: Bench, way: str, rng: random.Random) -> str:
+    """numba's files of machine code, spoilt: the drawing is compiled again."""
+    folder = bench.folder / "numba"
+    shutil.rmtree(folder, ignore_errors=True)
+    draw = partial(subprocess.run, [sys.executable, "-c", DRAW], cwd=ROOT, capture_output=True, text=True)
+    env = bench.env | {"NUMBA_CACHE_DIR": str(folder)}
+    before = draw(env=env)
+    kept = [path for path in folder.rglob("*") if path.is_file()]
+    if before.returncode or not kept:
+        return f"nothing was kept: {before.stderr[-300:]}"
+    for path in kept:
+        path.write_bytes(damages(path.read_bytes(), way, rng))
+    after = draw(env=env)
+    return "" if after.stdout == before.stdout else f"{after.stdout}, not {before.stdout}: {after.stderr[-300:]}"
+
+
 def read_only(bench: Bench) -> str:
     """Code that cannot be written and no home: drawing is compiled without a cache."""
-    code = "from tasks.carracing_env import CarRacing; print(CarRacing().reset(seed=1)[0].shape)"
     env = {key: value for key, value in bench.env.items() if key not in ("HOME", "NUMBA_CACHE_DIR")}
     env |= {"HOME": "/nonexistent", "XDG_CACHE_HOME": "/nonexistent", "PYTHONDONTWRITEBYTECODE": "1"}
     copy = bench.folder / "read-only"
@@ -224,7 +244,7 @@ def read_only(bench: Bench) -> str:
     tried = "from pathlib import Path; Path('written').touch()"
     if not subprocess.run([*command, tried], cwd=copy, capture_output=True).returncode:
         return "the folder can be written: nothing was tried"
-    done = subprocess.run([*command, code], cwd=copy, env=env, capture_output=True, text=True)
+    done = subprocess.run([*command, DRAW], cwd=copy, env=env, capture_output=True, text=True)
     for folder in folders:
         folder.chmod(0o755)
-    return "" if "(64, 64, 3)" in done.stdout else done.stderr[-300:]
+    return "" if done.stdout.strip().isdigit() else done.stderr[-300:]

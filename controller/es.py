@@ -15,6 +15,7 @@ from pathlib import Path
 
 import cma
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from common.arrays import open_npz
 from common.integrity import UNREADABLE, check_made_from, require_finite
@@ -170,6 +171,8 @@ class CMAES(Optimizer):
 
     def __init__(self, size, sigma, population, rng, x0=None, adaptation: str = "csa", **options):
         super().__init__(size, sigma, population, rng, x0)
+        # Sums of several threads have other last bits than one thread's: the curve would depend on the cores.
+        threadpool_limits(1, user_api="blas")
         step = {"csa": cma.sigma_adaptation.CMAAdaptSigmaCSA, "tpa": cma.sigma_adaptation.CMAAdaptSigmaTPA}[adaptation]
         options = {
             "popsize": population,
@@ -180,8 +183,11 @@ class CMAES(Optimizer):
             "verbose": -9,
             "verb_log": 0,
             "verb_disp": 0,
+            "conditioncov_alleviate": False,  # a change of coordinates, which no checkpoint could hold
         } | options
         self.search = cma.CMAEvolutionStrategy(self.center, sigma, options)
+        if adaptation == "tpa":
+            self.search.adapt_sigma.check_consistency = lambda es: None  # it draws from numpy's global generator
 
     def ask(self) -> np.ndarray:
         self.asked = self.search.ask()

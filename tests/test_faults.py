@@ -25,12 +25,12 @@ def bench(car_run, tmp_path_factory) -> Bench:
 
 
 @pytest.mark.parametrize(
-    "name, target, number",
-    [("C real", "mpirun", signal.SIGTERM), ("M", "process", signal.SIGUSR1)],
+    "name, target, number, after",
+    [("C real", "mpirun", signal.SIGTERM, "controller/history.jsonl"), ("M", "process", signal.SIGUSR1, "")],
     ids=["C, SIGTERM to mpirun", "M, SIGUSR1"],
 )
-def test_a_stage_told_to_end_goes_on_to_the_same_results(name, target, number, bench):
-    assert interruptions.interrupt(bench, name, target, number, random.Random(0)) == ""
+def test_a_stage_told_to_end_goes_on_to_the_same_results(name, target, number, after, bench):
+    assert interruptions.interrupt(bench, name, target, number, random.Random(0), after=after) == ""
 
 
 def test_a_second_command_is_refused_and_does_not_disturb_the_first(bench):

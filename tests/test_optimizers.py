@@ -1,9 +1,13 @@
 """Every search that `--optimizer` names: it climbs, it resumes to the same numbers; and steps worked out by hand."""
 
 import dataclasses
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+from conftest import ROOT
 
 import config as configs
 import tasks
@@ -66,7 +70,8 @@ def test_it_leaves_the_global_generator_alone(name):
     expected = np.random.random()
     np.random.seed(1)
     es = search(name, 5, 6)
-    es.tell(sphere(es.ask()))
+    for _ in range(6):
+        es.tell(sphere(es.ask()))
     assert np.random.random() == expected
 
 
@@ -159,6 +164,13 @@ def test_openai_es_mirrors_its_noise_and_steps_by_adam():
     # Adam's first step is its rate along the gradient's sign, whatever its size.
     np.testing.assert_allclose(es.best(), 0.01 * np.sign(gradient), rtol=1e-6)
     np.testing.assert_allclose(es.first, 0.1 * gradient)
+    before = es.best()
+    noise = es.ask()[:2] - before
+    es.tell(scores)
+    second = (noise[0] / 0.1 - noise[1] / 0.1 / 3) / (4 * 0.1)
+    first = (0.9 * 0.1 * gradient + 0.1 * second) / (1 - 0.9**2)
+    square = (0.999 * 0.001 * gradient**2 + 0.001 * second**2) / (1 - 0.999**2)
+    np.testing.assert_allclose(es.best() - before, 0.01 * first / np.sqrt(square), rtol=1e-5)
 
 
 def test_the_genetic_algorithm_keeps_its_best_and_breeds_from_the_elite():
@@ -175,3 +187,25 @@ def test_the_genetic_algorithm_keeps_its_best_and_breeds_from_the_elite():
     parents = np.round(children)
     assert np.abs(children - parents).max() < 0.01
     assert {tuple(parent) for parent in parents} == {(14, 15), (8, 9)}
+
+
+@pytest.mark.parametrize("name", ["cma", "cma-tpa"])
+def test_its_curve_does_not_depend_on_the_threads_of_numpy(name):
+    """867 parameters, as CarRacing's C: a matrix that is decomposed in threads where there are some."""
+    code = (
+        "import numpy as np, sys; from controller.optimizers import OPTIMIZERS\n"
+        "es = OPTIMIZERS[sys.argv[1]](867, 0.1, 64, np.random.default_rng(0))\n"
+        "for _ in range(5): es.tell(-np.square(es.ask() - 1).sum(axis=1))\n"
+        "print(es.best().tobytes().hex())"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code, name],
+            cwd=ROOT,
+            env=os.environ | {"OPENBLAS_NUM_THREADS": threads},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for threads in "12"
+    }
+    assert len(found) == 1 and len(found.pop()) > 867

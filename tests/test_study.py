@@ -13,18 +13,24 @@ from common import run_dir
 from config import UserError
 from tools import study
 
-ARGS = argparse.Namespace(episodes=6000, every=500, test_episodes=64, temperature=None)
+ARGS = argparse.Namespace(episodes=6144, every=500, test_episodes=64, temperature=None)
 
 
 @pytest.mark.parametrize("name", study.SETTINGS)
 @pytest.mark.parametrize("task", ["carracing", "doom"])
 def test_every_setting_is_valid_and_spends_as_many_episodes(name, task):
     base = tasks.preset(task, "laptop")
+    if not study.valid(name, base):
+        with pytest.raises(UserError, match=f"--settings {name}: nothing is known to be lost early"):
+            study.chosen(name, base)
+        return
     given = study.overrides(name, 1, base, ARGS)
     config = tasks.check(configs.Config(**{**vars(base), **given}))
     spent = study.spent_by(config)
-    last = spent[-1] - (spent[-2] if len(spent) > 1 else 0)
-    assert spent[-1] <= 6000 < spent[-1] + 2 * last
+    following = config.population * configs.rollouts_at(config.rollouts, config.generations + 1)
+    assert spent[-1] <= 6144 < spent[-1] + following
+    between = np.diff(spent[config.eval_every - 1 :: config.eval_every])
+    assert between.max() <= max(750, following)
     assert config.seed == 1 and config.eval_episodes == 64
 
 
@@ -65,8 +71,11 @@ def test_a_history_of_another_run_is_named(line, tmp_path):
 
 
 def test_a_setting_that_there_is_not_is_named():
+    doom = tasks.preset("doom", "laptop")
     with pytest.raises(UserError, match=r"--settings: expected some of 48x4, .*, got 48x5"):
-        study.chosen("48x4,48x5")
+        study.chosen("48x4,48x5", doom)
+    assert "patience-20" not in study.chosen(None, doom)
+    assert study.chosen(None, tasks.preset("carracing", "laptop")) == list(study.SETTINGS)
 
 
 def test_a_study_goes_on_where_it_stopped(doom_run, tmp_path):

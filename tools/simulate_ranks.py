@@ -10,6 +10,7 @@ is assumed stands in docs/clusters.md.
 
 import dataclasses
 import heapq
+import itertools
 import json
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 import config as configs
+import tasks
 from common import command_line, run_dir
 from common.training import quiet_tensorflow
 from controller.optimizers import make_optimizer
@@ -26,6 +28,7 @@ from controller.optimizers import make_optimizer
 RANKS = (64, 256, 1024)
 LANES = (1, 4, 16, 48)
 SETTINGS = ((64, 16), (256, 16), (1024, 16), (1024, 64))  # population x episodes
+WARM, GENERATIONS = 3, 18  # of the search: its matrix is decomposed in one of about 2.6 generations
 POLL = 0.0005  # seconds between two looks of a rank that waits for jobs
 
 
@@ -58,7 +61,7 @@ def simulate(times: Times, ranks: int, lanes: int, population: int, episodes: in
     rng = np.random.default_rng(seed)
     count = population * episodes
     lengths = rng.integers(times.lengths[0], times.lengths[1] + 1, count)
-    given, desk_free, served = 0, 0.0, 0
+    given, steps, desk_free, served = 0, 0, 0.0, 0
     played = [[] for _ in range(ranks)]  # steps left of each episode that a rank plays
     busy = np.zeros(ranks)
     lane_time = 0.0
@@ -75,6 +78,7 @@ def simulate(times: Times, ranks: int, lanes: int, population: int, episodes: in
         left = played[rank]
         if left:  # a stretch of steps has ended
             done = stretch[rank]
+            steps += done * len(left)
             busy[rank] += now - since[rank]
             lane_time += (now - since[rank]) * len(left) / lanes
             left[:] = [n - done for n in left if n > done]
@@ -113,7 +117,7 @@ def simulate(times: Times, ranks: int, lanes: int, population: int, episodes: in
         "busy": float(busy.sum() / (ranks * finish)),
         "lanes_busy": float(lane_time / (ranks * finish)),
         "root_messages": served * times.message / finish,
-        "steps_per_s": float(lengths.sum() / finish),
+        "steps_per_s": steps / finish,
     }
 
 
@@ -134,18 +138,20 @@ def measure(run: Path, config: configs.Config) -> Times:
         models[lanes] = quickest(lambda agent=agent, inputs=inputs: agent(*inputs)[0].numpy(), 12)
     env = make_env(config)
     env.reset(seed=1)
-    for _ in range(60):  # past the zoom of the first second
-        env.step(np.float32([0, 0.1, 0]))
-    step = quickest(lambda: env.step(np.float32([0, 0.1, 0])), 200)
+    policy = tasks.get(config.task).policies[config.policy](np.random.default_rng(0))
+    actions = map(policy.act, itertools.count())
+    for _ in range(60):  # past CarRacing's zoom of the first second
+        env.step(next(actions))
+    step = quickest(lambda: env.step(next(actions)), 200)
     env.close()
     es = make_optimizer(config, Controller.of(config).num_params, np.random.default_rng(0))
-    begun = time.process_time()
-    generations = 4
-    for _ in range(generations):
+    for generation in range(-WARM, GENERATIONS):
+        if generation == 0:
+            begun = time.process_time()
         candidates = es.ask()
         es.tell(-np.square(candidates).sum(axis=1))
-    search = (time.process_time() - begun) / generations
-    return Times(models, step, message_time(), search, (800, config.max_frames))
+    search = (time.process_time() - begun) / GENERATIONS
+    return Times(models, step, message_time(), search, (4 * config.max_frames // 5, config.max_frames))
 
 
 def quickest(call, repeats: int) -> float:
@@ -261,6 +267,10 @@ def main() -> None:
     parser.add_argument("--times", type=Path, metavar="FILE.json", help="do not measure: take the times of this file")
     args = parser.parse_args()
     config = run_dir.load(args.run)
+    if tasks.get(config.task).max_lanes:
+        raise configs.UserError(
+            f"{args.run}: environments of {config.task} compute in processes of their own, unmeasured"
+        )
     run_dir.need_models(args.run)
     if args.times:
         held = json.loads(args.times.read_text())

@@ -1,6 +1,6 @@
 """Compares settings of the search at equal episodes: each from the same V and M, with several seeds.
 
-    mpirun -n 2 python -m tools.study --run pretrained/doom --out runs/study --episodes 6000 --temperature 1.3
+    mpirun -n 2 python -m tools.study --run pretrained/doom --out runs/study --episodes 6144 --temperature 1.3
     mpirun -n 2 python -m tools.study --run pretrained/carracing --out runs/study-car --settings 48x4,24x2
 
 Every setting and seed is a run of its own, DIR/SETTING/seed-S: the same command again goes on where it stopped, with
@@ -59,16 +59,23 @@ def spent_by(config: configs.Config) -> np.ndarray:
     return config.population * np.cumsum(each)
 
 
+def largest(setting: dict) -> int:
+    """Episodes a candidate in the schedule's last part."""
+    return configs.rollouts_at(setting["rollouts"], 10**9)
+
+
+def valid(name: str, base: configs.Config) -> bool:
+    """Whether a setting holds for what `base` is evolved in: some environments have no episodes to end early."""
+    return not SETTINGS[name].get("patience") or (base.env == "real" and tasks.get(base.task).idle_reward is not None)
+
+
 def overrides(name: str, seed: int, base: configs.Config, args) -> dict:
     """The fields in which a run of the study differs from the run that V and M are from."""
     setting = BASE | SETTINGS[name]
-    if base.env == "dream" or tasks.get(base.task).idle_reward is None:
-        setting["patience"] = 0
-    first = setting["population"] * configs.rollouts_at(setting["rollouts"], 1)
     given = {
         "seed": seed,
         "generations": generations_for(setting, args.episodes),
-        "eval_every": max(1, round(args.every / first)),
+        "eval_every": max(1, round(args.every / (setting["population"] * largest(setting)))),
         "eval_episodes": args.test_episodes,
     }
     if args.temperature is not None:
@@ -103,6 +110,11 @@ def at(run: list[tuple[int, float]], episodes: float) -> float:
     return float(np.interp(episodes, spent, scores, left=np.nan, right=np.nan))
 
 
+def at_end(run: list[tuple[int, float]], episodes: int) -> float:
+    """The score after the budget, for which a last scoring counts that stands a little before its end."""
+    return at(run, min(episodes, run[-1][0])) if run[-1][0] > 0.9 * episodes else math.nan
+
+
 def summary(values: list[float]) -> str:
     """Mean ± standard error over seeds; empty if a seed has none."""
     if not values or not np.isfinite(values).all():
@@ -121,19 +133,15 @@ def report(out: Path, episodes: int, mark: float | None) -> str:
     rows = [head, ["---"] * len(head)]
     for name, runs in found.items():
         changes = ", ".join(f"`--{key} {value}`" for key, value in SETTINGS[name].items()) or "no"
-        # A last scoring may stand a little before the budget's end: it counts for it.
-        last = [min(run[-1][0], n) if n == steps[-1] and run[-1][0] > 0.9 * n else n for n in steps for run in runs]
-        cells = [
-            summary([at(run, n) for run, n in zip(runs, last[k * len(runs) : (k + 1) * len(runs)], strict=True)])
-            for k in range(len(steps))
-        ]
+        cells = [summary([at(run, n) for run in runs]) for n in steps[:-1]]
+        cells.append(summary([at_end(run, steps[-1]) for run in runs]))
         if mark is not None:
             cells.append(summary([next((n for n, score in run if score >= mark), math.nan) for run in runs]))
         rows.append([name, changes, str(len(runs)), *cells])
     base = ", ".join(f"`--{key} {value}`" for key, value in BASE.items())
     return (
         f"Score of the search's mean on fresh episodes, mean ± standard error over seeds. All have {base}, and change "
-        "what stands beside them; they spend equal episodes.\n\n"
+        "what stands beside them; they spend equal episodes, as far as they fill complete generations.\n\n"
         + "\n".join("| " + " | ".join(row) + " |" for row in rows)
         + "\n\n![Score over episodes](search.png)\n"
     )
@@ -167,23 +175,29 @@ def write(out: Path, episodes: int, mark: float | None) -> None:
     draw(out)
 
 
-def chosen(text: str) -> list[str]:
-    """'48x4,24x2' -> names of settings; UserError for one that there is not."""
+def chosen(text: str | None, base: configs.Config) -> list[str]:
+    """'48x4,24x2' -> names of settings, None -> all that hold for `base`; UserError for one that there is not, or that
+    does not hold."""
+    if text is None:
+        return [name for name in SETTINGS if valid(name, base)]
     names = text.split(",")
     unknown = [name for name in names if name not in SETTINGS]
     if unknown:
         raise configs.UserError(f"--settings: expected some of {', '.join(SETTINGS)}, got {', '.join(unknown)}")
+    for name in names:
+        if not valid(name, base):
+            raise configs.UserError(f"--settings {name}: nothing is known to be lost early in {base.task}, {base.env}")
     return names
 
 
 def main(comm) -> None:
-    parser = command_line.Parser(description=__doc__)
+    parser = command_line.Parser(description=__doc__, quiet=comm.rank > 0)
     parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run whose V and M are used")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the study's runs are")
-    parser.add_argument("--settings", default=",".join(SETTINGS), metavar="NAME,NAME", help="which (default: all)")
+    parser.add_argument("--settings", metavar="NAME,NAME", help="which (default: all that hold for the run)")
     parser.add_argument("--seeds", type=command_line.count, default=3, help="runs of each setting (default 3)")
     parser.add_argument(
-        "--episodes", type=command_line.count, default=6000, help="training episodes of a run (default 6000)"
+        "--episodes", type=command_line.count, default=6144, help="training episodes of a run (default 6144)"
     )
     parser.add_argument(
         "--every", type=command_line.count, default=500, help="episodes between two scorings (default 500)"
@@ -194,8 +208,8 @@ def main(comm) -> None:
     parser.add_argument("--temperature", type=float, help="of the dream (default: the run's)")
     parser.add_argument("--mark", type=float, help="also say how many episodes it takes to this score")
     args = parser.parse_args()
-    names = mpi.on_root(comm, chosen, args.settings)
     base = mpi.on_root(comm, run_dir.load, args.run)
+    names = mpi.on_root(comm, chosen, args.settings, base)
     mpi.on_root(comm, run_dir.need_models, args.run)
     quiet_tensorflow()
     for seed in range(args.seeds):

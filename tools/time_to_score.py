@@ -46,16 +46,14 @@ def time_to_score(
     prefix = [mpirun, "-n", str(ranks)] if ranks > 1 else []
     script = Path(__file__).parent.parent / "train_controller.py"
     made = (run / "config.json").exists()
-    generations = len(run_dir.read_lines(run / "controller" / "history.jsonl")) if made else 0
-    while generations < LONGEST:
-        generations += CHUNK
+    history = run_dir.read_lines(run / "controller" / "history.jsonl") if made else []
+    while None in seconds_to(history, marks).values() and len(history) < LONGEST:
+        generations = len(history) + CHUNK
         begin = [] if made else ["--from", base, *flags]
         command = [*prefix, sys.executable, script, "--run", run, *begin, "--generations", str(generations)]
         done = subprocess.run(list(map(str, command)), stderr=subprocess.PIPE, text=True)
         if done.returncode:
             raise configs.UserError(f"the evolution ended with status {done.returncode}:\n{done.stderr}")
         made = True
-        found = seconds_to(run_dir.read_lines(run / "controller" / "history.jsonl"), marks)
-        if None not in found.values():
-            break
-    return found
+        history = run_dir.read_lines(run / "controller" / "history.jsonl")
+    return seconds_to(history, marks)

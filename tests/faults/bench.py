@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -117,9 +118,9 @@ class Bench:
         case = uuid.uuid4().hex
         env = options.pop("env", self.env) | {MARK: case}
         options = {"cwd": self.folder, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
-        job = subprocess.Popen(
-            self.command(script, run, flags, ranks), env=env, text=True, start_new_session=True, **options
-        )
+        command = self.command(script, run, flags, ranks)
+        # As from a terminal: what runs in the background, or under nohup, may have been started to ignore them.
+        job = subprocess.Popen(command, env=env, text=True, start_new_session=True, preexec_fn=hear, **options)
         job.case = case
         return job
 
@@ -161,6 +162,12 @@ class Bench:
     def reference(self, name: str) -> str:
         """What a stage has left behind undisturbed, as `fingerprint`."""
         return fingerprint(self.bases[READERS[name].base], READERS[name])
+
+
+def hear() -> None:
+    """Undoes what this process's parents may have ignored."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def wait_for_lock(job: subprocess.Popen, run: Path) -> float:

@@ -174,11 +174,13 @@ def launch(bench: Bench, name="case", mpirun=None, ranks: int | None = None, std
     stage = STAGES["C real"]
     run = bench.copy(stage, name)
     usual, bench.mpirun = bench.mpirun, mpirun or bench.mpirun
-    with open(stdout or os.devnull, "w") as out:
-        ranks = stage.ranks if ranks is None else ranks
-        job = bench.start(stage.script, run, [], ranks, stdout=out, **options)
-        _, err = job.communicate()
-    bench.mpirun = usual
+    try:
+        with open(stdout or os.devnull, "w") as out:
+            ranks = stage.ranks if ranks is None else ranks
+            job = bench.start(stage.script, run, [], ranks, stdout=out, **options)
+            _, err = job.communicate()
+    finally:
+        bench.mpirun = usual
     same = job.returncode == 0 and fingerprint(run, stage) == bench.reference("C real")
     shutil.rmtree(run)
     if job.returncode:

@@ -27,7 +27,7 @@ from bench import (
 
 # A case's name, and what tries it: it returns what was not as promised, "" if nothing.
 Case = tuple[str, Callable[[random.Random], str]]
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 LOUD = "Traceback (most recent call last)"
 
 
@@ -57,8 +57,11 @@ def is_complete(run: Path, stage: Stage, whole: Path) -> bool:
     return all((run / path).exists() for path in made) and not list(run.glob("*.checkpoint.npz"))
 
 
-def interrupt(bench: Bench, name: str, target: str, number: int, rng: random.Random, last: bool = True) -> str:
-    """Sends a signal to a stage at a random moment of its work; with `last` gives the same command again, to the end.
+def interrupt(
+    bench: Bench, name: str, target: str, number: int, rng: random.Random, last: bool = True, after: str = ""
+) -> str:
+    """Sends a signal to a stage at a random moment of its work, or as soon as it has made the file `after`; with `last`
+    gives the same command again, to the end.
 
     The run is the one that the case before has left unfinished, if it was of the same stage: killed again and again.
     """
@@ -69,8 +72,10 @@ def interrupt(bench: Bench, name: str, target: str, number: int, rng: random.Ran
             bench.copy(stage, run.name)
         job = begin(bench, stage, target, run)
         wait_for_lock(job, run)
-        # Sooner, if the stage was faster than when it was timed.
-        time.sleep(rng.uniform(0, 0.9) * bench.seconds.get(name, 3) / (1 + attempt))
+        while after and not (run / after).exists() and job.poll() is None:
+            time.sleep(0.01)
+        if not after:  # sooner, if the stage was faster than when it was timed
+            time.sleep(rng.uniform(0, 0.9) * bench.seconds.get(name, 3) / (1 + attempt))
         process = target_process(job, target)
         memory = shared_memory(job.case)
         hit = process is not None and job.poll() is None
@@ -134,7 +139,8 @@ def kills(bench: Bench, names: list[str], count: int, numbers: tuple[int, ...] =
     """`count` signals of each kind, by default SIGKILL, at random moments for each stage and target."""
     for name in names:
         for target in targets(STAGES[name]):
-            rest = [(number, k) for k in range(1, count + 1) for number in numbers]
+            hard = {signal.SIGHUP} if target == "mpirun" else set()  # ends MPICH's mpirun itself
+            rest = [(number, k) for k in range(1, count + 1) for number in numbers if number not in hard]
             for number, k in rest:
                 title = f"{name}: {signal.Signals(number).name} to {target}, {k} of {count}"
                 last = (number, k) == rest[-1]

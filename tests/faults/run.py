@@ -65,17 +65,16 @@ def all_cases(bench: Bench, args: argparse.Namespace) -> Iterator[interruptions.
 
 def main() -> None:
     args = parse()
-    folder = args.folder or Path(tempfile.mkdtemp(prefix="faults-"))
+    folder = (args.folder or Path(tempfile.mkdtemp(prefix="faults-"))) / args.task
     bench = Bench(folder.resolve(), args.task, mpirun())
     tried = folder / "cases.json"
-    # What was not as promised is tried again.
-    found = {title: "" for title, fault in json.loads(tried.read_text()).items() if not fault} if tried.exists() else {}
+    found = json.loads(tried.read_text()) if tried.exists() else {}
     end = time.monotonic() + 60 * args.minutes
     left = 0
     try:
         bench.make()
         for title, attempt in all_cases(bench, args):
-            if title in found:
+            if found.get(title) == "":  # what was not as promised is tried again
                 continue
             if time.monotonic() > end:
                 left += 1
@@ -93,7 +92,7 @@ def main() -> None:
             tried.write_text(json.dumps(found, indent=1))
     finally:
         if args.folder is None:
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(folder.parent, ignore_errors=True)
     if left:
         print(f"{left} cases are left: the same command goes on")
     good = sum(not fault for fault in found.values())

@@ -70,15 +70,17 @@ def soak(bench: Bench, name: str, run: Path, flags: list[str], seconds: float) -
     if job.returncode not in (0, 128 + 15):
         raise SystemExit(f"{name}: status {job.returncode}: {err}")
     times, memory, files = np.array(rows[len(rows) // 3 :]).T
-    each = durations(lines(history)[before:])
-    count = len(each) + 1
-    each = each[count // 3 :]
-    pace = slope(np.arange(len(each)), each) * len(each) / each.mean() if len(each) > 2 else float("nan")
-    return (
-        f"{name}: {rows[-1][0] / 60:.1f} min, {count} generations; memory {memory.mean() / 1e6:.0f} MB, "
+    played = lines(history)[before:]
+    each = durations(played[len(played) // 3 :])
+    found = (
+        f"{name}: {rows[-1][0] / 60:.1f} min, {len(played)} generations; memory {memory.mean() / 1e6:.0f} MB, "
         f"{slope(times, memory) * 3600 / 1e6:+.1f} MB/h; open files {files.mean():.0f}, "
-        f"{slope(times, files) * 3600:+.1f}/h; time of a generation {each.mean():.2f} s, {pace:+.1%} from first to last"
+        f"{slope(times, files) * 3600:+.1f}/h"
     )
+    if len(each) < 3:  # as where every generation's mean is scored
+        return found
+    pace = slope(np.arange(len(each)), each) * len(each) / each.mean()
+    return found + f"; time of a generation {each.mean():.2f} s, {pace:+.1%} from first to last"
 
 
 def main() -> None:

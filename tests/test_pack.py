@@ -1,10 +1,12 @@
 """What `tools.pack` refuses to delete or to follow."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 import tasks
 from common import run_dir
@@ -74,3 +76,19 @@ def test_a_pack_that_was_interrupted_while_it_was_replaced_comes_back(run, tmp_p
     with pytest.raises(UserError, match=r"thesis\.tex"):
         pack.pack(run, tmp_path / "out", checkpoint=False)
     assert (tmp_path / "out" / "README.md").exists()
+
+
+def test_a_run_of_five_temperatures_is_packed(tmp_path):
+    """A copy of the shipped one, with three agents more."""
+    run, out = tmp_path / "doom", tmp_path / "out"
+    shutil.copytree(ROOT / "pretrained" / "doom", run)
+    for tau in (0.8, 1.0, 1.3):
+        part = shutil.copytree(run / "temperature-0.5", run / f"temperature-{tau}")
+        run_dir.save(dataclasses.replace(run_dir.load(part), temperature=tau), part)
+        rows = json.loads((part / "results.json").read_text())["results"]
+        rows = [row | {"trained_temperature": tau} for row in rows]
+        run_dir.write_text(part / "results.json", json.dumps({"results": rows}))
+    pack.pack(run, out, checkpoint=False)
+    card = (out / "README.md").read_text()
+    assert all(f"trained at τ {tau:g}" in card for tau in (0.1, 0.5, 0.8, 1, 1.15, 1.3))
+    assert (out / "report" / "training-doom.png").stat().st_size > 10_000

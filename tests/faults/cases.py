@@ -181,9 +181,10 @@ def launch(bench: Bench, name="case", mpirun=None, ranks: int | None = None, std
             _, err = job.communicate()
     finally:
         bench.mpirun = usual
-    same = job.returncode == 0 and fingerprint(run, stage) == bench.reference("C real")
+    # MPICH's mpirun itself fails where it cannot print; by then everything is saved.
+    same = fingerprint(run, stage) == bench.reference("C real")
     shutil.rmtree(run)
-    if job.returncode:
+    if job.returncode and not stdout:
         return f"status {job.returncode}: {err[-300:]}"
     return "" if same else "another curve"
 

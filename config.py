@@ -17,6 +17,7 @@ OPTIMIZERS = {
     "cma": "CMA-ES",
     "cma-diagonal": "CMA-ES with a diagonal covariance",
     "cma-tpa": "CMA-ES with two-point step-size adaptation",
+    "cma-cmean": "CMA-ES whose mean moves half as far a generation",
     "openai-es": "OpenAI's evolution strategy with Adam",
     "ga": "a genetic algorithm",
 }

@@ -129,6 +129,7 @@ OPTIMIZERS = {
     "cma": CMAES,
     "cma-diagonal": partial(CMAES, CMA_diagonal=True),
     "cma-tpa": partial(CMAES, adaptation="tpa"),
+    "cma-cmean": partial(CMAES, CMA_cmean=0.5),
     "openai-es": OpenAIES,
     "ga": GeneticAlgorithm,
 }

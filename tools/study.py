@@ -35,6 +35,7 @@ SETTINGS = {
     "sigma-0.2": dict(sigma=0.2),
     "diagonal": dict(optimizer="cma-diagonal"),
     "tpa": dict(optimizer="cma-tpa"),
+    "cmean-0.5": dict(optimizer="cma-cmean"),
     "openai-es": dict(optimizer="openai-es"),
     "ga": dict(optimizer="ga"),
     "patience-20": dict(patience=20),

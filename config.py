@@ -117,6 +117,11 @@ class Config:
     curious: float = option(
         0.0, "share of an agent's recorded episodes that the agent evolved for M's surprise plays", "round"
     )
+    random: float = option(
+        0.0,
+        "share of a round's recorded episodes that the random policy plays, as it does all of the first round",
+        "round",
+    )
     new_share: float = option(0.5, "share of new episodes' frames in the training data of V and M", "round")
 
     z_size: int = option(32, "dimensions of z", "V")  # [A.1]
@@ -245,7 +250,7 @@ BOUNDS = {
     **dict.fromkeys(("temperature", "sigma", "vae_rate", "rnn_rate", "vae_weight"), (0, math.inf, False)),
     **dict.fromkeys(("optimism_weight", "restart_weight"), (0, math.inf, False)),
     **dict.fromkeys(("kl_tolerance", "rnn_rate_end", "spread", "action_noise"), (0, math.inf, True)),
-    **dict.fromkeys(("noisy", "curious"), (0, 1, True)),
+    **dict.fromkeys(("noisy", "curious", "random"), (0, 1, True)),
     "rnn_rate_decay": (0, 1, False),
     "new_share": (0.01, 1, True),
     "weight_bonus": (-math.inf, math.inf, True),

@@ -16,6 +16,7 @@ ADDED = {
     "noisy": 0.3,
     "action_noise": 0.3,
     "curious": 0.0,
+    "random": 0.0,
     "new_share": 0.5,
     "restart": "no",
     "vae_weight": 1.0,

@@ -1,4 +1,5 @@
-"""Recorded episodes: what extract.py does. Random ones at first; in later rounds the last round's agent plays."""
+"""Recorded episodes: what extract.py does. Random ones at first; in later rounds the last round's agent plays all, or
+a share of them."""
 
 import json
 import time
@@ -61,16 +62,19 @@ def write(path: Path, episode: dict[str, np.ndarray], source: dict) -> int:
 
 def extract(comm, run: Path, config) -> None:
     """Records this rank's share of the episodes that are missing."""
-    if config.round == 1 and config.max_frames <= config.min_frames:
+    if (config.round == 1 or config.random) and config.max_frames <= config.min_frames:
         raise mpi.CollectiveError(
             f"--max-frames {config.max_frames}: no episode can be longer than the {config.min_frames} of --min-frames"
         )
     # Listed by one rank: another, a moment later, would leave out what the first has recorded meanwhile.
     missing = mpi.on_root(comm, missing_episodes, run, config)
     start = time.perf_counter()
-    play = extract_random if config.round == 1 else extract_by_agent
-    frames, disk, returns = play(comm, run, config, missing)
-    mpi.stop_together(comm, f"the finished episodes are in {run}/record")
+    saved = f"the finished episodes are in {run}/record"
+    first = extract_random(comm, run, config, [index for index in missing if is_random(config, index)])
+    mpi.stop_together(comm, saved)
+    then = extract_by_agent(comm, run, config, [index for index in missing if not is_random(config, index)])
+    frames, disk, returns = (a + b for a, b in zip(first, then, strict=True))
+    mpi.stop_together(comm, saved)
     seconds = time.perf_counter() - start
     shares = comm.gather((frames, disk, returns))
     if comm.rank == 0:
@@ -101,8 +105,17 @@ def missing_episodes(run: Path, config) -> list[int]:
     return missing
 
 
+def is_random(config, index: int) -> bool:
+    """Whether the random policy plays episode number `index`: all of the first round, of later ones a share,
+    evenly spread."""
+    own = index - config.linked
+    return config.round == 1 or int((own + 1) * config.random) > int(own * config.random)
+
+
 def extract_random(comm, run: Path, config, missing: list[int]) -> tuple[int, int, list[float]]:
     """Frames, bytes and returns of the random episodes that this rank has recorded."""
+    if not missing:
+        return 0, 0, []
     mine = missing[comm.rank :: comm.size]
     env = make_env(config)
     frames, disk, returns = 0, 0, []
@@ -112,7 +125,7 @@ def extract_random(comm, run: Path, config, missing: list[int]) -> tuple[int, in
             if mpi.stopping(comm):
                 break
             episode = record(env, config, index)
-            source = origin(config, index) | {"round": 1, "policy": config.policy}
+            source = origin(config, index) | {"round": config.round, "policy": config.policy}
             disk += write(episode_path(run, index), episode, source)
             frames += len(episode["obs"])
             returns.append(total_reward(episode))

@@ -16,6 +16,7 @@ from controller import curiosity
 from controller.evolution import Evolution
 from controller.explorers import Explorers
 from controller.policy import Controller
+from controller.recording import is_random, record
 from controller.rollout import play
 from env import make_env
 from rnn import mdn
@@ -117,6 +118,27 @@ def test_a_curious_agent_records_its_share(first_round, tmp_path):
         with np.load(episode_path(tmp_path / "c", index)) as file:
             policies.append(json.loads(str(file["source"]))["policy"])
     assert set(policies) == {"curious", "controller"}
+
+
+def test_a_share_of_a_round_is_random_and_a_packed_run_s_round_begins_without_recordings(first_round, tmp_path):
+    packed = tmp_path / "packed"
+    shutil.copytree(first_round, packed, ignore=shutil.ignore_patterns("record"))
+    run_script("extract.py", "--run", tmp_path / "b", "--after", packed, "--episodes", "6", "--random", "0.5")
+    sources = []
+    for index in range(6):
+        with np.load(episode_path(tmp_path / "b", index)) as file:
+            sources.append(json.loads(str(file["source"])))
+    assert [source["policy"] for source in sources] == ["controller", "release"] * 3
+    assert all(source["round"] == 2 for source in sources)
+    config = run_dir.load(tmp_path / "b")
+    assert config.linked == 0 and config.total_episodes == 6
+    # The random ones are the policy's, not an agent's: as this run would have recorded them in its first round.
+    env = make_env(config)
+    expected = record(env, config, 3)
+    env.close()
+    np.testing.assert_array_equal(read_episode(episode_path(tmp_path / "b", 3))[1], expected["action"])
+    # A round that is all random needs no agent at all.
+    assert all(is_random(tasks.replace(config, random=1.0), index) for index in range(20))
 
 
 def test_surprise_is_m_s_loss_of_what_it_meets(first_round):

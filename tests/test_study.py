@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -56,6 +57,13 @@ def test_table_and_plot_say_what_the_runs_scored(tmp_path):
     assert "| 48x4 | no | 2 | 50 ± 50 | 150 ± 50 | 250 ± 50 | 400 ± 100 | 480 ± 96 |" in table
     assert "| ga | `--optimizer ga` | 1 | 0 | 10 | 20 | 30 |  |" in table
     assert (tmp_path / "search.png").stat().st_size > 10_000
+    assert study.curves(tmp_path)["ga"] == [[(192, 0), (384, 10), (576, 20), (768, 30)]]
+    shutil.rmtree(tmp_path / "48x4")  # what search.json keeps of runs that are gone
+    study.write(tmp_path, 768, mark=200)
+    assert (tmp_path / "search.md").read_text() == table
+    assert study.complete(tmp_path, tmp_path / "48x4" / "seed-1", 768)
+    for run, episodes in (("48x4/seed-1", 1000), ("48x4/seed-2", 768), ("ga/seed-0", 768)):
+        assert not study.complete(tmp_path, tmp_path / run, episodes)
     assert study.at([(10, 1.0), (20, 3.0)], 15) == 2 and np.isnan(study.at([(10, 1.0)], 5))
 
 
@@ -68,6 +76,17 @@ def test_a_history_of_another_run_is_named(line, tmp_path):
     run_dir.write_lines(tmp_path / "controller" / "history.jsonl", [line])
     with pytest.raises(UserError, match=r"history\.jsonl is not a history of this run"):
         study.points(tmp_path)
+
+
+def test_a_run_of_more_generations_keeps_them(tmp_path):
+    base, out = tmp_path / "base", tmp_path / "study"
+    config = tasks.preset("carracing", "laptop")
+    run_dir.save(config, base)
+    more, fewer = (
+        study.overrides("ga", 0, config, argparse.Namespace(**{**vars(ARGS), "episodes": n})) for n in (4000, 400)
+    )
+    assert study.open_run(out, more, base).generations == 20
+    assert study.open_run(out, fewer, base).generations == 20
 
 
 def test_a_setting_that_there_is_not_is_named():

@@ -4,8 +4,9 @@
     mpirun -n 2 python -m tools.study --run pretrained/carracing --out runs/study-car --settings 48x4,24x2
 
 Every setting and seed is a run of its own, DIR/SETTING/seed-S: the same command again goes on where it stopped, with
-more episodes or other settings beyond. Writes DIR/search.md, a table, and DIR/search.png: the score of the search's
-mean on fresh episodes over the episodes spent. Both are made anew after every run, from all that there are.
+more or fewer episodes, or other settings, beyond. Writes DIR/search.md, a table, DIR/search.png, the score of the
+search's mean on fresh episodes over the episodes spent, and DIR/search.json, the numbers of both. All are made anew
+after every run, from all that there are; of runs that are no longer there, search.json keeps the scores.
 """
 
 import json
@@ -17,6 +18,7 @@ import numpy as np
 import config as configs
 import tasks
 from common import command_line, lock, mpi, run_dir
+from common.integrity import read_json
 from common.training import quiet_tensorflow
 from controller.evolution import evolve
 
@@ -95,14 +97,18 @@ def points(run: Path) -> list[tuple[int, float]]:
         raise configs.UserError(f"{path} is not a history of this run: {error!r}") from None
 
 
+def scores(out: Path) -> dict[str, list]:
+    """The points of every run so far, by "SETTING/seed-S": of those in `out`, and in its search.json."""
+    kept = read_json(out / "search.json") if (out / "search.json").exists() else {}
+    runs = [path.parent for name in SETTINGS for path in sorted((out / name).glob("seed-*/config.json"))]
+    return kept | {str(run.relative_to(out)): found for run in runs if (found := points(run))}
+
+
 def curves(out: Path) -> dict[str, list[list[tuple[int, float]]]]:
     """Every setting's runs so far, seed by seed, in the order of SETTINGS."""
-    found = {}
-    for name in SETTINGS:
-        runs = [points(run) for run in sorted((out / name).glob("seed-*")) if (run / "config.json").exists()]
-        if runs := [run for run in runs if run]:
-            found[name] = runs
-    return found
+    found = scores(out)
+    by_setting = {name: [found[key] for key in sorted(found) if key.startswith(f"{name}/seed-")] for name in SETTINGS}
+    return {name: runs for name, runs in by_setting.items() if runs}
 
 
 def at(run: list[tuple[int, float]], episodes: float) -> float:
@@ -172,6 +178,7 @@ def draw(out: Path) -> None:
 
 
 def write(out: Path, episodes: int, mark: float | None) -> None:
+    run_dir.write_text(out / "search.json", json.dumps(scores(out)) + "\n")
     run_dir.write_text(out / "search.md", report(out, episodes, mark))
     draw(out)
 
@@ -189,6 +196,19 @@ def chosen(text: str | None, base: configs.Config) -> list[str]:
         if not valid(name, base):
             raise configs.UserError(f"--settings {name}: nothing is known to be lost early in {base.task}, {base.env}")
     return names
+
+
+def complete(out: Path, run: Path, episodes: int) -> bool:
+    """Whether search.json has all scores of a run that is no longer there."""
+    kept = scores(out).get(str(run.relative_to(out)), [])
+    return not run.exists() and bool(kept) and not math.isnan(at_end(kept, episodes))
+
+
+def open_run(run: Path, given: dict, base: Path) -> configs.Config:
+    """A run of the study; one that is there already keeps its generations if they are more."""
+    if (run / "config.json").exists():
+        given["generations"] = max(given["generations"], run_dir.load(run).generations)
+    return run_dir.open_run(run, given, base)
 
 
 def main(comm) -> None:
@@ -216,8 +236,10 @@ def main(comm) -> None:
     for seed in range(args.seeds):
         for name in names:
             run = args.out / name / f"seed-{seed}"
+            if mpi.on_root(comm, complete, args.out, run, args.episodes):
+                continue
             with lock.hold(run, comm):
-                config = mpi.on_root(comm, run_dir.open_run, run, overrides(name, seed, base, args), args.run)
+                config = mpi.on_root(comm, open_run, run, overrides(name, seed, base, args), args.run)
                 if comm.rank == 0:
                     print(f"{name}, seed {seed}: {config.generations} generations", flush=True)
                 evolve(comm, run, config)

@@ -62,11 +62,6 @@ def spent_by(config: configs.Config) -> np.ndarray:
     return config.population * np.cumsum(each)
 
 
-def largest(setting: dict) -> int:
-    """Episodes a candidate in the schedule's last part."""
-    return configs.rollouts_at(setting["rollouts"], 10**9)
-
-
 def valid(name: str, base: configs.Config) -> bool:
     """Whether a setting holds for what `base` is evolved in: some environments have no episodes to end early."""
     return not SETTINGS[name].get("patience") or (base.env == "real" and tasks.get(base.task).idle_reward is not None)
@@ -75,10 +70,12 @@ def valid(name: str, base: configs.Config) -> bool:
 def overrides(name: str, seed: int, base: configs.Config, args) -> dict:
     """The fields in which a run of the study differs from the run that V and M are from."""
     setting = BASE | SETTINGS[name]
+    generations = generations_for(setting, args.episodes)
+    last = setting["population"] * configs.rollouts_at(setting["rollouts"], generations)  # the largest generation
     given = {
         "seed": seed,
-        "generations": generations_for(setting, args.episodes),
-        "eval_every": max(1, round(args.every / (setting["population"] * largest(setting)))),
+        "generations": generations,
+        "eval_every": max(1, round(args.every / last)),
         "eval_episodes": args.test_episodes,
     }
     if args.temperature is not None:

@@ -129,10 +129,11 @@ def extract_by_agent(comm, run: Path, config, missing: list[int]) -> tuple[int, 
         return 0, 0, []
     before = run / run_dir.BEFORE
     explorers = mpi.on_all_ranks(comm, Explorers, before, config)
+    agents = mpi.on_all_ranks(comm, lambda: [explorers.agent(index) for index in missing])
     # Seeds as random episodes have them: the first of the thousand that belong to this number.
     plan = [seeds.episode_seeds(config.seed, "record", 1000 * index, 1)[0] for index in missing]
     paths = [episode_path(run, index) for index in missing]
-    return play_and_write(comm, before, config, [explorers.agent(index) for index in missing], plan, paths)
+    return play_and_write(comm, before, config, agents, plan, paths)
 
 
 def held_out_paths(run: Path, count: int) -> list[Path]:

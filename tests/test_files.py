@@ -64,6 +64,27 @@ command_line.command(lambda: save_weights(model, Path("vae.weights.h5")))
     assert (tmp_path / "vae.weights.h5").read_bytes() == b"earlier" and os.listdir(tmp_path) == ["vae.weights.h5"]
 
 
+def test_a_film_that_ffmpeg_cuts_short_is_no_film(tmp_path):
+    code = """
+import numpy as np
+from pathlib import Path
+from common import command_line
+from controller.film import Panel, write_video
+def main():
+    for count in (30, 300):  # the disk is full as ffmpeg closes the file, and before the last frame
+        noise = np.random.default_rng(0).integers(0, 255, (count, 64, 64, 3)).astype(np.uint8)
+        try:
+            write_video(Path("a.mp4"), [Panel("game", noise, [""] * count)], 20)
+        except command_line.UserError as error:
+            print(error)
+command_line.command(main)
+"""
+    done = limited(code, tmp_path, 20_000)
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2 and all(line.startswith("a.mp4: ffmpeg has not finished") for line in lines), done
+    assert not os.listdir(tmp_path)
+
+
 def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr(os, "fsync", lambda number: calls.append(os.readlink(f"/proc/self/fd/{number}")))

@@ -199,6 +199,7 @@ def write_video(path: Path, shown: list[Panel], fps: int) -> Path:
         try:
             with imageio.get_writer(written, fps=fps, macro_block_size=16, quality=5) as writer:
                 for step in range(len(shown[0].frames)):
+                    signals.stop(UNFILMED)
                     frames, notes = zip(*[(panel.frames[step], panel.notes[step]) for panel in shown], strict=True)
                     writer.append_data(panels(titles, frames, notes))
             # Nobody asks for ffmpeg's status as it closes the file: a full disk shows in what can be read of it.

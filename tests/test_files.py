@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
@@ -15,10 +16,11 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from common import arrays, run_dir
+from common import arrays, run_dir, signals
 from common.arrays import open_npz
 from common.command_line import os_errors_as_user_errors
 from config import UserError
+from controller.film import Panel, write_video
 from rnn.data import LatentDataset
 
 
@@ -82,6 +84,13 @@ command_line.command(main)
     done = limited(code, tmp_path, 20_000)
     lines = done.stdout.splitlines()
     assert len(lines) == 2 and all(line.startswith("a.mp4: ffmpeg has not finished") for line in lines), done
+    assert not os.listdir(tmp_path)
+
+
+def test_a_film_ends_between_two_frames_at_a_signal(tmp_path, monkeypatch):
+    monkeypatch.setattr(signals, "_note", [(int(signal.SIGINT), 0.0)])
+    with pytest.raises(signals.Stopped, match="the film is not finished"):
+        write_video(tmp_path / "a.mp4", [Panel("game", np.zeros((30, 64, 64, 3), np.uint8), [""] * 30)], 20)
     assert not os.listdir(tmp_path)
 
 
@@ -161,6 +170,7 @@ def test_crafted_latents_are_refused(tmp_path):
 import sys; sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
 from config import UserError
+from controller.film import Panel, write_video
 from rnn.data import LatentDataset
 for path in {paths!r}:
     try:

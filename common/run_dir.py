@@ -289,7 +289,8 @@ def need(path: Path, command: str) -> Path:
 def need_models(run: Path) -> None:
     """UserError unless V and M are there, M made from this V. Says which of the run's files are read unchecked."""
     need(run / "vae.weights.h5", f"python train_vae.py --run {run}")
-    need(run / "rnn.weights.h5", f"python train_rnn.py --run {run}")
+    rnn = need(run / "rnn.weights.h5", f"python train_rnn.py --run {run}")
+    integrity.check_made_from(rnn, integrity.check_weights(rnn), run, ("vae",))
     report_unchecked(run)
 
 

@@ -3,8 +3,8 @@
     python -m tools.pack --run runs/car --out pretrained/carracing
 
 The folder is a run without its data: evaluate.py, tools.report, tools.convert and --from take it like one. It holds the
-weights of V, M and C, the first frames, configuration, history, results, learning curves, the commands with
-their time, pictures and videos, a report, and README.md, the model card, which includes DIR/notes.md. It is marked
+weights of V, M and C, the frames where dreams start, configuration, history, results, learning curves, the commands
+with their time, pictures and videos, a report, and README.md, the model card, which includes DIR/notes.md. It is marked
 read-only (packed.json): evaluate.py only prints there, unless --save is given. An older one is replaced.
 """
 
@@ -13,6 +13,8 @@ from pathlib import Path
 
 import config as configs
 from common import command_line, packed, provenance, run_dir
+from controller.agent_file import read_best
+from controller.policy import Controller
 from tools.reporting.card import card
 from tools.reporting.pages import write_report
 from tools.reporting.runs import read_run
@@ -23,6 +25,7 @@ PARTS = (
     "vae.weights.h5",
     "rnn.weights.h5",
     "initial_z.npz",
+    "dream_starts.npz",
     "controller/best.json",
     "controller/history.jsonl",
     "results.json",
@@ -44,7 +47,6 @@ OWN = (
     "README.md",
     "packed.json",
     "temperature-*/packed.json",
-    "dream_starts.npz",
     "report/*",
     "videos/*.mp4",
     "controller/checkpoint.npz",
@@ -61,7 +63,9 @@ def pack(run: Path, out: Path, checkpoint: bool) -> float:
     """Makes `out` of `run`; its size in MB."""
     run_dir.load(run)
     run_dir.need_models(run)
-    run_dir.need(run / "controller" / "best.json", f"python train_controller.py --run {run}")
+    for part in (run, *(path.parent.parent for path in run.glob("temperature-*/controller/best.json"))):
+        run_dir.same_models(run, part)
+        read_best(part / "controller", Controller.of(run_dir.load(part)).num_params)
     aside = out.with_name(f".{out.name}.old")
     if aside.exists() and not out.exists():  # a time before was interrupted
         aside.rename(out)
@@ -90,8 +94,7 @@ def pack(run: Path, out: Path, checkpoint: bool) -> float:
             to.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, to)
     for part in tmp.glob("temperature-*"):
-        run_dir.same_models(run, run / part.name)
-        for name in run_dir.MODELS:
+        for name in (name for name in run_dir.MODELS if (tmp / name).exists()):
             (part / name).symlink_to(Path("..") / name)
     for folder in (tmp, *tmp.glob("temperature-*")):
         packed.mark(folder, provenance.commit())

@@ -75,7 +75,7 @@ class Lock:
                 raise UserError(
                     f"{self.run} is in use by {owner.get('command', 'another command')} (process "
                     f"{owner.get('process', 'unknown')} on {owner.get('host', 'an unknown host')}, since "
-                    f"{owner.get('started', 'an unknown time')}); wait for its end, or choose another --run"
+                    f"{owner.get('started', 'an unknown time')}); wait for its end, or choose another folder"
                 )
             with suppress(FileNotFoundError):
                 if os.path.sameopenfile(file.fileno(), number := os.open(self.path, os.O_RDONLY)):

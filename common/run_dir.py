@@ -147,8 +147,7 @@ def copy_from_base(run: Path, config: Config, base: Path) -> None:
     fitting = {"vae.weights.h5": vae, "initial_z.npz": vae, "rnn.weights.h5": rnn, "dream_starts.npz": rnn}
     for name, fits in fitting.items():
         if fits and (base / name).exists():
-            with atomic_write(run / name) as tmp:
-                shutil.copyfile(base / name, tmp)
+            copy(base / name, run / name)
     kept = {name for name, fits in (("vae", vae), ("rnn", rnn)) if fits}
     lines = [line for line in read_lines(base / "metrics.jsonl") if line["model"] in kept]
     if lines:
@@ -168,8 +167,7 @@ def begin_round(run: Path, config: Config, after: Path) -> None:
     more = [f"{part}/{name}" for part in ("controller", "curious") for name in ("checkpoint.npz", "history.jsonl")]
     for name in (*GOES_ON_FROM, "curious/best.json", *more):
         if (after / name).exists():
-            with atomic_write(run / BEFORE / name) as tmp:
-                shutil.copyfile(after / name, tmp)
+            copy(after / name, run / BEFORE / name)
     (run / "record").mkdir(parents=True, exist_ok=True)
     for index in range(config.linked):
         link = run / "record" / f"{index:06d}.npz"
@@ -243,6 +241,12 @@ def require_room(path: Path, size: int, times: int = 1) -> None:
 def write_text(path: Path, text: str) -> None:
     with atomic_write(path) as tmp:
         tmp.write_text(text, encoding="utf-8")
+
+
+def copy(source: Path, to: Path) -> None:
+    """Copies a file's content. On a full disk the error names `to`, where `shutil.copyfile` would name the source."""
+    with open(source, "rb") as file, atomic_write(to) as tmp, open(tmp, "wb") as out:
+        shutil.copyfileobj(file, out)
 
 
 def append_line(path: Path, line: dict) -> None:

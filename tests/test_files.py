@@ -50,6 +50,15 @@ command_line.command(main)
     assert (tmp_path / "x.npz").read_bytes() == b"earlier" and os.listdir(tmp_path) == ["x.npz"]
 
 
+def test_a_copy_that_does_not_fit_names_what_it_was_to_be(tmp_path):
+    (tmp_path / "a.npz").write_bytes(b"0" * 100_000)
+    code = "from pathlib import Path\nfrom common import command_line, run_dir\n"
+    code += "command_line.command(lambda: run_dir.copy(Path('a.npz'), Path('b.npz')))"
+    done = limited(code, tmp_path, 10_000)
+    assert (done.returncode, done.stderr) == (2, "error: b.npz: File too large\n")
+    assert os.listdir(tmp_path) == ["a.npz"]
+
+
 def test_weights_that_do_not_fit_are_a_user_error_and_no_segmentation_fault(tmp_path):
     (tmp_path / "vae.weights.h5").write_bytes(b"earlier")
     code = """

@@ -10,7 +10,7 @@ from conftest import ROOT
 from small_run import edit_json, make_run
 
 import tasks
-from common import integrity, run_dir
+from common import integrity, lock, run_dir
 from config import UserError
 from tools import pack
 
@@ -38,6 +38,29 @@ def test_an_older_pack_is_replaced(run, tmp_path):
     pack.pack(run, out, checkpoint=False)
     assert (out / "README.md").read_text() == "the card" and not (out / "results.json").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "run"]
+
+
+@pytest.mark.parametrize("part", [".", "temperature-0.5"])
+def test_a_pack_in_which_a_command_is_at_work_is_not_replaced(part, run, tmp_path):
+    out = tmp_path / "out"
+    run_dir.save(tasks.preset("carracing", "smoke"), run / "temperature-0.5")
+    pack.pack(run, out, checkpoint=False)
+    with lock.hold(out / part), pytest.raises(UserError, match=f"{(out / part).name} is in use by"):
+        pack.pack(run, out, checkpoint=False)  # as beside evaluate.py --save
+    pack.pack(run, out, checkpoint=False)
+    assert (out / "README.md").exists()
+
+
+def test_the_older_pack_is_there_until_the_new_one_is_on_the_disk(run, tmp_path, monkeypatch):
+    out, calls = tmp_path / "out", []
+    pack.pack(run, out, checkpoint=False)
+    flush, remove = run_dir.flush_to_disk, shutil.rmtree
+    monkeypatch.setattr(run_dir, "flush_to_disk", lambda path: (calls.append(path), flush(path)))
+    monkeypatch.setattr(shutil, "rmtree", lambda path, **_: (calls.append(f"remove {path.name}"), remove(path, **_)))
+    pack.pack(run, out, checkpoint=False)
+    assert calls[-2:] == [tmp_path, "remove .out.old"]
+    new = tmp_path / ".out.new"
+    assert {new, new / "controller", new / "vae.weights.h5", new / "packed.json"} <= set(calls)
 
 
 @pytest.mark.parametrize("name", [".git/HEAD", "thesis.tex", "report/deep/er.png", "controller/mine.txt"])

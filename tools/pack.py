@@ -9,10 +9,11 @@ read-only (packed.json): evaluate.py only prints there, unless --save is given. 
 """
 
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 
 import config as configs
-from common import command_line, packed, provenance, run_dir
+from common import command_line, lock, packed, provenance, run_dir
 from controller.agent_file import read_best
 from controller.policy import Controller
 from tools.reporting.card import card
@@ -46,6 +47,8 @@ OWN = (
     *PARTS,
     "README.md",
     "packed.json",
+    lock.NAME,
+    f"temperature-*/{lock.NAME}",
     "temperature-*/packed.json",
     "report/*",
     "videos/*.mp4",
@@ -60,7 +63,16 @@ DATA = ("record", "series", "series.npz", "vae.checkpoint.npz", "rnn.checkpoint.
 
 
 def pack(run: Path, out: Path, checkpoint: bool) -> float:
-    """Makes `out` of `run`; its size in MB."""
+    """Makes `out` of `run`; its size in MB. UserError if a command is at work in `out`."""
+    with ExitStack() as locks:
+        for folder in (out, *out.glob("temperature-*")):
+            if folder.is_dir() and not out.is_symlink():
+                locks.enter_context(lock.hold(folder))
+        return replace(run, out, checkpoint)
+
+
+def replace(run: Path, out: Path, checkpoint: bool) -> float:
+    """As `pack`, of an `out` that is locked or new."""
     run_dir.load(run)
     run_dir.need_models(run)
     for part in (run, *(path.parent.parent for path in run.glob("temperature-*/controller/best.json"))):
@@ -90,9 +102,7 @@ def pack(run: Path, out: Path, checkpoint: bool) -> float:
                 continue  # a file that is being written
             if not path.resolve().is_relative_to(run.resolve()):
                 raise configs.UserError(f"{path} is a link out of the run and is not packed; replace it by a copy")
-            to = tmp / path.relative_to(run)
-            to.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, to)
+            run_dir.copy(path, tmp / path.relative_to(run))
     for part in tmp.glob("temperature-*"):
         for name in (name for name in run_dir.MODELS if (tmp / name).exists()):
             (part / name).symlink_to(Path("..") / name)
@@ -101,10 +111,14 @@ def pack(run: Path, out: Path, checkpoint: bool) -> float:
     small = read_run(tmp, out.name)
     write_report([small], tmp / "report")
     run_dir.write_text(tmp / "README.md", card(small, tmp))
+    for path in (tmp, *tmp.rglob("*")):
+        if not path.is_symlink():
+            run_dir.flush_to_disk(path)
     if out.exists():
         shutil.rmtree(aside, ignore_errors=True)
         out.rename(aside)
     tmp.rename(out)
+    run_dir.flush_to_disk(out.parent)  # the old one is there until the new one outlasts a power cut
     shutil.rmtree(aside, ignore_errors=True)
     return sum(path.stat().st_size for path in out.rglob("*") if path.is_file() and not path.is_symlink()) / 1e6
 

@@ -259,8 +259,19 @@ def append_line(path: Path, line: dict) -> None:
         raise
 
 
+NUMBER = (int, float)
+# What every line of these files has, and of which types.
+LINES = {
+    "metrics.jsonl": {"model": (str,), "step": NUMBER, "seconds": NUMBER},
+    "history.jsonl": {"generation": NUMBER, "seconds": NUMBER, "mean": NUMBER},
+}
+
+
 def read_lines(path: Path) -> list[dict]:
-    """A file of JSON lines; [] if it is missing. The last line may be incomplete: a training may be writing it."""
+    """A file of JSON lines; [] if it is missing. The last line may be incomplete: a training may be writing it.
+
+    UserError if another line is broken, or one lacks what the file's lines have.
+    """
     lines = path.read_bytes().splitlines() if path.exists() else []
     found = []
     for number, line in enumerate(lines, 1):
@@ -269,6 +280,10 @@ def read_lines(path: Path) -> list[dict]:
         except (ValueError, RecursionError) as error:
             if number < len(lines):
                 raise UserError(f"{path}, line {number}, is broken: {error}") from None
+    for number, line in enumerate(found, 1):
+        for name, types in LINES.get(path.name, {}).items():
+            if type(line.get(name)) not in types:
+                raise UserError(f"{path}, line {number}, is broken: its {name} is {line.get(name)!r}")
     return found
 
 

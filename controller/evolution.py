@@ -155,8 +155,13 @@ def flat(line: dict) -> list:
 
 
 def begin(run: Path, config: configs.Config, size: int, objective: str = "return") -> Evolution:
-    """The search, begun or resumed; writes the run's configuration if its number of generations has grown."""
+    """The search, begun or resumed; writes the run's configuration if its number of generations has grown. UserError if
+    there is no room for its checkpoints."""
     evolution = Evolution(run, config, size, objective)
+    if len(evolution.history) < config.generations:
+        state, _ = evolution.es.state()
+        # The old one stays until the new one is complete.
+        run_dir.require_room(evolution.path / "checkpoint.npz", sum(array.nbytes for array in state.values()), times=2)
     if config != run_dir.load(run):
         run_dir.save(config, run)
     return evolution

@@ -9,6 +9,7 @@ import resource
 import shutil
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import tasks
@@ -136,13 +137,12 @@ def copy_from_base(run: Path, config: Config, base: Path) -> None:
     vae = data and same("V") and ("vae" in config.untrained) == ("vae" in start.untrained)
     rnn = vae and same("M") and ("rnn" in config.untrained) == ("rnn" in start.untrained)
     run.mkdir(parents=True, exist_ok=True)
+    remove_links(run)
     # Only if complete: a stage that records the base's missing episodes must not do so with this run's seed.
     recorded = data and len(list((base / "record").glob("[0-9]*.npz"))) == start.total_episodes
     links = (("record", recorded), ("series.npz", vae and config.mirror == start.mirror), (BEFORE, data))
     for name, fits in links:
         if fits and (base / name).exists():
-            if (run / name).is_symlink():  # of a first time that was interrupted
-                (run / name).unlink()
             (run / name).symlink_to((base / name).resolve())
     fitting = {"vae.weights.h5": vae, "initial_z.npz": vae, "rnn.weights.h5": rnn, "dream_starts.npz": rnn}
     for name, fits in fitting.items():
@@ -165,14 +165,27 @@ def begin_round(run: Path, config: Config, after: Path) -> None:
     if config.curious:
         need(after / "curious/best.json", f"python train_controller.py --run {after} --objective surprise")
     more = [f"{part}/{name}" for part in ("controller", "curious") for name in ("checkpoint.npz", "history.jsonl")]
+    remove_links(run)
     for name in (*GOES_ON_FROM, "curious/best.json", *more):
         if (after / name).exists():
             copy(after / name, run / BEFORE / name)
     (run / "record").mkdir(parents=True, exist_ok=True)
     for index in range(config.linked):
-        link = run / "record" / f"{index:06d}.npz"
-        if not link.is_symlink():  # of a first time that was interrupted
-            link.symlink_to((after / "record" / link.name).resolve())
+        name = f"{index:06d}.npz"
+        (run / "record" / name).symlink_to((after / "record" / name).resolve())
+
+
+def remove_links(run: Path) -> None:
+    """Removes what a first time that was interrupted has linked, and the round before: they may be another run's."""
+    for path in (run / "record", run / "series.npz", run / BEFORE):
+        if path.is_symlink():
+            path.unlink()
+    for path in (run / "record").glob("[0-9]*.npz"):
+        if path.is_symlink():
+            path.unlink()
+    with suppress(OSError):  # if it is empty
+        (run / "record").rmdir()
+    shutil.rmtree(run / BEFORE, ignore_errors=True)
 
 
 def save(config: Config, run: Path) -> None:

@@ -231,7 +231,12 @@ def schedule_of(rollouts: str) -> list[tuple[int, int]]:
     steps = []
     for part in rollouts.split(","):
         start, colon, count = part.rpartition(":")
-        if not count.isdecimal() or int(count) < 1 or (colon and not start.isdecimal()):
+        if (
+            max(len(start), len(count)) > 9
+            or not count.isdecimal()
+            or int(count) < 1
+            or (colon and not start.isdecimal())
+        ):
             raise UserError(f"--rollouts: expected a count or a schedule like '4,20:8', got {rollouts!r}")
         steps.append((int(start or 0), int(count)))
     starts = [start for start, _ in steps]

@@ -16,6 +16,8 @@ from common.tracking import add_flag, track
 from common.training import hold_memory, quiet_tensorflow, save_weights, use_one_gpu
 from config import Config
 
+if __name__ == "__main__":
+    command_line.start()  # TensorFlow's import takes seconds, in which a signal is heard
 quiet_tensorflow()
 
 import keras  # noqa: E402

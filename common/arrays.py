@@ -17,7 +17,10 @@ def header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], bool, 
     with archive.open(name) as file:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, columns_first, dtype = read(file)
+        try:
+            shape, columns_first, dtype = read(file)
+        except MemoryError:  # of Python's parser, since numpy reads it as Python
+            raise ValueError(f"the header of {name} is nested too deeply") from None
         start = file.tell()
     if dtype.hasobject:
         raise ValueError(f"{name} holds objects, not numbers")

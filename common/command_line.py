@@ -14,6 +14,8 @@ from common.progress import close_bars
 from common.run_dir import load
 from config import Config, UserError, flag
 
+NOTHING = "nothing was begun"
+
 
 class Parser(argparse.ArgumentParser):
     """argparse's parser, which keeps the lines of its description and reports an error in one line, without usage.
@@ -197,6 +199,7 @@ def command(main) -> None:
     line and 128 + its number."""
     start()
     try:
+        signals.stop(NOTHING)  # received while libraries were imported
         os_errors_as_user_errors(main)
     except UserError as error:
         exit_with(error)

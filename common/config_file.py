@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tasks
 from common.integrity import read_json, sealed
-from config import Config, UserError
+from config import Config, UserError, flag
 
 # Settings that came later, as runs were before: their config.json has none of them. A new setting goes here too.
 ADDED = {
@@ -49,6 +49,14 @@ def parse(path: Path) -> tuple[Config, dict | None]:
     content = read_json(path)
     origin = content.pop("origin", None)
     try:
+        if type(content.get("task", "")) is not str:
+            raise UserError(f"--task: expected a name, got {content['task']!r}")
+        if origin is not None and not (
+            isinstance(origin, dict)
+            and origin.keys() <= {"from", "after"}
+            and all(type(base) is str for base in origin.values())
+        ):
+            raise UserError(f"origin: expected the run's base by its flag, got {origin!r}")
         # In M's heads the tasks differed from the start.
         if "task" in content:
             content = {"heads": tasks.preset(content["task"], "paper").heads, **ADDED, **content}
@@ -58,7 +66,12 @@ def parse(path: Path) -> tuple[Config, dict | None]:
                 raise UserError(f"it {what} settings: {', '.join(sorted(odd))}")
         for item in dataclasses.fields(Config):
             if item.type is float and type(content[item.name]) is int:
-                content[item.name] = float(content[item.name])
+                try:
+                    content[item.name] = float(content[item.name])
+                except OverflowError:
+                    raise UserError(
+                        f"{flag(item.name)}: expected a finite number, got one of too many digits"
+                    ) from None
         return tasks.check(Config(**content)), origin
     except UserError as error:
         raise UserError(f"{path} is not a run's configuration: {error}") from None

@@ -7,7 +7,10 @@ records were kept are read (`run_dir.report_unchecked` says so), unless what the
 
 import hashlib
 import json
+import struct
+import tokenize
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +19,21 @@ from config import UserError
 
 MODELS = {"vae": ("V", "vae.weights.h5"), "rnn": ("M", "rnn.weights.h5")}
 LENGTH = 16  # hexadecimal digits of a digest: enough to tell files apart, not to stop a forger
-# What reading a damaged npz, HDF5 or JSON file raises; other exceptions are faults of the program.
-UNREADABLE = (OSError, EOFError, ValueError, KeyError, RecursionError, zipfile.BadZipFile, zipfile.zlib.error)
+# What reading a damaged or crafted npz, HDF5 or JSON file raises; other exceptions are faults of the program.
+UNREADABLE = (
+    OSError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    OverflowError,
+    RuntimeError,  # HDF5's own; of zip, what is encrypted or packed in an unknown way
+    SyntaxError,  # numpy reads an array's header as Python
+    tokenize.TokenError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def require_finite(where: object, arrays: dict[str, np.ndarray]) -> None:
@@ -78,10 +94,15 @@ def open_weights(path: Path, mode: str = "r"):
 
 
 def weights_digest(path: Path) -> str:
-    """Digest of a weights file's arrays: names, types, shapes and numbers. One of UNREADABLE if it is damaged."""
+    """Digest of a weights file's arrays: names, types, shapes and numbers. One of UNREADABLE if it is damaged, or if
+    its arrays claim more than it holds: they are not compressed."""
     digest = hashlib.sha256()
     with open_weights(path) as file:
-        for name in sorted(weights_sizes(file)):
+        names = sorted(weights_sizes(file))
+        claimed, held = sum(file[name].nbytes for name in names), file.id.get_filesize()
+        if claimed > held:
+            raise ValueError(f"its arrays claim {claimed:,} bytes, the file has {held:,}")
+        for name in names:
             values = file[name][()]
             digest.update(f"{name} {values.dtype.str} {values.shape}\n".encode())
             digest.update(values.tobytes())
@@ -113,7 +134,7 @@ def check_weights(path: Path) -> dict | None:
             return None
         if digest == weights_digest(path):
             return parse_object(made_from)
-    except (*UNREADABLE, RuntimeError, TypeError) as error:  # HDF5's own are RuntimeErrors
+    except UNREADABLE as error:
         raise UserError(f"{path} is damaged: {error}") from None
     raise UserError(f"{path} is damaged: its digest is not that of its numbers")
 
@@ -135,7 +156,7 @@ def digests(run: Path, *names: str) -> dict[str, str]:
         if path.exists():
             try:
                 found[name] = weights_digest(path)
-            except (*UNREADABLE, RuntimeError) as error:
+            except UNREADABLE as error:
                 raise UserError(f"{path} is damaged: {error}") from None
     return found
 

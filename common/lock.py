@@ -16,6 +16,7 @@ import socket
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -28,6 +29,7 @@ from config import UserError
 NAME = ".lock"
 HOLDER = "WORLD_MODELS_HOLDER"  # environment variable: the process that holds the lock, for the stage it starts
 BEAT, STALE = 30.0, 120.0
+PATIENCE = 40  # times that a lock is read until it names its holder
 UNFINISHED = re.compile(r"\.(\d+)\..+")  # a name of `run_dir.atomic_write`
 
 
@@ -66,14 +68,14 @@ class Lock:
             file = open(self.path, "a+")  # noqa: SIM115 open as long as the lock is held
             held = self._held_here(file)
             if held or self._held_elsewhere(file):
-                owner = read(file)
+                owner = owner_of(file)
                 file.close()
                 if (owner.get("host"), owner.get("process")) == (socket.gethostname(), os.getppid()):
                     return
                 raise UserError(
                     f"{self.run} is in use by {owner.get('command', 'another command')} (process "
                     f"{owner.get('process', 'unknown')} on {owner.get('host', 'an unknown host')}, since "
-                    f"{owner.get('started', 'an unknown time')}); wait for its end, or choose another --run"
+                    f"{owner.get('started', 'an unknown time')}); wait for its end, or choose another folder"
                 )
             with suppress(FileNotFoundError):
                 if os.path.sameopenfile(file.fileno(), number := os.open(self.path, os.O_RDONLY)):
@@ -81,9 +83,9 @@ class Lock:
                     break
                 os.close(number)
             file.close()  # its holder has removed it meanwhile
-        self.file = file
-        clear(self.run, read(file))
-        self._write()
+        self.file, last = file, read(file)
+        self._write()  # before a large folder is searched: who comes meanwhile is to read whose it is
+        clear(self.run, last)
         threading.Thread(target=self._beat, daemon=True).start()
 
     def release(self) -> None:
@@ -154,6 +156,17 @@ def read(file) -> dict:
     except ValueError:
         return {}
     return owner if isinstance(owner, dict) else {}
+
+
+def owner_of(file) -> dict:
+    """Who holds a lock file that is held; one that has just taken it is given a moment to write its name."""
+    for _ in range(PATIENCE):
+        owner = read(file)
+        elsewhere = owner.get("host") not in (None, socket.gethostname())
+        if elsewhere or alive(owner.get("process"), owner.get("clock")):
+            break
+        time.sleep(0.05)  # it names no one yet, or still a process that is gone
+    return owner
 
 
 def start_of(process: int) -> str | None:

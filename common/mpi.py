@@ -156,7 +156,7 @@ def stopping(comm) -> bool:
     """Whether a signal has reached any rank, as far as this one has heard. Cheap: asked after every step.
 
     Signals need not reach all: the rank that has received one tells rank 0, and that the others. The ranks agree in
-    `stop_together`.
+    `stop_together`; what rank 0 does alone asks by `signals.stop`.
     """
     before = signals.received()
     if comm.size > 1:
@@ -225,6 +225,8 @@ def launch(main: Callable) -> None:
     unlink_shared_memory(others)
     try:
         require_same_mpi(comm)
+        signals.ask(lambda: stopping(comm))
+        stop_together(comm, command_line.NOTHING)
         command_line.os_errors_as_user_errors(main, comm)
     except CollectiveError as error:
         command_line.exit_with(error, quiet=comm.rank > 0)

@@ -9,6 +9,7 @@ import resource
 import shutil
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import tasks
@@ -136,19 +137,17 @@ def copy_from_base(run: Path, config: Config, base: Path) -> None:
     vae = data and same("V") and ("vae" in config.untrained) == ("vae" in start.untrained)
     rnn = vae and same("M") and ("rnn" in config.untrained) == ("rnn" in start.untrained)
     run.mkdir(parents=True, exist_ok=True)
+    remove_links(run)
     # Only if complete: a stage that records the base's missing episodes must not do so with this run's seed.
     recorded = data and len(list((base / "record").glob("[0-9]*.npz"))) == start.total_episodes
     links = (("record", recorded), ("series.npz", vae and config.mirror == start.mirror), (BEFORE, data))
     for name, fits in links:
         if fits and (base / name).exists():
-            if (run / name).is_symlink():  # of a first time that was interrupted
-                (run / name).unlink()
             (run / name).symlink_to((base / name).resolve())
     fitting = {"vae.weights.h5": vae, "initial_z.npz": vae, "rnn.weights.h5": rnn, "dream_starts.npz": rnn}
     for name, fits in fitting.items():
         if fits and (base / name).exists():
-            with atomic_write(run / name) as tmp:
-                shutil.copyfile(base / name, tmp)
+            copy(base / name, run / name)
     kept = {name for name, fits in (("vae", vae), ("rnn", rnn)) if fits}
     lines = [line for line in read_lines(base / "metrics.jsonl") if line["model"] in kept]
     if lines:
@@ -166,15 +165,27 @@ def begin_round(run: Path, config: Config, after: Path) -> None:
     if config.curious:
         need(after / "curious/best.json", f"python train_controller.py --run {after} --objective surprise")
     more = [f"{part}/{name}" for part in ("controller", "curious") for name in ("checkpoint.npz", "history.jsonl")]
+    remove_links(run)
     for name in (*GOES_ON_FROM, "curious/best.json", *more):
         if (after / name).exists():
-            with atomic_write(run / BEFORE / name) as tmp:
-                shutil.copyfile(after / name, tmp)
+            copy(after / name, run / BEFORE / name)
     (run / "record").mkdir(parents=True, exist_ok=True)
     for index in range(config.linked):
-        link = run / "record" / f"{index:06d}.npz"
-        if not link.is_symlink():  # of a first time that was interrupted
-            link.symlink_to((after / "record" / link.name).resolve())
+        name = f"{index:06d}.npz"
+        (run / "record" / name).symlink_to((after / "record" / name).resolve())
+
+
+def remove_links(run: Path) -> None:
+    """Removes what a first time that was interrupted has linked, and the round before: they may be another run's."""
+    for path in (run / "record", run / "series.npz", run / BEFORE):
+        if path.is_symlink():
+            path.unlink()
+    for path in (run / "record").glob("[0-9]*.npz"):
+        if path.is_symlink():
+            path.unlink()
+    with suppress(OSError):  # if it is empty
+        (run / "record").rmdir()
+    shutil.rmtree(run / BEFORE, ignore_errors=True)
 
 
 def save(config: Config, run: Path) -> None:
@@ -245,6 +256,12 @@ def write_text(path: Path, text: str) -> None:
         tmp.write_text(text, encoding="utf-8")
 
 
+def copy(source: Path, to: Path) -> None:
+    """Copies a file's content. On a full disk the error names `to`, where `shutil.copyfile` would name the source."""
+    with open(source, "rb") as file, atomic_write(to) as tmp, open(tmp, "wb") as out:
+        shutil.copyfileobj(file, out)
+
+
 def append_line(path: Path, line: dict) -> None:
     """Appends a line to a file of JSON lines; an OSError names the file."""
     try:
@@ -255,8 +272,19 @@ def append_line(path: Path, line: dict) -> None:
         raise
 
 
+NUMBER = (int, float)
+# What every line of these files has, and of which types.
+LINES = {
+    "metrics.jsonl": {"model": (str,), "step": NUMBER, "seconds": NUMBER},
+    "history.jsonl": {"generation": NUMBER, "seconds": NUMBER, "mean": NUMBER},
+}
+
+
 def read_lines(path: Path) -> list[dict]:
-    """A file of JSON lines; [] if it is missing. The last line may be incomplete: a training may be writing it."""
+    """A file of JSON lines; [] if it is missing. The last line may be incomplete: a training may be writing it.
+
+    UserError if another line is broken, or one lacks what the file's lines have.
+    """
     lines = path.read_bytes().splitlines() if path.exists() else []
     found = []
     for number, line in enumerate(lines, 1):
@@ -265,6 +293,10 @@ def read_lines(path: Path) -> list[dict]:
         except (ValueError, RecursionError) as error:
             if number < len(lines):
                 raise UserError(f"{path}, line {number}, is broken: {error}") from None
+    for number, line in enumerate(found, 1):
+        for name, types in LINES.get(path.name, {}).items():
+            if type(line.get(name)) not in types:
+                raise UserError(f"{path}, line {number}, is broken: its {name} is {line.get(name)!r}")
     return found
 
 
@@ -289,7 +321,8 @@ def need(path: Path, command: str) -> Path:
 def need_models(run: Path) -> None:
     """UserError unless V and M are there, M made from this V. Says which of the run's files are read unchecked."""
     need(run / "vae.weights.h5", f"python train_vae.py --run {run}")
-    need(run / "rnn.weights.h5", f"python train_rnn.py --run {run}")
+    rnn = need(run / "rnn.weights.h5", f"python train_rnn.py --run {run}")
+    integrity.check_made_from(rnn, integrity.check_weights(rnn), run, ("vae",))
     report_unchecked(run)
 
 

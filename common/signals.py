@@ -10,12 +10,15 @@ import shlex
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 AGAIN = 2.0  # seconds in which a signal is the same one: a terminal and mpirun may both pass it on
 
 _note: list[tuple[int, float]] = []  # the signal that was received, and when
+
+_others: list[Callable[[], object]] = []  # as of `ask`
 
 
 class Stopped(Exception):
@@ -65,8 +68,15 @@ def received() -> int:
     return _note[0][0] if _note else 0
 
 
+def ask(others: Callable[[], object]) -> None:
+    """From now on `stop` calls `others` first, which receives what has reached other processes."""
+    _others[:] = [others]
+
+
 def stop(saved: str) -> None:
-    """Raises Stopped if a signal was received: for loops of one process."""
+    """Raises Stopped if a signal was received: for loops of one process, or of a rank that works alone."""
+    for others in _others:
+        others()
     if number := received():
         raise Stopped(number, saved)
 

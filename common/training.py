@@ -247,7 +247,7 @@ def load_weights(model, path: Path, expected: str, command: str) -> dict | None:
             raise ValueError
         made_from = integrity.check_weights(path)
         model.load_weights(path)
-    except (*UNREADABLE, RuntimeError, TypeError):  # HDF5's own are RuntimeErrors
+    except UNREADABLE:
         raise UserError(
             f"{path} does not hold {expected}: expected {model.count_params():,} numbers, found {found}; "
             f"move it away, and make it with: {command}"
@@ -261,5 +261,5 @@ def held(path: Path) -> str:
     try:
         with integrity.open_weights(path) as file:
             return f"{sum(integrity.weights_sizes(file).values()):,}"
-    except (*UNREADABLE, RuntimeError) as error:
+    except UNREADABLE as error:
         return f"no weights ({error})"

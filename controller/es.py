@@ -104,7 +104,7 @@ class Optimizer(ABC):
             extra, random = header["extra"], header["random"]
             made_from = extra.get("made_from")
             self.require_fit(arrays, header)
-        except (*UNREADABLE, TypeError, AttributeError) as error:
+        except (*UNREADABLE, AttributeError) as error:
             raise not_of_this_search(path, error) from None
         if run is not None:
             check_made_from(path, made_from, run, models, **settings)

@@ -3,12 +3,13 @@
 import dataclasses
 import json
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 
 import config as configs
-from common import command_line, integrity, mpi, run_dir, seeds
+from common import command_line, integrity, lock, mpi, run_dir, seeds
 from common.progress import bar as progress_bar
 from common.tracking import Curves
 from controller import evaluation
@@ -154,8 +155,13 @@ def flat(line: dict) -> list:
 
 
 def begin(run: Path, config: configs.Config, size: int, objective: str = "return") -> Evolution:
-    """The search, begun or resumed; writes the run's configuration if its number of generations has grown."""
+    """The search, begun or resumed; writes the run's configuration if its number of generations has grown. UserError if
+    there is no room for its checkpoints."""
     evolution = Evolution(run, config, size, objective)
+    if len(evolution.history) < config.generations:
+        state, _ = evolution.es.state()
+        # The old one stays until the new one is complete.
+        run_dir.require_room(evolution.path / "checkpoint.npz", sum(array.nbytes for array in state.values()), times=2)
     if config != run_dir.load(run):
         run_dir.save(config, run)
     return evolution
@@ -249,16 +255,18 @@ def temperature_row(comm, run: Path, config: configs.Config, temperatures: list[
     """
     rows = []
     for tau in temperatures:
-        below, below_config = run, config
-        if (tau, "dream") != (config.temperature, config.env):
-            below = run / f"temperature-{tau:g}"
-            given = {"temperature": tau, "env": "dream", "generations": config.generations}
-            below_config = mpi.on_root(comm, run_dir.open_run, below, given, run)
-            mpi.on_root(comm, run_dir.same_models, run, below)
-        evolve(comm, below, below_config)
-        for env in ("dream", "real"):
-            there = evaluation.configured(below_config, env=env)
-            rows.append(evaluation.evaluate(comm, below, there, episodes, video=False))
+        own = (tau, "dream") == (config.temperature, config.env)
+        below = run if own else run / f"temperature-{tau:g}"
+        with nullcontext() if own else lock.hold(below, comm):  # the run's own is the command's
+            below_config = config
+            if not own:
+                given = {"temperature": tau, "env": "dream", "generations": config.generations}
+                below_config = mpi.on_root(comm, run_dir.open_run, below, given, run)
+                mpi.on_root(comm, run_dir.same_models, run, below)
+            evolve(comm, below, below_config)
+            for env in ("dream", "real"):
+                there = evaluation.configured(below_config, env=env)
+                rows.append(evaluation.evaluate(comm, below, there, episodes, video=False))
     if comm.rank == 0:
         command_line.say(evaluation.table(rows))
 

@@ -65,23 +65,22 @@ class Explorers:
     """Draws the agents that record, from the searches of the round before.
 
     Args:
-        before: folder of the last round's C (controller/, and curious/ if a share of the episodes is its).
+        before: folder of the last round's C: controller/, and curious/, which is read once an episode is its.
         config: the run's: how far they stray (spread), how many have noise (noisy) and how much (action_noise), and
             how many seek M's surprise (curious).
     """
 
     def __init__(self, before: Path, config: Config):
-        self.config = config
-        size = Controller.of(config).num_params
-        self.searches = {"controller": Search(before / "controller", config, size)}
-        if config.curious:
-            self.searches["curious"] = Search(before / "curious", config, size)
+        self.before, self.config, self.size = before, config, Controller.of(config).num_params
+        self.searches = {"controller": Search(before / "controller", config, self.size)}
 
     def agent(self, index: int) -> Explorer:
-        """The agent of episode number `index`: always the same one."""
+        """The agent of episode number `index`: always the same one. UserError if its file is missing or damaged."""
         rng = seeds.generator(self.config.seed, "explorers", self.config.round, index)
         noise = self.config.action_noise if rng.random() < self.config.noisy else 0.0
         kind = "curious" if rng.random() < self.config.curious else "controller"
+        if kind not in self.searches:
+            self.searches[kind] = Search(self.before / kind, self.config, self.size)
         search = self.searches[kind]
         parameters = search.mean + self.config.spread * search.deviation(rng)
         return Explorer(parameters, noise, self._source(kind, self.config.spread, noise))

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import imageio
+import imageio_ffmpeg
 import numpy as np
 
 import tasks
@@ -11,7 +12,7 @@ from common import signals
 from common.command_line import say
 from common.pictures import Row, panels, save_sheet, to_uint8
 from common.run_dir import atomic_write
-from config import Config
+from config import Config, UserError
 from controller.imagined import dreams_along
 from controller.policy import Controller
 from controller.rollout import RealLanes, make_lanes
@@ -191,16 +192,26 @@ def dream(run: Path, config: Config, parameters: list[float], seed: int, steps: 
 
 
 def write_video(path: Path, shown: list[Panel], fps: int) -> Path:
-    """Writes an mp4 of panels side by side, all of the same number of frames."""
+    """Writes an mp4 of panels side by side, all of the same number of frames. UserError if ffmpeg ends before it."""
     titles = [panel.title for panel in shown]
     with atomic_write(path) as tmp:
         written = tmp.with_name(tmp.name + path.suffix)  # the ending decides the format
         try:
             with imageio.get_writer(written, fps=fps, macro_block_size=16, quality=5) as writer:
                 for step in range(len(shown[0].frames)):
+                    signals.stop(UNFILMED)
                     frames, notes = zip(*[(panel.frames[step], panel.notes[step]) for panel in shown], strict=True)
                     writer.append_data(panels(titles, frames, notes))
+            # Nobody asks for ffmpeg's status as it closes the file: a full disk shows in what can be read of it.
+            count, _ = imageio_ffmpeg.count_frames_and_secs(written)
+            if count != len(shown[0].frames):
+                raise RuntimeError(f"{count} of {len(shown[0].frames)} frames were written")
             written.replace(tmp)
+        except (OSError, RuntimeError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            first = str(error).partition("\n")[0].rstrip(":")
+            raise UserError(f"{path}: ffmpeg has not finished the film, on a full disk for one: {first}") from None
         finally:
             written.unlink(missing_ok=True)
     return path

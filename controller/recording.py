@@ -20,12 +20,14 @@ from controller.explorers import Explorers
 from env import make_env
 from vae.data import episode_path, origin
 
+ATTEMPTS = 1000  # at an episode that is long enough; so many seeds belong to its number
+
 
 def record(env, config, index: int) -> dict[str, np.ndarray]:
     """Plays random episode number `index` of a run.
 
     The return is that up to the episode's end; recording stops there if the task says so, and at `max_frames`.
-    Episodes that are not longer than `min_frames` are played again with other seeds.
+    Episodes that are not longer than `min_frames` are played again with other seeds; UserError if all are.
 
     Returns:
         obs uint8 (T, 64, 64, 3), action float32 (T, A), reward float32 (T,), what each action earned, and end (),
@@ -33,10 +35,9 @@ def record(env, config, index: int) -> dict[str, np.ndarray]:
         uint8 (T, 64, 64), which pixels matter.
     """
     task, masked = tasks.get(config.task), config.vae_weight != 1
-    for attempt in range(1000):
+    for attempt in range(ATTEMPTS):
         rng = seeds.generator(config.seed, "record", index, attempt)
-        # Episodes have a thousand seeds each, for a thousand attempts.
-        seed = seeds.episode_seeds(config.seed, "record", 1000 * index + attempt, 1)[0]
+        seed = seeds.episode_seeds(config.seed, "record", ATTEMPTS * index + attempt, 1)[0]
         policy = task.policies[config.policy](rng)
         episode = Episode()
         observation, _ = env.reset(seed=seed)
@@ -49,7 +50,9 @@ def record(env, config, index: int) -> dict[str, np.ndarray]:
                 break
         if len(episode.actions) > config.min_frames:
             return episode.arrays()
-    raise RuntimeError(f"no episode of over {config.min_frames} frames in 1000 attempts")
+    raise UserError(
+        f"--min-frames {config.min_frames}: episode {index} ended before in each of {ATTEMPTS} attempts; choose fewer"
+    )
 
 
 def write(path: Path, episode: dict[str, np.ndarray], source: dict) -> int:
@@ -142,10 +145,11 @@ def extract_by_agent(comm, run: Path, config, missing: list[int]) -> tuple[int, 
         return 0, 0, []
     before = run / run_dir.BEFORE
     explorers = mpi.on_all_ranks(comm, Explorers, before, config)
-    # Seeds as random episodes have them: the first of the thousand that belong to this number.
-    plan = [seeds.episode_seeds(config.seed, "record", 1000 * index, 1)[0] for index in missing]
+    agents = mpi.on_all_ranks(comm, lambda: [explorers.agent(index) for index in missing])
+    # Seeds as random episodes have them: the first of those that belong to this number.
+    plan = [seeds.episode_seeds(config.seed, "record", ATTEMPTS * index, 1)[0] for index in missing]
     paths = [episode_path(run, index) for index in missing]
-    return play_and_write(comm, before, config, [explorers.agent(index) for index in missing], plan, paths)
+    return play_and_write(comm, before, config, agents, plan, paths)
 
 
 def held_out_paths(run: Path, count: int) -> list[Path]:
@@ -185,6 +189,8 @@ def play_and_write(comm, models: Path, config, agents: list, plan: list[int], pa
         disk += write(paths[job], episode, origin(config, int(paths[job].stem)) | agents[job].source | made_from)
         frames += len(episode["obs"])
         returns.append(total_reward(episode))
+        if len(returns) == 1 and comm.rank == 0:
+            run_dir.require_room(paths[job], disk, times=len(plan) - 1)
         bar.update(min(comm.size, bar.total - bar.n))
 
     play(lanes, jobs, [agent.parameters for agent in agents], plan, keep)

@@ -51,7 +51,7 @@ class LatentDataset:
                     raise ValueError(f"{damaged} is damaged")
             with open_npz(path) as file:
                 made_from = integrity.read_record(file)
-        except (*UNREADABLE, struct.error, RuntimeError) as error:
+        except UNREADABLE as error:
             raise UserError(f"{path} does not hold latents ({error}); delete it and run train_rnn.py again") from None
         integrity.check_made_from(path, made_from, path.parent, ("vae",))
         if latents.mu.shape[1] != z_size:

@@ -9,12 +9,13 @@ import tensorflow as tf
 import tasks
 from common import seeds, signals
 from common.progress import bar as progress_bar
+from common.run_dir import require_room
 from common.training import fit, make_optimizer
 from config import Config, UserError
 from rnn.data import LatentDataset, Windows, encode
 from rnn.model import MDNRNN
 from rnn.streams import Streams
-from vae.data import check_episodes, episodes, read_outcome
+from vae.data import check_episodes, episode_length, episodes, read_outcome
 from vae.model import VAE, sample
 
 FROM = ("vae",)  # what M is made from
@@ -145,4 +146,8 @@ def encode_episodes(run: Path, config: Config, vae: VAE, mirror: tuple[float, ..
 
     paths = episodes(run, config.total_episodes)
     check_episodes(paths, config)
+    if not (run / "series").exists():
+        frames = sum(map(episode_length, paths)) * (2 if mirror else 1)
+        size = 2 * 2 * config.z_size + 4 * tasks.get(config.task).action_size + 4  # float16 and float32
+        require_room(run / "series.npz", frames * size, times=2)  # and its parts, which it is joined from
     encode(run, paths, encoder, progress, outcome, mirror)

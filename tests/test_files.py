@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
@@ -14,12 +15,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT
+from small_run import episode_of, small
 
-from common import arrays, run_dir
+import tasks
+from common import arrays, mpi, run_dir, signals
 from common.arrays import open_npz
 from common.command_line import os_errors_as_user_errors
 from config import UserError
+from controller import recording, recording_lanes
+from controller.evolution import begin
+from controller.film import Panel, write_video
+from controller.policy import Controller
+from controller.recording_lanes import RecordingLanes
 from rnn.data import LatentDataset
+from rnn.train import encode_episodes
+from world_model import WorldModel, load_vae
 
 
 def limited(code: str, folder: Path, size: int) -> subprocess.CompletedProcess:
@@ -48,6 +58,15 @@ command_line.command(main)
     assert (tmp_path / "x.npz").read_bytes() == b"earlier" and os.listdir(tmp_path) == ["x.npz"]
 
 
+def test_a_copy_that_does_not_fit_names_what_it_was_to_be(tmp_path):
+    (tmp_path / "a.npz").write_bytes(b"0" * 100_000)
+    code = "from pathlib import Path\nfrom common import command_line, run_dir\n"
+    code += "command_line.command(lambda: run_dir.copy(Path('a.npz'), Path('b.npz')))"
+    done = limited(code, tmp_path, 10_000)
+    assert (done.returncode, done.stderr) == (2, "error: b.npz: File too large\n")
+    assert os.listdir(tmp_path) == ["a.npz"]
+
+
 def test_weights_that_do_not_fit_are_a_user_error_and_no_segmentation_fault(tmp_path):
     (tmp_path / "vae.weights.h5").write_bytes(b"earlier")
     code = """
@@ -62,6 +81,38 @@ command_line.command(lambda: save_weights(model, Path("vae.weights.h5")))
     done = limited(code, tmp_path, 10_000)
     assert done.returncode == 2 and done.stderr.endswith("error: vae.weights.h5: File too large\n"), done
     assert (tmp_path / "vae.weights.h5").read_bytes() == b"earlier" and os.listdir(tmp_path) == ["vae.weights.h5"]
+
+
+def test_a_film_that_ffmpeg_cuts_short_is_no_film(tmp_path):
+    code = """
+import numpy as np
+from pathlib import Path
+from common import command_line
+from controller import recording, recording_lanes
+from controller.evolution import begin
+from controller.film import Panel, write_video
+from controller.policy import Controller
+from controller.recording_lanes import RecordingLanes
+def main():
+    for count in (30, 300):  # the disk is full as ffmpeg closes the file, and before the last frame
+        noise = np.random.default_rng(0).integers(0, 255, (count, 64, 64, 3)).astype(np.uint8)
+        try:
+            write_video(Path("a.mp4"), [Panel("game", noise, [""] * count)], 20)
+        except command_line.UserError as error:
+            print(error)
+command_line.command(main)
+"""
+    done = limited(code, tmp_path, 20_000)
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2 and all(line.startswith("a.mp4: ffmpeg has not finished") for line in lines), done
+    assert not os.listdir(tmp_path)
+
+
+def test_a_film_ends_between_two_frames_at_a_signal(tmp_path, monkeypatch):
+    monkeypatch.setattr(signals, "_note", [(int(signal.SIGINT), 0.0)])
+    with pytest.raises(signals.Stopped, match="the film is not finished"):
+        write_video(tmp_path / "a.mp4", [Panel("game", np.zeros((30, 64, 64, 3), np.uint8), [""] * 30)], 20)
+    assert not os.listdir(tmp_path)
 
 
 def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
@@ -88,6 +139,42 @@ def test_room_is_asked_for_before_a_long_stage(tmp_path, monkeypatch):
     monkeypatch.setattr(run_dir.tempfile, "TemporaryFile", read_only)
     with pytest.raises(UserError, match="runs/car: Read-only file system"):
         os_errors_as_user_errors(run_dir.require_room, tmp_path / "a", 1)
+
+
+@pytest.mark.parametrize("stage", ["latents", "evolution", "the agent's episodes"])
+def test_stages_ask_for_room_before_they_are_long(stage, copied, monkeypatch):
+    run, config = copied
+    for index in range(2):
+        episode_of(run, index, config)
+    usage = shutil.disk_usage(run)
+    monkeypatch.setattr(run_dir.shutil, "disk_usage", lambda _: usage._replace(free=0))
+    before = {path for path in run.rglob("*") if path.is_file()}
+    if stage == "latents":
+        with pytest.raises(UserError, match=r"series\.npz: 0 MB are needed, 0 MB are free"):
+            encode_episodes(run, config, load_vae(run, config), None)
+    elif stage == "evolution":
+        with pytest.raises(UserError, match=r"checkpoint\.npz: \d+ MB are needed"):
+            begin(run, tasks.replace(config, generations=9), Controller.of(config).num_params)
+    else:
+        lanes = RecordingLanes(config, WorldModel.load(run, config), 1)
+        monkeypatch.setattr(recording_lanes, "make_lanes", lambda *_: lanes)
+        with pytest.raises(UserError, match=r"held_out/000000\.npz: 0 MB are needed"):
+            recording.extract_held_out(mpi.world(), run, config, 2)
+        before.add(run / "held_out" / "000000.npz")  # how large one is, the first tells
+    assert {path for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_episodes_that_are_never_long_enough_name_the_flag(monkeypatch):
+    class Short:
+        def reset(self, seed):
+            return np.zeros((64, 64, 3), np.uint8), {}
+
+        def step(self, action):
+            return np.zeros((64, 64, 3), np.uint8), 0.0, True, False, {}
+
+    monkeypatch.setattr(recording, "ATTEMPTS", 2)
+    with pytest.raises(UserError, match="--min-frames 5: episode 3 ended before in each of 2 attempts"):
+        recording.record(Short(), small("doom", min_frames=5), 3)
 
 
 def npy(descr: str, shape: tuple, content: bytes) -> bytes:
@@ -140,7 +227,14 @@ def test_crafted_latents_are_refused(tmp_path):
 import sys; sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
 from config import UserError
+from controller import recording, recording_lanes
+from controller.evolution import begin
+from controller.film import Panel, write_video
+from controller.policy import Controller
+from controller.recording_lanes import RecordingLanes
 from rnn.data import LatentDataset
+from rnn.train import encode_episodes
+from world_model import WorldModel, load_vae
 for path in {paths!r}:
     try:
         data = LatentDataset.read(Path(path), 2, 2)

@@ -223,6 +223,25 @@ def test_a_base_is_recorded_and_no_other_is_taken(small_run, tmp_path):
     assert json.loads((run / "config.json").read_text())["origin"] == json.loads(before)["origin"]
 
 
+@pytest.mark.parametrize("way", ["from", "after"])
+def test_what_an_interrupted_beginning_has_linked_is_replaced(way, small_run, tmp_path, monkeypatch):
+    run, bases = tmp_path / "run", [shutil.copytree(small_run[0], tmp_path / name) for name in "ab"]
+    for base in bases:
+        for index in range(2):
+            episode_of(base, index, small_run[1])
+    (bases[0] / "curious").mkdir()
+    shutil.copyfile(bases[0] / "controller/best.json", bases[0] / "curious/best.json")
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(run_dir.config_file, "text", lambda *_: 1 / 0)
+        for first in ({"base": bases[0]}, {"after": bases[0]}):
+            with pytest.raises(ZeroDivisionError):
+                run_dir.open_run(run, {"episodes": 2}, **first)
+    run_dir.open_run(run, {"episodes": 2}, **{"base" if way == "from" else "after": bases[1]})
+    assert episode_path(run, 0).resolve() == episode_path(bases[1], 0).resolve()
+    assert (run / "before").exists() == (way == "after") and not (run / "before" / "curious").exists()
+    assert not episode_path(bases[0], 0).is_symlink() and not (bases[0] / "before").exists()
+
+
 def test_a_derived_run_records_nothing_in_its_base(tmp_path):
     base, run = tmp_path / "base", tmp_path / "run"
     config = make_run(base)

@@ -1,5 +1,6 @@
 """The lock of a run folder, and what it clears away."""
 
+import fcntl
 import json
 import os
 import signal
@@ -11,9 +12,11 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from small_run import make_run
 
-from common import lock
+from common import lock, mpi
 from config import UserError
+from controller.evolution import temperature_row
 
 HOLDER = f"""
 import sys, time
@@ -47,6 +50,31 @@ def test_a_second_command_says_who_is_there_and_leaves(tmp_path):
     with lock.hold(run):  # given up in order
         assert json.loads((run / lock.NAME).read_text())["process"] == os.getpid()
     assert not run.exists()  # it was empty
+
+
+def test_a_holder_that_has_not_written_its_name_yet_is_named(tmp_path, monkeypatch):
+    path = tmp_path / lock.NAME
+    path.write_text(json.dumps({"host": socket.gethostname(), "process": 1, "clock": "0", "command": "killed.py"}))
+    owner = {"host": socket.gethostname(), "process": os.getpid(), "clock": lock.start_of(os.getpid())}
+    with open(path, "a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        # What the wait for it does: it writes meanwhile.
+        monkeypatch.setattr(lock.time, "sleep", lambda _: path.write_text(json.dumps(owner | {"command": "new.py"})))
+        with pytest.raises(UserError, match=rf"in use by new\.py \(process {os.getpid()}"), lock.hold(tmp_path):
+            pass
+
+
+def test_the_holder_is_named_before_its_folder_is_searched(tmp_path, monkeypatch):
+    found = []
+    monkeypatch.setattr(lock, "clear", lambda run, _: found.append(json.loads((run / lock.NAME).read_text())))
+    with lock.hold(tmp_path):
+        assert found[0]["process"] == os.getpid()
+
+
+def test_a_row_s_temperatures_are_locked(tmp_path):
+    config = make_run(tmp_path, "doom")
+    with lock.hold(tmp_path / "temperature-0.5"), pytest.raises(UserError, match=r"temperature-0\.5 is in use"):
+        temperature_row(mpi.world(), tmp_path, config, [0.5], 1)
 
 
 def test_a_lock_left_by_a_crash_is_taken_over(tmp_path):

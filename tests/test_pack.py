@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from small_run import edit_json, make_run
 
 import tasks
-from common import run_dir
+from common import integrity, lock, run_dir
 from config import UserError
 from tools import pack
 
@@ -25,6 +26,7 @@ def run(tmp_path, monkeypatch) -> Path:
     monkeypatch.setattr(pack, "write_report", lambda *_: None)
     monkeypatch.setattr(pack, "card", lambda *_: "the card")
     monkeypatch.setattr(run_dir, "need_models", lambda _: None)
+    monkeypatch.setattr(pack, "read_best", lambda *_: None)
     return run
 
 
@@ -36,6 +38,29 @@ def test_an_older_pack_is_replaced(run, tmp_path):
     pack.pack(run, out, checkpoint=False)
     assert (out / "README.md").read_text() == "the card" and not (out / "results.json").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "run"]
+
+
+@pytest.mark.parametrize("part", [".", "temperature-0.5"])
+def test_a_pack_in_which_a_command_is_at_work_is_not_replaced(part, run, tmp_path):
+    out = tmp_path / "out"
+    run_dir.save(tasks.preset("carracing", "smoke"), run / "temperature-0.5")
+    pack.pack(run, out, checkpoint=False)
+    with lock.hold(out / part), pytest.raises(UserError, match=f"{(out / part).name} is in use by"):
+        pack.pack(run, out, checkpoint=False)  # as beside evaluate.py --save
+    pack.pack(run, out, checkpoint=False)
+    assert (out / "README.md").exists()
+
+
+def test_the_older_pack_is_there_until_the_new_one_is_on_the_disk(run, tmp_path, monkeypatch):
+    out, calls = tmp_path / "out", []
+    pack.pack(run, out, checkpoint=False)
+    flush, remove = run_dir.flush_to_disk, shutil.rmtree
+    monkeypatch.setattr(run_dir, "flush_to_disk", lambda path: (calls.append(path), flush(path)))
+    monkeypatch.setattr(shutil, "rmtree", lambda path, **_: (calls.append(f"remove {path.name}"), remove(path, **_)))
+    pack.pack(run, out, checkpoint=False)
+    assert calls[-2:] == [tmp_path, "remove .out.old"]
+    new = tmp_path / ".out.new"
+    assert {new, new / "controller", new / "vae.weights.h5", new / "packed.json"} <= set(calls)
 
 
 @pytest.mark.parametrize("name", [".git/HEAD", "thesis.tex", "report/deep/er.png", "controller/mine.txt"])
@@ -76,6 +101,37 @@ def test_a_pack_that_was_interrupted_while_it_was_replaced_comes_back(run, tmp_p
     with pytest.raises(UserError, match=r"thesis\.tex"):
         pack.pack(run, tmp_path / "out", checkpoint=False)
     assert (tmp_path / "out" / "README.md").exists()
+
+
+def test_what_dreams_start_from_is_packed(run, tmp_path):
+    run_dir.write_text(run / "dream_starts.npz", "starts")
+    run_dir.save(tasks.preset("carracing", "smoke"), run / "temperature-0.5")
+    pack.pack(run, tmp_path / "out", checkpoint=False)
+    assert (tmp_path / "out/temperature-0.5/dream_starts.npz").read_text() == "starts"
+    (run / "dream_starts.npz").unlink()
+    pack.pack(run, tmp_path / "out", checkpoint=False)
+    assert all(path.exists() for path in (tmp_path / "out").rglob("*"))  # no link leads nowhere
+
+
+def test_only_an_agent_of_this_v_and_m_is_packed(copied, tmp_path):
+    run, _ = copied
+    part = shutil.copytree(run, tmp_path / "part")
+    edit_json(part / "controller/best.json", parameters=[0.5])
+    shutil.move(part, run / "temperature-0.5")
+    with pytest.raises(UserError, match=r"temperature-0\.5/controller/best\.json holds 1 parameters"):
+        pack.pack(run, tmp_path / "out", checkpoint=False)
+    shutil.rmtree(run / "temperature-0.5")
+    make_run(tmp_path / "other", seed=7)
+    for name, message in (
+        ("rnn", r"best\.json was made from another M"),
+        ("vae", r"rnn\.weights\.h5 was made from another V"),
+    ):
+        shutil.copyfile(tmp_path / f"other/{name}.weights.h5", run / f"{name}.weights.h5")
+        if name == "rnn":
+            integrity.stamp_weights(run / "rnn.weights.h5", integrity.digests(run, "vae"))
+        with pytest.raises(UserError, match=message):
+            pack.pack(run, tmp_path / "out", checkpoint=False)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_run_of_five_temperatures_is_packed(tmp_path):

@@ -350,8 +350,9 @@ def test_users_errors_are_one_line(tmp_path):
 
 def test_a_line_still_being_written_is_left_out(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 1}\n{"st')
-    assert run_dir.read_lines(path) == [{"step": 1}]
+    line = {"model": "vae", "step": 1, "seconds": 0.5}
+    path.write_text(json.dumps(line) + '\n{"mo')
+    assert run_dir.read_lines(path) == [line]
 
 
 def test_published_numbers_have_sources_and_stand_nowhere_else():

@@ -141,6 +141,19 @@ def test_a_share_of_a_round_is_random_and_a_packed_run_s_round_begins_without_re
     assert all(is_random(tasks.replace(config, random=1.0), index) for index in range(20))
 
 
+def test_a_curious_agent_is_read_only_if_it_records(copied):
+    run, config = copied  # has none
+    explorers = Explorers(run, tasks.replace(config, round=2, curious=0.5))
+    assert explorers.kept().source["policy"] == "controller"
+    found = set()
+    for index in range(20):
+        try:
+            found.add(explorers.agent(index).source["policy"])
+        except UserError as error:
+            found.add(str(error).partition(" is missing")[0])
+    assert found == {"controller", f"{run}/curious/best.json"}
+
+
 def test_surprise_is_m_s_loss_of_what_it_meets(first_round):
     """Two episodes in real lanes: M's loss over the same z and actions, step by step."""
     config = run_dir.load(first_round)

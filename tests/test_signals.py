@@ -79,6 +79,42 @@ def test_a_signal_ends_every_rank_with_one_line(number, target, tmp_path):
     assert all(gone(rank_of(tmp_path, k)) for k in range(max(ranks, 1)))
 
 
+def test_rank_0_hears_of_a_signal_to_another_while_it_works_alone(tmp_path):
+    body = """
+    def film():
+        while True:
+            signals.stop("half a film")
+            time.sleep(0.01)
+    mpi.on_root(comm, film)
+"""
+    job = start(tmp_path, body, 2)
+    os.kill(rank_of(tmp_path, 1), signal.SIGTERM)
+    _, err = job.communicate(timeout=30)
+    assert job.returncode == 128 + signal.SIGTERM and "SIGTERM: half a film; the same command" in err, err
+
+
+@pytest.mark.parametrize(
+    "script, number",
+    [("train_vae.py", signal.SIGINT), ("train_rnn.py", signal.SIGTERM), ("evaluate.py", signal.SIGTERM)],
+)
+def test_a_signal_while_libraries_are_imported_is_heard(script, number, tmp_path):
+    """Which takes seconds; here it comes with certainty, as TensorFlow is to be imported or MPI to start."""
+    code = f"import os, runpy, sys; sys.argv = [{script!r}, '--run', 'a b']; sys.path.insert(0, {str(ROOT)!r})\n"
+    code += "from common import mpi, training\n"
+    code += "def signalled(*_): os.kill(os.getpid(), int(os.environ['NUMBER']))\n"
+    code += "training.quiet_tensorflow = mpi.unlink_shared_memory = signalled\n"
+    code += f"runpy.run_path({str(ROOT / script)!r}, run_name='__main__')"
+    listens = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    env = os.environ | {"NUMBER": str(int(number))}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=env, preexec_fn=listens, capture_output=True, text=True
+    )
+    assert done.returncode == 128 + number, done.stderr
+    said = f"stopped by {number.name}: nothing was begun; the same command goes on: {script} --run 'a b'"
+    assert done.stderr.splitlines()[-1] == said and "Traceback" not in done.stderr
+    assert not os.listdir(tmp_path)
+
+
 def test_a_second_signal_ends_at_once(tmp_path):
     job = start(tmp_path, "while True: time.sleep(0.1)", 0)
     os.kill(job.pid, signal.SIGTERM)

@@ -44,7 +44,8 @@ def write_run(run, name: str, seed: int, scores: list[float]) -> None:
     base = tasks.preset("carracing", "laptop")
     given = study.overrides(name, seed, base, argparse.Namespace(**{**vars(ARGS), "episodes": 192 * len(scores)}))
     run_dir.save(configs.Config(**{**vars(base), **given}), run)
-    lines = [{"generation": g, "evaluation": {"mean": score}} for g, score in enumerate(scores, 1)]
+    times = {"seconds": 1.0, "mean": 0.0}
+    lines = [{"generation": g, **times, "evaluation": {"mean": score}} for g, score in enumerate(scores, 1)]
     run_dir.write_lines(run / "controller" / "history.jsonl", lines)
 
 
@@ -69,11 +70,11 @@ def test_table_and_plot_say_what_the_runs_scored(tmp_path):
 
 @pytest.mark.parametrize(
     "line",
-    [{"generation": 9, "evaluation": {"mean": 1}}, {"generation": 0, "evaluation": {"mean": 1}}, {"evaluation": 3}],
+    [{"generation": 9, "evaluation": {"mean": 1}}, {"generation": 0, "evaluation": {"mean": 1}}, {"generation": 1}],
 )
 def test_a_history_of_another_run_is_named(line, tmp_path):
     write_run(tmp_path, "ga", 0, [0, 10])
-    run_dir.write_lines(tmp_path / "controller" / "history.jsonl", [line])
+    run_dir.write_lines(tmp_path / "controller" / "history.jsonl", [{"seconds": 1, "mean": 0} | line])
     with pytest.raises(UserError, match=r"history\.jsonl is not a history of this run"):
         study.points(tmp_path)
 

@@ -1,19 +1,21 @@
 """Files that anybody may have written are read strictly, and refused in one line."""
 
 import json
+import zipfile
 
+import h5py
 import numpy as np
 import pytest
 from conftest import ROOT
 from small_run import edit_json, episode_of, evolve, make_run, refused_search, small
 
 import tasks
-from common import config_file, run_dir
+from common import config_file, integrity, run_dir
 from config import UserError
 from controller.evolution import Evolution
 from controller.policy import Controller
 from tools.release.parts import read_initial_z, read_vae
-from vae.data import check_episodes, episode_path, read_episode
+from vae.data import check_episodes, episode_length, episode_path, read_episode
 
 
 @pytest.mark.parametrize("damage", ["nan", "lacks", "header", "half"])
@@ -114,6 +116,10 @@ def test_an_episode_without_frames_is_refused(tmp_path):
         ({"kl_tolerance": float("nan")}, "expected finite numbers, found NaN"),
         ({"task": "pong"}, "unknown task 'pong'"),
         ({"colour": 3}, "it has unknown settings: colour"),
+        ({"task": 3}, "--task: expected a name, got 3"),
+        ({"origin": ["from"]}, "origin: expected the run's base by its flag"),
+        ({"origin": {"from": 3}}, "origin: expected the run's base by its flag"),
+        ({"sigma": 10**400}, "--sigma: expected a finite number"),
     ],
 )
 def test_configurations_are_read_strictly(changes, message, tmp_path):
@@ -156,7 +162,68 @@ def test_a_line_that_is_no_object_is_named(line, tmp_path):
         run_dir.read_lines(path)
 
 
-@pytest.mark.parametrize("rollouts", ["4,50:16,20:8", "4,20:8,20:16", "3:4", "4,", "4,x:8", "0", "-1", "4,:8"])
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("metrics.jsonl", "{}"),
+        ("metrics.jsonl", '{"model": "vae", "step": "2", "seconds": 1}'),
+        ("history.jsonl", '{"generation": 1, "seconds": 1}'),
+    ],
+)
+def test_a_line_that_lacks_what_its_file_has_is_named(name, line, tmp_path):
+    (tmp_path / name).write_text(line + "\n")
+    with pytest.raises(UserError, match=rf"{name}, line 1, is broken: its "):
+        run_dir.read_lines(tmp_path / name)
+
+
+def npy(header: bytes) -> bytes:
+    """A .npy file of this header."""
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(60)
+
+
+HEADERS = {
+    "cut": b"{'descr': '<f4', 'fortran_order': False, 'shape': (5, 3",
+    "no type": b"{'descr': ('<f4',), 'fortran_order': False, 'shape': (5, 3)}",
+    "a list for a key": b"{[]: 1}",
+    "nested": b"-" * 9000 + b"1",
+    "not Python": b"'",
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_arrays_with_a_crafted_header_are_refused(name, tmp_path):
+    path = episode_path(tmp_path, 0)
+    path.parent.mkdir()
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("obs.npy", npy(HEADERS[name]))
+    for read in (read_episode, episode_length, lambda path: check_episodes([path], small())):
+        with pytest.raises(UserError, match=r"000000\.npz is not a whole episode"):
+            read(path)
+
+
+@pytest.mark.parametrize("flag", [0x01, 0x40], ids=["encrypted", "strongly encrypted"])
+def test_an_encrypted_npz_is_refused(flag, tmp_path):
+    episode_of(tmp_path, 0, small())
+    path = episode_path(tmp_path, 0)
+    content = bytearray(path.read_bytes())
+    for begin, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        content[content.index(begin) + at] |= flag
+    path.write_bytes(bytes(content))
+    with pytest.raises(UserError, match=r"000000\.npz is not a whole episode"):
+        read_episode(path)
+
+
+def test_weights_that_claim_more_than_their_file_holds_are_refused(tmp_path):
+    path = tmp_path / "vae.weights.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("kernel", (1 << 40,), np.float32)  # 4 TiB
+    with pytest.raises(UserError, match=r"vae\.weights\.h5 is damaged: its arrays claim 4,398,046,511,104 bytes"):
+        integrity.digests(tmp_path, "vae")
+
+
+@pytest.mark.parametrize(
+    "rollouts", ["9" * 5000, "4,50:16,20:8", "4,20:8,20:16", "3:4", "4,", "4,x:8", "0", "-1", "4,:8"]
+)
 def test_schedules_that_do_not_ascend_are_refused(rollouts):
     with pytest.raises(UserError, match="--rollouts: expected a count"):
         tasks.check(small(rollouts=rollouts))

@@ -17,6 +17,8 @@ import tasks
 from common import command_line, results, run_dir
 from common.training import quiet_tensorflow
 
+if __name__ == "__main__":
+    command_line.start()  # TensorFlow's import takes seconds, in which a signal is heard
 quiet_tensorflow()
 
 from PIL import Image  # noqa: E402

@@ -15,6 +15,8 @@ from common import command_line, run_dir
 from common.packed import require_writable
 from common.training import quiet_tensorflow
 
+if __name__ == "__main__":
+    command_line.start()  # TensorFlow's import takes seconds, in which a signal is heard
 quiet_tensorflow()
 
 from controller.held_out import errors, held_out_episodes, in_words  # noqa: E402

@@ -3,16 +3,19 @@
     python -m tools.pack --run runs/car --out pretrained/carracing
 
 The folder is a run without its data: evaluate.py, tools.report, tools.convert and --from take it like one. It holds the
-weights of V, M and C, the first frames, configuration, history, results, learning curves, the commands with
-their time, pictures and videos, a report, and README.md, the model card, which includes DIR/notes.md. It is marked
+weights of V, M and C, the frames where dreams start, configuration, history, results, learning curves, the commands
+with their time, pictures and videos, a report, and README.md, the model card, which includes DIR/notes.md. It is marked
 read-only (packed.json): evaluate.py only prints there, unless --save is given. An older one is replaced.
 """
 
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 
 import config as configs
-from common import command_line, packed, provenance, run_dir
+from common import command_line, lock, packed, provenance, run_dir
+from controller.agent_file import read_best
+from controller.policy import Controller
 from tools.reporting.card import card
 from tools.reporting.pages import write_report
 from tools.reporting.runs import read_run
@@ -23,6 +26,7 @@ PARTS = (
     "vae.weights.h5",
     "rnn.weights.h5",
     "initial_z.npz",
+    "dream_starts.npz",
     "controller/best.json",
     "controller/history.jsonl",
     "results.json",
@@ -43,8 +47,9 @@ OWN = (
     *PARTS,
     "README.md",
     "packed.json",
+    lock.NAME,
+    f"temperature-*/{lock.NAME}",
     "temperature-*/packed.json",
-    "dream_starts.npz",
     "report/*",
     "videos/*.mp4",
     "controller/checkpoint.npz",
@@ -58,10 +63,21 @@ DATA = ("record", "series", "series.npz", "vae.checkpoint.npz", "rnn.checkpoint.
 
 
 def pack(run: Path, out: Path, checkpoint: bool) -> float:
-    """Makes `out` of `run`; its size in MB."""
+    """Makes `out` of `run`; its size in MB. UserError if a command is at work in `out`."""
+    with ExitStack() as locks:
+        for folder in (out, *out.glob("temperature-*")):
+            if folder.is_dir() and not out.is_symlink():
+                locks.enter_context(lock.hold(folder))
+        return replace(run, out, checkpoint)
+
+
+def replace(run: Path, out: Path, checkpoint: bool) -> float:
+    """As `pack`, of an `out` that is locked or new."""
     run_dir.load(run)
     run_dir.need_models(run)
-    run_dir.need(run / "controller" / "best.json", f"python train_controller.py --run {run}")
+    for part in (run, *(path.parent.parent for path in run.glob("temperature-*/controller/best.json"))):
+        run_dir.same_models(run, part)
+        read_best(part / "controller", Controller.of(run_dir.load(part)).num_params)
     aside = out.with_name(f".{out.name}.old")
     if aside.exists() and not out.exists():  # a time before was interrupted
         aside.rename(out)
@@ -86,22 +102,23 @@ def pack(run: Path, out: Path, checkpoint: bool) -> float:
                 continue  # a file that is being written
             if not path.resolve().is_relative_to(run.resolve()):
                 raise configs.UserError(f"{path} is a link out of the run and is not packed; replace it by a copy")
-            to = tmp / path.relative_to(run)
-            to.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, to)
+            run_dir.copy(path, tmp / path.relative_to(run))
     for part in tmp.glob("temperature-*"):
-        run_dir.same_models(run, run / part.name)
-        for name in run_dir.MODELS:
+        for name in (name for name in run_dir.MODELS if (tmp / name).exists()):
             (part / name).symlink_to(Path("..") / name)
     for folder in (tmp, *tmp.glob("temperature-*")):
         packed.mark(folder, provenance.commit())
     small = read_run(tmp, out.name)
     write_report([small], tmp / "report")
     run_dir.write_text(tmp / "README.md", card(small, tmp))
+    for path in (tmp, *tmp.rglob("*")):
+        if not path.is_symlink():
+            run_dir.flush_to_disk(path)
     if out.exists():
         shutil.rmtree(aside, ignore_errors=True)
         out.rename(aside)
     tmp.rename(out)
+    run_dir.flush_to_disk(out.parent)  # the old one is there until the new one outlasts a power cut
     shutil.rmtree(aside, ignore_errors=True)
     return sum(path.stat().st_size for path in out.rglob("*") if path.is_file() and not path.is_symlink()) / 1e6
 

@@ -8,11 +8,10 @@ agent plays for it. The files can be put on any static host as they are.
 """
 
 import json
-import shutil
 from pathlib import Path
 
 from common import command_line
-from common.run_dir import write_text
+from common.run_dir import copy, write_text
 from common.training import quiet_tensorflow
 from config import UserError
 
@@ -63,7 +62,7 @@ def build(runs: list[Path], out: Path) -> None:
         size = (out / "runs" / f"{name}.js").stat().st_size
         print(f"{out}/runs/{name}.js: {size / 1e6:.2f} MB; real frames: {facts['frames_of']}")
     for path in STATIC.iterdir():
-        shutil.copyfile(path, out / path.name)
+        copy(path, out / path.name)
     write_text(out / "runs.js", f"const RUNS = {json.dumps(listed)};\n")
 
 

@@ -1,6 +1,5 @@
 """The report, section by section, and its pictures: what tools.report writes."""
 
-import shutil
 from pathlib import Path
 
 import tasks
@@ -62,8 +61,7 @@ def model_section(run: Run, out: Path, suffix: str) -> list[str]:
         for picture in sorted((run.path / "pictures").glob(f"{pattern}.png")):
             caption = words.format(picture.stem.rpartition("-")[2])
             name = f"{picture.stem}{suffix}.png"
-            with run_dir.atomic_write(out / name) as tmp:
-                shutil.copyfile(picture, tmp)
+            run_dir.copy(picture, out / name)
             text.append(f"{caption}\n\n![{caption}]({name})\n")
     return [f"## V and M: {run.name}\n", *text] if text else []
 

@@ -7,7 +7,8 @@ With --rounds K all of it K times, the paper's iterative procedure: in every fur
 of the last one records episodes, and V, M and C go on learning from there.
 
 Every stage is what its own script does, and is skipped as far as its result is there: the same command again
-goes on where it stopped. V and M are trained by rank 0 with all cores, while the other ranks sleep.
+goes on where it stopped, but plays the test episodes again. V and M are trained by rank 0 with all cores, while the
+other ranks sleep.
 """
 
 import json

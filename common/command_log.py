@@ -2,7 +2,6 @@
 
 import json
 import platform
-import shlex
 import sys
 import threading
 import time
@@ -29,7 +28,7 @@ class log_command:
         script = Path(sys.argv[0]).name
         self.path = run / "commands" / f"{now:%Y%m%dT%H%M%S}-{Path(script).stem}.json"
         self.line = {
-            "command": shlex.join([script, *sys.argv[1:]]),
+            "command": provenance.command(),
             "ranks": comm.size if comm is not None else 1,
             "hardware": processor(),
             "started": f"{now:%Y-%m-%d %H:%M} UTC",

@@ -10,10 +10,8 @@ import fcntl
 import json
 import os
 import re
-import shlex
 import signal
 import socket
-import sys
 import tempfile
 import threading
 import time
@@ -22,7 +20,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from common import mpi
+from common import mpi, provenance
 from common.mpi import SHARED_MEMORY, shared_memory
 from config import UserError
 
@@ -123,7 +121,7 @@ class Lock:
     def _write(self) -> None:
         self.file.truncate(0)
         owner = {
-            "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            "command": provenance.command(),
             "host": socket.gethostname(),
             "process": os.getpid(),
             "clock": start_of(os.getpid()),

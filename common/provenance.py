@@ -2,7 +2,9 @@
 
 import platform
 import re
+import shlex
 import subprocess
+import sys
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,6 +22,13 @@ def commit() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
+
+
+def command() -> str:
+    """This process's command, as it can be typed again behind `python`."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)  # None of a script
+    program = [Path(sys.argv[0]).name] if spec is None else ["-m", spec.name.removesuffix(".__main__")]
+    return shlex.join([*program, *sys.argv[1:]])
 
 
 @cache

@@ -6,18 +6,16 @@ note, `received`. The loops of the stages ask for it after each step, save, and 
 """
 
 import os
-import shlex
 import signal
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
+
+from common import provenance
 
 HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 AGAIN = 2.0  # seconds in which a signal is the same one: a terminal and mpirun may both pass it on
 
 _note: list[tuple[int, float]] = []  # the signal that was received, and when
-
 _others: list[Callable[[], object]] = []  # as of `ask`
 
 
@@ -39,9 +37,8 @@ class Stopped(Exception):
         return 128 + self.number
 
     def __str__(self) -> str:
-        command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
         name = signal.Signals(self.number).name
-        return f"stopped by {name}: {self.saved}; the same command goes on: {command}"
+        return f"stopped by {name}: {self.saved}; the same command goes on: {provenance.command()}"
 
 
 def listen() -> None:

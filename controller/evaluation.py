@@ -1,8 +1,6 @@
 """Test episodes and their results: what evaluate.py does."""
 
 import dataclasses
-import shlex
-import sys
 import time
 from pathlib import Path
 
@@ -45,7 +43,7 @@ def score(comm, run: Path, config: configs.Config, best: dict, episodes: int) ->
         "ranks": comm.size,
         "hardware": f"{processor()}, {comm.size} rank{'s' * (comm.size > 1)}",
         **provenance.record(),
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": provenance.command(),
         "returns": [float(value) for value in returns],
         "seeds": [int(value) for value in plan],
     }

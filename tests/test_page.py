@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import ROOT, SHIPPED, need_program
+from small_run import episode_of, small
 
 import tasks
-from common import run_dir
+from common import results, run_dir
 from common.pictures import to_uint8
 from common.training import save_arrays, save_weights
 from config import UserError
@@ -183,6 +184,28 @@ def test_a_recorded_run_shows_its_recording(car_run, tmp_path):
     recorded = read_episode(recordings(run, source.config.total_episodes)[0])[0]
     np.testing.assert_array_equal(source.frames[[0, -1]], recorded[[0, -1]])
     assert source.parameters is None and "first recording" in source.frames_of
+
+
+def test_an_agents_recording_is_not_called_random(tmp_path):
+    config = small()
+    for number, player in ((1, "random play"), (2, "an earlier agent's play")):
+        for index in range(2):
+            episode_of(tmp_path, index, config, round=number)
+        _, which = sources.real_frames(tmp_path, config, None, None, None)
+        assert which == f"the run's first recording, 5 frames of {player}"
+
+
+def test_of_tests_of_one_kind_that_of_most_episodes_is_shown(tmp_path):
+    config = tasks.preset("doom", "paper")
+    for env, episodes, mean in (("real", 100, 900.0), ("real", 5, 1.0), ("dream", 3, 2.0), ("dream", 100, 1000.0)):
+        row = results.identity(config, env=env) | {"mean": mean, "std": 1.0, "episodes": episodes}
+        results.add(tmp_path / "results.json", row)
+    found = sources.scores(tmp_path, config)
+    assert [(entry["where"], entry["mean"]) for entry in found if entry["by"] == "ours"] == [
+        ("dream", 1000.0),
+        ("real", 900.0),
+    ]
+    assert [entry["where"] for entry in found if entry["by"] == "paper"] == ["dream", "real"]
 
 
 def test_controls_name_every_number_of_an_action():

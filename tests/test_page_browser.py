@@ -70,6 +70,28 @@ def test_dream_runs_by_itself_and_is_a_picture(opened, name):
     assert np.abs(picture(page) - frame).mean() > 0.5
 
 
+def test_of_two_runs_opened_at_once_the_later_counts(opened):
+    """The first is still loading; meanwhile a click on the strip of the run before does nothing."""
+    page = opened("doom")
+    found = page.evaluate(
+        """async () => {
+          const load = loadRun;
+          let arrive;
+          const late = new Promise((resolve) => (arrive = resolve));
+          loadRun = (name) => (name === "carracing" ? late.then(() => load(name)) : load(name));
+          const first = openRun("carracing");
+          look(0);
+          const second = openRun("doom");
+          await second;
+          arrive();
+          await first;
+          loadRun = load;
+          return [state.run.name, state.dream.run.name, location.hash];
+        }"""
+    )
+    assert found == ["doom", "doom", "#doom"]
+
+
 @pytest.mark.parametrize("name", ["doom", "carracing"])
 def test_the_frame_rate_is_measured_and_shown(opened, name):
     page = opened(name)

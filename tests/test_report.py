@@ -18,7 +18,7 @@ import tasks
 from common import packed, published, run_dir
 from common.results import identity
 from tools.reporting import names
-from tools.reporting.card import card, front_matter
+from tools.reporting.card import card, front_matter, trained_on
 from tools.reporting.curves import curves_csv
 from tools.reporting.pages import write_report
 from tools.reporting.plots import together
@@ -115,6 +115,28 @@ def test_pictures_are_there_and_not_blank(car):
     for name in names:
         assert f"({name})" in text
         assert np.asarray(Image.open(car / "report" / name).convert("L"), float).std() > 10
+
+
+def test_the_card_of_a_report_of_several_runs_shows_the_first_ones_pictures(tmp_path):
+    runs = [make_car(tmp_path / name) for name in ("one", "two")]
+    for run in runs:
+        for name in ("dream-1.15", "dream-1e-05", "carracing-v0-best"):
+            shutil.copyfile(run / "pictures/reconstructions.png", run / f"pictures/{name}.png")
+        run_dir.write_lines(run / "metrics.jsonl", [{"model": "vae", "step": 1, "seconds": 1, "loss": len(run.name)}])
+    write_report(read_runs(runs), tmp_path / "out")
+    card = (tmp_path / "out" / "model_card.md").read_text()
+    assert set(re.findall(r"\]\((\S+)\.png\)", card)) == {
+        *("training-carracing", "histogram-carracing", "losses-one", "reconstructions-one"),
+        *("dream-1.15-one", "dream-1e-05-one", "carracing-v0-best-one"),
+    }
+    assert "A dream of M at temperature 1.15," in card and "A dream of M at temperature 1e-05," in card
+
+
+def test_the_card_says_what_a_round_was_trained_on():
+    first = tasks.preset("doom", "smoke")
+    assert "random episodes, of policy" in trained_on(first)
+    later = dataclasses.replace(first, round=3, episodes=300, linked=900)
+    assert trained_on(later) == "300 episodes that the agent of round 2 recorded, and the 900 of the rounds before"
 
 
 def test_missing_things_are_empty_cells(tmp_path):

@@ -115,6 +115,19 @@ def test_a_signal_while_libraries_are_imported_is_heard(script, number, tmp_path
     assert not os.listdir(tmp_path)
 
 
+def test_a_module_s_command_is_given_as_it_was_typed(tmp_path):
+    package = tmp_path / "tools_of_mine"
+    package.mkdir()
+    code = f"import sys; sys.path.append({str(ROOT)!r})\nfrom common import provenance; print(provenance.command())"
+    (package / "__main__.py").write_text(code)
+    (package / "pack.py").write_text(code)
+    for program in (["-m", "tools_of_mine.pack"], ["-m", "tools_of_mine"], ["tools_of_mine/pack.py"]):
+        command = [sys.executable, *program, "--run", "a b"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        typed = " ".join(part.removeprefix("tools_of_mine/") for part in program)
+        assert done.stdout == f"{typed} --run 'a b'\n", done.stderr
+
+
 def test_a_second_signal_ends_at_once(tmp_path):
     job = start(tmp_path, "while True: time.sleep(0.1)", 0)
     os.kill(job.pid, signal.SIGTERM)

@@ -22,7 +22,7 @@ from common import command_line, run_dir
 from common.packed import require_writable
 from tools.reporting.card import card
 from tools.reporting.curves import curves_csv
-from tools.reporting.pages import write_report
+from tools.reporting.pages import suffix, write_report
 from tools.reporting.runs import read_runs
 from tools.reporting.tables import published_table, short_table
 from tools.reporting.words import fill
@@ -57,7 +57,7 @@ def main() -> None:
         require_writable(args.runs[0], "say where to write the report, --out DIR")
     print(write_report(runs, args.out or args.runs[0] / "report"))
     if args.card:
-        run_dir.write_text(args.card, card(runs[0], args.card.parent))
+        run_dir.write_text(args.card, card(runs[0], args.card.parent, suffix(runs[0], runs)))
         print(args.card)
 
 

@@ -1,6 +1,5 @@
 """Recorded episodes as batches of frames, streamed: memory does not grow with the number of episodes."""
 
-import json
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +10,7 @@ import numpy as np
 import tasks
 from common import seeds
 from common.arrays import header, open_npz
-from common.integrity import UNREADABLE, require_finite
+from common.integrity import UNREADABLE, parse_object, require_finite
 from config import Config, UserError
 
 POOL = 50_000  # frames shuffled together: 600 MB, and as much again while the next are read
@@ -60,6 +59,12 @@ def origin(config: Config, index: int) -> dict:
     return {name: getattr(config, name) for name in names} | {"index": index}
 
 
+def read_source(path: Path) -> dict:
+    """What an episode's file says of where it is from; {} if it says nothing. One of UNREADABLE if it is damaged."""
+    with open_npz(path) as file:
+        return parse_object(str(file["source"])) if "source" in file.files else {}
+
+
 def check_episodes(paths: list[Path], config: Config, **made_from) -> None:
     """UserError naming the first episode that has no frames, or is not of this run: its actions are of another size,
     or it says itself that it is another run's, or was made from another than `made_from` says. Reads headers alone."""
@@ -67,15 +72,14 @@ def check_episodes(paths: list[Path], config: Config, **made_from) -> None:
     for path in paths:
         try:
             obs, action = shape_of(path, "obs"), shape_of(path, "action")
-            with open_npz(path) as file:
-                found = json.loads(str(file["source"])) if "source" in file.files else {}
+            found = read_source(path)
             if obs[:1] != action[:1] or not obs[0]:
                 raise ValueError(f"found obs {obs}, action {action}")
             expected = {"held_out": False} | origin(config, int(path.stem)) | made_from
             if path.is_symlink() or path.parent.is_symlink():
                 del expected["seed"]  # another run's, linked on purpose
             odd = {name: found[name] for name, value in expected.items() if found.get(name, value) != value}
-        except (*UNREADABLE, AttributeError) as error:
+        except UNREADABLE as error:
             raise broken(path, error) from None
         if odd or action[1:] != (size,):
             said = "".join(f"; {name} {value}, expected {expected[name]}" for name, value in odd.items())

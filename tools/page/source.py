@@ -17,7 +17,7 @@ from controller.rollout import RealLanes
 from doom_rnn.dream import Starts
 from tasks.controls import Controls, plain
 from vae.data import episodes as recordings
-from vae.data import read_episode
+from vae.data import read_episode, read_source
 from world_model import WorldModel, load_rnn, load_vae
 
 FRAMES = 16  # of the strip
@@ -84,8 +84,10 @@ def read(run: Path) -> Source:
 def real_frames(run: Path, config: Config, vae, rnn, parameters) -> tuple[np.ndarray, str]:
     """Frames spread over a real episode: the run's first recording, or one that its agent plays now."""
     if list((run / "record").glob("[0-9]*.npz")):
-        frames, _ = read_episode(recordings(run, config.total_episodes)[0])
-        which = f"the run's first recording, {len(frames)} frames of random play"
+        first = recordings(run, config.total_episodes)[0]
+        frames, _ = read_episode(first)
+        player = "random play" if read_source(first).get("round", 1) == 1 else "an earlier agent's play"
+        which = f"the run's first recording, {len(frames)} frames of {player}"
     elif parameters is not None:
         lanes = RealLanes(dataclasses.replace(config, env="real", dtype="float32"), WorldModel(vae, rnn), 1)
         frames, total = episode(lanes, parameters, episode_seeds(config.seed, "test", 0, 1)[0])
@@ -97,8 +99,9 @@ def real_frames(run: Path, config: Config, vae, rnn, parameters) -> tuple[np.nda
 
 
 def scores(run: Path, config: Config) -> list[dict]:
-    """The tests of the run's own agent, each followed by what the paper reports for it."""
-    found = []
+    """The run's own agent in its dream and in the game, by the test of most episodes; each followed by what the paper
+    reports for it."""
+    rows: dict[str, dict] = {}
     trained = results.trained_temperature(config)
     for row in results.read(run / "results.json"):
         plain = row["dtype"] == "float32" and row["pixels"] == config.pixels and row["trained_temperature"] == trained
@@ -106,8 +109,11 @@ def scores(run: Path, config: Config) -> list[dict]:
             continue
         if row["env"] == "dream" and row["temperature"] != config.temperature:
             continue
-        place = {"where": row["env"]}
-        found.append({"by": "ours", "mean": row["mean"], "std": row["std"], "episodes": row["episodes"], **place})
+        if row["env"] not in rows or row["episodes"] > rows[row["env"]]["episodes"]:
+            rows[row["env"]] = row
+    found = []
+    for env, row in sorted(rows.items()):
+        found.append({"by": "ours", "mean": row["mean"], "std": row["std"], "episodes": row["episodes"], "where": env})
         if (score := published.score(row)) is not None:
-            found.append({"by": "paper", "mean": score[0], "std": score[1], **place})
-    return sorted(found, key=lambda entry: entry["where"])
+            found.append({"by": "paper", "mean": score[0], "std": score[1], "where": env})
+    return found

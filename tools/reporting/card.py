@@ -9,7 +9,7 @@ from common import command_log, published
 from common.results import identity, where
 from tools.reporting.runs import Run
 from tools.reporting.tables import duration, launch, training_time
-from tools.reporting.words import CAPTIONS, table
+from tools.reporting.words import pictures, table
 
 HOW = {"real": "in the real environment", "dream": "in M's dream"}
 
@@ -101,21 +101,27 @@ def record(run: Run) -> list[str]:
     return text
 
 
-def gallery(at: Path) -> list[str]:
-    """The report's pictures, as far as they lie at `at` or in the report/ below."""
+def gallery(at: Path, suffix: str) -> list[str]:
+    """The report's pictures of a run, as far as they lie at `at` or in the report/ below; `suffix` as of `pictures`."""
     found = [
-        (path.relative_to(at), caption.format(path.stem.rpartition("-")[2]))
-        for pattern, caption in CAPTIONS.items()
-        for below in (at, at / "report")
-        for path in sorted(below.glob(f"{pattern}.png"))
+        (path.relative_to(at), caption) for below in (at, at / "report") for path, caption in pictures(below, suffix)
     ]
     if not found:
         return []
     return ["## Qualitative results\n", *(f"{caption}\n\n![{path.stem}]({path})\n" for path, caption in found)]
 
 
-def card(run: Run, at: Path) -> str:
-    """The card of a run, as Markdown, to stand in the folder `at` beside the report's pictures."""
+def trained_on(config: configs.Config) -> str:
+    """Which episodes V and M are trained on, in words."""
+    if config.round == 1:
+        return f"{config.episodes} random episodes, of policy `{config.policy}`"
+    own = f"{config.episodes} episodes that the agent of round {config.round - 1} recorded"
+    return own + (f", and the {config.linked} of the rounds before" if config.linked else "")
+
+
+def card(run: Run, at: Path, suffix: str = "") -> str:
+    """The card of a run, as Markdown, to stand in the folder `at` beside the report's pictures, whose names end with
+    `suffix` where they are of several runs."""
     config = run.config
     rows = [row for row in run.rows if "mean" in row and run.agent(row)]
     own = [row for row in rows if row["env"] == "real" and run.agent(row) is run]
@@ -136,7 +142,7 @@ def card(run: Run, at: Path) -> str:
         for row in rows
     ]
     files = [[f"`{name}`", what] for name, what in FILES.items() if (run.path / name).exists()]
-    made = [f"V and M are trained on {config.episodes} random episodes, of policy `{config.policy}`."]
+    made = [f"V and M are trained on {trained_on(config)}."]
     if config.untrained != "none":
         made.append(f"Not trained here (--untrained): {config.untrained}.")
     made.append(
@@ -159,7 +165,7 @@ def card(run: Run, at: Path) -> str:
             "Mean ± standard deviation over test episodes, whose seeds training never saw.\n",
             table(SCORES, scores or [[""] * len(SCORES)]),
             *record(run),
-            *gallery(at),
+            *gallery(at, suffix),
             "## Load and evaluate\n",
             USE,
             "## Files\n",

@@ -8,7 +8,7 @@ from tools.reporting import names, plots
 from tools.reporting.card import card
 from tools.reporting.runs import Run, groups, searches
 from tools.reporting.tables import differences, results_table, temperature_table
-from tools.reporting.words import CAPTIONS, table
+from tools.reporting.words import pictures, table
 
 
 def training_section(runs: list[Run], out: Path) -> list[str]:
@@ -57,13 +57,16 @@ def model_section(run: Run, out: Path, suffix: str) -> list[str]:
     if run.metrics:
         plots.losses(out / f"losses{suffix}.png", run.metrics)
         text.append(f"![Learning curves of V and M](losses{suffix}.png)\n")
-    for pattern, words in CAPTIONS.items():
-        for picture in sorted((run.path / "pictures").glob(f"{pattern}.png")):
-            caption = words.format(picture.stem.rpartition("-")[2])
-            name = f"{picture.stem}{suffix}.png"
-            run_dir.copy(picture, out / name)
-            text.append(f"{caption}\n\n![{caption}]({name})\n")
+    for picture, caption in pictures(run.path / "pictures"):
+        name = f"{picture.stem}{suffix}.png"
+        run_dir.copy(picture, out / name)
+        text.append(f"{caption}\n\n![{caption}]({name})\n")
     return [f"## V and M: {run.name}\n", *text] if text else []
+
+
+def suffix(run: Run, runs: list[Run]) -> str:
+    """What the names of a run's pictures end with in a report of `runs`."""
+    return f"-{run.name}" if len(runs) > 1 else ""
 
 
 def write_report(runs: list[Run], out: Path) -> Path:
@@ -86,7 +89,7 @@ def write_report(runs: list[Run], out: Path) -> Path:
     drawn: list[list[dict]] = []
     for run in runs:
         if not run.metrics or run.metrics not in drawn:  # runs that share V and M share their section
-            text += model_section(run, out, f"-{run.name}" if len(runs) > 1 else "")
+            text += model_section(run, out, suffix(run, runs))
             drawn.append(run.metrics)
     text += ["## What differs from the paper's configuration\n"]
     for run in runs:
@@ -95,5 +98,5 @@ def write_report(runs: list[Run], out: Path) -> Path:
     for task in played:
         text += [f"{task}:\n", table(["agent", "score", "source"], [list(line) for line in published.sources(task)])]
     run_dir.write_text(out / "report.md", "\n".join(text))
-    run_dir.write_text(out / "model_card.md", card(runs[0], out))
+    run_dir.write_text(out / "model_card.md", card(runs[0], out, suffix(runs[0], runs)))
     return out / "report.md"

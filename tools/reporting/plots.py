@@ -22,7 +22,7 @@ ROOM = 10  # how many times as far as our runs the published curve is shown
 # What a line of metrics.jsonl calls a loss, in the reader's words.
 LOSSES = {
     "vae": {"vae_loss": "loss", "r_loss": "reconstruction", "kl_loss": "KL to the prior"},
-    "rnn": {"loss": "loss", "z_loss": "next z", "r_loss": "restart"},
+    "rnn": {"loss": "loss", "z_loss": "next z", "r_loss": "the episode's end"},
 }
 LOSS_LABELS = {
     "vae": ("V", "loss (squared error a frame; KL in nats)"),

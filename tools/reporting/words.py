@@ -1,11 +1,12 @@
 """What the report and the model card say in the same words, and Markdown tables."""
 
+import glob
 from pathlib import Path
 
 from common import run_dir
 from config import UserError
 
-# Of pictures, by the pattern of their names; {} is what stands behind the name's last hyphen.
+# Of pictures, by the pattern of their names; {} is what the pattern leaves open.
 CAPTIONS = {
     "training-*": "C's evolution over the published one.",
     "histogram-*": "Returns of the test episodes, and the published mean ± std.",
@@ -16,6 +17,22 @@ CAPTIONS = {
     "*-median": "The end of the median test episode.",
     "*-worst": "Where it fails: the end of the worst test episode.",
 }
+
+COMMON = ("training-*", "histogram-*")  # of all runs in a report
+
+
+def pictures(at: Path, suffix: str = "") -> list[tuple[Path, str]]:
+    """A run's pictures in a folder, each with its caption.
+
+    Args:
+        suffix: what the names of this run's end with, where several runs' pictures lie; COMMON ones have none.
+    """
+    found = []
+    for pattern, words in CAPTIONS.items():
+        end = "" if pattern in COMMON else suffix
+        for path in sorted(at.glob(f"{pattern}{glob.escape(end)}.png")):
+            found.append((path, words.format(path.stem.removesuffix(end).removeprefix(pattern.rstrip("*")))))
+    return found
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:

@@ -44,7 +44,10 @@ function loadRun(name) {
   });
 }
 
+let opening = 0; // how many runs were opened: of two that load at once the later counts
+
 async function openRun(name) {
+  const ticket = ++opening;
   state.playing = false;
   state.run = null;
   verdict("Falling asleep …", "", false);
@@ -54,10 +57,13 @@ async function openRun(name) {
     const run = provided[name];
     if (typeof DecompressionStream === "undefined")
       throw new Error("This browser is too old for the page: it lacks DecompressionStream.");
-    state.arrays = run.unpacked ??= await unpackArrays(run);
+    const arrays = (run.unpacked ??= await unpackArrays(run));
+    if (ticket !== opening) return;
+    state.arrays = arrays;
     state.dream = new Dream(run, state.arrays);
     state.run = run;
   } catch (error) {
+    if (ticket !== opening) return;
     verdict("No dream", error.message, false);
     return;
   }
@@ -278,6 +284,7 @@ const commands = {
 };
 
 function look(k) {
+  if (!state.run) return; // another is being opened
   const size = state.run.z_size;
   setPlaying(false);
   $("over").hidden = true;
@@ -362,7 +369,7 @@ addEventListener("keydown", (event) => {
   const digit = RUNS[Number(event.key) - 1];
   const command = KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
   if (arrow) press(arrow, true);
-  else if (digit && event.key !== " ") openRun(digit.name);
+  else if (digit) openRun(digit.name);
   else if (command && state.run) command();
   else return;
   event.preventDefault();

@@ -5,10 +5,12 @@ note, `received`. The loops of the stages ask for it after each step, save, and 
 `common.mpi` agrees on it. A signal that comes later again ends the process at once.
 """
 
+import faulthandler
 import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from common import provenance
 
@@ -42,7 +44,13 @@ class Stopped(Exception):
 
 
 def listen() -> None:
-    """Handles the signals from now on, but those that the process was started to ignore (`nohup`)."""
+    """Handles the signals from now on, but those that the process was started to ignore (`nohup`).
+
+    On a stack of their own, which faulthandler brings: oneDNN's AVX-512 kernels keep numbers where a handler's frame
+    would lie on the thread's, and the process would end in a corrupted heap.
+    """
+    with suppress(AttributeError, OSError, ValueError):  # where stderr is closed, or no file
+        faulthandler.enable()
     for number in HANDLED:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _handle)

@@ -9,6 +9,7 @@ import contextlib
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import tempfile
 import warnings
@@ -84,8 +85,13 @@ def make_game(labels: bool = False) -> vizdoom.DoomGame:
     game.set_window_visible(False)
     game.set_sound_enabled(False)
     game.set_mode(vizdoom.Mode.PLAYER)
-    with elsewhere():
-        game.init()
+    # A terminal's Ctrl-C reaches the engine as well; what plays decides when it ends. It inherits what is blocked.
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        with elsewhere():
+            game.init()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     return game
 
 

@@ -128,6 +128,18 @@ def test_a_module_s_command_is_given_as_it_was_typed(tmp_path):
         assert done.stdout == f"{typed} --run 'a b'\n", done.stderr
 
 
+def test_a_handler_has_a_stack_of_its_own(tmp_path):
+    """faulthandler's, without which a signal in the middle of a convolution corrupts the heap."""
+    code = (
+        f"import sys; sys.path.append({str(ROOT)!r})\n"
+        "import faulthandler\nfrom common import command_line\n"
+        "assert not faulthandler.is_enabled()\ncommand_line.start()\nprint(faulthandler.is_enabled())"
+    )
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONFAULTHANDLER"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.stdout == "True\n", done.stderr
+
+
 def test_a_second_signal_ends_at_once(tmp_path):
     job = start(tmp_path, "while True: time.sleep(0.1)", 0)
     os.kill(job.pid, signal.SIGTERM)

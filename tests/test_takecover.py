@@ -1,9 +1,11 @@
 """Doom's TakeCover: the real game."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import gymnasium as gym
@@ -133,3 +135,17 @@ def test_the_extraction_policy_redraws_where_repeat_divides_the_frame():
     changes = [frame for frame in range(1, 300) if actions[frame] != actions[frame - 1]]
     assert 65 <= len(changes) < 250  # a policy that held each action for `repeat` frames would change 60 times at most
     assert all(-1 <= action <= 1 for action in actions)
+
+
+def test_the_engine_outlives_a_terminal_s_ctrl_c():
+    env = DoomTakeCover()
+    before = engines()
+    env.reset(seed=1)
+    [engine] = engines() - before
+    os.kill(engine, signal.SIGINT)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # one tells of an engine that had to be started again
+        for _ in range(20):
+            env.step(np.zeros(1, np.float32))
+    assert engine in engines()
+    env.close()

@@ -176,6 +176,18 @@ def test_two_seeds_have_no_interval(tmp_path):
     assert line[6] == "**13.9** (the mean of 2 seeds; an interval over seeds takes 3)"
 
 
+def test_a_run_that_is_given_twice_counts_once(tmp_path):
+    config = tasks.preset("doom", "smoke")
+    run = make_run(tmp_path / "doom", config, [result(config, [1.0, 2.0])])
+    cold = dataclasses.replace(config, temperature=0.5)
+    part = make_run(run / "temperature-0.5", cold, [result(cold, [3.0, 4.0])])
+    runs = read_runs([part, run, tmp_path / "." / "doom", part])
+    assert [found.path for found in runs] == [run] and [found.path for found in runs[0].parts] == [part]
+    assert "2 seeds" not in results_table(runs)
+    assert [len(group) for group in searches(runs)] == [1, 1]
+    assert [found.name for found in read_runs([part])] == ["temperature-0.5"]
+
+
 def test_five_temperatures_of_two_seeds(tmp_path):
     """More lines than matplotlib has named styles for; and a panel for each, titled by its temperature."""
     paths = []

@@ -17,7 +17,7 @@ import config as configs
 import tasks
 from common import packed, published, run_dir
 from common.results import identity
-from tools.reporting import names
+from tools.reporting import names, plots
 from tools.reporting.card import card, front_matter, trained_on
 from tools.reporting.curves import curves_csv
 from tools.reporting.pages import write_report
@@ -222,6 +222,22 @@ def test_five_runs_of_three_seeds_are_reported(tmp_path):
     text = (tmp_path / "out" / "report.md").read_text()
     assert text.count("3 seeds: 0, 1, 2") == 10  # in the dream and in the game
     assert (tmp_path / "out" / "training-doom.png").stat().st_size > 10_000
+
+
+def test_the_histograms_legends_are_inside_the_picture(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(plots, "save", lambda figure, _: figures.append(figure))
+    returns = {f"a-folder-with-a-{'rather-' * k}long-name, seed {k}, 100 episodes": [700.0, 800.0] for k in range(15)}
+    panels = [("CarRacing, view v0, [z,h]", returns, (906.0, 21.0))]
+    for shown in (panels, 2 * panels):
+        plots.histograms(tmp_path / "x.png", "carracing", shown)
+        figure = figures.pop()
+        figure.draw_without_rendering()
+        for axes in figure.axes:
+            assert axes.get_position().height * figure.get_figheight() > 1.5  # inches
+            box = axes.get_legend().get_window_extent()
+            assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1
+            assert figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1
 
 
 def test_seeds_are_one_curve_with_a_band():

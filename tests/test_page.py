@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import ROOT, SHIPPED, need_program
+from conftest import ROOT, SHIPPED, need_program, run_script
 from small_run import episode_of, small
 
 import tasks
@@ -171,6 +171,10 @@ def test_another_tasks_heads_are_one_line(tmp_path):
     shutil.copy(ROOT / "pretrained" / "carracing" / "rnn.weights.h5", run / "rnn.weights.h5")
     with pytest.raises(UserError, match="M of 512 units for doom"):
         build([run], tmp_path / "site")
+
+
+def test_the_help_begins_with_the_command():
+    assert run_script("tools.page", "--help").stdout.startswith("usage: python -m tools.page ")
 
 
 def test_runs_of_one_name_are_one_line(tmp_path):

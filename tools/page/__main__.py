@@ -32,6 +32,7 @@ def script(source) -> tuple[dict, dict]:
         "heads": len(source.rnn.heads),
         "temperature": config.temperature,
         "max_frames": config.max_frames,
+        "short_training": source.short_training,
         "evolved_in_dream": config.env == "dream",
         "features": config.features,
         "layers": source.layers if source.parameters is not None else None,

@@ -12,6 +12,7 @@ import numpy as np
 RESAMPLES = 10_000
 LEVEL = 95  # percent
 FEWEST_SEEDS = 3  # fewer say nothing of their spread
+FEWEST_EPISODES = 10  # the bootstrap's interval of a few is just their lowest and highest
 
 
 def interquartile_mean(values) -> float:
@@ -49,19 +50,24 @@ def over_seeds(means) -> tuple[float, float] | None:
     return interval(means) if len(means) >= FEWEST_SEEDS else None
 
 
+def over_episodes(values) -> list[float] | None:
+    """The interval of the mean of episodes' values; None of fewer than ten episodes."""
+    return list(interval(values)) if len(values) >= FEWEST_EPISODES else None
+
+
 def summary(returns, mark: float | None = None) -> dict:
     """What a row of results says of its returns (N,).
 
     Returns:
-        mean, std (of the episodes), standard_error (of the mean), interval (low, high), interquartile_mean,
-        median, min, max; and with `mark`, the share of episodes that reach it.
+        mean, std (of the episodes), standard_error (of the mean), interval (low, high; None of fewer than ten
+        episodes), interquartile_mean, median, min, max; and with `mark`, the share of episodes that reach it.
     """
     returns = np.asarray(returns, float)
     found = {
         "mean": float(returns.mean()),
         "std": float(returns.std()),
         "standard_error": float(returns.std() / len(returns) ** 0.5),
-        "interval": list(interval(returns)),
+        "interval": over_episodes(returns),
         "interquartile_mean": interquartile_mean(returns),
         "median": float(np.median(returns)),
         "min": float(returns.min()),
@@ -74,8 +80,9 @@ def paired(one: dict, other: dict) -> dict | None:
     """The differences one - other on the episodes that two rows of results share; None if they share none.
 
     Returns:
-        episodes, mean, standard_error and interval of the differences, and better: the share of episodes in which
-        `one` returns more, ties counting half (rliable's probability of improvement, of pairs).
+        episodes, mean, standard_error and interval of the differences (None of fewer than ten episodes), and better:
+        the share of episodes in which `one` returns more, ties counting half (rliable's probability of improvement, of
+        pairs).
     """
     theirs = dict(zip(other["seeds"], other["returns"], strict=True))
     pairs = [(mine, theirs[seed]) for seed, mine in zip(one["seeds"], one["returns"], strict=True) if seed in theirs]
@@ -86,6 +93,6 @@ def paired(one: dict, other: dict) -> dict | None:
         "episodes": len(pairs),
         "mean": float(difference.mean()),
         "standard_error": float(difference.std() / len(pairs) ** 0.5),
-        "interval": list(interval(difference)),
+        "interval": over_episodes(difference),
         "better": float(((difference > 0) + 0.5 * (difference == 0)).mean()),
     }

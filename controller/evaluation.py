@@ -63,9 +63,13 @@ def table(rows: list[dict]) -> str:
 def in_words(row: dict) -> str:
     """How certain a row's mean is, and what else its returns say."""
     found = statistics.summary(row["returns"], tasks.get(row["task"]).mark)
-    low, high = found["interval"]
-    text = f"standard error {found['standard_error']:.1f}; 95% bootstrap interval of the mean over "
-    text += f"{row['episodes']} episodes {low:.1f} to {high:.1f}; interquartile mean {found['interquartile_mean']:.1f}"
+    text = f"standard error {found['standard_error']:.1f}; "
+    if found["interval"]:
+        low, high = found["interval"]
+        text += f"95% bootstrap interval of the mean over {row['episodes']} episodes {low:.1f} to {high:.1f}; "
+    else:
+        text += f"an interval takes {statistics.FEWEST_EPISODES} episodes; "
+    text += f"interquartile mean {found['interquartile_mean']:.1f}"
     return text + (f"; {found['solved']:.0%} reach {found['mark']:g}" if "mark" in found else "")
 
 
@@ -87,11 +91,13 @@ def counterpart(row: dict, other: Path) -> dict:
 def comparison(row: dict, other: Path) -> str:
     """A row's returns against another run's on the same episodes, in words; UserError as of `counterpart`."""
     found = statistics.paired(row, counterpart(row, other))
-    low, high = found["interval"]
+    certain = f" (an interval takes {statistics.FEWEST_EPISODES} episodes)"
+    if found["interval"]:
+        low, high = found["interval"]
+        certain = f", 95% bootstrap interval {low:+.1f} to {high:+.1f}"
     return (
         f"against {other}, on the same {found['episodes']} episodes: {found['mean']:+.1f} a return, standard "
-        f"error {found['standard_error']:.1f}, 95% bootstrap interval {low:+.1f} to {high:+.1f}; "
-        f"better in {found['better']:.0%}"
+        f"error {found['standard_error']:.1f}{certain}; better in {found['better']:.0%}"
     )
 
 

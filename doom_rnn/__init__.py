@@ -7,6 +7,10 @@ WorldModels/Latent-v0                                   the game itself, seen th
 `gymnasium.make` gives one dream, `gymnasium.make_vec` a compiled batch of them (doom_rnn/vector.py).
 """
 
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported; an error that matters is raised too
+
 import gymnasium
 
 import tasks

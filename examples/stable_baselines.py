@@ -15,8 +15,12 @@ import time
 
 import gymnasium
 import numpy as np
-from stable_baselines3 import PPO
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecMonitor
+
+try:
+    from stable_baselines3 import PPO
+    from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecMonitor
+except ModuleNotFoundError as error:
+    raise SystemExit(f"error: {error}; install it with: pip install torch stable-baselines3") from None
 
 ROLLOUT = 10_240  # steps of all dreams between two updates
 EPOCHS, BATCHES = 4, 4  # an update's passes over them, and batches in a pass

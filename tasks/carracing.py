@@ -65,6 +65,7 @@ CONTROLS = Controls(
     goal="Drive round the track, seen from above.",
     fps=50,
     unit="return of a lap",
+    lost="loses the road after a few seconds",
     # The squashing of C's output and the ranges are those of `squash`.
     actions=(
         Action("steer", ease=0.3),

@@ -47,6 +47,7 @@ class Controls:
         fps: steps a second of the game itself.
         unit: what a score counts; survival: whether that is the steps until the end.
         end, ended: what M's end head predicts, and what has happened to one then.
+        lost: what becomes of the dream of an M that was trained for fewer steps than the published one; "" if nothing.
         actions, keys: see there.
         dead_zone: an action whose size is below this does nothing.
         choice: whether the action is a choice: 1 for the greatest of C's numbers, 0 for the others. A key makes the
@@ -64,6 +65,7 @@ class Controls:
     survival: bool = False
     end: str = "the end"
     ended: str = "came to the end"
+    lost: str = ""
 
     def as_json(self) -> dict:
         return asdict(self)

@@ -132,3 +132,7 @@ def test_notes_of_a_shipped_run_agree_with_its_files(notes):
     for text in PLUS_MINUS.findall(notes.read_text()):
         digits = [len(number.partition(".")[2]) for number in text.split(" ± ")]
         assert text in {f"{mean:.{digits[0]}f} ± {std:.{digits[1]}f}" for mean, std in pairs}, text
+    for card in ("README.md", "report/model_card.md"):
+        assert notes.read_text() in (notes.parent / card).read_text(), f"{card} was not written anew"
+    for picture in notes.parent.glob("pictures/*.png"):
+        assert picture.read_bytes() == (notes.parent / "report" / picture.name).read_bytes(), picture

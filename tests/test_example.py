@@ -1,6 +1,9 @@
 """The example program, with the shipped agents."""
 
+import os
 import re
+import subprocess
+import sys
 
 import imageio
 import pytest
@@ -18,6 +21,16 @@ def test_the_rollout_plays_a_shipped_agent_and_films_it(task, low, high, tmp_pat
         frames = reader.count_frames()
         assert reader.get_data(0).shape == (256, 256, 3)
     assert frames == 1000 if task == "carracing" else frames == float(total)  # a step, a reward of 1
+
+
+def test_ppo_without_its_packages_is_one_line(tmp_path):
+    (tmp_path / "stable_baselines3.py").write_text("import no_such_torch\n")
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-m", "examples.stable_baselines", "--help"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
+    assert done.returncode and not done.stdout
+    [line] = done.stderr.splitlines()
+    assert "No module named 'no_such_torch'" in line and "pip install torch stable-baselines3" in line
 
 
 def test_the_example_is_one_short_program():

@@ -1,6 +1,7 @@
 """The page of dreams: its arithmetic against Keras, in Node."""
 
 import base64
+import dataclasses
 import json
 import re
 import shutil
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import ROOT, SHIPPED, need_program
+from conftest import ROOT, SHIPPED, need_program, run_script
 from small_run import episode_of, small
 
 import tasks
@@ -173,6 +174,10 @@ def test_another_tasks_heads_are_one_line(tmp_path):
         build([run], tmp_path / "site")
 
 
+def test_the_help_begins_with_the_command():
+    assert run_script("tools.page", "--help").stdout.startswith("usage: python -m tools.page ")
+
+
 def test_runs_of_one_name_are_one_line(tmp_path):
     with pytest.raises(UserError, match="tells runs by their folders' names"):
         build([tmp_path / "a" / "doom", tmp_path / "b" / "doom"], tmp_path / "site")
@@ -206,6 +211,21 @@ def test_of_tests_of_one_kind_that_of_most_episodes_is_shown(tmp_path):
         ("real", 900.0),
     ]
     assert [entry["where"] for entry in found if entry["by"] == "paper"] == ["dream", "real"]
+
+
+@pytest.mark.parametrize(
+    ("task", "changes", "said"),
+    [
+        ("carracing", {"rnn_steps": 300}, "300 steps of the published 4,000 and loses the road"),
+        ("doom", {"rnn_steps": 2680}, "2,680 steps of the published 24,400."),
+        ("doom", {}, ""),
+        ("doom", {"rnn_steps": 300, "untrained": "rnn"}, ""),
+    ],
+)
+def test_an_m_of_fewer_steps_than_the_papers_says_so(task, changes, said):
+    config = dataclasses.replace(tasks.preset(task, "paper"), **changes)
+    source = sources.Source(config, *[None] * (len(dataclasses.fields(sources.Source)) - 1))
+    assert said in source.short_training and bool(said) == bool(source.short_training)
 
 
 def test_controls_name_every_number_of_an_action():

@@ -177,6 +177,9 @@ def test_death_ends_the_dream_and_r_begins_another(opened):
 def test_dream_ends_after_an_episodes_steps_where_m_predicts_no_end(opened):
     page = opened("carracing")
     assert page.is_hidden("#end-section") and page.is_visible("#endless")
+    said = "M was trained for 300 steps of the published 4,000 and loses the road after a few seconds: "
+    assert page.is_visible("#short-training")
+    assert page.text_content("#short-training") == said + "R starts another dream."
     page.evaluate("state.dream.steps = state.run.max_frames - 1")
     page.keyboard.press(".")
     assert "The dream is over" in page.text_content("#over")
@@ -226,13 +229,14 @@ def overlap(one: dict, other: dict) -> bool:
     )
 
 
+@pytest.mark.parametrize("name", ["doom", "carracing"])
 @pytest.mark.parametrize("viewport", SCREENS)
-def test_nothing_scrolls_and_nothing_is_cut(opened, viewport):
-    page = opened("doom", {"width": viewport[0], "height": viewport[1]})
+def test_nothing_scrolls_and_nothing_is_cut(opened, viewport, name):
+    page = opened(name, {"width": viewport[0], "height": viewport[1]})
     for tab in ("heat", "memory", "latent", "vision", "scores", "about"):
         page.evaluate(f"setTab('{tab}')")
         over = page.evaluate(
-            """() => [document.documentElement, ...document.querySelectorAll("article, header, #stage, #transport")]
+            """() => [document.documentElement, ...document.querySelectorAll("article, section, header, #transport")]
             .filter((box) => box.clientWidth)
             .filter((box) => box.scrollHeight > box.clientHeight + 1 || box.scrollWidth > box.clientWidth + 1)
             .map((box) => box.id || box.tagName)"""

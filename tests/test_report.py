@@ -17,7 +17,7 @@ import config as configs
 import tasks
 from common import packed, published, run_dir
 from common.results import identity
-from tools.reporting import names
+from tools.reporting import names, plots
 from tools.reporting.card import card, front_matter, trained_on
 from tools.reporting.curves import curves_csv
 from tools.reporting.pages import write_report
@@ -176,6 +176,18 @@ def test_two_seeds_have_no_interval(tmp_path):
     assert line[6] == "**13.9** (the mean of 2 seeds; an interval over seeds takes 3)"
 
 
+def test_a_run_that_is_given_twice_counts_once(tmp_path):
+    config = tasks.preset("doom", "smoke")
+    run = make_run(tmp_path / "doom", config, [result(config, [1.0, 2.0])])
+    cold = dataclasses.replace(config, temperature=0.5)
+    part = make_run(run / "temperature-0.5", cold, [result(cold, [3.0, 4.0])])
+    runs = read_runs([part, run, tmp_path / "." / "doom", part])
+    assert [found.path for found in runs] == [run] and [found.path for found in runs[0].parts] == [part]
+    assert "2 seeds" not in results_table(runs)
+    assert [len(group) for group in searches(runs)] == [1, 1]
+    assert [found.name for found in read_runs([part])] == ["temperature-0.5"]
+
+
 def test_five_temperatures_of_two_seeds(tmp_path):
     """More lines than matplotlib has named styles for; and a panel for each, titled by its temperature."""
     paths = []
@@ -210,6 +222,22 @@ def test_five_runs_of_three_seeds_are_reported(tmp_path):
     text = (tmp_path / "out" / "report.md").read_text()
     assert text.count("3 seeds: 0, 1, 2") == 10  # in the dream and in the game
     assert (tmp_path / "out" / "training-doom.png").stat().st_size > 10_000
+
+
+def test_the_histograms_legends_are_inside_the_picture(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(plots, "save", lambda figure, _: figures.append(figure))
+    returns = {f"a-folder-with-a-{'rather-' * k}long-name, seed {k}, 100 episodes": [700.0, 800.0] for k in range(15)}
+    panels = [("CarRacing, view v0, [z,h]", returns, (906.0, 21.0))]
+    for shown in (panels, 2 * panels):
+        plots.histograms(tmp_path / "x.png", "carracing", shown)
+        figure = figures.pop()
+        figure.draw_without_rendering()
+        for axes in figure.axes:
+            assert axes.get_position().height * figure.get_figheight() > 1.5  # inches
+            box = axes.get_legend().get_window_extent()
+            assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1
+            assert figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1
 
 
 def test_seeds_are_one_curve_with_a_band():
@@ -411,7 +439,7 @@ def test_a_page_gets_the_tables_between_its_comments(tmp_path):
         )
         assert (
             "old" not in text
-            and text.count("| 854.2 ± 45.6 | 26.3 | 800.5 to 912.0 | 854.2 | 33% reach 900 |") == 1
+            and text.count("| 854.2 ± 45.6 | 26.3 |  | 854.2 | 33% reach 900 |") == 1
             and "906 ± 21" in text
         )
     page.write_text("nothing")

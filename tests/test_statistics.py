@@ -42,6 +42,14 @@ def test_fewer_than_three_seeds_have_no_interval():
     assert statistics.over_seeds([8.9, 18.9, 12.0]) == (8.9, 18.9)
 
 
+def test_fewer_than_ten_episodes_have_no_interval():
+    assert statistics.summary(range(9))["interval"] is None
+    low, high = statistics.summary(range(10))["interval"]
+    assert 0 < low < 4.5 < high < 9
+    nine, ten = (statistics.paired(row_of(range(count)), row_of([1.0] * count)) for count in (9, 10))
+    assert nine["interval"] is None and len(ten["interval"]) == 2
+
+
 def test_summary():
     found = statistics.summary([800.0, 900.0, 1000.0, 500.0], mark=900)
     assert (found["mean"], found["median"], found["interquartile_mean"], found["solved"]) == (800, 850, 850, 0.5)
@@ -61,7 +69,8 @@ def test_comparison_with_another_run(tmp_path):
     other = row_of([700.0, 800.0])
     results.add(tmp_path / "results.json", other)
     text = comparison(row_of([710.0, 830.0, 5.0]), tmp_path)
-    assert "on the same 2 episodes: +20.0 a return, standard error 7.1" in text and "better in 100%" in text
+    assert "on the same 2 episodes: +20.0 a return, standard error 7.1 (an interval takes 10 episodes)" in text
+    assert "better in 100%" in text
     with pytest.raises(UserError, match=r"has no test of ViZDoom.* make it with: python evaluate.py"):
         comparison(row_of([1.0], task="doom"), tmp_path)
     with pytest.raises(UserError, match="has no test"):
@@ -69,8 +78,10 @@ def test_comparison_with_another_run(tmp_path):
 
 
 def test_a_score_says_what_its_interval_covers():
+    text = in_words(row_of([850.0, 950.0] * 10))
+    assert "95% bootstrap interval of the mean over 20 episodes 880.0 to 920.0" in text and "50% reach 900" in text
     text = in_words(row_of([850.0, 950.0]))
-    assert "95% bootstrap interval of the mean over 2 episodes 850.0 to 950.0" in text and "50% reach 900" in text
+    assert "standard error 35.4; an interval takes 10 episodes; interquartile mean 900.0; 50% reach 900" in text
     assert "reach 750" in in_words(row_of([850.0], task="doom"))
 
 

@@ -39,6 +39,16 @@ def elsewhere(folder, code: str, *arguments) -> str:
     return done.stdout
 
 
+@pytest.mark.parametrize("level", [None, "0"])
+def test_tensorflow_logs_no_errors_of_its_own_unless_asked(tmp_path, level):
+    (tmp_path / "program.py").write_text("import os, doom_rnn; print(os.environ['TF_CPP_MIN_LOG_LEVEL'])\n")
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    environment |= {"PYTHONPATH": str(ROOT)} | ({"TF_CPP_MIN_LOG_LEVEL": level} if level else {})
+    call = [sys.executable, "program.py"]
+    done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.strip() == (level or "3")
+
+
 def test_a_dream_is_copied_by_its_arguments(doom_run):
     env = DreamEnv(doom_run, temperature=0.7, render_mode="rgb_array")
     first, _ = env.reset(seed=3)

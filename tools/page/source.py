@@ -60,6 +60,18 @@ class Source:
         return task.controls or plain(task.label, task.action_size, task.fps)
 
     @property
+    def short_training(self) -> str:
+        """A sentence if M was trained for fewer steps than the published one, else ""."""
+        task = tasks.get(self.config.task)
+        if not task.published:
+            return ""
+        paper, own = tasks.preset(task.name, "paper").rnn_steps, self.config.rnn_steps
+        if own >= paper or self.config.untrained in ("rnn", "both"):
+            return ""
+        what = f" and {self.controls.lost}: R starts another dream" if self.controls.lost else ""
+        return f"M was trained for {own:,} steps of the published {paper:,}{what}."
+
+    @property
     def end_head(self) -> bool:
         """Whether M predicts the episode's end, and is told its beginning."""
         return "end" in self.rnn.heads

@@ -1,5 +1,6 @@
 """The report's figures. Every line has a style or marker of its own, and every area a hatch: they read in grey."""
 
+import textwrap
 from pathlib import Path
 
 import matplotlib as mpl
@@ -16,6 +17,7 @@ LINES = ("-", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))  # "--" is the published curve
 MARKERS = ("o", "s", "^", "D", "v", "P")
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "++")
 XLABELS = {"generation": "generation", "hours": "hours of evolution"}
+LEGEND_LINE, LEGEND_WIDTH = 0.2, 72  # of the histograms' legends: inches a line, characters
 BINS = 40  # of the histograms, over all that a figure shows
 ROOM = 10  # how many times as far as our runs the published curve is shown
 
@@ -83,6 +85,7 @@ def training(path: Path, task: str, groups: list[tuple[str, list[list[dict]]]], 
             band = len(histories) > 1 or len(groups) > 1
             _draw(axes, unit, curve, end, style, hatch="" if band else None, edges=len(histories) > 1 or not band)
         axes.set(xscale="log", xlim=(first * 0.9, end), xlabel=f"{XLABELS[unit]} (logarithmic)")
+        axes.set_title(f"C, {tasks.get(task).label}: by {XLABELS[unit]}")
         axes.set_ylabel(tasks.get(task).returns)
         axes.tick_params(labelleft=True)
         axes.grid(alpha=0.3)
@@ -175,25 +178,33 @@ def histograms(path: Path, task: str, groups: list[tuple[str, dict[str, list[flo
     """
     wide = min(len(groups), 2)
     rows = -(-len(groups) // wide)
-    figure = Figure(figsize=(6.5 * wide, 0.7 + 3.3 * rows), layout="constrained")
+    labels = [
+        [
+            textwrap.fill(f"{label}: {np.mean(values):.1f} ± {np.std(values):.1f}", LEGEND_WIDTH)
+            for label, values in returns.items()
+        ]
+        for _, returns, _ in groups
+    ]
+    lines = 2 + max("\n".join(texts).count("\n") + 1 for texts in labels)  # with our mean and the published one
+    figure = Figure(figsize=(6.5 * wide, 0.7 + (2.7 + LEGEND_LINE * lines) * rows), layout="constrained")
     panels = figure.subplots(rows, wide, squeeze=False, sharex=True).flat
     seen = [value for _, returns, _ in groups for values in returns.values() for value in values]
     seen += [edge for _, _, known in groups if known for edge in (known[0] - known[1], known[0] + known[1])]
     bins = np.histogram_bin_edges(seen, bins=BINS)
-    for axes, (title, returns, known) in zip(panels, groups, strict=False):
+    for axes, texts, (title, returns, known) in zip(panels, labels, groups, strict=False):
         if known:
             mean, std = known
             axes.axvspan(mean - std, mean + std, facecolor=THEIRS, edgecolor=THEIRS, alpha=0.25, hatch="...", lw=0)
             axes.axvline(mean, color=THEIRS, ls="--", lw=2, label=f"published: {mean:g} ± {std:g}")
-        labels = [f"{label}: {np.mean(values):.1f} ± {np.std(values):.1f}" for label, values in returns.items()]
         shades = [str(shade) for shade in np.linspace(0.8, 0.45, len(returns))]
         hatches = [HATCHES[k % len(HATCHES)] for k in range(len(returns))]
-        style = {"color": shades, "hatch": hatches, "edgecolor": "black", "lw": 0.6, "label": labels}
+        style = {"color": shades, "hatch": hatches, "edgecolor": "black", "lw": 0.6, "label": texts}
         counts, _, _ = axes.hist(list(returns.values()), bins, stacked=True, **style)
         axes.axvline(np.mean(np.concatenate(list(returns.values()))), color="black", lw=2, label="our mean")
         axes.set(title=title, xlabel=tasks.get(task).returns, ylabel="test episodes", ylim=(0, 1.1 * np.max(counts)))
         axes.tick_params(labelbottom=True)
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, fontsize="small")
+        below = axes.transAxes + mpl.transforms.ScaledTranslation(0, -0.5, figure.dpi_scale_trans)  # the axis's label
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0), bbox_transform=below, fontsize="small")
         axes.yaxis.get_major_locator().set_params(integer=True)
     for axes in figure.axes[len(groups) :]:
         axes.set_axis_off()

@@ -60,7 +60,11 @@ def read_json(path: Path):
 
 
 def read_runs(paths: list[Path]) -> list[Run]:
-    """The runs, named by their folders; by their whole paths where two folders have the same name."""
+    """The runs, named by their folders; by their whole paths where two folders have the same name. A folder that is
+    given twice, or lies in another's temperature-*/, is read once."""
+    folders = {path.resolve(): path for path in reversed(paths)}
+    below = {part.resolve() for path in folders for part in path.glob("temperature-*")}
+    paths = [path for path in dict.fromkeys(folders[path.resolve()] for path in paths) if path.resolve() not in below]
     names = [path.resolve().name for path in paths]
     if len(set(names)) < len(names):
         names = [str(path).strip("/").replace("/", "-") for path in paths]

@@ -113,14 +113,15 @@ SPREAD = ["standard error", "95% interval over episodes", "interquartile mean", 
 
 
 def spread(row: dict) -> list[str]:
-    """What SPREAD names of a row, "solved" with the mark that counts; empty if nothing was measured."""
+    """What SPREAD names of a row, "solved" with the mark that counts; empty if nothing was measured, the interval
+    too of fewer than ten episodes."""
     if "mean" not in row:
         return [""] * len(SPREAD)
     found = statistics.summary(row["returns"], tasks.get(row["task"]).mark)
-    low, high = found["interval"]
+    certain = "{:.1f} to {:.1f}".format(*found["interval"]) if found["interval"] else ""
     solved = f"{found['solved']:.0%} reach {found['mark']:g}" if "mark" in found else ""
     middle = f"{found['interquartile_mean']:.1f}"
-    return [f"{found['standard_error']:.1f}", f"{low:.1f} to {high:.1f}", middle, solved]
+    return [f"{found['standard_error']:.1f}", certain, middle, solved]
 
 
 def short_table(runs: list[Run]) -> str:

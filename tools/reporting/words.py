@@ -15,7 +15,7 @@ CAPTIONS = {
     "dream-*": "A dream of M at temperature {}, driven by the run's agent.",
     "*-best": "The end of the best test episode, ten steps from picture to picture.",
     "*-median": "The end of the median test episode.",
-    "*-worst": "Where it fails: the end of the worst test episode.",
+    "*-worst": "The end of the worst test episode.",
 }
 
 COMMON = ("training-*", "histogram-*")  # of all runs in a report

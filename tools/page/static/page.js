@@ -91,6 +91,9 @@ function describe(run) {
   $("endless").hidden = run.end_head;
   $("endless").textContent =
     `M has learnt no end of ${run.title}: this dream goes on for ${run.max_frames} steps, wherever you go.`;
+  $(run.end_head ? "heat" : "memory").append($("short-training")); // where a phone has room
+  $("short-training").hidden = !run.short_training;
+  $("short-training").textContent = run.short_training;
   $("end-title").textContent = `Is it ${run.end}?`;
   for (const element of document.querySelectorAll(".end-name")) element.textContent = run.end;
   $("scores-title").textContent = run.survival ? "Who lives how long?" : "Who plays how well?";

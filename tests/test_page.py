@@ -193,9 +193,10 @@ def test_a_recorded_run_shows_its_recording(car_run, tmp_path):
 
 def test_an_agents_recording_is_not_called_random(tmp_path):
     config = small()
-    for number, player in ((1, "random play"), (2, "an earlier agent's play")):
+    agent = "an earlier agent's play"
+    for policy, player in (("release", "random play"), ("controller", agent), ("curious", agent)):
         for index in range(2):
-            episode_of(tmp_path, index, config, round=number)
+            episode_of(tmp_path, index, config, round=2, policy=policy)  # of which a share may be random
         _, which = sources.real_frames(tmp_path, config, None, None, None)
         assert which == f"the run's first recording, 5 frames of {player}"
 
@@ -220,6 +221,8 @@ def test_of_tests_of_one_kind_that_of_most_episodes_is_shown(tmp_path):
         ("doom", {"rnn_steps": 2680}, "2,680 steps of the published 24,400."),
         ("doom", {}, ""),
         ("doom", {"rnn_steps": 300, "untrained": "rnn"}, ""),
+        ("doom", {"rnn_steps": 300, "untrained": "vae+rnn"}, ""),
+        ("doom", {"rnn_steps": 300, "round": 2}, ""),
     ],
 )
 def test_an_m_of_fewer_steps_than_the_papers_says_so(task, changes, said):

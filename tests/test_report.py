@@ -137,6 +137,9 @@ def test_the_card_says_what_a_round_was_trained_on():
     assert "random episodes, of policy" in trained_on(first)
     later = dataclasses.replace(first, round=3, episodes=300, linked=900)
     assert trained_on(later) == "300 episodes that the agent of round 2 recorded, and the 900 of the rounds before"
+    assert "300 episodes that the agent of round 2 recorded (75% of them the random policy" in trained_on(
+        dataclasses.replace(later, random=0.75)
+    )
 
 
 def test_missing_things_are_empty_cells(tmp_path):

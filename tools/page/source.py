@@ -10,7 +10,7 @@ import tasks
 from common import published, results, run_dir
 from common.seeds import episode_seeds, generator
 from config import Config, UserError
-from controller.agent_file import read_best
+from controller.agent_file import FOLDERS, read_best
 from controller.film import episode
 from controller.policy import Controller
 from controller.rollout import RealLanes
@@ -61,12 +61,13 @@ class Source:
 
     @property
     def short_training(self) -> str:
-        """A sentence if M was trained for fewer steps than the published one, else ""."""
+        """A sentence if M was trained for fewer steps than the published one, else "". Later rounds add to what their
+        own setting says."""
         task = tasks.get(self.config.task)
-        if not task.published:
+        if not task.published or self.config.round > 1:
             return ""
         paper, own = tasks.preset(task.name, "paper").rnn_steps, self.config.rnn_steps
-        if own >= paper or self.config.untrained in ("rnn", "both"):
+        if own >= paper or "rnn" in self.config.untrained:
             return ""
         what = f" and {self.controls.lost}: R starts another dream" if self.controls.lost else ""
         return f"M was trained for {own:,} steps of the published {paper:,}{what}."
@@ -98,7 +99,7 @@ def real_frames(run: Path, config: Config, vae, rnn, parameters) -> tuple[np.nda
     if list((run / "record").glob("[0-9]*.npz")):
         first = recordings(run, config.total_episodes)[0]
         frames, _ = read_episode(first)
-        player = "random play" if read_source(first).get("round", 1) == 1 else "an earlier agent's play"
+        player = "an earlier agent's play" if read_source(first).get("policy") in FOLDERS.values() else "random play"
         which = f"the run's first recording, {len(frames)} frames of {player}"
     elif parameters is not None:
         lanes = RealLanes(dataclasses.replace(config, env="real", dtype="float32"), WorldModel(vae, rnn), 1)

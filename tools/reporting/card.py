@@ -116,6 +116,8 @@ def trained_on(config: configs.Config) -> str:
     if config.round == 1:
         return f"{config.episodes} random episodes, of policy `{config.policy}`"
     own = f"{config.episodes} episodes that the agent of round {config.round - 1} recorded"
+    if config.random:
+        own += f" ({config.random:.0%} of them the random policy, `{config.policy}`)"
     return own + (f", and the {config.linked} of the rounds before" if config.linked else "")
 
 

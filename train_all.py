@@ -20,7 +20,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import config as configs
-from common import command_line, integrity, lock, mpi, results, run_dir, signals
+from common import command_line, integrity, lock, mpi, results, run_dir, signals, storage
 from common.command_line import say
 from common.command_log import log_command
 from common.tracking import add_flag, track
@@ -91,7 +91,7 @@ def measure(comm, run: Path, config: configs.Config, count: int) -> None:
         if not path.exists() or integrity.read_json(path).get("made_from", made_from) != made_from:
             held_out.held_out_episodes(run, config)
             found = held_out.errors(run, config, recording.held_out_paths(run, count))
-            run_dir.write_text(path, json.dumps(integrity.sealed(found | {"made_from": made_from})) + "\n")
+            storage.write_text(path, json.dumps(integrity.sealed(found | {"made_from": made_from})) + "\n")
 
     mpi.on_root(comm, errors)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from common import provenance
 from common.integrity import read_json
-from common.run_dir import write_text
+from common.storage import write_text
 
 BEAT = 60  # seconds between two writes: at most this much of a killed command's time is lost
 

@@ -28,7 +28,7 @@ NAME = ".lock"
 HOLDER = "WORLD_MODELS_HOLDER"  # environment variable: the process that holds the lock, for the stage it starts
 BEAT, STALE = 30.0, 120.0
 PATIENCE = 40  # times that a lock is read until it names its holder
-UNFINISHED = re.compile(r"\.(\d+)\..+")  # a name of `run_dir.atomic_write`
+UNFINISHED = re.compile(r"\.(\d+)\..+")  # a name of `storage.atomic_write`
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import tasks
 from common import integrity
-from common.run_dir import write_text
+from common.storage import write_text
 from config import Config, UserError
 
 # What a test was of: rows that agree in these are the same experiment, repeated with other seeds.

@@ -1,19 +1,15 @@
-"""The run folder: its configuration, and files that are written atomically."""
+"""The run folder: its configuration, and what it begins with: another run's files, or a round's."""
 
 import dataclasses
-import errno
 import filecmp
-import json
 import os
-import resource
 import shutil
 import sys
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
 import tasks
-from common import config_file, integrity
+from common import config_file, integrity, storage
 from common.packed import require_writable
 from config import Config, UserError, fields_of, flag
 
@@ -107,7 +103,7 @@ def open_run(run: Path, given: dict, base: Path | None = None, after: Path | Non
         copy_from_base(run, config, base)
     if after is not None:
         begin_round(run, config, after)
-    write_text(run / "config.json", config_file.text(config, origin))
+    storage.write_text(run / "config.json", config_file.text(config, origin))
     return config
 
 
@@ -147,11 +143,11 @@ def copy_from_base(run: Path, config: Config, base: Path) -> None:
     fitting = {"vae.weights.h5": vae, "initial_z.npz": vae, "rnn.weights.h5": rnn, "dream_starts.npz": rnn}
     for name, fits in fitting.items():
         if fits and (base / name).exists():
-            copy(base / name, run / name)
+            storage.copy(base / name, run / name)
     kept = {name for name, fits in (("vae", vae), ("rnn", rnn)) if fits}
-    lines = [line for line in read_lines(base / "metrics.jsonl") if line["model"] in kept]
+    lines = [line for line in storage.read_lines(base / "metrics.jsonl") if line["model"] in kept]
     if lines:
-        write_lines(run / "metrics.jsonl", lines)
+        storage.write_lines(run / "metrics.jsonl", lines)
 
 
 BEFORE = "before"  # folder of a run that holds the V, M and C of the round before
@@ -168,7 +164,7 @@ def begin_round(run: Path, config: Config, after: Path) -> None:
     remove_links(run)
     for name in (*GOES_ON_FROM, "curious/best.json", *more):
         if (after / name).exists():
-            copy(after / name, run / BEFORE / name)
+            storage.copy(after / name, run / BEFORE / name)
     (run / "record").mkdir(parents=True, exist_ok=True)
     for index in range(config.linked):
         name = f"{index:06d}.npz"
@@ -192,116 +188,7 @@ def save(config: Config, run: Path) -> None:
     """Writes DIR/config.json, which keeps what it says of the run's base."""
     path = run / "config.json"
     origin = config_file.parse(path)[1] if path.exists() else {}
-    write_text(path, config_file.text(config, origin))
-
-
-class atomic_write:
-    """Context manager: a temporary path in `path`'s folder, renamed to `path` if the block raises nothing.
-
-    A reader sees the old file or the new one, never a part of either; so does who looks after a power cut. An OSError
-    that names no file, as of a full disk, gets `path` as its name.
-    """
-
-    def __init__(self, path: Path):
-        self.path = Path(path)
-        self.tmp = self.path.with_name(f".{os.getpid()}.{self.path.name}")
-
-    def __enter__(self) -> Path:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        return self.tmp
-
-    def __exit__(self, kind, error, trace) -> None:
-        try:
-            if kind is None:
-                flush_to_disk(self.tmp)
-                os.replace(self.tmp, self.path)
-                flush_to_disk(self.path.parent)
-        except OSError as failed:
-            error = failed
-            raise
-        finally:
-            if isinstance(error, OSError) and error.filename is None:
-                error.filename = str(self.path)
-            if error is not None:
-                self.tmp.unlink(missing_ok=True)
-
-
-def flush_to_disk(path: Path) -> None:
-    """fsync of a file, or of a folder: its names."""
-    number = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # of file systems that have none, or none of folders
-            raise
-    finally:
-        os.close(number)
-
-
-def require_room(path: Path, size: int, times: int = 1) -> None:
-    """UserError unless `times` files of `size` bytes can be made at `path`: asked when a stage starts, not after
-    hours."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=path.parent):  # OSError, naming the folder, where it is read-only
-        free = shutil.disk_usage(path.parent).free
-    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
-    if times * size > free:
-        raise UserError(f"{path}: {times * size / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free on its disk")
-    if limit != resource.RLIM_INFINITY and size > limit:
-        raise UserError(f"{path}: {size / 1e6:.0f} MB are needed, `ulimit -f` allows files of {limit / 1e6:.1f} MB")
-
-
-def write_text(path: Path, text: str) -> None:
-    with atomic_write(path) as tmp:
-        tmp.write_text(text, encoding="utf-8")
-
-
-def copy(source: Path, to: Path) -> None:
-    """Copies a file's content. On a full disk the error names `to`, where `shutil.copyfile` would name the source."""
-    with open(source, "rb") as file, atomic_write(to) as tmp, open(tmp, "wb") as out:
-        shutil.copyfileobj(file, out)
-
-
-def append_line(path: Path, line: dict) -> None:
-    """Appends a line to a file of JSON lines; an OSError names the file."""
-    try:
-        with open(path, "a") as file:
-            file.write(json.dumps(line) + "\n")
-    except OSError as error:
-        error.filename = str(path)
-        raise
-
-
-NUMBER = (int, float)
-# What every line of these files has, and of which types.
-LINES = {
-    "metrics.jsonl": {"model": (str,), "step": NUMBER, "seconds": NUMBER},
-    "history.jsonl": {"generation": NUMBER, "seconds": NUMBER, "mean": NUMBER},
-}
-
-
-def read_lines(path: Path) -> list[dict]:
-    """A file of JSON lines; [] if it is missing. The last line may be incomplete: a training may be writing it.
-
-    UserError if another line is broken, or one lacks what the file's lines have.
-    """
-    lines = path.read_bytes().splitlines() if path.exists() else []
-    found = []
-    for number, line in enumerate(lines, 1):
-        try:
-            found.append(integrity.parse_object(line.decode()))
-        except (ValueError, RecursionError) as error:
-            if number < len(lines):
-                raise UserError(f"{path}, line {number}, is broken: {error}") from None
-    for number, line in enumerate(found, 1):
-        for name, types in LINES.get(path.name, {}).items():
-            if type(line.get(name)) not in types:
-                raise UserError(f"{path}, line {number}, is broken: its {name} is {line.get(name)!r}")
-    return found
-
-
-def write_lines(path: Path, lines: list[dict]) -> None:
-    write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
+    storage.write_text(path, config_file.text(config, origin))
 
 
 def same_models(run: Path, part: Path) -> None:

@@ -13,7 +13,7 @@ from common import integrity, signals
 from common.arrays import open_npz
 from common.integrity import UNREADABLE, require_finite
 from common.progress import bar as progress_bar
-from common.run_dir import append_line, atomic_write, read_lines, require_room, write_lines
+from common.storage import append_line, atomic_write, read_lines, require_room, write_lines
 from common.tracking import Curves
 from config import UserError
 

@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from common.arrays import open_npz
 from common.integrity import UNREADABLE, check_made_from, require_finite
-from common.run_dir import atomic_write
+from common.storage import atomic_write
 from config import UserError
 
 

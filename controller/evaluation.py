@@ -8,7 +8,7 @@ import numpy as np
 
 import config as configs
 import tasks
-from common import command_line, mpi, provenance, published, results, run_dir, seeds, statistics
+from common import command_line, mpi, provenance, published, results, run_dir, seeds, statistics, storage
 from common.command_log import processor
 from common.progress import bar as progress_bar
 from controller.agent_file import read_best
@@ -128,7 +128,7 @@ def require_results_file(run: Path) -> None:
     """UserError if results.json is broken or cannot be written: before an hour of play, not after it."""
     path = run / "results.json"
     results.read(path)
-    run_dir.require_room(path, 1 << 20)
+    storage.require_room(path, 1 << 20)
 
 
 def publish(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 import config as configs
-from common import command_line, integrity, lock, mpi, run_dir, seeds
+from common import command_line, integrity, lock, mpi, run_dir, seeds, storage
 from common.progress import bar as progress_bar
 from common.tracking import Curves
 from controller import evaluation
@@ -120,10 +120,10 @@ class Evolution:
 
     def write_logs(self) -> None:
         """Writes history.jsonl and best.json."""
-        run_dir.write_text(self.path / "history.jsonl", "".join(json.dumps(line) + "\n" for line in self.history))
+        storage.write_text(self.path / "history.jsonl", "".join(json.dumps(line) + "\n" for line in self.history))
         if self.best is not None:
             best = integrity.sealed(self.best | {"made_from": self.made_from})
-            run_dir.write_text(self.path / "best.json", json.dumps(best) + "\n")
+            storage.write_text(self.path / "best.json", json.dumps(best) + "\n")
 
 
 def check_log(path: Path, extra: dict, size: int) -> None:
@@ -161,7 +161,7 @@ def begin(run: Path, config: configs.Config, size: int, objective: str = "return
     if len(evolution.history) < config.generations:
         state, _ = evolution.es.state()
         # The old one stays until the new one is complete.
-        run_dir.require_room(evolution.path / "checkpoint.npz", sum(array.nbytes for array in state.values()), times=2)
+        storage.require_room(evolution.path / "checkpoint.npz", sum(array.nbytes for array in state.values()), times=2)
     if config != run_dir.load(run):
         run_dir.save(config, run)
     return evolution

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common import run_dir, seeds
+from common import run_dir, seeds, storage
 from config import Config
 from controller.agent_file import FOLDERS, origin, read_best
 from controller.evolution import FROM
@@ -51,7 +51,7 @@ class Search:
             self.center = self.search.best()
         else:
             # A packed run has no covariance, but its history has the root mean square of the standard deviations.
-            history = run_dir.read_lines(path / "history.jsonl")
+            history = storage.read_lines(path / "history.jsonl")
             self.sigma = history[-1]["sigma"] if history else config.sigma
 
     def deviation(self, rng: np.random.Generator) -> np.ndarray:

@@ -11,7 +11,7 @@ import tasks
 from common import signals
 from common.command_line import say
 from common.pictures import Row, panels, save_sheet, to_uint8
-from common.run_dir import atomic_write
+from common.storage import atomic_write
 from config import Config, UserError
 from controller.imagined import dreams_along
 from controller.policy import Controller

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 import tasks
-from common import integrity, mpi, run_dir, seeds
+from common import integrity, mpi, run_dir, seeds, storage
 from common.command_line import say
 from common.integrity import require_finite
 from common.jobs import Jobs
@@ -58,7 +58,7 @@ def record(env, config, index: int) -> dict[str, np.ndarray]:
 def write(path: Path, episode: dict[str, np.ndarray], source: dict) -> int:
     """Writes an episode and, as JSON, where it came from; its size in bytes. UserError if a number is not finite."""
     require_finite(path, {name: episode[name] for name in ("action", "reward")})
-    with run_dir.atomic_write(path) as tmp, open(tmp, "wb") as file:
+    with storage.atomic_write(path) as tmp, open(tmp, "wb") as file:
         np.savez_compressed(file, **episode, source=np.array(json.dumps(source)))
     return path.stat().st_size
 
@@ -133,7 +133,7 @@ def extract_random(comm, run: Path, config, missing: list[int]) -> tuple[int, in
             frames += len(episode["obs"])
             returns.append(total_reward(episode))
             if len(returns) == 1 and comm.rank == 0:
-                run_dir.require_room(episode_path(run, index), disk, times=len(missing) - 1)
+                storage.require_room(episode_path(run, index), disk, times=len(missing) - 1)
             within_limit()
     env.close()
     return frames, disk, returns
@@ -190,7 +190,7 @@ def play_and_write(comm, models: Path, config, agents: list, plan: list[int], pa
         frames += len(episode["obs"])
         returns.append(total_reward(episode))
         if len(returns) == 1 and comm.rank == 0:
-            run_dir.require_room(paths[job], disk, times=len(plan) - 1)
+            storage.require_room(paths[job], disk, times=len(plan) - 1)
         bar.update(min(comm.size, bar.total - bar.n))
 
     play(lanes, jobs, [agent.parameters for agent in agents], plan, keep)

@@ -11,7 +11,7 @@ import numpy as np
 from common import arrays, integrity, seeds, signals
 from common.arrays import open_npz
 from common.integrity import UNREADABLE, require_finite
-from common.run_dir import atomic_write
+from common.storage import atomic_write
 from common.training import save_arrays
 from config import UserError
 from vae.data import read_episode

@@ -9,7 +9,7 @@ import tensorflow as tf
 import tasks
 from common import seeds, signals
 from common.progress import bar as progress_bar
-from common.run_dir import require_room
+from common.storage import require_room
 from common.training import fit, make_optimizer
 from config import Config, UserError
 from rnn.data import LatentDataset, Windows, encode

@@ -6,7 +6,7 @@ import pytest
 
 import config as configs
 import tasks
-from common import command_line, run_dir
+from common import command_line, run_dir, storage
 from config import UserError
 from controller.evolution import begin
 
@@ -144,8 +144,8 @@ def test_a_derived_run_takes_what_still_fits(tmp_path):
 
 def test_files_are_written_atomically(tmp_path):
     path = tmp_path / "file.json"
-    run_dir.write_text(path, "old")
-    with pytest.raises(RuntimeError), run_dir.atomic_write(path) as tmp:
+    storage.write_text(path, "old")
+    with pytest.raises(RuntimeError), storage.atomic_write(path) as tmp:
         tmp.write_text("ne")
         raise RuntimeError
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]

@@ -11,7 +11,7 @@ from conftest import ROOT, run_script
 
 import config as configs
 import tasks
-from common import run_dir
+from common import run_dir, storage
 from common.training import save_arrays, save_weights
 from config import UserError
 from controller.policy import Controller
@@ -41,7 +41,7 @@ def export(task: str, base: Path) -> tuple:
     save_arrays(run / "initial_z.npz", {"mu": rng.normal(0, 1, shape), "logvar": rng.normal(-3, 1, shape)})
     best = {"generation": 25, "score": 812.34, "std": 3.0, "episodes": 8}
     best["parameters"] = rng.normal(0, 0.5, Controller.of(config).num_params).tolist()
-    run_dir.write_text(run / "controller" / "best.json", json.dumps(best))
+    storage.write_text(run / "controller" / "best.json", json.dumps(best))
     export_run(run, out)
     return run, out, *models
 

@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT
 
 import config as configs
-from common import published, run_dir
+from common import published, storage
 from tools.release.parts import PARTS
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -127,7 +127,7 @@ def test_notes_of_a_shipped_run_agree_with_its_files(notes):
     """Or, where they compare, with another's, or with the published scores."""
     files = [path for name in ("best.json", "results.json") for path in (ROOT / "pretrained").rglob(name)]
     contents = [json.loads(path.read_text()) for path in [*files, published.FILE]]
-    contents += [run_dir.read_lines(path) for path in (ROOT / "pretrained").rglob("history.jsonl")]
+    contents += [storage.read_lines(path) for path in (ROOT / "pretrained").rglob("history.jsonl")]
     pairs = set().union(*map(scored, contents))
     for text in PLUS_MINUS.findall(notes.read_text()):
         digits = [len(number.partition(".")[2]) for number in text.split(" ± ")]

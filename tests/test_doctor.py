@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT, run_script
 
 import tasks
-from common import run_dir
+from common import run_dir, storage
 from common.results import identity
 from config import UserError
 from tools import doctor, healthy
@@ -48,13 +48,13 @@ def write(path: Path, files: dict) -> Path:
         identity(config, env=env) | {"mean": mean, "std": 50.0, "episodes": 4, "returns": [mean] * 4}
         for env, mean in files["tests"].items()
     ]
-    run_dir.write_text(path / "results.json", json.dumps({"results": rows}))
-    run_dir.write_text(path / "controller" / "best.json", json.dumps(best))
+    storage.write_text(path / "results.json", json.dumps({"results": rows}))
+    storage.write_text(path / "controller" / "best.json", json.dumps(best))
     for name in ("vae", "rnn"):
         (path / f"{name}.weights.h5").touch()
     np.savez(path / "series.npz", mu=files["mu"].astype(np.float16))
     for name, lines in (("metrics.jsonl", files["metrics"]), ("controller/history.jsonl", files["history"])):
-        run_dir.write_text(path / name, "".join(json.dumps(line) + "\n" for line in lines))
+        storage.write_text(path / name, "".join(json.dumps(line) + "\n" for line in lines))
     return path
 
 

@@ -18,7 +18,7 @@ from conftest import ROOT
 from small_run import episode_of, small
 
 import tasks
-from common import arrays, mpi, run_dir, signals
+from common import arrays, mpi, signals, storage
 from common.arrays import open_npz
 from common.command_line import os_errors_as_user_errors
 from config import UserError
@@ -47,7 +47,7 @@ def test_a_write_that_fails_leaves_the_earlier_file_and_names_it(tmp_path):
 import numpy as np
 from pathlib import Path
 from common import command_line
-from common.run_dir import atomic_write
+from common.storage import atomic_write
 def main():
     with atomic_write(Path("x.npz")) as tmp, open(tmp, "wb") as file:
         np.savez(file, a=np.zeros(100_000))
@@ -60,8 +60,8 @@ command_line.command(main)
 
 def test_a_copy_that_does_not_fit_names_what_it_was_to_be(tmp_path):
     (tmp_path / "a.npz").write_bytes(b"0" * 100_000)
-    code = "from pathlib import Path\nfrom common import command_line, run_dir\n"
-    code += "command_line.command(lambda: run_dir.copy(Path('a.npz'), Path('b.npz')))"
+    code = "from pathlib import Path\nfrom common import command_line, storage\n"
+    code += "command_line.command(lambda: storage.copy(Path('a.npz'), Path('b.npz')))"
     done = limited(code, tmp_path, 10_000)
     assert (done.returncode, done.stderr) == (2, "error: b.npz: File too large\n")
     assert os.listdir(tmp_path) == ["a.npz"]
@@ -120,25 +120,25 @@ def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda number: calls.append(os.readlink(f"/proc/self/fd/{number}")))
     replace = os.replace
     monkeypatch.setattr(os, "replace", lambda *names: (calls.append("rename"), replace(*names)))
-    run_dir.write_text(tmp_path / "a.json", "{}")
+    storage.write_text(tmp_path / "a.json", "{}")
     assert calls == [str(tmp_path / f".{os.getpid()}.a.json"), "rename", str(tmp_path)]
 
 
 def test_room_is_asked_for_before_a_long_stage(tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
-    run_dir.require_room(tmp_path / "a", 1000)
+    storage.require_room(tmp_path / "a", 1000)
     with pytest.raises(UserError, match=r"a: \d+ MB are needed, \d+ MB are free"):
-        run_dir.require_room(tmp_path / "a", usage.free // 2, times=3)
+        storage.require_room(tmp_path / "a", usage.free // 2, times=3)
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1000, 1000))
     with pytest.raises(UserError, match="`ulimit -f`"):
-        run_dir.require_room(tmp_path / "a", 2_000_000)
+        storage.require_room(tmp_path / "a", 2_000_000)
 
     def read_only(**_):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), "runs/car")
 
-    monkeypatch.setattr(run_dir.tempfile, "TemporaryFile", read_only)
+    monkeypatch.setattr(storage.tempfile, "TemporaryFile", read_only)
     with pytest.raises(UserError, match="runs/car: Read-only file system"):
-        os_errors_as_user_errors(run_dir.require_room, tmp_path / "a", 1)
+        os_errors_as_user_errors(storage.require_room, tmp_path / "a", 1)
 
 
 @pytest.mark.parametrize("stage", ["latents", "evolution", "the agent's episodes"])
@@ -147,7 +147,7 @@ def test_stages_ask_for_room_before_they_are_long(stage, copied, monkeypatch):
     for index in range(2):
         episode_of(run, index, config)
     usage = shutil.disk_usage(run)
-    monkeypatch.setattr(run_dir.shutil, "disk_usage", lambda _: usage._replace(free=0))
+    monkeypatch.setattr(storage.shutil, "disk_usage", lambda _: usage._replace(free=0))
     before = {path for path in run.rglob("*") if path.is_file()}
     if stage == "latents":
         with pytest.raises(UserError, match=r"series\.npz: 0 MB are needed, 0 MB are free"):
@@ -287,7 +287,7 @@ import sys; sys.path.insert(0, {str(ROOT)!r})
 import numpy as np
 from pathlib import Path
 from common import command_line
-from common.run_dir import write_text
+from common.storage import write_text
 def main():
     command_line.say("dream, τ 1.15: 918 ± 249")
     write_text(Path("after"), "the stage went on")

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from small_run import edit_json, episode_of, evolve, flip, make_run, read_best, refused_search, small
 
-from common import config_file, integrity, results, run_dir, training
+from common import config_file, integrity, results, run_dir, storage, training
 from config import UserError
 from controller import recording
 from controller.evolution import Evolution
@@ -122,7 +122,7 @@ def test_v_of_another_seed_is_refused_unless_the_run_began_from_it(tmp_path):
     config = make_run(tmp_path / "run")
     record = {"task": config.task, "pixels": config.pixels, "seed": 7, "round": 1}
     training.save_weights(make_vae(config), tmp_path / "run" / "vae.weights.h5", record)
-    write = lambda origin: run_dir.write_text(tmp_path / "run" / "config.json", config_file.text(config, origin))  # noqa: E731
+    write = lambda origin: storage.write_text(tmp_path / "run" / "config.json", config_file.text(config, origin))  # noqa: E731
     write({})
     with pytest.raises(UserError, match=r"vae\.weights\.h5 is another run's: seed 7, expected 0"):
         load_vae(tmp_path / "run", config)

@@ -10,7 +10,7 @@ from conftest import ROOT
 from small_run import edit_json, make_run
 
 import tasks
-from common import integrity, lock, run_dir
+from common import integrity, lock, run_dir, storage
 from config import UserError
 from tools import pack
 
@@ -21,7 +21,7 @@ def run(tmp_path, monkeypatch) -> Path:
     run = tmp_path / "run"
     run_dir.save(tasks.preset("carracing", "smoke"), run)
     for name in ("vae.weights.h5", "rnn.weights.h5", "controller/best.json", "controller/history.jsonl"):
-        run_dir.write_text(run / name, "")
+        storage.write_text(run / name, "")
     monkeypatch.setattr(pack, "read_run", lambda *_: None)
     monkeypatch.setattr(pack, "write_report", lambda *_: None)
     monkeypatch.setattr(pack, "card", lambda *_: "the card")
@@ -33,8 +33,8 @@ def run(tmp_path, monkeypatch) -> Path:
 def test_an_older_pack_is_replaced(run, tmp_path):
     out = tmp_path / "out"
     pack.pack(run, out, checkpoint=False)
-    run_dir.write_text(out / "results.json", json.dumps({"results": []}))  # of evaluate.py
-    run_dir.write_text(out / "videos/carracing-first.mp4", "")
+    storage.write_text(out / "results.json", json.dumps({"results": []}))  # of evaluate.py
+    storage.write_text(out / "videos/carracing-first.mp4", "")
     pack.pack(run, out, checkpoint=False)
     assert (out / "README.md").read_text() == "the card" and not (out / "results.json").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "run"]
@@ -54,8 +54,8 @@ def test_a_pack_in_which_a_command_is_at_work_is_not_replaced(part, run, tmp_pat
 def test_the_older_pack_is_there_until_the_new_one_is_on_the_disk(run, tmp_path, monkeypatch):
     out, calls = tmp_path / "out", []
     pack.pack(run, out, checkpoint=False)
-    flush, remove = run_dir.flush_to_disk, shutil.rmtree
-    monkeypatch.setattr(run_dir, "flush_to_disk", lambda path: (calls.append(path), flush(path)))
+    flush, remove = storage.flush_to_disk, shutil.rmtree
+    monkeypatch.setattr(storage, "flush_to_disk", lambda path: (calls.append(path), flush(path)))
     monkeypatch.setattr(shutil, "rmtree", lambda path, **_: (calls.append(f"remove {path.name}"), remove(path, **_)))
     pack.pack(run, out, checkpoint=False)
     assert calls[-2:] == [tmp_path, "remove .out.old"]
@@ -67,7 +67,7 @@ def test_the_older_pack_is_there_until_the_new_one_is_on_the_disk(run, tmp_path,
 def test_what_is_not_of_a_pack_is_not_deleted(name, run, tmp_path):
     out = tmp_path / "out"
     pack.pack(run, out, checkpoint=False)
-    run_dir.write_text(out / name, "precious")
+    storage.write_text(out / name, "precious")
     with pytest.raises(UserError, match=r"holds .*, which is not of a packed run"):
         pack.pack(run, out, checkpoint=False)
     assert (out / name).read_text() == "precious"
@@ -97,14 +97,14 @@ def test_a_pack_that_was_interrupted_while_it_was_replaced_comes_back(run, tmp_p
     pack.pack(run, tmp_path / "out", checkpoint=False)
     (tmp_path / "out").rename(tmp_path / ".out.old")
     (run / "vae.weights.h5").unlink()
-    run_dir.write_text(tmp_path / ".out.old" / "thesis.tex", "x")
+    storage.write_text(tmp_path / ".out.old" / "thesis.tex", "x")
     with pytest.raises(UserError, match=r"thesis\.tex"):
         pack.pack(run, tmp_path / "out", checkpoint=False)
     assert (tmp_path / "out" / "README.md").exists()
 
 
 def test_what_dreams_start_from_is_packed(run, tmp_path):
-    run_dir.write_text(run / "dream_starts.npz", "starts")
+    storage.write_text(run / "dream_starts.npz", "starts")
     run_dir.save(tasks.preset("carracing", "smoke"), run / "temperature-0.5")
     pack.pack(run, tmp_path / "out", checkpoint=False)
     assert (tmp_path / "out/temperature-0.5/dream_starts.npz").read_text() == "starts"
@@ -143,7 +143,7 @@ def test_a_run_of_five_temperatures_is_packed(tmp_path):
         run_dir.save(dataclasses.replace(run_dir.load(part), temperature=tau), part)
         rows = json.loads((part / "results.json").read_text())["results"]
         rows = [row | {"trained_temperature": tau} for row in rows]
-        run_dir.write_text(part / "results.json", json.dumps({"results": rows}))
+        storage.write_text(part / "results.json", json.dumps({"results": rows}))
     pack.pack(run, out, checkpoint=False)
     card = (out / "README.md").read_text()
     assert all(f"trained at τ {tau:g}" in card for tau in (0.1, 0.5, 0.8, 1, 1.15, 1.3))

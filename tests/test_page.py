@@ -16,7 +16,7 @@ from conftest import ROOT, SHIPPED, need_program, run_script
 from small_run import episode_of, small
 
 import tasks
-from common import results, run_dir
+from common import results, run_dir, storage
 from common.pictures import to_uint8
 from common.training import save_arrays, save_weights
 from config import UserError
@@ -273,7 +273,7 @@ def random_run(run: Path, task: str, **flags) -> Path:
     starts = np.zeros((10, config.z_size), np.float32)
     save_arrays(run / "initial_z.npz", {"mu": starts, "logvar": starts}, {})
     parameters = np.random.default_rng(1).normal(0, 0.2, Controller.of(config).num_params).tolist()
-    run_dir.write_text(run / "controller" / "best.json", json.dumps({"parameters": parameters, "made_from": {}}))
+    storage.write_text(run / "controller" / "best.json", json.dumps({"parameters": parameters, "made_from": {}}))
     return run
 
 

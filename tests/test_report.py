@@ -15,7 +15,7 @@ from PIL import Image
 
 import config as configs
 import tasks
-from common import packed, published, run_dir
+from common import packed, published, run_dir, storage
 from common.results import identity
 from tools.reporting import names, plots
 from tools.reporting.card import card, front_matter, trained_on
@@ -46,7 +46,7 @@ def result(config, returns, **changes) -> dict:
 def make_run(path: Path, config, rows: list[dict], trained: bool = True) -> Path:
     """A run folder of JSON files; with `trained`, also histories of four generations and a picture."""
     run_dir.save(config, path)
-    run_dir.write_text(path / "results.json", json.dumps({"results": rows}))
+    storage.write_text(path / "results.json", json.dumps({"results": rows}))
     if not trained:
         return path
     history = [
@@ -63,8 +63,8 @@ def make_run(path: Path, config, rows: list[dict], trained: bool = True) -> Path
     metrics = [{"model": "vae", "step": k, "seconds": k, "vae_loss": 90.0 / k, "r_loss": 70.0 / k} for k in (20, 40)]
     metrics += [{"model": "rnn", "step": k, "seconds": k / 2, "loss": 2.0 - k / 60} for k in (20, 40)]
     for name, lines in (("controller/history.jsonl", history), ("metrics.jsonl", metrics)):
-        run_dir.write_text(path / name, "".join(json.dumps(line) + "\n" for line in lines))
-    run_dir.write_text(path / "controller" / "best.json", json.dumps({"generation": 4, "score": 1.0, "parameters": []}))
+        storage.write_text(path / name, "".join(json.dumps(line) + "\n" for line in lines))
+    storage.write_text(path / "controller" / "best.json", json.dumps({"generation": 4, "score": 1.0, "parameters": []}))
     (path / "pictures").mkdir()
     noise = np.random.default_rng(0).integers(0, 256, (64, 128, 3), np.uint8)
     Image.fromarray(noise).save(path / "pictures" / "reconstructions.png")
@@ -122,7 +122,7 @@ def test_the_card_of_a_report_of_several_runs_shows_the_first_ones_pictures(tmp_
     for run in runs:
         for name in ("dream-1.15", "dream-1e-05", "carracing-v0-best"):
             shutil.copyfile(run / "pictures/reconstructions.png", run / f"pictures/{name}.png")
-        run_dir.write_lines(run / "metrics.jsonl", [{"model": "vae", "step": 1, "seconds": 1, "loss": len(run.name)}])
+        storage.write_lines(run / "metrics.jsonl", [{"model": "vae", "step": 1, "seconds": 1, "loss": len(run.name)}])
     write_report(read_runs(runs), tmp_path / "out")
     card = (tmp_path / "out" / "model_card.md").read_text()
     assert set(re.findall(r"\]\((\S+)\.png\)", card)) == {
@@ -219,7 +219,7 @@ def test_five_runs_of_three_seeds_are_reported(tmp_path):
             changes = {"temperature": tau, "trained_temperature": tau, "seed": seed}
             rows = [row | changes for row in rows if row["temperature"] == row["trained_temperature"]]
             run_dir.save(dataclasses.replace(run_dir.load(run), temperature=tau, seed=seed), run)
-            run_dir.write_text(run / "results.json", json.dumps({"results": rows}))
+            storage.write_text(run / "results.json", json.dumps({"results": rows}))
             paths.append(run)
     run_script("tools.report", *paths, "--out", tmp_path / "out")
     text = (tmp_path / "out" / "report.md").read_text()
@@ -320,7 +320,7 @@ def test_a_card_has_the_commands_and_scores_of_the_runs_below(tmp_path):
     part = make_run(run / "temperature-0.5", cold, [result(cold, [300.0, 500.0])])
     line = {"command": "train_controller.py --temperatures 0.5", "ranks": 2, "hardware": "a processor"}
     line |= {"started": "2026-01-01 00:00 UTC", "seconds": 90.0, "ended": True}
-    run_dir.write_text(part / "commands" / "20260101T000000-train_controller.json", json.dumps(line))
+    storage.write_text(part / "commands" / "20260101T000000-train_controller.json", json.dumps(line))
     text = card(read_run(run, "doom"), run)
     assert cells_of(text, "ViZDoom, trained at τ 0.5")[0][1] == "400.0 ± 100.0"
     assert cells_of(text, f"`mpirun -n 2 python {line['command']}`")[0][2] == "1.5 min"
@@ -334,7 +334,7 @@ def test_a_kept_agents_time_is_not_the_whole_evolutions(tmp_path):
 
 def test_notes_go_into_the_card(tmp_path):
     run = make_car(tmp_path / "car")
-    run_dir.write_text(run / "notes.md", "V is another run's.\n")
+    storage.write_text(run / "notes.md", "V is another run's.\n")
     assert "## Training" in (text := card(read_run(run, "car"), run))
     assert text.index("V is another run's.") > text.index("## Training")
 
@@ -405,7 +405,7 @@ def test_a_line_still_being_written_is_left_out(tmp_path):
     path = tmp_path / "metrics.jsonl"
     line = {"model": "vae", "step": 1, "seconds": 0.5}
     path.write_text(json.dumps(line) + '\n{"mo')
-    assert run_dir.read_lines(path) == [line]
+    assert storage.read_lines(path) == [line]
 
 
 def test_published_numbers_have_sources_and_stand_nowhere_else():

@@ -10,7 +10,7 @@ from conftest import run_script
 
 import config as configs
 import tasks
-from common import run_dir
+from common import run_dir, storage
 from config import UserError
 from tools import study
 
@@ -46,7 +46,7 @@ def write_run(run, name: str, seed: int, scores: list[float]) -> None:
     run_dir.save(configs.Config(**{**vars(base), **given}), run)
     times = {"seconds": 1.0, "mean": 0.0}
     lines = [{"generation": g, **times, "evaluation": {"mean": score}} for g, score in enumerate(scores, 1)]
-    run_dir.write_lines(run / "controller" / "history.jsonl", lines)
+    storage.write_lines(run / "controller" / "history.jsonl", lines)
 
 
 def test_table_and_plot_say_what_the_runs_scored(tmp_path):
@@ -74,7 +74,7 @@ def test_table_and_plot_say_what_the_runs_scored(tmp_path):
 )
 def test_a_history_of_another_run_is_named(line, tmp_path):
     write_run(tmp_path, "ga", 0, [0, 10])
-    run_dir.write_lines(tmp_path / "controller" / "history.jsonl", [{"seconds": 1, "mean": 0} | line])
+    storage.write_lines(tmp_path / "controller" / "history.jsonl", [{"seconds": 1, "mean": 0} | line])
     with pytest.raises(UserError, match=r"history\.jsonl is not a history of this run"):
         study.points(tmp_path)
 

@@ -15,7 +15,7 @@ import rnn.train
 import train_rnn
 import train_vae
 import vae.train
-from common import command_log, run_dir, signals, training
+from common import command_log, run_dir, signals, storage, training
 from config import UserError
 from world_model import load_rnn, load_vae
 
@@ -95,7 +95,7 @@ def test_a_signal_ends_fit_with_a_checkpoint_and_the_curve_is_the_same(tmp_path,
         fit(tmp_path / name, 8, Weight())
     assert saved(tmp_path / "stopped") == saved(tmp_path / "straight")
     curves = [
-        [(line["step"], line["loss"]) for line in run_dir.read_lines(tmp_path / name / "metrics.jsonl")]
+        [(line["step"], line["loss"]) for line in storage.read_lines(tmp_path / name / "metrics.jsonl")]
         for name in ("stopped", "straight")
     ]
     assert curves[0] == curves[1]

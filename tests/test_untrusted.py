@@ -10,7 +10,7 @@ from conftest import ROOT
 from small_run import edit_json, episode_of, evolve, make_run, refused_search, small
 
 import tasks
-from common import config_file, integrity, run_dir
+from common import config_file, integrity, run_dir, storage
 from config import UserError
 from controller.evolution import Evolution
 from controller.policy import Controller
@@ -159,7 +159,7 @@ def test_a_line_that_is_no_object_is_named(line, tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(b'{"model": "vae"}\n' + line + b'\n{"model": "vae"}\n')
     with pytest.raises(UserError, match=r"metrics\.jsonl, line 2, is broken"):
-        run_dir.read_lines(path)
+        storage.read_lines(path)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_a_line_that_is_no_object_is_named(line, tmp_path):
 def test_a_line_that_lacks_what_its_file_has_is_named(name, line, tmp_path):
     (tmp_path / name).write_text(line + "\n")
     with pytest.raises(UserError, match=rf"{name}, line 1, is broken: its "):
-        run_dir.read_lines(tmp_path / name)
+        storage.read_lines(tmp_path / name)
 
 
 def npy(header: bytes) -> bytes:

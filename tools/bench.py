@@ -9,7 +9,7 @@ Each speed is the median of repeated runs after a warm-up (tools/speeds.py). Let
 import json
 from pathlib import Path
 
-from common import command_line, published, run_dir
+from common import command_line, published, storage
 from tools import speeds, time_to_score
 
 PAPER = {
@@ -94,7 +94,7 @@ def main() -> None:
         figures["score"] = time_to_score.time_to_score(SHIPPED, args.to_score)
     print(report(figures))
     if args.json:
-        run_dir.write_text(args.json, json.dumps(figures, indent=1) + "\n")
+        storage.write_text(args.json, json.dumps(figures, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import tasks
-from common import command_line, results, run_dir
+from common import command_line, results, run_dir, storage
 from common.training import quiet_tensorflow
 
 if __name__ == "__main__":
@@ -76,7 +76,7 @@ def save(path: Path, pages: list[Image.Image]) -> None:
     pixels = np.concatenate([pixels, np.resize(bright, (len(pixels) // 10, 3))]) if len(bright) else pixels
     palette = Image.fromarray(pixels[None]).quantize(COLORS)
     small = [page.quantize(palette=palette, dither=Image.Dither.NONE) for page in pages]
-    with run_dir.atomic_write(path) as tmp:
+    with storage.atomic_write(path) as tmp:
         small[0].save(tmp, "GIF", save_all=True, append_images=small[1:], duration=int(1000 * FRAME), loop=0)
 
 

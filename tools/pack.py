@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import config as configs
-from common import command_line, lock, packed, provenance, run_dir
+from common import command_line, lock, packed, provenance, run_dir, storage
 from controller.agent_file import read_best
 from controller.policy import Controller
 from tools.reporting.card import card
@@ -88,7 +88,7 @@ def replace(run: Path, out: Path, checkpoint: bool) -> float:
         require_own(out)
         if out.resolve() == run.resolve() or any((out / name).exists() for name in DATA):
             raise configs.UserError(f"--out {out} is a run with its data, which would be lost; choose another folder")
-        ours, theirs = run_dir.read_lines(run / HISTORY), run_dir.read_lines(out / HISTORY)
+        ours, theirs = storage.read_lines(run / HISTORY), storage.read_lines(out / HISTORY)
         if (out / CHECKPOINT).exists() and theirs != ours[: len(theirs)]:
             raise configs.UserError(
                 f"--out {out} holds an evolution that is not {run}'s and can go on; choose another folder, or delete "
@@ -102,7 +102,7 @@ def replace(run: Path, out: Path, checkpoint: bool) -> float:
                 continue  # a file that is being written
             if not path.resolve().is_relative_to(run.resolve()):
                 raise configs.UserError(f"{path} is a link out of the run and is not packed; replace it by a copy")
-            run_dir.copy(path, tmp / path.relative_to(run))
+            storage.copy(path, tmp / path.relative_to(run))
     for part in tmp.glob("temperature-*"):
         for name in (name for name in run_dir.MODELS if (tmp / name).exists()):
             (part / name).symlink_to(Path("..") / name)
@@ -110,15 +110,15 @@ def replace(run: Path, out: Path, checkpoint: bool) -> float:
         packed.mark(folder, provenance.commit())
     small = read_run(tmp, out.name)
     write_report([small], tmp / "report")
-    run_dir.write_text(tmp / "README.md", card(small, tmp))
+    storage.write_text(tmp / "README.md", card(small, tmp))
     for path in (tmp, *tmp.rglob("*")):
         if not path.is_symlink():
-            run_dir.flush_to_disk(path)
+            storage.flush_to_disk(path)
     if out.exists():
         shutil.rmtree(aside, ignore_errors=True)
         out.rename(aside)
     tmp.rename(out)
-    run_dir.flush_to_disk(out.parent)  # the old one is there until the new one outlasts a power cut
+    storage.flush_to_disk(out.parent)  # the old one is there until the new one outlasts a power cut
     shutil.rmtree(aside, ignore_errors=True)
     return sum(path.stat().st_size for path in out.rglob("*") if path.is_file() and not path.is_symlink()) / 1e6
 

@@ -18,7 +18,7 @@ only writes the curves of V, M and C, a row a value: run, task, seed, model, ste
 import argparse
 from pathlib import Path
 
-from common import command_line, run_dir
+from common import command_line, storage
 from common.packed import require_writable
 from tools.reporting.card import card
 from tools.reporting.curves import curves_csv
@@ -47,7 +47,7 @@ def main() -> None:
     args = parse()
     runs = read_runs(args.runs)
     if args.csv:
-        run_dir.write_text(args.csv, curves_csv(runs))
+        storage.write_text(args.csv, curves_csv(runs))
         print(args.csv)
         return
     if args.into:
@@ -57,7 +57,7 @@ def main() -> None:
         require_writable(args.runs[0], "say where to write the report, --out DIR")
     print(write_report(runs, args.out or args.runs[0] / "report"))
     if args.card:
-        run_dir.write_text(args.card, card(runs[0], args.card.parent, suffix(runs[0], runs)))
+        storage.write_text(args.card, card(runs[0], args.card.parent, suffix(runs[0], runs)))
         print(args.card)
 
 

@@ -21,7 +21,7 @@ import numpy as np
 
 import config as configs
 import tasks
-from common import command_line, run_dir
+from common import command_line, run_dir, storage
 from common.training import quiet_tensorflow
 from controller.optimizers import make_optimizer
 
@@ -279,7 +279,7 @@ def main() -> None:
     else:
         quiet_tensorflow()
         times = measure(args.run, dataclasses.replace(config, population=64, dtype="float32"))
-        run_dir.write_text(args.out.with_suffix(".json"), json.dumps(dataclasses.asdict(times), indent=1) + "\n")
+        storage.write_text(args.out.with_suffix(".json"), json.dumps(dataclasses.asdict(times), indent=1) + "\n")
     rows = table(times)
     print(text(times, rows))
     draw(rows, args.out)

@@ -17,7 +17,7 @@ import numpy as np
 
 import config as configs
 import tasks
-from common import command_line, lock, mpi, run_dir
+from common import command_line, lock, mpi, run_dir, storage
 from common.integrity import read_json
 from common.training import quiet_tensorflow
 from controller.evolution import evolve
@@ -88,7 +88,7 @@ def points(run: Path) -> list[tuple[int, float]]:
     spent = spent_by(run_dir.load(run))
     path = run / "controller" / "history.jsonl"
     try:
-        lines = [(x["generation"], x["evaluation"]["mean"]) for x in run_dir.read_lines(path) if x["evaluation"]]
+        lines = [(x["generation"], x["evaluation"]["mean"]) for x in storage.read_lines(path) if x["evaluation"]]
         return [(int(spent[range(1, len(spent) + 1).index(number)]), float(mean)) for number, mean in lines]
     except (KeyError, TypeError, ValueError) as error:
         raise configs.UserError(f"{path} is not a history of this run: {error!r}") from None
@@ -175,8 +175,8 @@ def draw(out: Path) -> None:
 
 
 def write(out: Path, episodes: int, mark: float | None) -> None:
-    run_dir.write_text(out / "search.json", json.dumps(scores(out)) + "\n")
-    run_dir.write_text(out / "search.md", report(out, episodes, mark))
+    storage.write_text(out / "search.json", json.dumps(scores(out)) + "\n")
+    storage.write_text(out / "search.md", report(out, episodes, mark))
     draw(out)
 
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import config as configs
-from common import published, run_dir
+from common import published, storage
 
 MARKS = (600, 700, 800)
 CHUNK = 10  # generations between two looks
@@ -46,7 +46,7 @@ def time_to_score(
     prefix = [mpirun, "-n", str(ranks)] if ranks > 1 else []
     script = Path(__file__).parent.parent / "train_controller.py"
     made = (run / "config.json").exists()
-    history = run_dir.read_lines(run / "controller" / "history.jsonl") if made else []
+    history = storage.read_lines(run / "controller" / "history.jsonl") if made else []
     while None in seconds_to(history, marks).values() and len(history) < LONGEST:
         generations = len(history) + CHUNK
         begin = [] if made else ["--from", base, *flags]
@@ -55,5 +55,5 @@ def time_to_score(
         if done.returncode:
             raise configs.UserError(f"the evolution ended with status {done.returncode}:\n{done.stderr}")
         made = True
-        history = run_dir.read_lines(run / "controller" / "history.jsonl")
+        history = storage.read_lines(run / "controller" / "history.jsonl")
     return seconds_to(history, marks)

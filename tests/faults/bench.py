@@ -227,7 +227,7 @@ def shared_memory(case: str) -> set[Path]:
 
 
 def unfinished(run: Path) -> list[str]:
-    """Files of `run_dir.atomic_write` that were never renamed."""
+    """Files of `storage.atomic_write` that were never renamed."""
     return [str(path.relative_to(run)) for path in run.rglob(".[0-9]*.*")]
 
 

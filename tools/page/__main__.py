@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 
 from common import command_line
-from common.run_dir import copy, write_text
+from common.storage import copy, write_text
 from common.training import quiet_tensorflow
 from config import UserError
 

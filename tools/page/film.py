@@ -11,7 +11,8 @@ from pathlib import Path
 from PIL import Image, ImageColor
 
 from common import command_line
-from common.run_dir import atomic_write, need
+from common.run_dir import need
+from common.storage import atomic_write
 from tools.page.browser import chromium
 
 VIEW = {"width": 1280, "height": 840}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import config as configs
 import tasks
-from common import config_file, run_dir
+from common import config_file, run_dir, storage
 from common.training import quiet_tensorflow
 from config import Config, UserError
 from tools.release.json_format import write_list
@@ -28,7 +28,7 @@ def write_all(outputs: dict[Path, tuple[Callable, object]]) -> None:
     """Writes files, {path: (write, what)}; none appears before all are written."""
     with ExitStack() as stack:
         for path, (write, what) in outputs.items():
-            write(what, stack.enter_context(run_dir.atomic_write(path)))
+            write(what, stack.enter_context(storage.atomic_write(path)))
 
 
 def resolve_config(run: Path, given: dict, names: list[str]) -> Config:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import tasks
-from common import published, run_dir
+from common import published, storage
 from tools.reporting import names, plots
 from tools.reporting.card import card
 from tools.reporting.runs import Run, groups, searches
@@ -59,7 +59,7 @@ def model_section(run: Run, out: Path, suffix: str) -> list[str]:
         text.append(f"![Learning curves of V and M](losses{suffix}.png)\n")
     for picture, caption in pictures(run.path / "pictures"):
         name = f"{picture.stem}{suffix}.png"
-        run_dir.copy(picture, out / name)
+        storage.copy(picture, out / name)
         text.append(f"{caption}\n\n![{caption}]({name})\n")
     return [f"## V and M: {run.name}\n", *text] if text else []
 
@@ -97,6 +97,6 @@ def write_report(runs: list[Run], out: Path) -> Path:
     text += ["## Published scores and their sources\n"]
     for task in played:
         text += [f"{task}:\n", table(["agent", "score", "source"], [list(line) for line in published.sources(task)])]
-    run_dir.write_text(out / "report.md", "\n".join(text))
-    run_dir.write_text(out / "model_card.md", card(runs[0], out, suffix(runs[0], runs)))
+    storage.write_text(out / "report.md", "\n".join(text))
+    storage.write_text(out / "model_card.md", card(runs[0], out, suffix(runs[0], runs)))
     return out / "report.md"

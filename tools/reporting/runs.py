@@ -6,7 +6,7 @@ from pathlib import Path
 
 import config as configs
 import tasks
-from common import integrity, published, results, run_dir
+from common import integrity, published, results, run_dir, storage
 
 IGNORED = {"seed": 0, "lanes": 1, "drawer": "raster"}  # settings in which runs may differ and be the same experiment
 
@@ -47,8 +47,8 @@ def read_run(path: Path, name: str) -> Run:
         name,
         config,
         rows or [results.identity(config)],
-        run_dir.read_lines(path / "controller" / "history.jsonl"),
-        run_dir.read_lines(path / "metrics.jsonl"),
+        storage.read_lines(path / "controller" / "history.jsonl"),
+        storage.read_lines(path / "metrics.jsonl"),
         read_json(path / "controller" / "best.json"),
         parts,
     )

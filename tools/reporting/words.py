@@ -3,7 +3,7 @@
 import glob
 from pathlib import Path
 
-from common import run_dir
+from common import storage
 from config import UserError
 
 # Of pictures, by the pattern of their names; {} is what the pattern leaves open.
@@ -51,4 +51,4 @@ def fill(path: Path, sections: dict[str, str]) -> None:
         if not found or not closed:
             raise UserError(f"{path} has no lines '{begin}' and '{end}' for the {name} to stand between")
         text = f"{before}{begin}\n{content}{end}{after}"
-    run_dir.write_text(path, text)
+    storage.write_text(path, text)

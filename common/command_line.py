@@ -28,6 +28,9 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, quiet: bool = False, **options):
         # Abbreviations would change their meaning with the flags that are added later.
         usual = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
+        spec = getattr(sys.modules["__main__"], "__spec__", None)  # of a tool: python -m NAME
+        if spec is not None:
+            usual["prog"] = f"python -m {spec.name.removesuffix('.__main__')}"
         super().__init__(**{**usual, **options})
         self.quiet = quiet
 

@@ -40,7 +40,7 @@ class Stopped(Exception):
 
     def __str__(self) -> str:
         name = signal.Signals(self.number).name
-        return f"stopped by {name}: {self.saved}; the same command goes on: {provenance.command()}"
+        return f"stopped by {name}: {self.saved}; the same command again: {provenance.command()}"
 
 
 def listen() -> None:

@@ -2,7 +2,6 @@
 
 import ctypes
 import io
-import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,18 +21,11 @@ SUM = "sum of "  # begins the name of a loss in a checkpoint
 
 
 def quiet_tensorflow() -> None:
-    """Imports TensorFlow without its start-up messages, which it writes past every log level of its own."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # an error that matters is raised as well
-    saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 2)
-    try:
-        import tensorflow as tf
+    """Imports TensorFlow and looks for GPUs, without the messages of either."""
+    from common.quiet import silent, tf
 
-        tf.config.list_physical_devices()  # says what it finds of GPUs, too
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(null)
+    with silent():
+        tf.config.list_physical_devices()
 
 
 def hold_memory() -> None:

@@ -26,7 +26,7 @@ def score(comm, run: Path, config: configs.Config, best: dict, episodes: int) ->
     params = np.repeat(np.array(best["parameters"])[None], episodes, axis=0)
     bar = progress_bar(total=episodes, desc="test episodes", unit="episode", disable=comm.rank > 0)
     # Other ranks' episodes are seen only at the end: each has about as many as this one.
-    saved = "the test's episodes are not kept"
+    saved = "the test's episodes are not kept, it begins anew"
     returns, steps = rollout.evaluate(
         comm, lanes, params, plan, lambda n: bar.update(min(comm.size, episodes - bar.n)), saved
     )

@@ -96,7 +96,7 @@ def film(run: Path, config: Config, vae, parameters: list[float], played: Played
     Returns their paths.
     """
     frames, task = played.frames, tasks.get(config.task)
-    shown = beside(run, config, vae, parameters, played, f"the {name} test episode")
+    shown = beside(run, config, vae, parameters, played, f"the game, {name} test episode")
     seen = shown[1].frames
     name = "-".join([task.file_name, *([config.view] if task.views else []), name])
     end = run / "pictures" / f"{name}.png"

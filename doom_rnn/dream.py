@@ -12,13 +12,13 @@ from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
-import tensorflow as tf
 from gymnasium.utils import EzPickle
 
 import tasks
 from common.arrays import open_npz
 from common.integrity import UNREADABLE, check_made_from, read_record, require_finite
 from common.pictures import to_uint8
+from common.quiet import tf
 from common.run_dir import load, need
 from config import Config, UserError
 from doom_rnn.forks import require_own_tensorflow

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
-import tensorflow as tf
 from gymnasium.utils import EzPickle
 
+from common.quiet import tf
 from common.seeds import generator
 from doom_rnn.dream import Dreams
 from doom_rnn.forks import require_own_tensorflow

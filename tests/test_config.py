@@ -1,6 +1,7 @@
 """Presets, the run folder, and user errors."""
 
 import dataclasses
+import importlib.machinery
 
 import pytest
 
@@ -157,3 +158,10 @@ def test_every_flag_is_explained(capsys):
     text = capsys.readouterr().out
     flags = {item.name for item in dataclasses.fields(configs.Config)} - set(configs.fields_of("before"))
     assert flags and all(configs.flag(name) in text for name in flags)
+
+
+@pytest.mark.parametrize("spec, command", [(None, None), ("tools.convert", "python -m tools.convert")])
+def test_the_help_begins_with_the_command(monkeypatch, spec, command):
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", spec and importlib.machinery.ModuleSpec(spec, None))
+    monkeypatch.setattr(sys, "argv", ["folder/evaluate.py"])
+    assert command_line.Parser().prog == (command or "evaluate.py")

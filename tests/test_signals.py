@@ -75,7 +75,7 @@ def test_a_signal_ends_every_rank_with_one_line(number, target, tmp_path):
     assert job.returncode == 128 + number
     said = [line for line in err.splitlines() if not line.startswith("[mpiexec")]  # of Ctrl-C
     name = signal.Signals(number).name
-    assert said == [f"stopped by {name}: step 7 is saved; the same command goes on: stage.py"], err
+    assert said == [f"stopped by {name}: step 7 is saved; the same command again: stage.py"], err
     assert all(gone(rank_of(tmp_path, k)) for k in range(max(ranks, 1)))
 
 
@@ -110,7 +110,7 @@ def test_a_signal_while_libraries_are_imported_is_heard(script, number, tmp_path
         [sys.executable, "-c", code], cwd=tmp_path, env=env, preexec_fn=listens, capture_output=True, text=True
     )
     assert done.returncode == 128 + number, done.stderr
-    said = f"stopped by {number.name}: nothing was begun; the same command goes on: {script} --run 'a b'"
+    said = f"stopped by {number.name}: nothing was begun; the same command again: {script} --run 'a b'"
     assert done.stderr.splitlines()[-1] == said and "Traceback" not in done.stderr
     assert not os.listdir(tmp_path)
 
@@ -198,7 +198,7 @@ def test_a_stage_of_one_process_stops_after_its_step(tmp_path):
     job.send_signal(signal.SIGUSR1)
     _, err = job.communicate(timeout=30)
     assert job.returncode == 128 + signal.SIGUSR1
-    assert err == "stopped by SIGUSR1: step 3 is saved; the same command goes on: stage.py\n"
+    assert err == "stopped by SIGUSR1: step 3 is saved; the same command again: stage.py\n"
 
 
 @pytest.mark.parametrize("ranks", [0, 2])

@@ -39,6 +39,15 @@ def elsewhere(folder, code: str, *arguments) -> str:
     return done.stdout
 
 
+def test_a_dream_starts_without_tensorflows_messages(tmp_path, doom_run):
+    code = f"import gymnasium; gymnasium.make('{DREAM}', run={str(doom_run)!r}).reset()"
+    (tmp_path / "program.py").write_text(code)
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "0"}
+    call = [sys.executable, "-W", "ignore", "program.py"]
+    done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, env=environment, check=True)
+    assert done.stderr == ""
+
+
 @pytest.mark.parametrize("level", [None, "0"])
 def test_tensorflow_logs_no_errors_of_its_own_unless_asked(tmp_path, level):
     (tmp_path / "program.py").write_text("import os, doom_rnn; print(os.environ['TF_CPP_MIN_LOG_LEVEL'])\n")

@@ -68,7 +68,7 @@ def build(runs: list[Path], out: Path) -> None:
 
 
 def main() -> None:
-    parser = command_line.Parser(prog="python -m tools.page", description=__doc__)
+    parser = command_line.Parser(description=__doc__)
     parser.add_argument("--run", type=Path, nargs="+", required=True, metavar="DIR", help="runs, one or several")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write")
     args = parser.parse_args()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.machinery
+import sys
 
 import pytest
 

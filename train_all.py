@@ -20,7 +20,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import config as configs
-from common import command_line, integrity, lock, mpi, results, run_dir, signals, storage
+from common import command_line, integrity, lock, mpi, provenance, results, run_dir, signals, storage
 from common.command_line import say
 from common.command_log import log_command
 from common.tracking import add_flag, track
@@ -35,7 +35,8 @@ def train(comm, script: str, run: Path, tracked: bool) -> None:
     failed = None
     if comm.rank == 0:
         command = [sys.executable, Path(__file__).parent / script, "--run", run, *["--track"] * tracked]
-        child = subprocess.Popen(command, env=os.environ | {lock.HOLDER: str(os.getpid())})
+        ours = {lock.HOLDER: str(os.getpid()), signals.COMMAND: provenance.command()}
+        child = subprocess.Popen(command, env=os.environ | ours)
         signalled = False
         while (failed := child.poll()) is None:
             if mpi.stopping(comm) and not signalled:
@@ -45,7 +46,9 @@ def train(comm, script: str, run: Path, tracked: bool) -> None:
     mpi.wait(comm, SLEEP)
     failed = comm.bcast(failed)
     if failed and (number := signals.child_stopped(failed)):
-        raise signals.Stopped(number, f"{script} was stopped as well")
+        if failed == 128 + number:  # it has said what it saved
+            raise SystemExit(failed)
+        raise signals.Stopped(number, command_line.NOTHING)
     if failed:
         raise mpi.CollectiveError(f"{script} ended with status {failed}; its message is above")
 

@@ -213,3 +213,4 @@ def command(main) -> None:
         raise SystemExit(stopped.status) from None
     finally:
         close_output()
+        signals.ignore()

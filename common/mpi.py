@@ -245,6 +245,7 @@ def launch(main: Callable) -> None:
         fail(comm)
     finally:
         command_line.close_output()
+        signals.ignore()
 
 
 def leave(comm, status) -> None:

@@ -15,6 +15,7 @@ from contextlib import suppress
 from common import provenance
 
 HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
+COMMAND = "WORLD_MODELS_COMMAND"  # environment variable: what to type again, for the stage that a command starts
 AGAIN = 2.0  # seconds in which a signal is the same one: a terminal and mpirun may both pass it on
 
 _note: list[tuple[int, float]] = []  # the signal that was received, and when
@@ -40,7 +41,8 @@ class Stopped(Exception):
 
     def __str__(self) -> str:
         name = signal.Signals(self.number).name
-        return f"stopped by {name}: {self.saved}; the same command again: {provenance.command()}"
+        again = os.environ.get(COMMAND) or provenance.command()
+        return f"stopped by {name}: {self.saved}; the same command again: {again}"
 
 
 def listen() -> None:
@@ -60,6 +62,14 @@ def _handle(number: int, frame) -> None:
     if _note and time.monotonic() - _note[0][1] > AGAIN:
         os._exit(128 + number)
     receive(number)
+
+
+def ignore() -> None:
+    """Ignores the signals from now on, when the work is done. Python, as it ends, gives them back to their defaults,
+    which would end the process as if it were not."""
+    for number in HANDLED:
+        if signal.getsignal(number) is _handle:
+            signal.signal(number, signal.SIG_IGN)
 
 
 def receive(number: int) -> None:

@@ -186,19 +186,50 @@ def test_a_rank_that_hangs_ends_the_job_and_shows_where(tmp_path):
     assert all(gone(rank_of(tmp_path, k)) for k in range(2))
 
 
+ALONE = f"""
+import sys, time
+sys.path.insert(0, {str(ROOT)!r})
+from common import command_line, signals
+
+def main():
+    print("ready", flush=True)
+    while True:
+        time.sleep(0.1)
+        signals.stop("step 3 is saved")
+
+command_line.command(main)
+"""
+
+
 def test_a_stage_of_one_process_stops_after_its_step(tmp_path):
     script = tmp_path / "stage.py"
-    script.write_text(
-        f"import sys, time\nsys.path.insert(0, {str(ROOT)!r})\nfrom common import command_line, signals\n"
-        "def main():\n    print('ready', flush=True)\n    while True:\n        time.sleep(0.1)\n"
-        "        signals.stop('step 3 is saved')\ncommand_line.command(main)\n"
-    )
+    script.write_text(ALONE)
     job = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert job.stdout.readline() == "ready\n"
     job.send_signal(signal.SIGUSR1)
     _, err = job.communicate(timeout=30)
     assert job.returncode == 128 + signal.SIGUSR1
     assert err == "stopped by SIGUSR1: step 3 is saved; the same command again: stage.py\n"
+
+
+def test_a_training_that_another_command_has_started_says_how_to_go_on_with_that(tmp_path):
+    """In one line, and not its parent in another."""
+    child = tmp_path / "child.py"
+    child.write_text(ALONE)
+    job = start(tmp_path, f"import train_all\n    train_all.train(comm, {str(child)!r}, 'run', False)", 2)
+    assert job.stdout.readline() == "ready\n"
+    os.kill(rank_of(tmp_path, 1), signal.SIGTERM)
+    _, err = job.communicate(timeout=30)
+    assert job.returncode == 128 + signal.SIGTERM
+    assert err == "stopped by SIGTERM: step 3 is saved; the same command again: stage.py\n"
+
+
+@pytest.mark.parametrize("ranks", [0, 2])
+def test_a_signal_after_the_work_changes_nothing(ranks, tmp_path):
+    """Python, as it ends, gives signals back to their defaults, but for those that are ignored."""
+    body = "import atexit; atexit.register(lambda: print(signal.getsignal(signal.SIGTERM).name))\n    import signal"
+    out, err = start(tmp_path, body, ranks).communicate(timeout=30)
+    assert out.split() == ["SIG_IGN"] * max(ranks, 1), err
 
 
 @pytest.mark.parametrize("ranks", [0, 2])

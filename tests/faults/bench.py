@@ -59,10 +59,11 @@ TEST = ("results.json", "videos")
 C = ("controller",)
 M = ("rnn.weights.h5", "rnn.checkpoint.npz", "series", "series.npz", "initial_z.npz", "dream_starts.npz")
 V = ("vae.weights.h5", "vae.checkpoint.npz", "pictures", "metrics.jsonl")
+MODEL = ("vae.weights.h5", "pictures/reconstructions.png")  # a test writes pictures too
 THROUGH = "--test-episodes 2"  # of the script that runs a stage as its child
 STAGES = {
     "extract": Stage("extract.py", "", 2, ("record",), (*V, *M, *C, *TEST)),
-    "V": Stage("train_vae.py", "", 0, ("vae.weights.h5", "pictures"), (*V, *M, *C, *TEST), through="train_all.py"),
+    "V": Stage("train_vae.py", "", 0, MODEL, (*V, *M, *C, *TEST), through="train_all.py"),
     "M": Stage("train_rnn.py", "", 0, M, (*C, *TEST), through="train_all.py"),
     "C real": Stage("train_controller.py", "", 2, C, TEST),
     "C dream": Stage("train_controller.py", "", 2, C, TEST, "dream"),

@@ -221,6 +221,7 @@ def launch(main: Callable) -> None:
         comm = world()
     except UserError as error:
         command_line.exit_with(error, quiet=os.environ.get("OMPI_COMM_WORLD_RANK", "0") != "0")
+    signals.listen()  # MPICH puts a handler of its own before SIGUSR1's, without a stack of its own
     others = comm.Dup() if comm.size > 1 else comm  # of its own: other barriers may be under way
     unlink_shared_memory(others)
     try:

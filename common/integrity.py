@@ -188,7 +188,7 @@ def check_made_from(path: Path, found: dict | None, run: Path, models: tuple[str
     remedy = f"delete it, or choose another --run than {run}"
     for name, value in settings.items():
         if (found or {}).get(name, value) != value:
-            raise UserError(f"{path} is another run's: {name} {found[name]}, expected {value}; {remedy}")
+            raise UserError(f"{path} is another run's: {name} {found[name]}, config.json says {value}; {remedy}")
     for name, digest in digests(run, *models).items():
         letter, file = MODELS[name]
         if found is None and has_record(run / file):

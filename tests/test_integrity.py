@@ -101,7 +101,7 @@ def test_another_runs_checkpoint_is_refused_before_anything_is_written(copied, t
     shutil.copyfile(other / "controller" / "checkpoint.npz", path)
     refused_search(run, config, r"checkpoint\.npz is not a checkpoint of this search: .* of shape")
     path.write_bytes(own)
-    refused_search(run, dataclasses.replace(config, seed=1), r"checkpoint\.npz is another run's: seed 0, expected 1")
+    refused_search(run, dataclasses.replace(config, seed=1), r"checkpoint\.npz is another run's: seed 0, config.json says 1")
     refused_search(run, dataclasses.replace(config, population=6), "a population of 4, expected 6")
     refused_search(run, dataclasses.replace(config, view="v3", features="z"), "of shape")
     assert len(Evolution(run, config, Controller.of(config).num_params).history) == 3
@@ -114,7 +114,7 @@ def test_an_agent_of_a_sibling_run_is_refused(small_run, tmp_path):
     evolve(sibling, config)
     read_best(sibling, config)
     shutil.copyfile(small_run[0] / "controller" / "best.json", sibling / "controller" / "best.json")
-    with pytest.raises(UserError, match=r"best\.json is another run's: seed 0, expected 1"):
+    with pytest.raises(UserError, match=r"best\.json is another run's: seed 0, config.json says 1"):
         read_best(sibling, config)
 
 
@@ -124,7 +124,7 @@ def test_v_of_another_seed_is_refused_unless_the_run_began_from_it(tmp_path):
     training.save_weights(make_vae(config), tmp_path / "run" / "vae.weights.h5", record)
     write = lambda origin: storage.write_text(tmp_path / "run" / "config.json", config_file.text(config, origin))  # noqa: E731
     write({})
-    with pytest.raises(UserError, match=r"vae\.weights\.h5 is another run's: seed 7, expected 0"):
+    with pytest.raises(UserError, match=r"vae\.weights\.h5 is another run's: seed 7, config.json says 0"):
         load_vae(tmp_path / "run", config)
     for origin in ({"from": "../base"}, None):
         write(origin)
@@ -167,7 +167,7 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path):
     mine.save(7, {"loss": 0.5})
     variable.assign(np.ones(3, np.float32))
     other = training.Checkpoint(mine.path, [variable], tmp_path, task="carracing", seed=1)
-    with pytest.raises(UserError, match=r"vae\.checkpoint\.npz is another run's: seed 0, expected 1"):
+    with pytest.raises(UserError, match=r"vae\.checkpoint\.npz is another run's: seed 0, config.json says 1"):
         other.restore()
     np.testing.assert_array_equal(variable, np.ones(3))
     assert mine.restore() == (7, {"loss": 0.5}) and not variable.numpy().any()
@@ -176,7 +176,7 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path):
 def test_weights_of_another_task_are_refused(copied):
     run, _ = copied
     edit_json(run / "config.json", pixels="release")
-    with pytest.raises(UserError, match=r"vae\.weights\.h5 is another run's: pixels paper, expected release"):
+    with pytest.raises(UserError, match=r"vae\.weights\.h5 is another run's: pixels paper, config.json says release"):
         load_vae(run, run_dir.load(run))
 
 

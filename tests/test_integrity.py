@@ -101,7 +101,8 @@ def test_another_runs_checkpoint_is_refused_before_anything_is_written(copied, t
     shutil.copyfile(other / "controller" / "checkpoint.npz", path)
     refused_search(run, config, r"checkpoint\.npz is not a checkpoint of this search: .* of shape")
     path.write_bytes(own)
-    refused_search(run, dataclasses.replace(config, seed=1), r"checkpoint\.npz is another run's: seed 0, config.json says 1")
+    another = r"checkpoint\.npz is another run's: seed 0, config\.json says 1"
+    refused_search(run, dataclasses.replace(config, seed=1), another)
     refused_search(run, dataclasses.replace(config, population=6), "a population of 4, expected 6")
     refused_search(run, dataclasses.replace(config, view="v3", features="z"), "of shape")
     assert len(Evolution(run, config, Controller.of(config).num_params).history) == 3

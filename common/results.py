@@ -80,6 +80,14 @@ def read(path: Path) -> list[dict]:
     return rows
 
 
+def require_own(path: Path, run: Config) -> None:
+    """UserError if a file is broken, or has rows of another run."""
+    for row in read(path):
+        for name in ("task", "seed"):
+            if row[name] != (own := getattr(run, name)):
+                raise UserError(f"{path} is another run's: {name} {row[name]}, config.json says {own}; move it away")
+
+
 def same(one: dict, other: dict) -> bool:
     """Whether two rows are of the same test, so that the newer takes the older's place."""
     return all(one[name] == other[name] for name in KEY)

@@ -114,7 +114,7 @@ def evaluate(
     `against` compares it with another run's results, episode by episode."""
     best = mpi.on_root(comm, read_best, run / "controller", Controller.of(config).num_params)
     if keep:
-        mpi.on_root(comm, require_results_file, run)
+        mpi.on_root(comm, require_results_file, run, config)
     if against is not None:  # a missing counterpart fails before an hour of play
         planned = results.identity(run_dir.load(run), **dataclasses.asdict(config))
         planned |= {"episodes": episodes, "seeds": seeds.test_seeds(episodes)}
@@ -124,10 +124,10 @@ def evaluate(
     return row
 
 
-def require_results_file(run: Path) -> None:
-    """UserError if results.json is broken or cannot be written: before an hour of play, not after it."""
+def require_results_file(run: Path, config: configs.Config) -> None:
+    """UserError if results.json is broken, another run's or cannot be written: before an hour of play, not after it."""
     path = run / "results.json"
-    results.read(path)
+    results.require_own(path, config)
     storage.require_room(path, 1 << 20)
 
 

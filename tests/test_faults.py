@@ -48,3 +48,7 @@ def test_a_damaged_checkpoint_is_named_and_nothing_changes(bench):
     said = [line for line in err.splitlines() if line.startswith("error: ")]
     assert job.returncode == 2 and len(said) == 1 and "checkpoint.npz" in said[0]
     assert cases.state(run) == before
+
+
+def test_a_limit_of_a_files_size_names_the_file(bench):
+    assert cases.too_large(bench, "C real", 1000) == ""

@@ -11,7 +11,7 @@ from small_run import edit_json, episode_of, evolve, flip, make_run, read_best, 
 
 from common import config_file, integrity, results, run_dir, storage, training
 from config import UserError
-from controller import recording
+from controller import evaluation, recording
 from controller.evolution import Evolution
 from controller.held_out import held_out_episodes
 from controller.policy import Controller
@@ -140,6 +140,19 @@ def test_results_with_another_digit_are_refused(tmp_path):
     path.write_text(path.read_text().replace("906.0", "996.0"))
     with pytest.raises(UserError, match=r"results\.json is not as it was written"):
         results.read(path)
+
+
+def test_results_of_another_run_are_refused_before_the_test(tmp_path, car_run):
+    config = run_dir.load(car_run)
+    path = tmp_path / "results.json"
+    results.add(path, dict.fromkeys(results.KEY, "x") | {"task": config.task, "seed": config.seed})
+    evaluation.require_results_file(tmp_path, config)
+    for name, other in (("seed", config.seed + 1), ("task", "doom")):
+        results.add(path, dict.fromkeys(results.KEY, "x") | {"task": config.task, "seed": config.seed} | {name: other})
+        said = rf"results\.json is another run's: {name} {other}, config\.json says "
+        with pytest.raises(UserError, match=said):
+            evaluation.require_results_file(tmp_path, config)
+        path.unlink()
 
 
 def test_only_the_agents_own_episodes_are_held_out(copied):

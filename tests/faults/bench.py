@@ -118,10 +118,10 @@ class Bench:
         """Starts a command; its `case` is the mark of its processes."""
         case = uuid.uuid4().hex
         env = options.pop("env", self.env) | {MARK: case}
-        options = {"cwd": self.folder, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+        # As from a terminal: what runs in the background, or under nohup, may have been started to ignore signals.
+        usual = {"cwd": self.folder, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "preexec_fn": hear}
         command = self.command(script, run, flags, ranks)
-        # As from a terminal: what runs in the background, or under nohup, may have been started to ignore them.
-        job = subprocess.Popen(command, env=env, text=True, start_new_session=True, preexec_fn=hear, **options)
+        job = subprocess.Popen(command, env=env, text=True, start_new_session=True, **usual | options)
         job.case = case
         return job
 

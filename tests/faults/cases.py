@@ -16,6 +16,7 @@ from bench import (
     STAGES,
     Bench,
     fingerprint,
+    hear,
     wait_for_lock,
 )
 from interruptions import LOUD, Case, completed_as_promised
@@ -129,8 +130,11 @@ def too_large(bench: Bench, name: str, size: int) -> str:
     stage = STAGES[name]
     run = bench.copy(stage, "case")
     before = state(run)
-    # Inherited by every rank on this machine.
-    limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+    def limit() -> None:  # inherited by every rank on this machine
+        hear()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
     job = bench.start(stage.script, run, stage.flags.split(), stage.ranks, preexec_fn=limit)
     _, err = job.communicate()
     said = [line for line in err.splitlines() if line.startswith("error: ")]

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from bench import (
     STAGES,
     Bench,
     fingerprint,
-    hear,
+    processes,
     wait_for_lock,
 )
 from interruptions import LOUD, Case, completed_as_promised
@@ -130,14 +131,13 @@ def too_large(bench: Bench, name: str, size: int) -> str:
     stage = STAGES[name]
     run = bench.copy(stage, "case")
     before = state(run)
-
-    def limit() -> None:  # inherited by every rank on this machine
-        hear()
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
-
-    job = bench.start(stage.script, run, stage.flags.split(), stage.ranks, preexec_fn=limit)
+    job = bench.start(stage.script, run, stage.flags.split(), stage.ranks)
+    wait_for_lock(job, run)  # MPI has started, which has files of its own
+    for process in processes(job.case):
+        with suppress(ProcessLookupError):
+            resource.prlimit(process, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
     _, err = job.communicate()
-    said = [line for line in err.splitlines() if line.startswith("error: ")]
+    said = [line for line in err.splitlines() if "error: " in line]  # perhaps behind another rank's bar
     after = state(run)
     changed = [path for path, held in before.items() if after.get(path) != held]
     if changed or LOUD in err or (job.returncode and (job.returncode, len(said)) != (2, 1)):

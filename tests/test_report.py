@@ -12,74 +12,18 @@ import numpy as np
 import pytest
 from conftest import ROOT, run_script
 from PIL import Image
+from small_report import cells_of, make_car, make_run, result
 
 import config as configs
 import tasks
 from common import packed, published, run_dir, storage
 from common.results import identity
 from tools.reporting import names, plots
-from tools.reporting.card import card, front_matter, trained_on
 from tools.reporting.curves import curves_csv
 from tools.reporting.pages import write_report
 from tools.reporting.plots import together
-from tools.reporting.runs import read_run, read_runs, searches
-from tools.reporting.tables import HEADER, results_table, seconds_of, training_time
-
-
-def result(config, returns, **changes) -> dict:
-    """A row as evaluate.py writes it."""
-    returns = np.array(returns, float)
-    row = identity(config) | {
-        "generation": 4,
-        "episodes": len(returns),
-        "mean": float(returns.mean()),
-        "std": float(returns.std()),
-        "ranks": 2,
-        "hardware": "a processor, 2 ranks",
-        "command": "evaluate.py --run runs/x --episodes 3",
-        "returns": returns.tolist(),
-        "seeds": list(range(len(returns))),
-    }
-    return row | changes
-
-
-def make_run(path: Path, config, rows: list[dict], trained: bool = True) -> Path:
-    """A run folder of JSON files; with `trained`, also histories of four generations and a picture."""
-    run_dir.save(config, path)
-    storage.write_text(path / "results.json", json.dumps({"results": rows}))
-    if not trained:
-        return path
-    history = [
-        {
-            "generation": g,
-            "seconds": 3600.0 * g,
-            "mean": 100.0 * g,
-            "min": 10.0 * g,
-            "max": 150.0 * g,
-            "evaluation": {"mean": 120.0 * g, "std": 5.0, "episodes": 4} if g % 2 == 0 else None,
-        }
-        for g in range(1, 5)
-    ]
-    metrics = [{"model": "vae", "step": k, "seconds": k, "vae_loss": 90.0 / k, "r_loss": 70.0 / k} for k in (20, 40)]
-    metrics += [{"model": "rnn", "step": k, "seconds": k / 2, "loss": 2.0 - k / 60} for k in (20, 40)]
-    for name, lines in (("controller/history.jsonl", history), ("metrics.jsonl", metrics)):
-        storage.write_text(path / name, "".join(json.dumps(line) + "\n" for line in lines))
-    storage.write_text(path / "controller" / "best.json", json.dumps({"generation": 4, "score": 1.0, "parameters": []}))
-    (path / "pictures").mkdir()
-    noise = np.random.default_rng(0).integers(0, 256, (64, 128, 3), np.uint8)
-    Image.fromarray(noise).save(path / "pictures" / "reconstructions.png")
-    return path
-
-
-def cells_of(text: str, start: str) -> list[list[str]]:
-    """The lines of a report's tables that begin with the cell `start`."""
-    lines = [line for line in text.splitlines() if line.startswith(f"| {start} |")]
-    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
-
-
-def make_car(path: Path) -> Path:
-    config = tasks.preset("carracing", "smoke")
-    return make_run(path, config, [result(config, [800.5, 850.25, 912.0])])
+from tools.reporting.runs import read_runs, searches
+from tools.reporting.tables import HEADER, results_table, seconds_of
 
 
 @pytest.fixture(scope="module")
@@ -115,31 +59,6 @@ def test_pictures_are_there_and_not_blank(car):
     for name in names:
         assert f"({name})" in text
         assert np.asarray(Image.open(car / "report" / name).convert("L"), float).std() > 10
-
-
-def test_the_card_of_a_report_of_several_runs_shows_the_first_ones_pictures(tmp_path):
-    runs = [make_car(tmp_path / name) for name in ("one", "two")]
-    for run in runs:
-        for name in ("dream-1.15", "dream-1e-05", "carracing-v0-best"):
-            shutil.copyfile(run / "pictures/reconstructions.png", run / f"pictures/{name}.png")
-        storage.write_lines(run / "metrics.jsonl", [{"model": "vae", "step": 1, "seconds": 1, "loss": len(run.name)}])
-    write_report(read_runs(runs), tmp_path / "out")
-    card = (tmp_path / "out" / "model_card.md").read_text()
-    assert set(re.findall(r"\]\((\S+)\.png\)", card)) == {
-        *("training-carracing", "histogram-carracing", "losses-one", "reconstructions-one"),
-        *("dream-1.15-one", "dream-1e-05-one", "carracing-v0-best-one"),
-    }
-    assert "A dream of M at temperature 1.15," in card and "A dream of M at temperature 1e-05," in card
-
-
-def test_the_card_says_what_a_round_was_trained_on():
-    first = tasks.preset("doom", "smoke")
-    assert "random episodes, of policy" in trained_on(first)
-    later = dataclasses.replace(first, round=3, episodes=300, linked=900)
-    assert trained_on(later) == "300 episodes that the agent of round 2 recorded, and the 900 of the rounds before"
-    assert "300 episodes that the agent of round 2 recorded (75% of them the random policy" in trained_on(
-        dataclasses.replace(later, random=0.75)
-    )
 
 
 def test_missing_things_are_empty_cells(tmp_path):
@@ -311,71 +230,6 @@ def test_temperature_table(tmp_path):
     }
     # The card has the parts' scores and commands too; its front matter has the run's own agent's only.
     assert (tmp_path / "out" / "model_card.md").read_text().count("type: mean_reward") == 1
-
-
-def test_a_card_has_the_commands_and_scores_of_the_runs_below(tmp_path):
-    config = tasks.preset("doom", "smoke")
-    run = make_run(tmp_path / "doom", config, [result(config, [800.0, 1000.0])])
-    cold = dataclasses.replace(config, temperature=0.5)
-    part = make_run(run / "temperature-0.5", cold, [result(cold, [300.0, 500.0])])
-    line = {"command": "train_controller.py --temperatures 0.5", "ranks": 2, "hardware": "a processor"}
-    line |= {"started": "2026-01-01 00:00 UTC", "seconds": 90.0, "ended": True}
-    storage.write_text(part / "commands" / "20260101T000000-train_controller.json", json.dumps(line))
-    text = card(read_run(run, "doom"), run)
-    assert cells_of(text, "ViZDoom, trained at τ 0.5")[0][1] == "400.0 ± 100.0"
-    assert cells_of(text, f"`mpirun -n 2 python {line['command']}`")[0][2] == "1.5 min"
-
-
-def test_a_kept_agents_time_is_not_the_whole_evolutions(tmp_path):
-    run = make_car(tmp_path / "car")
-    row = json.loads((run / "results.json").read_text())["results"][0] | {"generation": 2}
-    assert training_time(read_run(run, "car"), row) == "V 40 s, M 20 s, C 2.0 h (evolution 4.0 h)"
-
-
-def test_notes_go_into_the_card(tmp_path):
-    run = make_car(tmp_path / "car")
-    storage.write_text(run / "notes.md", "V is another run's.\n")
-    assert "## Training" in (text := card(read_run(run, "car"), run))
-    assert text.index("V is another run's.") > text.index("## Training")
-
-
-def test_model_card(car):
-    text = (car / "README.md").read_text()
-    assert text == card(read_run(car, "car"), car)
-    assert (car / "report" / "model_card.md").read_text() == card(read_run(car, "car"), car / "report")
-    _, front, body = text.split("---\n", 2)
-    lines = front.splitlines()
-    assert text.startswith("---\n") and "\t" not in front
-    assert lines[0] == "library_name: keras"
-    assert {"- reinforcement-learning", "- world-models", "- CarRacing-v0"} <= set(lines)
-    start = lines.index("model-index:")
-    assert [line.strip() for line in lines[start:]] == [
-        "model-index:",
-        "- name: world-models-carracing",
-        "results:",
-        "- task:",
-        "type: reinforcement-learning",
-        "name: reinforcement-learning",
-        "dataset:",
-        "name: CarRacing-v0",
-        "type: CarRacing-v0",
-        "metrics:",
-        "- type: mean_reward",
-        "value: 854.25 +/- 45.61",
-        "name: mean_reward",
-        "verified: false",
-    ]
-    # A key stands two deeper than the list item or mapping it belongs to.
-    assert [len(line) - len(line.lstrip()) for line in lines[start:]] == [0, 0, 2, 2, 6, 6, 4, 6, 6, 4, 4, 6, 6, 6]
-    assert "python evaluate.py --run DIR" in body
-    assert "| max_frames | 300 | 1000 |" in body
-
-
-def test_the_cards_scores_in_float32_and_bfloat16_are_told_apart():
-    row = {"task": "carracing", "view": "v0", "dtype": "float32", "mean": 790.4, "std": 140.4}
-    text = front_matter(tasks.preset("carracing", "paper"), [row, row | {"dtype": "bfloat16", "mean": 790.2}])
-    names = [line.strip() for line in text.splitlines() if line.startswith("      name: CarRacing")]
-    assert names == ["name: CarRacing-v0", "name: CarRacing-v0, bfloat16"]
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,6 @@ OPTIMIZERS = {
     "ga": "a genetic algorithm",
 }
 HEADS = ("none", "end", "reward", "end+reward")
-VIEWS = ("v0", "v3")
 KINDS = {int: "a whole number", float: "a number", str: "text"}
 
 # What a preset changes for every task; each task adds its own changes.
@@ -84,7 +83,7 @@ class Config:
     preset: str = option("paper", "which published or scaled configuration the rest starts from", "run", tuple(PRESETS))
     seed: int = option(0, "the one seed all randomness of the run is split from", "run")
 
-    view: str = option("v0", "the camera of the car: published v0, or Gymnasium's v3", "environment", VIEWS)
+    view: str = option("v0", "the camera, where a task has several", "environment")
     pixels: str = option(
         "paper", "paper: crop and resize; release: also its contrast stretch", "environment", ("paper", "release")
     )

@@ -104,7 +104,12 @@ def parser(text: str, quiet: bool = False, stage: tuple[str, ...] = ()) -> argpa
     )
     policies = [name for task in tasks.TASKS.values() for name in task.policies]
     any_other = "gymnasium:ID (any Gymnasium environment with rgb_array pictures)"
-    known = {"task": [*tasks.TASKS, any_other], "policy": list(dict.fromkeys(policies))}
+    views = [name for task in tasks.TASKS.values() for name in task.views]
+    known = {
+        "view": list(dict.fromkeys(views)),
+        "task": [*tasks.TASKS, any_other],
+        "policy": list(dict.fromkeys(policies)),
+    }
     values, whose = defaults(sys.argv[1:])
     fields = [item for item in dataclasses.fields(Config) if item.metadata["group"] != "before"]
     headings = dict.fromkeys(item.metadata["group"] for item in fields)

@@ -31,7 +31,11 @@ def no_published_counterpart(row: dict) -> bool:
 
 def score(row: dict) -> tuple[float, float] | None:
     """(mean, std) that the paper reports for what a row of results.json measured, or None."""
-    if row["untrained"] != "none" or no_published_counterpart(row) or row["view"] == "v3":
+    if (
+        row["untrained"] != "none"
+        or no_published_counterpart(row)
+        or row["view"] != tasks.get(row["task"]).published_view
+    ):
         return None
     for entry in scores(row["task"]):
         if not tasks.get(row["task"]).evolves_in_dreams:

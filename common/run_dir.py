@@ -53,7 +53,7 @@ def resolve_config(run: Path, given: dict, base: Path | None = None, after: Path
         if after is not None:
             if "episodes" not in given:
                 raise UserError(f"--after {after}: say how many --episodes its agent is to record, for example 300")
-            # What an earlier round was told for itself alone does not hold for the next.
+            # What an earlier round was given for itself alone does not hold for the next.
             linked = count_recordings(after, start)
             start = dataclasses.replace(start, round=start.round + 1, linked=linked, restart="no")
     else:

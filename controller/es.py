@@ -97,6 +97,7 @@ class Optimizer(ABC):
         `extra["made_from"]`, made from other models than those in `run`, or with other settings (as of
         `integrity.check_made_from`).
         """
+        self.state()  # a pycma that keeps what no checkpoint can hold fails here: that is not the file's fault
         try:
             with open_npz(path) as file:
                 header = json.loads(str(file["header"]), parse_constant=constant)
@@ -112,7 +113,7 @@ class Optimizer(ABC):
         before = self.rng.bit_generator.state
         try:
             self._try(arrays, header, random)
-        except Exception as error:  # whatever a library makes of numbers that make no sense
+        except NONSENSE as error:
             self.rng.bit_generator.state = before
             raise not_of_this_search(path, error) from None
         self.set_state(arrays, header)
@@ -252,6 +253,8 @@ SKIPPED |= {"sent_solutions", "archive", "boundary_handler", "weights", "eigenme
 SKIPPED |= {"_parameters", "_mueff", "_lam", "_stopdict"}
 
 
+# What a search raises when it goes on from numbers that make no sense; other exceptions are faults of the program.
+NONSENSE = (*UNREADABLE, ArithmeticError, AttributeError, AssertionError)
 FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodType)
 LIST = "[]"  # ends the name of an array that stands for a list of its rows
 

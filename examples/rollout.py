@@ -31,17 +31,17 @@ def rollout(run: Path, seed: int, show=lambda obs: None) -> float:
     encode, forward = tf.function(load_vae(run, config).encode), tf.function(load_rnn(run, config).step)
     parameters = np.array([read_best(run / "controller", controller.num_params)["parameters"]])
     rng = np.random.default_rng(seed)
-
     obs, _ = env.reset(seed=seed)
     h = c = np.zeros((1, config.rnn_units), np.float32)
     done, steps, cumulative_reward = False, 0, 0.0
     while not done:
         show(obs)
-        z = sample(*encode(obs[None]), rng.standard_normal((1, config.z_size), np.float32))
+        noise, is_first = rng.standard_normal((1, config.z_size), np.float32), np.full((1, 1), steps == 0, np.float32)
+        z = sample(*encode(obs[None]), noise)
         a = controller.act(parameters, z, c, h).astype(np.float32)
         obs, reward, terminated, truncated, _ = env.step(a[0])
         cumulative_reward += reward
-        h, c = forward(z, a, np.full((1, 1), steps == 0, np.float32), h, c)
+        h, c = forward(z, a, is_first, h, c)
         steps += 1
         done = terminated or truncated or steps == config.max_frames
     env.close()

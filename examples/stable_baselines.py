@@ -88,7 +88,9 @@ def score(agent, run: str, episodes: int) -> np.ndarray:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("--run", required=True, metavar="DIR", help="a run with V and M, of a task that pays in dreams")
     parser.add_argument("--steps", type=int, default=200_000, help="steps of training, in all dreams (default 200,000)")
     parser.add_argument("--envs", type=int, default=256, help="dreams at once (default 256)")

@@ -39,7 +39,8 @@ def preset(name: str, preset: str) -> Config:
     task = get(name)
     if preset not in configs.PRESETS:
         raise UserError(f"--preset: unknown preset {preset!r}: expected one of {', '.join(configs.PRESETS)}")
-    values = {**task.presets.get("paper", {}), **configs.PRESETS[preset]}
+    camera = {"view": task.published_view} if task.views else {}
+    values = {**camera, **task.presets.get("paper", {}), **configs.PRESETS[preset]}
     if preset != "paper":
         values |= task.presets.get(preset, {})
     return Config(task=name, preset=preset, **values)
@@ -56,6 +57,8 @@ def check(config: Config) -> Config:
     task = get(config.task)
     if config.policy not in task.policies:
         raise UserError(f"--policy: expected one of {', '.join(task.policies)}, got {config.policy!r}")
+    if task.views and config.view not in task.views:
+        raise UserError(f"--view: expected one of {', '.join(task.views)}, got {config.view!r}")
     if config.mirror == "yes" and task.mirror is None:
         raise UserError(f"--mirror yes: {task.label} has no mirror image; leave it out")
     if config.vae_weight != 1 and not task.masks:

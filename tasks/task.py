@@ -62,7 +62,8 @@ class Task:
         episode_limit: steps after which the game itself ends an episode.
         masks: whether its environment tells which pixels matter: made with `config.vae_weight` other than 1 it has
             `mask`, uint8 (64, 64), 255 where the last observation shows what matters, 0 where it does not.
-        views: the cameras by their name for --view, each with its environment's id; empty if there is one only.
+        views: the cameras by their name for --view, each with its environment's id; empty if there is one only. The
+            first is the default, and that of published scores.
         squash: squash(a, ops): tanh outputs (B, A) -> actions (B, A), in terms of an array module's functions.
         biases: whether C's output layer has biases.
         mirror: (A,), factors that make an action that of the mirror image; None: the game is not symmetric.
@@ -116,6 +117,11 @@ class Task:
     def action_size(self) -> int:
         """Numbers in an action (A)."""
         return len(self.low)
+
+    @property
+    def published_view(self) -> str | None:
+        """The camera of published scores; None if there is one camera only."""
+        return next(iter(self.views), None)
 
     @property
     def evolves_in_dreams(self) -> bool:

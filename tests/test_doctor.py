@@ -97,12 +97,12 @@ BROKEN = {
     "a KL far above its floor": ("doom", loss(0, kl_loss=150.0), {"high KL"}),
     "a collapsed z": ("carracing", collapsed, {"dead latents"}),
     "an M that predicts N(0, 1)": ("carracing", loss(1, loss=1.42), {"weak prediction"}),
-    "an M that predicts no death": ("doom", loss(1, r_loss=0.13), {"no deaths learnt"}),
-    "an M that memorised its deaths": ("doom", few, {"memorised deaths"}),
+    "an M that predicts no death": ("doom", loss(1, r_loss=0.13), {"death head not trained"}),
+    "an M that memorised its deaths": ("doom", few, {"overfitted death head"}),
     "a search that does not climb": ("carracing", generations(mean=-50.0), {"slow search"}),
     "a car that misses the curves": ("carracing", crawling, {"stuck", "slow search"}),
     "candidates all alike": ("doom", generations(first=30, min=2100.0, max=2100.0), {"equal candidates"}),
-    "a dream in which everyone lives": ("doom", generations(mean=2090.0), {"kind dream"}),
+    "a dream in which everyone lives": ("doom", generations(mean=2090.0), {"overlong dreams"}),
     "a collapsed step size": ("carracing", generations(sigma=1e-6), {"step size"}),
     "a choice by luck": ("carracing", lambda files: files["tests"].update(real=500.0), {"optimistic choice"}),
     "an agent that cheats": (
@@ -201,6 +201,6 @@ def test_the_command_says_what_to_look_at(tmp_path):
     loss(1, r_loss=0.13)(files)
     done = run_script("tools.doctor", "--run", write(tmp_path / "run", files), check=False)
     assert done.returncode == 1 and "M        look death loss 0.13 at step 20,000" in done.stdout
-    assert healthy.read()["faults"]["no deaths learnt"]["do"] in done.stdout
+    assert healthy.read()["faults"]["death head not trained"]["do"] in done.stdout
     with pytest.raises(UserError, match="holds no run"):
         doctor.examine(tmp_path / "none")

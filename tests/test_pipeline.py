@@ -287,7 +287,7 @@ def test_a_truncated_episode_stops_training_by_name(car_run, tmp_path):
     path = episode_path(run, 2)
     path.write_bytes(path.read_bytes()[:1000])
     line = user_error("train_vae.py", "--run", run)
-    assert "000002.npz is not a whole episode" in line and f"python extract.py --run {run}" in line
+    assert "000002.npz is not a complete episode" in line and f"python extract.py --run {run}" in line
     assert not (run / "vae.weights.h5").exists()
 
 

@@ -39,6 +39,23 @@ def test_what_a_checkpoint_cannot_hold_is_an_error(tmp_path):
         es.save(tmp_path / "state.npz", {})
 
 
+def test_what_is_not_the_checkpoints_fault_is_not_called_so(tmp_path, monkeypatch):
+    """A pycma that keeps something new, and a bug of the program's own: the user must not delete the search."""
+    path = tmp_path / "state.npz"
+    CMAES(3, 0.1, 4, np.random.default_rng(0)).save(path, {})
+    newer = CMAES(3, 0.1, 4, np.random.default_rng(0))
+    newer.search.sm.unknown_type = {"a": 1}
+    with pytest.raises(TypeError, match=rf"pycma {cma.__version__} keeps sm\.unknown_type"):
+        newer.restore(path)
+
+    def bug(self):
+        raise NameError("a bug")
+
+    monkeypatch.setattr(CMAES, "ask", bug)
+    with pytest.raises(NameError, match="a bug"):
+        CMAES(3, 0.1, 4, np.random.default_rng(0)).restore(path)
+
+
 def test_of_equal_means_the_later_is_kept(tmp_path):
     evolution = Evolution(tmp_path, small(), 9)
     for generation in range(1, 4):

@@ -37,10 +37,10 @@ def test_a_task_that_is_one_record_runs_all_stages(tmp_path):
     best = json.loads((tmp_path / "toy" / "controller" / "best.json").read_text())
     assert len(best["parameters"]) == 4 + 8 + 1  # [z, h] -> one number, and its bias
     [row] = json.loads((tmp_path / "toy" / "results.json").read_text())["results"]
-    assert row["task"] == "toy" and row["view"] is None and row["temperature"] is None
+    assert row["task"] == "toy" and row["view"] == "front" and row["temperature"] is None
     assert np.isfinite(row["returns"]).all() and len(row["returns"]) == 3
-    assert (tmp_path / "toy" / "videos" / "toy-worst.mp4").exists()
-    assert "| toy | Drift | smoke | zh |" in (tmp_path / "toy" / "report" / "report.md").read_text()
+    assert (tmp_path / "toy" / "videos" / "toy-front-worst.mp4").exists()
+    assert "| toy | Drift, view front | smoke | zh |" in (tmp_path / "toy" / "report" / "report.md").read_text()
 
 
 def test_what_a_task_does_not_have_is_named(tmp_path):
@@ -51,6 +51,7 @@ def test_what_a_task_does_not_have_is_named(tmp_path):
         return done.stderr.strip().splitlines()[-1]
 
     assert "--policy: expected one of uniform, got 'release'" in error("--policy", "release")
+    assert "--view: expected one of front, side, got 'v0'" in error("--view", "v0")
     assert "--mirror yes: Drift has no mirror image" in error("--mirror", "yes")
     assert "--env dream: this M of Drift predicts no reward" in error("--env", "dream")
 

@@ -98,9 +98,9 @@ def test_crafted_checkpoints_of_the_other_searches_are_refused(optimizer, change
 def test_an_episode_without_frames_is_refused(tmp_path):
     episode_of(tmp_path, 0, small(), frames=0)
     path = episode_path(tmp_path, 0)
-    with pytest.raises(UserError, match=r"000000\.npz is not a whole episode"):
+    with pytest.raises(UserError, match=r"000000\.npz is not a complete episode"):
         check_episodes([path], small())
-    with pytest.raises(UserError, match=r"000000\.npz is not a whole episode"):
+    with pytest.raises(UserError, match=r"000000\.npz is not a complete episode"):
         read_episode(path)
 
 
@@ -197,7 +197,7 @@ def test_arrays_with_a_crafted_header_are_refused(name, tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("obs.npy", npy(HEADERS[name]))
     for read in (read_episode, episode_length, lambda path: check_episodes([path], small())):
-        with pytest.raises(UserError, match=r"000000\.npz is not a whole episode"):
+        with pytest.raises(UserError, match=r"000000\.npz is not a complete episode"):
             read(path)
 
 
@@ -209,7 +209,7 @@ def test_an_encrypted_npz_is_refused(flag, tmp_path):
     for begin, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         content[content.index(begin) + at] |= flag
     path.write_bytes(bytes(content))
-    with pytest.raises(UserError, match=r"000000\.npz is not a whole episode"):
+    with pytest.raises(UserError, match=r"000000\.npz is not a complete episode"):
         read_episode(path)
 
 

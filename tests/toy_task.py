@@ -26,6 +26,9 @@ class Drift(gym.Env):
     observation_space = gym.spaces.Box(0, 255, (64, 64, 3), np.uint8)
     action_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
 
+    def __init__(self, view: str):
+        self.view = view
+
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
         self.place = float(self.np_random.uniform(20, 44))
@@ -39,7 +42,7 @@ class Drift(gym.Env):
     def _observe(self):
         frame = np.full((64, 64, 3), 30, np.uint8)
         frame[:, int(np.clip(self.place, 0, 63))] = 220
-        return frame
+        return frame if self.view == "front" else np.ascontiguousarray(frame.transpose(1, 0, 2))
 
 
 class Uniform:
@@ -61,7 +64,8 @@ tasks.register(
         description="A column that drifts, cut after {max_frames} steps.",
         returns="return (nearness to the middle)",
         env_id="Drift-v0",
-        make_env=lambda config, render_mode: Drift(),
+        make_env=lambda config, render_mode: Drift(config.view),
+        views={"front": "Drift-v0", "side": "DriftSide-v0"},
         low=(-1.0,),
         policies={"uniform": Uniform},
         fps=10,

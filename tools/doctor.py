@@ -123,14 +123,14 @@ def vae(run: Run) -> Iterator[Finding | None]:
 
 
 def rnn(run: Run) -> Iterator[Finding | None]:
-    """M: its losses; and whether its death head has only memorised."""
+    """M: its losses; and whether its death head is overfitted."""
     yield from model(run, "rnn")
     lines = [line for line in run.metrics if line["model"] == "rnn" and "r_loss" in line]
     limit = values_of(run).get("memorised")
     if lines and limit:
         loss, count = lines[-1]["r_loss"], run.config.episodes * (2 if run.config.mirror == "yes" else 1)
         if loss < limit["r_loss"] and count < limit["episodes"]:
-            yield Finding("M", f"death loss {loss:.4f} from {count:,} episodes", "memorised deaths")
+            yield Finding("M", f"death loss {loss:.4f} from {count:,} episodes", "overfitted death head")
 
 
 def controller(run: Run) -> Iterator[Finding | None]:
@@ -152,7 +152,7 @@ def controller(run: Run) -> Iterator[Finding | None]:
         for line in first:
             if line["mean"] > (limit := values["kind"]["means"][line["generation"] - 1]):
                 text = f"candidates already survive {line['mean']:.0f} steps in generation {line['generation']}"
-                yield Finding("C", f"{text} (normal: under {limit})", "kind dream")
+                yield Finding("C", f"{text} (normal: under {limit})", "overlong dreams")
                 break
     if "stuck" in values:
         yield from stuck(run, values["stuck"], scored)

@@ -34,7 +34,7 @@ def episodes(run: Path, count: int) -> list[Path]:
 
 def broken(path: Path, error: object) -> UserError:
     return UserError(
-        f"{path} is not a whole episode ({error}): expected obs uint8 (T, 64, 64, 3) and action float32 (T, A); "
+        f"{path} is not a complete episode ({error}): expected obs uint8 (T, 64, 64, 3) and action float32 (T, A); "
         f"delete it, and record it again with: python extract.py --run {path.parent.parent}"
     )
 
@@ -226,13 +226,13 @@ class Frames:
                 if number + 1 < len(pools):
                     ahead = reader.submit(self._pool, pools[number + 1], epoch, number + 1)
                 # What the last pool left over is joined to this one's first frames only: a pool is never copied.
-                whole = (len(carried) + len(frames)) // self.batch
-                for k in range(left, whole):
+                full = (len(carried) + len(frames)) // self.batch
+                for k in range(left, full):
                     start = k * self.batch - len(carried)
                     end = start + self.batch
                     yield frames[start:end] if start >= 0 else np.concatenate([carried, frames[:end]])
-                left = max(0, left - whole)
-                unused = frames[whole * self.batch - len(carried) :] if whole else np.concatenate([carried, frames])
+                left = max(0, left - full)
+                unused = frames[full * self.batch - len(carried) :] if full else np.concatenate([carried, frames])
                 carried = unused.copy()
 
     def _pool(self, indices: list[int], epoch: int, number: int) -> np.ndarray:

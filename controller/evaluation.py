@@ -8,7 +8,7 @@ import numpy as np
 
 import config as configs
 import tasks
-from common import command_line, mpi, provenance, published, results, run_dir, seeds, statistics, storage
+from common import command_line, integrity, mpi, provenance, published, results, run_dir, seeds, statistics, storage
 from common.command_log import processor
 from common.progress import bar as progress_bar
 from controller.agent_file import read_best
@@ -88,6 +88,15 @@ def counterpart(row: dict, other: Path) -> dict:
     return fits[int(np.argmax(shared))]
 
 
+def require_same_dreams(run: Path, other: Path) -> None:
+    """UserError unless two runs dream with the same M: the seeds of different Ms' dreams are not the same episodes."""
+    if integrity.digests(run, "rnn") != integrity.digests(other, "rnn"):
+        raise configs.UserError(
+            f"--against {other}: it dreams with another M than {run}, so no episode is the same; compare the agents in "
+            "the game, without --env dream"
+        )
+
+
 def comparison(row: dict, other: Path) -> str:
     """A row's returns against another run's on the same episodes, in words; UserError as of `counterpart`."""
     found = statistics.paired(row, counterpart(row, other))
@@ -116,6 +125,8 @@ def evaluate(
     if keep:
         mpi.on_root(comm, require_results_file, run, config)
     if against is not None:  # a missing counterpart fails before an hour of play
+        if config.env == "dream":
+            mpi.on_root(comm, require_same_dreams, run, against)
         planned = results.identity(run_dir.load(run), **dataclasses.asdict(config))
         planned |= {"episodes": episodes, "seeds": seeds.test_seeds(episodes)}
         mpi.on_root(comm, counterpart, planned, against, share=False)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.utils import seeding
+from gymnasium.utils import EzPickle, seeding
 from gymnasium.vector import AutoresetMode
 
 from doom_rnn.dream import Dreams, Randomness
@@ -13,7 +13,7 @@ from tasks.actions import checked
 DRAWN = 50  # steps for which a lane's randomness is drawn at once
 
 
-class VectorDreamEnv(gym.vector.VectorEnv):
+class VectorDreamEnv(gym.vector.VectorEnv, EzPickle):
     """Dreams that advance together, each as `DreamEnv` with the same seed and actions.
 
         gymnasium.make_vec("doom_rnn:WorldModels/DoomRNN-v0", num_envs=1024, run="runs/doom", temperature=1.15)
@@ -38,6 +38,7 @@ class VectorDreamEnv(gym.vector.VectorEnv):
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
         render_mode: None = None,
     ):
+        EzPickle.__init__(self, num_envs, run, temperature, task, autoreset_mode, render_mode)
         self.num_envs, self.render_mode = num_envs, render_mode
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         if self.autoreset_mode == AutoresetMode.DISABLED:

@@ -2,9 +2,11 @@
 
 import dataclasses
 import importlib.machinery
+import re
 import sys
 
 import pytest
+from conftest import ROOT, run_script
 
 import config as configs
 import tasks
@@ -166,3 +168,16 @@ def test_the_help_begins_with_the_command(monkeypatch, spec, command):
     monkeypatch.setattr(sys.modules["__main__"], "__spec__", spec and importlib.machinery.ModuleSpec(spec, None))
     monkeypatch.setattr(sys, "argv", ["folder/evaluate.py"])
     assert command_line.Parser().prog == (command or "evaluate.py")
+
+
+def test_a_stages_help_shows_its_own_flags_with_the_runs_defaults():
+    """And --help-all the others."""
+    own = run_script("train_rnn.py", "--help", "--task", "doom", "--preset", "laptop").stdout
+    assert "(when the run is new; defaults: doom, laptop)" in own
+    assert re.search(r"--rnn-units INT\s+LSTM units \(default 512\)", own)
+    assert "--population" not in own and "--help-all" in own
+    assert "--max-frames" not in own
+    everything = run_script("train_rnn.py", "--help-all", "--run", ROOT / "pretrained" / "carracing").stdout
+    assert everything.index("--rnn-units") < everything.index("--max-frames")
+    assert re.search(r"--population INT\s+candidates a generation \(default 48\)", everything)
+    assert re.search(r"--rnn-units INT\s+LSTM units \(default 256\)", everything)

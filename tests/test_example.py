@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import imageio
+import numpy as np
 import pytest
 from conftest import ROOT, run_script
 
@@ -46,3 +47,16 @@ def test_the_readmes_loop_is_the_examples():
     assert len(lines) == 5
     places = [program.index(line) for line in lines]
     assert places == sorted(places)
+
+
+def test_a_films_palette_keeps_rare_colours():
+    """A red car on much grass of many shades."""
+    from PIL import Image
+
+    from tools.film import palette_of
+
+    page = np.random.default_rng(0).normal((100, 205, 100), 4, (240, 300, 3)).clip(0, 255).astype(np.uint8)
+    page[:12, :12], page[20:24, 20:24] = (204, 0, 0), (255, 220, 90)
+    colours = np.array(palette_of([Image.fromarray(page)]).getpalette()).reshape(-1, 3)
+    for rare in ((204, 0, 0), (255, 220, 90)):
+        assert np.abs(colours - rare).max(axis=1).min() <= 16

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ROOT, run_script
 
 import tasks
 from common import packed, provenance, results, run_dir, seeds, statistics
 from common.command_log import log_command
 from config import UserError
-from controller.evaluation import comparison, in_words
+from controller.evaluation import comparison, in_words, require_same_dreams
 from controller.evolution import nothing_to_learn
 
 
@@ -37,9 +38,21 @@ def test_bootstrap_interval():
     assert (high - low) / 2 == pytest.approx(1.96 * values.std() / 1000**0.5, rel=0.05)
 
 
-def test_fewer_than_three_seeds_have_no_interval():
-    assert statistics.over_seeds([8.9, 18.9]) is None
-    assert statistics.over_seeds([8.9, 18.9, 12.0]) == (8.9, 18.9)
+def test_intervals_over_seeds():
+    assert not statistics.over_seeds([8.9, 18.9])
+    found = statistics.over_seeds([8.0, 11.0, 14.0])
+    assert found["bootstrap"] == (8.0, 14.0)
+    # By hand: the standard deviation is 3, so the mean's standard error the square root of 3.
+    low, high = found["t"]
+    assert (low + high) / 2 == pytest.approx(11) and (high - low) / 2 == pytest.approx(4.303 * 3**0.5)
+    assert statistics.over_seeds(range(10)) == {"bootstrap": statistics.interval(range(10))}
+
+
+@pytest.mark.parametrize("count", [3, 5, 9])
+def test_an_interval_over_few_seeds_holds_the_mean_as_often_as_it_says(count):
+    draws = np.random.default_rng(0).normal(size=(2000, count))
+    half = statistics.STUDENT[count - 3] * np.array([statistics.standard_error(draw) for draw in draws])
+    assert (np.abs(draws.mean(axis=1)) < half).mean() == pytest.approx(0.95, abs=0.015)
 
 
 def test_fewer_than_ten_episodes_have_no_interval():
@@ -53,7 +66,7 @@ def test_fewer_than_ten_episodes_have_no_interval():
 def test_summary():
     found = statistics.summary([800.0, 900.0, 1000.0, 500.0], mark=900)
     assert (found["mean"], found["median"], found["interquartile_mean"], found["solved"]) == (800, 850, 850, 0.5)
-    assert found["standard_error"] == pytest.approx(np.std([800, 900, 1000, 500]) / 2)
+    assert found["standard_error"] == pytest.approx(np.std([800, 900, 1000, 500], ddof=1) / 2)
     assert "solved" not in statistics.summary([1.0])
 
 
@@ -61,7 +74,7 @@ def test_paired_differences_take_shared_episodes_only():
     found = statistics.paired(row_of([5.0, 7.0, 9.0]), row_of([6.0, 9.0, 100.0], first=1))
     # Episodes 1 and 2: 7 - 6 and 9 - 9.
     assert (found["episodes"], found["mean"], found["better"]) == (2, 0.5, 0.75)
-    assert found["standard_error"] == pytest.approx(0.5 / 2**0.5)
+    assert found["standard_error"] == pytest.approx(0.5)  # of 1 and 0: 0.7071 / sqrt 2
     assert statistics.paired(row_of([1.0]), row_of([1.0], first=7)) is None
 
 
@@ -69,7 +82,7 @@ def test_comparison_with_another_run(tmp_path):
     other = row_of([700.0, 800.0])
     results.add(tmp_path / "results.json", other)
     text = comparison(row_of([710.0, 830.0, 5.0]), tmp_path)
-    assert "on the same 2 episodes: +20.0 a return, standard error 7.1 (an interval takes 10 episodes)" in text
+    assert "on the same 2 episodes: +20.0 a return, standard error 10.0 (an interval takes 10 episodes)" in text
     assert "better in 100%" in text
     with pytest.raises(UserError, match=r"has no test of ViZDoom.* make it with: python evaluate.py"):
         comparison(row_of([1.0], task="doom"), tmp_path)
@@ -77,11 +90,18 @@ def test_comparison_with_another_run(tmp_path):
         comparison(row_of([1.0], first=50), tmp_path)
 
 
+def test_dreams_of_different_ms_are_not_the_same_episodes(tmp_path):
+    shipped = ROOT / "pretrained"
+    require_same_dreams(shipped / "carracing", shipped / "carracing-z")  # evolved on the same V and M
+    with pytest.raises(UserError, match="it dreams with another M than"):
+        require_same_dreams(shipped / "carracing", shipped / "doom")
+
+
 def test_a_score_says_what_its_interval_covers():
     text = in_words(row_of([850.0, 950.0] * 10))
     assert "95% bootstrap interval of the mean over 20 episodes 880.0 to 920.0" in text and "50% reach 900" in text
     text = in_words(row_of([850.0, 950.0]))
-    assert "standard error 35.4; an interval takes 10 episodes; interquartile mean 900.0; 50% reach 900" in text
+    assert "standard error 50.0; an interval takes 10 episodes; interquartile mean 900.0; 50% reach 900" in text
     assert "reach 750" in in_words(row_of([850.0], task="doom"))
 
 
@@ -94,7 +114,9 @@ def test_every_run_has_the_same_test_episodes():
 
 
 def test_shipped_runs_are_packed_and_take_no_stage(tmp_path):
-    shipped = Path(__file__).parent.parent / "pretrained" / "doom"
+    shipped = ROOT / "pretrained" / "doom"
+    said = run_script("tools.held_out", "--run", shipped, check=False).stderr
+    assert "is a packed run and read-only: record with a run of your own, --from" in said and "--of" in said
     with pytest.raises(UserError, match=r"read-only: begin a run of your own with --run NEW --from .*doom"):
         run_dir.open_run(shipped, {})
     assert packed.is_packed(shipped / "temperature-0.5")

@@ -67,6 +67,18 @@ def test_a_dream_is_copied_by_its_arguments(doom_run):
         np.testing.assert_array_equal(other.reset(seed=3)[0], first)
 
 
+def test_a_batch_of_dreams_and_the_game_are_copied_by_their_arguments(doom_run):
+    batch = gym.make_vec(DREAM, 2, run=doom_run, temperature=0.7).unwrapped
+    game = LatentEnv(doom_run)
+    for env, action in ((batch, np.zeros((2, 1), np.float32)), (game, np.zeros(1, np.float32))):
+        first, _ = env.reset(seed=3)
+        env.step(action)
+        for other in (pickle.loads(pickle.dumps(env)), copy.deepcopy(env)):
+            np.testing.assert_array_equal(other.reset(seed=3)[0], first)
+            other.close()
+        env.close()
+
+
 OBSERVATIONS = """
 for env, size in ((car, (64, 64, 3)), (dream, dream.observation_space.shape), (game, dream.observation_space.shape)):
     observation, _ = env.reset(seed=1)

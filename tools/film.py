@@ -33,7 +33,7 @@ from world_model import load_vae  # noqa: E402
 
 SECONDS, FRAME = 6.4, 0.08  # shown of an episode; between two pictures
 BRIGHT = 170  # of 255: brighter than grass and walls
-SCALE, COLORS = 3, 96  # times as large as a frame; colours of the GIF
+SCALE, COLORS = 3, 128  # times as large as a frame; colours of the GIF
 
 
 def stretch(frames: np.ndarray, fps: int) -> np.ndarray:
@@ -69,12 +69,18 @@ def picture(rows: list[tuple[list[Panel], np.ndarray]], number: int) -> Image.Im
     return Image.fromarray(np.concatenate(parts))
 
 
+def palette_of(pages: list[Image.Image]) -> Image.Image:
+    """The GIF's colours: of all shades that the pages have, the common ones count little more than the rare, for those
+    are what matters: a red car on grass, a fireball before a wall."""
+    pixels = np.concatenate([np.asarray(page) for page in pages[:: max(1, len(pages) // 8)]]).reshape(-1, 3)
+    shades, counts = np.unique(pixels // 8, axis=0, return_counts=True)
+    sample = np.repeat(shades * 8 + 4, np.ceil(counts**0.25).astype(int), axis=0).astype(np.uint8)
+    return Image.fromarray(sample[None]).quantize(COLORS)
+
+
 def save(path: Path, pages: list[Image.Image]) -> None:
     """Write a GIF that repeats for ever, its colours chosen once for all pages."""
-    pixels = np.concatenate([np.asarray(page) for page in pages[:: max(1, len(pages) // 8)]]).reshape(-1, 3)
-    bright = pixels[(pixels.mean(axis=1) > BRIGHT) & (pixels.min(axis=1) < 230)]  # few, but they are what matters
-    pixels = np.concatenate([pixels, np.resize(bright, (len(pixels) // 10, 3))]) if len(bright) else pixels
-    palette = Image.fromarray(pixels[None]).quantize(COLORS)
+    palette = palette_of(pages)
     small = [page.quantize(palette=palette, dither=Image.Dither.NONE) for page in pages]
     with storage.atomic_write(path) as tmp:
         small[0].save(tmp, "GIF", save_all=True, append_images=small[1:], duration=int(1000 * FRAME), loop=0)

@@ -12,13 +12,19 @@ import argparse
 import json
 import os
 import shutil
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
-from bench import SIZES, STAGES, Bench, processes
+from bench import ROOT, SIZES, STAGES, Bench, processes
 from run import mpirun
+
+sys.path.insert(0, str(ROOT))
+
+from common import run_dir
+from config import rollouts_at
 
 EVERY = 2.0  # seconds between two samples
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -46,10 +52,13 @@ def lines(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def durations(history: list[dict]) -> np.ndarray:
-    """Seconds of each generation but the first, without those that also evaluated the mean."""
-    took = np.diff([line["seconds"] for line in history])
-    return np.array([each for each, line in zip(took, history[1:], strict=True) if line["evaluation"] is None])
+def durations(history: list[dict], rollouts: str) -> np.ndarray:
+    """Seconds of each generation but the first, an episode of each candidate, without those that also evaluated the
+    mean. A schedule `rollouts` may give later generations more episodes."""
+    took = zip(np.diff([line["seconds"] for line in history]), history[1:], strict=True)
+    return np.array(
+        [each / rollouts_at(rollouts, line["generation"]) for each, line in took if line["evaluation"] is None]
+    )
 
 
 def soak(bench: Bench, name: str, run: Path, flags: list[str], seconds: float) -> str:
@@ -71,7 +80,7 @@ def soak(bench: Bench, name: str, run: Path, flags: list[str], seconds: float) -
         raise SystemExit(f"{name}: status {job.returncode}: {err}")
     times, memory, files = np.array(rows[len(rows) // 3 :]).T
     played = lines(history)[before:]
-    each = durations(played[len(played) // 3 :])
+    each = durations(played[len(played) // 3 :], run_dir.load(run).rollouts)
     found = (
         f"{name}: {rows[-1][0] / 60:.1f} min, {len(played)} generations; memory {memory.mean() / 1e6:.0f} MB, "
         f"{slope(times, memory) * 3600 / 1e6:+.1f} MB/h; open files {files.mean():.0f}, "
@@ -80,7 +89,7 @@ def soak(bench: Bench, name: str, run: Path, flags: list[str], seconds: float) -
     if len(each) < 3:  # as where every generation's mean is scored
         return found
     pace = slope(np.arange(len(each)), each) * len(each) / each.mean()
-    return found + f"; time of a generation {each.mean():.2f} s, {pace:+.1%} from first to last"
+    return found + f"; an episode of each candidate {each.mean():.2f} s, {pace:+.1%} from first to last"
 
 
 def main() -> None:

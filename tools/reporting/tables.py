@@ -73,7 +73,8 @@ def over_seeds(group: list[tuple[Run, dict]]) -> list[str] | None:
     line = cells(*group[0])[:6]
     ours = f"**{np.mean(means):.1f}**"
     if certain := statistics.over_seeds(means):
-        ours += f", 95% bootstrap interval over {len(means)} seeds {certain[0]:.1f} to {certain[1]:.1f}"
+        found = ", ".join(f"{low:.1f} to {high:.1f} ({how})" for how, (low, high) in certain.items())
+        ours += f", 95% interval over {len(means)} seeds {found}"
     else:
         ours += f" (the mean of {len(means)} seeds; an interval over seeds takes {statistics.FEWEST_SEEDS})"
     episodes = sorted({row["episodes"] for row in by_seed.values()})

@@ -4,13 +4,15 @@ import io
 
 import numpy as np
 import pytest
-from conftest import need_program
+from conftest import ROOT, need_program
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from tools.page import speed
+from tools.page.__main__ import build
 
-SCREENS = [(1920, 1000), (1440, 900), (1280, 680), (820, 1180), (390, 844), (360, 640), (844, 390)]
+SCREENS = [(2560, 1440), (1920, 1000), (1440, 900), (1180, 820), (1280, 680), (1366, 625), (820, 1180)]
+SCREENS += [(450, 844), (390, 844), (360, 640), (320, 568), (844, 390)]
 DESK, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 # A dream of given draws, paused: in one call, between which and the next the page's clock may run as it likes.
 BEGIN = "restart(); state.dream.draws = new Draws(1); state.dream.sampleStart(); setPlaying(false)"
@@ -195,6 +197,13 @@ def test_bars_of_z_move_the_picture(opened):
     page.mouse.up()
     assert page.evaluate("Math.min(...state.dream.z)") > 2
     assert np.abs(picture(page) - before).mean() > 5
+    z = page.evaluate("[...state.dream.z]")
+    page.mouse.down(button="right")
+    page.mouse.move(box["x"] + 2, box["y"] + box["height"] * 0.9)
+    page.mouse.up(button="right")
+    assert page.evaluate("[...state.dream.z]") == z
+    page.keyboard.press("ArrowLeft")  # the dream's again, not the bars'
+    assert page.get_attribute("#driver-you", "aria-pressed") == "true" and page.evaluate("[...state.dream.z]") == z
 
 
 def test_real_frame_beside_its_reconstruction_and_a_dream_from_it(opened):
@@ -212,6 +221,33 @@ def test_real_frame_beside_its_reconstruction_and_a_dream_from_it(opened):
     z = page.evaluate("[...state.z]")
     page.evaluate("restart(state.z); setPlaying(false)")
     assert page.evaluate("[...state.dream.z]") == z and page.is_hidden("#real-figure")
+
+
+def test_the_dream_is_after_a_look_at_a_real_frame_as_it_was(opened):
+    page = opened("doom")
+    page.click("#strip button:nth-child(2)")
+    page.keyboard.press("Escape")
+    assert not page.evaluate("state.playing") and steps(page) == 3
+    page.evaluate("setPlaying(true)")
+    page.click("#strip button:nth-child(2)")
+    page.keyboard.press("Escape")
+    assert page.evaluate("state.playing")
+    page.evaluate("setPlaying(false); state.dream.ended = 'death'; finish()")
+    page.click("#strip button:nth-child(2)")
+    assert page.is_hidden("#over")
+    page.keyboard.press(".")
+    assert page.is_visible("#over")
+
+
+def test_three_runs_of_two_tasks_are_told_apart_on_a_phone(chromium, tmp_path):
+    build([ROOT / "pretrained" / name for name in ("carracing", "carracing-z", "doom")], tmp_path)
+    page = chromium.new_page(viewport=PHONE)
+    page.goto((tmp_path / "index.html").as_uri())
+    page.wait_for_function("state.run", timeout=120_000)
+    assert page.locator("#runs button").all_inner_texts() == ["carracing", "carracing-z", "Doom"]
+    wide = page.evaluate("[document.documentElement, document.querySelector('header')].map((box) => box.scrollWidth)")
+    page.close()
+    assert max(wide) <= PHONE["width"]
 
 
 def test_scores_stand_beside_this_dreams_steps(opened):

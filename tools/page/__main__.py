@@ -54,12 +54,14 @@ def build(runs: list[Path], out: Path) -> None:
     names = [run.resolve().name for run in runs]
     if len(set(names)) < len(names):
         raise UserError(f"--run: the page tells runs by their folders' names, got {', '.join(names)}")
+    scripts = [script(source.read(run)) for run in runs]  # all, before the first is written
+    titles = [facts["title"] for facts, _ in scripts]
     listed = []
-    for run, name in zip(runs, names, strict=True):
-        facts, arrays = script(source.read(run))
+    for name, (facts, arrays) in zip(names, scripts, strict=True):
         text = json.dumps(facts | {"name": name} | weights.pack(arrays), ensure_ascii=False)
         write_text(out / "runs" / f"{name}.js", f"provideRun({text});\n")
-        listed.append({"name": name, "title": facts["title"]})
+        alone = titles.count(facts["title"]) == 1
+        listed.append({"name": name, "title": facts["title"] if alone else name})
         size = (out / "runs" / f"{name}.js").stat().st_size
         print(f"{out}/runs/{name}.js: {size / 1e6:.2f} MB; real frames: {facts['frames_of']}")
     for path in STATIC.iterdir():

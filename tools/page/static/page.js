@@ -11,6 +11,7 @@ const state = {
   agent: true, // C acts, not you
   tau: 1,
   look: -1, // the real frame that is looked at, or -1: the dream is
+  waits: false, // the dream was playing when that began, and goes on after it
   yours: 0, // steps of this dream in which you acted
   best: 0, // your longest
   due: 0, // when the next step is
@@ -67,7 +68,7 @@ async function openRun(name) {
     verdict("No dream", error.message, false);
     return;
   }
-  history.replaceState(null, "", `#${name}`);
+  history.replaceState(null, "", `#${encodeURIComponent(name)}`);
   Object.assign(state, { agent: Boolean(state.dream.controller), tau: state.run.temperature, best: 0 });
   describe(state.run);
   makePads(state.run);
@@ -217,6 +218,7 @@ const realFrame = () => state.arrays.frames.subarray(state.look * FRAME, (state.
 function scoresNote() {
   const { run, yours, best } = state;
   const unpaid = run.heads > (run.end_head ? 1 : 0) ? "" : " M has learnt no reward, so nobody has a score in this dream.";
+  if (!run.scores.length) return `No test yet: python evaluate.py --run DIR.${unpaid}`;
   if (!run.survival) return `Mean ± standard deviation of the ${run.unit}.${unpaid}`;
   const mine = best ? ` Your longest so far: ${best}.` : yours ? ` You acted in ${yours} of this dream’s.` : "";
   return `Mean ± standard deviation of the ${run.unit}, of ${run.max_frames} at most.${mine}`;
@@ -258,9 +260,10 @@ const commands = {
   },
   step: () => {
     setPlaying(false);
-    if (state.look >= 0) state.look = -1;
+    state.look = -1;
     advance();
     render();
+    $("over").hidden = !state.dream.ended;
   },
   agent: () => {
     state.agent = Boolean(state.dream.controller);
@@ -280,7 +283,7 @@ const commands = {
     if (state.look < 0) return;
     state.look = -1;
     render();
-    setPlaying(true);
+    setPlaying(state.waits);
     $("over").hidden = !state.dream.ended;
   },
   theme: () => setTheme(document.documentElement.dataset.theme === "light" ? "dark" : "light"),
@@ -289,6 +292,7 @@ const commands = {
 function look(k) {
   if (!state.run) return; // another is being opened
   const size = state.run.z_size;
+  if (state.look < 0) state.waits = state.playing;
   setPlaying(false);
   $("over").hidden = true;
   state.look = k;
@@ -370,6 +374,7 @@ addEventListener("keydown", (event) => {
   if (event.target.closest?.("button, a") && [" ", "Enter"].includes(event.key)) return;
   const arrow = event.key.startsWith("Arrow") && event.key.slice(5);
   const digit = RUNS[Number(event.key) - 1];
+  if (event.repeat && [" ", "r", "R", "t", "T"].includes(event.key)) return event.preventDefault();
   const command = KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
   if (arrow) press(arrow, true);
   else if (digit) openRun(digit.name);
@@ -378,7 +383,7 @@ addEventListener("keydown", (event) => {
   event.preventDefault();
 });
 addEventListener("keyup", (event) => event.key.startsWith("Arrow") && press(event.key.slice(5), false));
-addEventListener("blur", () => held.clear());
+addEventListener("blur", () => [...held].forEach((key) => press(key, false)));
 addEventListener("resize", redraw);
 addEventListener("hashchange", () => openRun(asked()));
 
@@ -405,13 +410,20 @@ for (const { name, title } of RUNS) {
   const button = document.createElement("button");
   button.dataset.name = name;
   const [short, long] = title.split(": ");
-  button.innerHTML = `${short}<span class="long">${long ? `: ${long}` : ""}</span>`;
+  const rest = document.createElement("span");
+  rest.className = "long";
+  rest.textContent = long ? `: ${long}` : "";
+  button.append(short, rest);
+  button.title = title;
   button.addEventListener("click", () => openRun(name));
   $("runs").append(button);
 }
 /** The run that the address names, or the first. */
 function asked() {
-  const named = decodeURIComponent(location.hash.slice(1));
+  let named = location.hash.slice(1);
+  try {
+    named = decodeURIComponent(named);
+  } catch {} // typed by hand
   return RUNS.some(({ name }) => name === named) ? named : RUNS[0].name;
 }
 openRun(asked());

@@ -48,7 +48,7 @@ function fillScores(list, run) {
   const ends = run.scores.map(({ mean, std }) => mean + (std ?? 0));
   const top = run.survival ? run.max_frames : Math.max(1, ...ends);
   const rows = run.scores.map((score) => ({ ...score, label: `${SCORE_WHO[score.by]}, ${SCORE_WHERE[score.where]}` }));
-  if (run.survival) rows.unshift({ by: "you", label: "this dream", mean: 0 });
+  if (run.survival || run.end_head) rows.unshift({ by: "you", label: run.survival ? "this dream" : "steps of this dream", mean: 0 });
   let own = null;
   for (const { by, label, mean, std } of rows) {
     const row = document.createElement("li");
@@ -56,7 +56,8 @@ function fillScores(list, run) {
     row.innerHTML = '<span></span><div class="track"><div class="fill"></div></div><span class="number"></span>';
     const [name, track, number] = row.children;
     name.textContent = label;
-    const share = (value) => `${(100 * Math.min(1, Math.max(0, value / top))).toFixed(2)}%`;
+    const most = by === "you" ? run.max_frames : top;
+    const share = (value) => `${(100 * Math.min(1, Math.max(0, value / most))).toFixed(2)}%`;
     const set = (value, text) => {
       track.firstChild.style.width = share(value);
       number.textContent = text;

@@ -8,10 +8,14 @@ class Sliders {
   constructor(canvas, label, changed) {
     Object.assign(this, { canvas, label, changed, z: new Float32Array(0), at: -1, last: null });
     canvas.addEventListener("pointerdown", (event) => {
+      if (event.button !== 0) return;
       canvas.setPointerCapture(event.pointerId);
       this.stroke(event);
     });
-    canvas.addEventListener("pointermove", (event) => (event.buttons ? this.stroke(event) : this.point(event)));
+    canvas.addEventListener("pointermove", (event) =>
+      canvas.hasPointerCapture(event.pointerId) ? this.stroke(event) : this.point(event),
+    );
+    canvas.addEventListener("pointerup", () => canvas.blur()); // then the arrows are the dream's again
     canvas.addEventListener("pointerleave", () => this.choose(document.activeElement === canvas ? this.at : -1));
     canvas.addEventListener("focus", () => this.choose(Math.max(0, this.at)));
     canvas.addEventListener("blur", () => this.choose(-1));

@@ -123,7 +123,7 @@ def test_a_broken_episode_is_named(tmp_path):
     write_episode(tmp_path, 0, 20)
     path = episode_path(tmp_path, 0)
     path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(UserError, match=r"000000\.npz is not a whole episode .* expected obs uint8"):
+    with pytest.raises(UserError, match=r"000000\.npz is not a complete episode .* expected obs uint8"):
         read_episode(path)
     np.savez_compressed(path, obs=np.zeros((5, 32, 32, 3), np.uint8), action=np.zeros((5, 3)))
     with pytest.raises(UserError, match=r"found obs uint8 \(5, 32, 32, 3\)"):

@@ -138,7 +138,8 @@ STACKS = """
     for number in signals.HANDLED:
         libc.sigaction(int(number), None, found)
         if signal.getsignal(number) is not signal.SIG_IGN:
-            print(number.name, bool(found[34] & on_stack), faulthandler.is_enabled(), file=open(f"stack{comm.rank}", "a"))
+            with open(f"stack{comm.rank}", "a") as file:
+                print(number.name, bool(found[34] & on_stack), faulthandler.is_enabled(), file=file)
 """
 
 

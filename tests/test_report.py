@@ -127,6 +127,24 @@ def test_five_temperatures_of_two_seeds(tmp_path):
     assert titles == [f"dream, τ {tau:g}" for tau in (0.1, 0.5, 1.0, 1.15, 1.3)]
 
 
+def test_losses_of_seeds_are_one_curve_with_a_band(tmp_path, monkeypatch):
+    runs, bands = [], []
+    for seed in range(3):
+        config = dataclasses.replace(tasks.preset("carracing", "smoke"), seed=seed)
+        run = make_run(tmp_path / f"s{seed}", config, [result(config, [1.0, 2.0])])
+        text = (run / "metrics.jsonl").read_text().replace('"vae_loss": 4.5', f'"vae_loss": {4.5 + seed}')
+        storage.write_text(run / "metrics.jsonl", text)
+        runs.append(run)
+    monkeypatch.setattr(plots, "save", lambda figure, path: bands.append(figure))
+    plots.losses(tmp_path / "x.png", [run.metrics for run in read_runs(runs)])
+    (line, *_), (band, *_) = bands[0].axes[0].lines, bands[0].axes[0].collections
+    assert line.get_ydata()[0] == 5.5 and (band.get_paths()[0].vertices[:, 1].min(), len(bands[0].axes)) == (2.25, 2)
+    monkeypatch.undo()
+    text = write_report(read_runs(runs), tmp_path / "out").read_text()
+    assert text.count("## V and M: s0, s1, s2; pictures of s0") == text.count("the mean of 3 runs in a band") == 1
+    assert [path.name for path in (tmp_path / "out").glob("losses-*")] == ["losses-s0.png"]
+
+
 def test_five_runs_of_three_seeds_are_reported(tmp_path):
     """Copies of a shipped run, of its size, by the command, its start included."""
     shipped = ROOT / "pretrained" / "doom"

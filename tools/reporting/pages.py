@@ -6,7 +6,7 @@ import tasks
 from common import published, storage
 from tools.reporting import names, plots
 from tools.reporting.card import card
-from tools.reporting.runs import Run, groups, searches
+from tools.reporting.runs import Run, groups, searches, trainings
 from tools.reporting.tables import differences, results_table, temperature_table
 from tools.reporting.words import pictures, table
 
@@ -51,17 +51,19 @@ def test_section(runs: list[Run], out: Path) -> list[str]:
     return ["## Test episodes\n", *text] if text else []
 
 
-def model_section(run: Run, out: Path, suffix: str) -> list[str]:
-    """V's and M's learning curves and pictures, of one run."""
-    text = []
-    if run.metrics:
-        plots.losses(out / f"losses{suffix}.png", run.metrics)
-        text.append(f"![Learning curves of V and M](losses{suffix}.png)\n")
-    for picture, caption in pictures(run.path / "pictures"):
+def model_section(group: list[Run], out: Path, suffix: str) -> list[str]:
+    """V's and M's learning curves, of one run or of seeds together, and the first one's pictures."""
+    text, first = [], group[0]
+    if all(run.metrics for run in group):
+        plots.losses(out / f"losses{suffix}.png", [run.metrics for run in group])
+        band = f", the mean of {len(group)} runs in a band from the lowest to the highest" * (len(group) > 1)
+        text.append(f"![Learning curves of V and M{band}](losses{suffix}.png)\n")
+    for picture, caption in pictures(first.path / "pictures"):
         name = f"{picture.stem}{suffix}.png"
         storage.copy(picture, out / name)
         text.append(f"{caption}\n\n![{caption}]({name})\n")
-    return [f"## V and M: {run.name}\n", *text] if text else []
+    title = first.name if len(group) == 1 else f"{', '.join(run.name for run in group)}; pictures of {first.name}"
+    return [f"## V and M: {title}\n", *text] if text else []
 
 
 def suffix(run: Run, runs: list[Run]) -> str:
@@ -86,11 +88,8 @@ def write_report(runs: list[Run], out: Path) -> Path:
         if tasks.get(task).evolves_in_dreams:
             text += ["## Temperatures\n", "Trained in the dream at τ, tested there and in the real environment.\n"]
             text += [temperature_table(runs, task)]
-    drawn: list[list[dict]] = []
-    for run in runs:
-        if not run.metrics or run.metrics not in drawn:  # runs that share V and M share their section
-            text += model_section(run, out, suffix(run, runs))
-            drawn.append(run.metrics)
+    for group in trainings(runs):
+        text += model_section(group, out, suffix(group[0], runs))
     text += ["## What differs from the paper's configuration\n"]
     for run in runs:
         text += [f"{run.name}, seed {run.config.seed}:\n", table(["setting", "here", "paper"], differences(run.config))]

@@ -211,21 +211,24 @@ def histograms(path: Path, task: str, groups: list[tuple[str, dict[str, list[flo
     save(figure, path)
 
 
-def losses(path: Path, metrics: list[dict]) -> None:
-    """Learning curves of V and M, from lines of metrics.jsonl."""
-    models = [name for name in LOSSES if any(line["model"] == name for line in metrics)]
+def losses(path: Path, runs: list[list[dict]]) -> None:
+    """Learning curves of V and M, from the lines of metrics.jsonl of one run or of several seeds: their mean, in a band
+    from the lowest to the highest, as far as all of them go."""
+    models = [name for name in LOSSES if all(any(line["model"] == name for line in lines) for lines in runs)]
     figure = Figure(figsize=(5.5 * len(models), 4), layout="constrained")
     for axes, model in zip(figure.subplots(1, len(models), squeeze=False).flat, models, strict=True):
-        lines = [line for line in metrics if line["model"] == model]
-        names = [name for name in lines[-1] if name not in ("model", "step", "seconds")]
+        seeds = [{line["step"]: line for line in lines if line["model"] == model} for lines in runs]
+        steps = sorted(set.intersection(*map(set, seeds)))
+        names = [name for name in seeds[0][steps[-1]] if name not in ("model", "step", "seconds")]
         for k, name in enumerate(names):
-            label = LOSSES[model].get(name, name)
-            values = [line.get(name, np.nan) for line in lines]
+            values = np.array([[lines[step].get(name, np.nan) for step in steps] for lines in seeds])
             axes.plot(
-                [line["step"] for line in lines], values, ls=LINES[k % len(LINES)], color=OURS,
+                steps, values.mean(axis=0), ls=LINES[k % len(LINES)], color=OURS,
                 lw=max(2.2 - 0.5 * k, 0.7), marker=MARKERS[k % len(MARKERS)],
-                markevery=max(1, len(lines) // 8), mfc="white", label=label,
+                markevery=max(1, len(steps) // 8), mfc="white", label=LOSSES[model].get(name, name),
             )  # fmt: skip
+            if len(seeds) > 1:
+                axes.fill_between(steps, values.min(axis=0), values.max(axis=0), color=OURS, alpha=0.2, lw=0)
         title, label = LOSS_LABELS[model]
         axes.set(title=title, xlabel="training step", ylabel=label)
         if model == "vae":  # M's loss is a density's and may be negative

@@ -99,3 +99,16 @@ def searches(runs: list[Run]) -> list[list[Run]]:
         if run.history:
             found.setdefault(dataclasses.replace(run.config, **IGNORED, generations=1), []).append(run)
     return sorted(found.values(), key=lambda group: group[0].config.temperature)
+
+
+def trainings(runs: list[Run]) -> list[list[Run]]:
+    """The runs whose V and M differ only in their seed, together; of runs that share V and M, the first."""
+    found: dict[tuple, list[Run]] = {}
+    for run in runs:
+        settings = configs.fields_of("environment", "data", "before", "round", "V", "M")
+        key = run.config.task, *(getattr(run.config, name) for name in settings if name not in IGNORED)
+        trained = tuple(sorted({line["model"] for line in run.metrics}))
+        group = found.setdefault((trained, *key) if trained else (run.name,), [])
+        if not any(run.metrics == other.metrics for other in group):
+            group.append(run)
+    return list(found.values())

@@ -244,7 +244,7 @@ def test_a_signal_after_the_work_changes_nothing(ranks, tmp_path):
     """Python, as it ends, gives signals back to their defaults, but for those that are ignored."""
     body = "import atexit; atexit.register(lambda: print(signal.getsignal(signal.SIGTERM).name))\n    import signal"
     out, err = start(tmp_path, body, ranks).communicate(timeout=30)
-    assert out.split() == ["SIG_IGN"] * max(ranks, 1), err
+    assert out.replace("\n", "") == "SIG_IGN" * max(ranks, 1), err  # ranks' lines may run into each other
 
 
 @pytest.mark.parametrize("ranks", [0, 2])

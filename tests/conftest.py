@@ -103,6 +103,17 @@ def site(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def car(tmp_path_factory) -> Path:
+    """A run with its report, and its card in README.md, both by the command."""
+    from small_report import make_car
+
+    path = make_car(tmp_path_factory.mktemp("report") / "car")
+    done = run_script("tools.report", path, "--card", path / "README.md")
+    assert done.stdout.splitlines() == [str(path / "report" / "report.md"), str(path / "README.md")]
+    return path
+
+
+@pytest.fixture(scope="session")
 def car_run(tmp_path_factory) -> Path:
     """A CarRacing run with V and M, ready to evolve C."""
     return made_once(tmp_path_factory, "car", lambda run: make_run(run, "carracing"))

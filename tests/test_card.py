@@ -4,10 +4,7 @@ import dataclasses
 import json
 import re
 import shutil
-from pathlib import Path
 
-import pytest
-from conftest import run_script
 from small_report import cells_of, make_car, make_run, result
 
 import tasks
@@ -16,15 +13,6 @@ from tools.reporting.card import card, front_matter, trained_on
 from tools.reporting.pages import write_report
 from tools.reporting.runs import read_run, read_runs
 from tools.reporting.tables import training_time
-
-
-@pytest.fixture(scope="module")
-def car(tmp_path_factory) -> Path:
-    """A run with its report, and its card in README.md, both by the command."""
-    path = make_car(tmp_path_factory.mktemp("report") / "car")
-    done = run_script("tools.report", path, "--card", path / "README.md")
-    assert done.stdout.splitlines() == [str(path / "report" / "report.md"), str(path / "README.md")]
-    return path
 
 
 def test_the_card_of_a_report_of_several_runs_shows_the_first_ones_pictures(tmp_path):

@@ -6,7 +6,6 @@ import io
 import json
 import re
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,15 +23,6 @@ from tools.reporting.pages import write_report
 from tools.reporting.plots import together
 from tools.reporting.runs import read_runs, searches
 from tools.reporting.tables import HEADER, results_table, seconds_of
-
-
-@pytest.fixture(scope="module")
-def car(tmp_path_factory) -> Path:
-    """A run with its report, and its card in README.md, both by the command."""
-    path = make_car(tmp_path_factory.mktemp("report") / "car")
-    done = run_script("tools.report", path, "--card", path / "README.md")
-    assert done.stdout.splitlines() == [str(path / "report" / "report.md"), str(path / "README.md")]
-    return path
 
 
 def test_row_has_the_runs_and_the_published_numbers(car):

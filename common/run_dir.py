@@ -110,8 +110,15 @@ def open_run(run: Path, given: dict, base: Path | None = None, after: Path | Non
 def require_origin(run: Path, origin: dict[str, str]) -> None:
     """UserError if a run is there already and did not begin as `origin` says, {flag: folder relative to the run's}."""
     _, began = config_file.parse(run / "config.json")
-    # None: from before this was recorded. A later stage need not repeat the flag.
-    if began is None or not origin or began == origin:
+    if not origin or began == origin:  # a later stage need not repeat the flag
+        return
+    if began is None:
+        name, path = next(iter(origin.items()))
+        print(
+            f"--{name} {os.path.normpath(run / path)} changes nothing: {run} is there already, from before runs said "
+            "what they began from",
+            file=sys.stderr,
+        )
         return
     given, instead = (
         " ".join(f"--{name} {os.path.normpath(run / path)}" for name, path in way.items()) for way in (origin, began)

@@ -44,8 +44,9 @@ class Played:
 
     @property
     def notes(self) -> list[str]:
-        """Step and score at each frame."""
-        return [f"step {step}   score {score:.1f}" for step, score in enumerate(self.scores)]
+        """Step and score at each frame; at the last one the return, which its own step has changed once more."""
+        before = [f"step {step}   score {score:.1f}" for step, score in enumerate(self.scores[:-1])]
+        return [*before, f"step {len(self.scores) - 1}   return {self.total:.1f}"]
 
 
 @dataclass(frozen=True)

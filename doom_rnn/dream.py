@@ -7,7 +7,7 @@ the reward, those too.
 draw from the same streams, so the same seed and actions give the same dream.
 """
 
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import gymnasium as gym
@@ -23,6 +23,7 @@ from common.run_dir import load, need
 from config import Config, UserError
 from doom_rnn.forks import require_own_tensorflow
 from tasks.actions import checked
+from vae.model import VAE
 from world_model import WorldModel, load_vae
 
 
@@ -79,6 +80,18 @@ class Randomness:
         return {"z": z, "h": starts.h[chosen], "c": starts.c[chosen]}
 
 
+@lru_cache(maxsize=4)
+def _step(run: Path, config: Config, file: tuple):
+    """A step of a run's M, compiled: once for all environments of a process that dream of it. `file` tells its weights
+    from others that stood in their place before."""
+    model = WorldModel.load_dream(run, config)
+
+    def step(action, *args):
+        return model.imagine(lambda z, c, h: action, *args)
+
+    return tf.function(step, jit_compile=True, autograph=False)
+
+
 class Dreams:
     """What the dreams of a run are made of. TensorFlow starts, and M is loaded, at their first step: a process that
     has only made an environment may still be forked.
@@ -116,28 +129,23 @@ class Dreams:
         return seen, gym.spaces.Box(low, np.ones_like(low), dtype=np.float32)
 
     @cached_property
-    def model(self) -> WorldModel:
+    def _compiled(self):
         require_own_tensorflow()
-        return WorldModel.load_dream(self.run, self.config)  # V is loaded where it is used, in `decode`
+        file = (self.run / "rnn.weights.h5").stat()
+        return _step(self.run, self.config, (file.st_ino, file.st_mtime_ns, file.st_size))
 
     @cached_property
-    def _compiled(self):
-        def step(action, *args):
-            return self.model.imagine(lambda z, c, h: action, *args)
-
-        return tf.function(step, jit_compile=True, autograph=False)
+    def _vae(self) -> VAE:
+        return load_vae(self.run, self.config)
 
     def imagine(self, action, z, is_first, h, c, uniform, noise) -> tuple[np.ndarray, ...]:
         """A step of B dreams, given their actions (B, A): `WorldModel.imagine`'s results as new arrays."""
-        self.model  # noqa: B018 loaded outside of the compiled function
         results = self._compiled(action, z, is_first, h, c, np.float32(self.temperature), uniform, noise)
         return tuple(np.array(value) for value in results)
 
     def decode(self, z: np.ndarray) -> np.ndarray:
         """z (B, Z) as V's frames, uint8 (B, 64, 64, 3)."""
-        if self.model.vae is None:
-            self.model.vae = load_vae(self.run, self.config)
-        return to_uint8(self.model.vae.decode(z).numpy())
+        return to_uint8(self._vae.decode(z).numpy())
 
 
 class DreamEnv(gym.Env, EzPickle):

@@ -39,6 +39,8 @@ class VectorDreamEnv(gym.vector.VectorEnv, EzPickle):
         render_mode: None = None,
     ):
         EzPickle.__init__(self, num_envs, run, temperature, task, autoreset_mode, render_mode)
+        if render_mode is not None:
+            raise ValueError(f"render_mode {render_mode!r}: a batch of dreams is not drawn; DreamEnv draws one")
         self.num_envs, self.render_mode = num_envs, render_mode
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         if self.autoreset_mode == AutoresetMode.DISABLED:

@@ -39,26 +39,37 @@ def dream_alone(env: DreamEnv, params: np.ndarray, seed: int) -> tuple[int, np.n
 
 
 @pytest.fixture(scope="module")
-def mortal(doom_run):
-    """(config, M) whose dreams end: the small run's M hardly predicts death, so its logit is raised."""
-    config = run_dir.load(doom_run)
+def mortal(doom_run, tmp_path_factory):
+    """(folder, config, M) whose dreams end: the small run's M hardly predicts death, so its logit is raised."""
+    config, run = run_dir.load(doom_run), tmp_path_factory.mktemp("mortal")
+    for name in ("config.json", "initial_z.npz", "vae.weights.h5"):
+        shutil.copy(doom_run / name, run / name)
     rnn = load_rnn(doom_run, config)
     weights, bias = rnn.head.get_weights()
     rng = np.random.default_rng(0)
     weights[:, 0] = rng.normal(size=len(weights)) * 2
     bias[0] = -1.5
     rnn.head.set_weights([weights, bias])
-    return config, rnn
+    save_weights(rnn, run / "rnn.weights.h5")
+    return run, config, rnn
 
 
-def test_a_lane_of_the_batch_equals_the_single_environment(doom_run, mortal, monkeypatch):
-    config, rnn = mortal
-    env = gym.make("doom_rnn:WorldModels/DoomRNN-v0", run=doom_run, temperature=config.temperature).unwrapped
-    env.dreams.model.rnn.set_weights(rnn.get_weights())
+def test_environments_of_one_process_share_m_until_its_file_changes(mortal, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(mortal[0], run)
+    one, other = DreamEnv(run), DreamEnv(run)
+    assert one.dreams._compiled is other.dreams._compiled
+    save_weights(mortal[2], run / "rnn.weights.h5")
+    assert DreamEnv(run).dreams._compiled is not one.dreams._compiled
+
+
+def test_a_lane_of_the_batch_equals_the_single_environment(mortal, monkeypatch):
+    run, config, rnn = mortal
+    env = gym.make("doom_rnn:WorldModels/DoomRNN-v0", run=run, temperature=config.temperature).unwrapped
     params = np.random.default_rng(1).normal(size=(9, Controller.of(config).num_params)) * 0.3
     seeds = [100 + k for k in range(9)]
     # Nine dreams in four lanes: some take over lanes of others that have ended.
-    arguments = (config, WorldModel(None, rnn, 1.0), Starts(doom_run, config), 4)
+    arguments = (config, WorldModel(None, rnn, 1.0), Starts(run, config), 4)
     lanes = DreamLanes(*arguments)
     results = play(lanes, Jobs(mpi.world(), 9), params, seeds)
     lengths = [results[k][1] for k in range(9)]

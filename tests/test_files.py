@@ -24,7 +24,7 @@ from common.command_line import os_errors_as_user_errors
 from config import UserError
 from controller import recording, recording_lanes
 from controller.evolution import begin
-from controller.film import Panel, write_video
+from controller.film import Panel, Played, write_video
 from controller.policy import Controller
 from controller.recording_lanes import RecordingLanes
 from rnn.data import LatentDataset
@@ -106,6 +106,11 @@ command_line.command(main)
     lines = done.stdout.splitlines()
     assert len(lines) == 2 and all(line.startswith("a.mp4: ffmpeg has not finished") for line in lines), done
     assert not os.listdir(tmp_path)
+
+
+def test_a_films_last_note_has_the_return():
+    played = Played(np.zeros((3, 64, 64, 3), np.uint8), np.array([0.0, 3.4, 3.3]), total=906.0)
+    assert played.notes == ["step 0   score 0.0", "step 1   score 3.4", "step 2   return 906.0"]
 
 
 def test_a_film_ends_between_two_frames_at_a_signal(tmp_path, monkeypatch):

@@ -119,6 +119,15 @@ def test_an_agent_of_a_sibling_run_is_refused(small_run, tmp_path):
         read_best(sibling, config)
 
 
+def test_a_run_from_before_origins_were_recorded_says_that_a_base_changes_nothing(tmp_path, capsys):
+    config = make_run(tmp_path / "run")
+    storage.write_text(tmp_path / "run" / "config.json", config_file.text(config, None))
+    run_dir.open_run(tmp_path / "run", {}, base=tmp_path / "base")
+    assert "base changes nothing: " in capsys.readouterr().err
+    run_dir.open_run(tmp_path / "run", {})
+    assert capsys.readouterr().err == ""
+
+
 def test_v_of_another_seed_is_refused_unless_the_run_began_from_it(tmp_path):
     config = make_run(tmp_path / "run")
     record = {"task": config.task, "pixels": config.pixels, "seed": 7, "round": 1}

@@ -169,6 +169,8 @@ def test_a_batch_keeps_its_own_temperature_and_seeds(doom_run):
     assert dreams.dreams.temperature == 2.0
     with pytest.raises(ValueError, match="NextStep or SameStep"):
         VectorDreamEnv(2, doom_run, autoreset_mode="Disabled")
+    with pytest.raises(ValueError, match="DreamEnv draws one"):
+        VectorDreamEnv(2, doom_run, render_mode="rgb_array")
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])

@@ -10,11 +10,15 @@ from config import UserError
 def checked(action, *shape: int) -> np.ndarray:
     """The action as an array of this shape; UserError unless it has so many numbers, all of them finite."""
     array = np.asarray(action)
-    if array.size != math.prod(shape) or array.dtype.kind not in "fiu":
+    if array.shape != shape:  # rarely: this is asked at every step
+        if array.size != math.prod(shape):
+            raise UserError(f"action: expected numbers of shape {shape}, got {action!r}")
+        array = array.reshape(shape)
+    if array.dtype.kind not in "fiu":
         raise UserError(f"action: expected numbers of shape {shape}, got {action!r}")
     if not finite(array):
         raise UserError(f"action: expected finite numbers, got {action!r}")
-    return array.reshape(shape)
+    return array
 
 
 def finite(numbers: np.ndarray) -> bool:

@@ -1,12 +1,14 @@
 """Episodes in lanes of real CarRacing: how they end, and what their return is then."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import tasks
 from controller import rollout
+from controller.evolution import score_mean
 from controller.policy import Controller
 from controller.rollout import RealLanes
 from world_model import WorldModel, make_rnn, make_vae
@@ -25,6 +27,9 @@ class Alone:
         return [value]
 
     allgather = gather
+
+    def bcast(self, value):
+        return value
 
     def Ibarrier(self):
         return self
@@ -77,3 +82,14 @@ def test_a_scoring_is_never_cut(lanes):
     """An episode without `patience` follows one with it in the same lanes."""
     play(lanes, STILL, 20)
     assert play(lanes, STILL, 0)[1] == [150, 150]
+
+
+def test_the_scoring_of_the_mean_has_no_patience(lanes, monkeypatch):
+    """Of a search whose episodes have: 150 steps each of a car that stands still."""
+    params = np.zeros(Controller.of(CONFIG).num_params)
+    params[:3] = STILL
+    played, evaluate = [], rollout.evaluate
+    monkeypatch.setattr(rollout, "evaluate", lambda *a, **k: played.append(evaluate(*a, **k)) or played[-1])
+    search = SimpleNamespace(es=SimpleNamespace(best=lambda: params), log_evaluation=lambda *_: None)
+    score_mean(Alone(), lanes, dataclasses.replace(CONFIG, patience=20, eval_episodes=2), search, 1, "")
+    assert list(played[0][1]) == [150, 150]

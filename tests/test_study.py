@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import run_script
+from conftest import ROOT, run_script
 
 import config as configs
 import tasks
@@ -14,7 +14,7 @@ from common import run_dir, storage
 from config import UserError
 from tools import study
 
-ARGS = argparse.Namespace(episodes=6144, every=500, test_episodes=64, temperature=None)
+ARGS = argparse.Namespace(episodes=6144, every=500, test_episodes=64, temperature=None, lanes=None)
 
 
 @pytest.mark.parametrize("name", study.SETTINGS)
@@ -44,8 +44,11 @@ def write_run(run, name: str, seed: int, scores: list[float]) -> None:
     base = tasks.preset("carracing", "laptop")
     given = study.overrides(name, seed, base, argparse.Namespace(**{**vars(ARGS), "episodes": 192 * len(scores)}))
     run_dir.save(configs.Config(**{**vars(base), **given}), run)
-    times = {"seconds": 1.0, "mean": 0.0}
-    lines = [{"generation": g, **times, "evaluation": {"mean": score}} for g, score in enumerate(scores, 1)]
+    same = {"mean": 0.0, "mean_steps": 900.0 + seed}
+    lines = [
+        {"generation": g, "seconds": 10.0 * g, **same, "evaluation": {"mean": score}}
+        for g, score in enumerate(scores, 1)
+    ]
     storage.write_lines(run / "controller" / "history.jsonl", lines)
 
 
@@ -55,10 +58,11 @@ def test_table_and_plot_say_what_the_runs_scored(tmp_path):
     write_run(tmp_path / "ga" / "seed-0", "ga", 0, [0, 10, 20, 30])
     study.write(tmp_path, 768, mark=200)
     table = (tmp_path / "search.md").read_text()
-    assert "| 48x4 | no | 2 | 50 ± 50 | 150 ± 50 | 250 ± 50 | 400 ± 100 | 480 ± 96 |" in table
-    assert "| ga | `--optimizer ga` | 1 | 0 | 10 | 20 | 30 |  |" in table
+    assert "| 48x4 | no | 2 | 50 ± 50 | 150 ± 50 | 250 ± 50 | 400 ± 100 | 480 ± 96 | 25 ± 5 | 900 ± 0 |" in table
+    assert "| ga | `--optimizer ga` | 1 | 0 | 10 | 20 | 30 |  |  | 900 |" in table
     assert (tmp_path / "search.png").stat().st_size > 10_000
-    assert study.curves(tmp_path)["ga"] == [[(192, 0), (384, 10), (576, 20), (768, 30)]]
+    [ga] = study.by_setting(tmp_path)["ga"]
+    assert study.points(ga) == [(192, 0), (384, 10), (576, 20), (768, 30)]
     shutil.rmtree(tmp_path / "48x4")  # what search.json keeps of runs that are gone
     study.write(tmp_path, 768, mark=200)
     assert (tmp_path / "search.md").read_text() == table
@@ -74,27 +78,50 @@ def test_table_and_plot_say_what_the_runs_scored(tmp_path):
 )
 def test_a_history_of_another_run_is_named(line, tmp_path):
     write_run(tmp_path, "ga", 0, [0, 10])
-    storage.write_lines(tmp_path / "controller" / "history.jsonl", [{"seconds": 1, "mean": 0} | line])
+    same = {"seconds": 1, "mean": 0, "mean_steps": 900}
+    storage.write_lines(tmp_path / "controller" / "history.jsonl", [same | line])
     with pytest.raises(UserError, match=r"history\.jsonl is not a history of this run"):
-        study.points(tmp_path)
+        study.course(tmp_path)
 
 
-def test_a_run_of_more_generations_keeps_them(tmp_path):
+@pytest.mark.parametrize("name, generations", [("ga", 20), ("48-rising", 38)])
+def test_a_run_goes_on_to_more_episodes_and_keeps_its_generations(name, generations, tmp_path):
     base, out = tmp_path / "base", tmp_path / "study"
     config = tasks.preset("carracing", "laptop")
     run_dir.save(config, base)
-    more, fewer = (
-        study.overrides("ga", 0, config, argparse.Namespace(**{**vars(ARGS), "episodes": n})) for n in (4000, 400)
-    )
-    assert study.open_run(out, more, base).generations == 20
-    assert study.open_run(out, fewer, base).generations == 20
+    given = [study.overrides(name, 0, config, argparse.Namespace(**vars(ARGS) | {"episodes": n})) for n in (400, 4000)]
+    begun = study.open_run(out, given[0], base)
+    assert begun.generations < generations
+    run_dir.save(study.open_run(out, given[1], base), out)
+    again = study.open_run(out, given[0], base)
+    assert (again.generations, again.eval_every) == (generations, begun.eval_every)
+
+
+def test_a_second_rounds_models_are_compared_from_zero():
+    config = tasks.preset("carracing", "laptop")
+    second = tasks.replace(config, round=2)
+    assert study.overrides("48x4", 0, second, ARGS)["restart"] == "yes"
+    assert "restart" not in study.overrides("48x4", 0, config, ARGS)
+
+
+@pytest.mark.parametrize("name, episodes, mark", [("doom", 2048, 1000), ("carracing", 6144, 700)])
+def test_the_documented_tables_are_of_the_numbers_beside_them(name, episodes, mark, tmp_path):
+    shutil.copy(ROOT / "docs" / "search" / f"{name}.json", tmp_path / "search.json")
+    assert study.table(tmp_path, episodes, mark) in (ROOT / "docs" / "search.md").read_text()
+
+
+@pytest.mark.parametrize("kept", ['{"ga/seed-0": [[1, 2]]}', '{"ga/seed-0": {"spent": [1]}}', "[]"])
+def test_a_file_that_holds_no_courses_is_named(kept, tmp_path):
+    (tmp_path / "search.json").write_text(kept)
+    with pytest.raises(UserError, match=r"search\.json"):
+        study.courses(tmp_path)
 
 
 def test_a_setting_that_there_is_not_is_named():
     doom = tasks.preset("doom", "laptop")
     with pytest.raises(UserError, match=r"--settings: expected some of 48x4, .*, got 48x5"):
         study.chosen("48x4,48x5", doom)
-    assert "patience-20" not in study.chosen(None, doom)
+    assert not [name for name in study.chosen(None, doom) if "patience" in name]
     assert study.chosen(None, tasks.preset("carracing", "laptop")) == list(study.SETTINGS)
 
 

@@ -91,7 +91,7 @@ def main() -> None:
     args = parser.parse_args()
     figures = speeds.measure()
     if args.to_score:
-        figures["score"] = time_to_score.time_to_score(SHIPPED, args.to_score)
+        figures["score"] = time_to_score.time_to_score(SHIPPED, args.to_score, flags=time_to_score.laptop("carracing"))
     print(report(figures))
     if args.json:
         storage.write_text(args.json, json.dumps(figures, indent=1) + "\n")

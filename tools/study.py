@@ -41,7 +41,11 @@ SETTINGS = {
     "openai-es": dict(optimizer="openai-es"),
     "ga": dict(optimizer="ga"),
     "patience-20": dict(patience=20),
+    "48-rising-patience-20": dict(rollouts="1,15:2,30:4,50:8", patience=20),
 }
+
+COURSE = ("spent", "seconds", "steps", "score")  # what is kept of a run, generation by generation
+EARLY = 30  # generations
 
 
 def generations_for(setting: dict, episodes: int) -> int:
@@ -78,34 +82,60 @@ def overrides(name: str, seed: int, base: configs.Config, args) -> dict:
         "eval_every": max(1, round(args.every / last)),
         "eval_episodes": args.test_episodes,
     }
-    if args.temperature is not None:
-        given["temperature"] = args.temperature
+    if base.round > 1:
+        given["restart"] = "yes"  # from zero, not from the agent of the round before
+    given |= {name: value for name in ("temperature", "lanes") if (value := getattr(args, name)) is not None}
     return setting | given
 
 
-def points(run: Path) -> list[tuple[int, float]]:
-    """(episodes spent, score of the mean) at every scoring of a run so far."""
+def course(run: Path) -> dict[str, list]:
+    """A run so far, by generation: "spent", training episodes by its end, "seconds" until then, "steps", the mean of an
+    episode's, and "score" of the mean, None if it was not scored."""
     spent = spent_by(run_dir.load(run))
     path = run / "controller" / "history.jsonl"
     try:
-        lines = [(x["generation"], x["evaluation"]["mean"]) for x in storage.read_lines(path) if x["evaluation"]]
-        return [(int(spent[range(1, len(spent) + 1).index(number)]), float(mean)) for number, mean in lines]
+        rows = [
+            (
+                int(spent[range(1, len(spent) + 1).index(line["generation"])]),
+                float(line["seconds"]),
+                float(line["mean_steps"]),
+                float(line["evaluation"]["mean"]) if line["evaluation"] else None,
+            )
+            for line in storage.read_lines(path)
+        ]
     except (KeyError, TypeError, ValueError) as error:
         raise configs.UserError(f"{path} is not a history of this run: {error!r}") from None
+    return dict(zip(COURSE, map(list, zip(*rows, strict=True)), strict=True)) if rows else {}
 
 
-def scores(out: Path) -> dict[str, list]:
-    """The points of every run so far, by "SETTING/seed-S": of those in `out`, and in its search.json."""
-    kept = read_json(out / "search.json") if (out / "search.json").exists() else {}
+def courses(out: Path) -> dict[str, dict]:
+    """Every run so far, by "SETTING/seed-S": of those in `out`, and in its search.json."""
+    path = out / "search.json"
+    kept = read_json(path) if path.exists() else {}
+    for found in kept.values():
+        if not isinstance(found, dict) or found.keys() != set(COURSE) or len({len(x) for x in found.values()}) != 1:
+            raise configs.UserError(f"{path} does not hold the courses of a study's runs; expected of each {COURSE}")
     runs = [path.parent for name in SETTINGS for path in sorted((out / name).glob("seed-*/config.json"))]
-    return kept | {str(run.relative_to(out)): found for run in runs if (found := points(run))}
+    return kept | {str(run.relative_to(out)): found for run in runs if (found := course(run))}
 
 
-def curves(out: Path) -> dict[str, list[list[tuple[int, float]]]]:
-    """Every setting's runs so far, seed by seed, in the order of SETTINGS."""
-    found = scores(out)
-    by_setting = {name: [found[key] for key in sorted(found) if key.startswith(f"{name}/seed-")] for name in SETTINGS}
-    return {name: runs for name, runs in by_setting.items() if runs}
+def points(found: dict[str, list]) -> list[tuple[int, float]]:
+    """(episodes spent, score of the mean) at every scoring of a run."""
+    return [(n, score) for n, score in zip(found["spent"], found["score"], strict=True) if score is not None]
+
+
+def by_setting(out: Path) -> dict[str, list[dict]]:
+    """Every setting's runs so far that have been scored, seed by seed, in the order of SETTINGS."""
+    found = courses(out)
+    runs = {name: [found[key] for key in sorted(found) if key.startswith(f"{name}/seed-")] for name in SETTINGS}
+    scored = {name: [run for run in each if points(run)] for name, each in runs.items()}
+    return {name: each for name, each in scored.items() if each}
+
+
+def to_mark(found: dict[str, list], mark: float, of: str) -> float:
+    """What of a run, "spent" or "seconds", had passed when its mean was first scored the mark; NaN if it was not."""
+    scored = zip(found[of], found["score"], strict=True)
+    return next((passed for passed, score in scored if score is not None and score >= mark), math.nan)
 
 
 def at(run: list[tuple[int, float]], episodes: float) -> float:
@@ -128,26 +158,33 @@ def summary(values: list[float]) -> str:
     return f"{np.mean(values):.0f} ± {np.std(values, ddof=1) / math.sqrt(len(values)):.0f}"
 
 
-def report(out: Path, episodes: int, mark: float | None) -> str:
-    """The table, and what stands above it."""
-    found = curves(out)
+def table(out: Path, episodes: int, mark: float | None) -> str:
+    """A row a setting: its scores at four quarters of the budget, and the mean steps of an episode in its first
+    generations; with `mark`, also the episodes and seconds until the mean was first scored so much."""
     steps = [episodes * k // 4 for k in (1, 2, 3, 4)]
     head = ["setting", "changes", "seeds", *(f"{n:,} episodes" for n in steps)]
-    head += [f"episodes to {mark:g}"] if mark is not None else []
+    head += [f"episodes to {mark:g}", f"seconds to {mark:g}"] if mark is not None else []
+    head.append(f"steps an episode, first {EARLY} generations")
     rows = [head, ["---"] * len(head)]
-    for name, runs in found.items():
+    for name, found in by_setting(out).items():
         changes = ", ".join(f"`--{key} {value}`" for key, value in SETTINGS[name].items()) or "no"
+        runs = [points(run) for run in found]
         cells = [summary([at(run, n) for run in runs]) for n in steps[:-1]]
         cells.append(summary([at_end(run, steps[-1]) for run in runs]))
         if mark is not None:
-            cells.append(summary([next((n for n, score in run if score >= mark), math.nan) for run in runs]))
+            cells += [summary([to_mark(run, mark, of) for run in found]) for of in ("spent", "seconds")]
+        cells.append(summary([float(np.mean(run["steps"][:EARLY])) for run in found]))
         rows.append([name, changes, str(len(runs)), *cells])
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def report(out: Path, episodes: int, mark: float | None) -> str:
+    """The table, and what stands above it."""
     base = ", ".join(f"`--{key} {value}`" for key, value in BASE.items())
     return (
         f"Score of the search's mean on fresh episodes, mean ± standard error over seeds. All have {base}, and change "
         "what stands beside them; they spend equal episodes, as far as they fill complete generations.\n\n"
-        + "\n".join("| " + " | ".join(row) + " |" for row in rows)
-        + "\n\n![Score over episodes](search.png)\n"
+        f"{table(out, episodes, mark)}\n\n![Score over episodes](search.png)\n"
     )
 
 
@@ -155,7 +192,7 @@ def draw(out: Path) -> None:
     """A line a setting: the mean over its seeds where all have a score, and a band of one standard error."""
     from matplotlib.figure import Figure
 
-    found = curves(out)
+    found = {name: [points(run) for run in runs] for name, runs in by_setting(out).items()}
     figure = Figure(figsize=(9, 5), layout="constrained")
     axes = figure.subplots()
     for number, (name, runs) in enumerate(found.items()):
@@ -171,11 +208,12 @@ def draw(out: Path) -> None:
     axes.set(xlabel="training episodes spent", ylabel="score of the mean, fresh episodes")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8, ncols=2)
-    figure.savefig(out / "search.png", dpi=120)
+    with storage.atomic_write(out / "search.png") as tmp:
+        figure.savefig(tmp, format="png", dpi=120)
 
 
 def write(out: Path, episodes: int, mark: float | None) -> None:
-    storage.write_text(out / "search.json", json.dumps(scores(out)) + "\n")
+    storage.write_text(out / "search.json", json.dumps(courses(out)) + "\n")
     storage.write_text(out / "search.md", report(out, episodes, mark))
     draw(out)
 
@@ -197,14 +235,18 @@ def chosen(text: str | None, base: configs.Config) -> list[str]:
 
 def complete(out: Path, run: Path, episodes: int) -> bool:
     """Whether search.json has all scores of a run that is no longer there."""
-    kept = scores(out).get(str(run.relative_to(out)), [])
-    return not run.exists() and bool(kept) and not math.isnan(at_end(kept, episodes))
+    kept = courses(out).get(str(run.relative_to(out)))
+    scored = points(kept) if kept else []
+    return not run.exists() and bool(scored) and not math.isnan(at_end(scored, episodes))
 
 
 def open_run(run: Path, given: dict, base: Path) -> configs.Config:
-    """A run of the study; one that is there already keeps its generations if they are more."""
+    """A run of the study; one that is there already keeps its generations if they are more, and is scored as often as
+    before."""
     if (run / "config.json").exists():
-        given["generations"] = max(given["generations"], run_dir.load(run).generations)
+        begun = run_dir.load(run)
+        more = max(given["generations"], begun.generations)
+        given |= {"generations": more, "eval_every": begun.eval_every}
     return run_dir.open_run(run, given, base)
 
 
@@ -224,6 +266,7 @@ def main(comm) -> None:
         "--test-episodes", type=command_line.count, default=64, help="episodes of a scoring (default 64)"
     )
     parser.add_argument("--temperature", type=float, help="of the dream (default: the run's)")
+    parser.add_argument("--lanes", type=command_line.count, help="of a rank (default: the run's)")
     parser.add_argument("--mark", type=float, help="also say how many episodes it takes to this score")
     args = parser.parse_args()
     base = mpi.on_root(comm, run_dir.load, args.run)
@@ -242,7 +285,8 @@ def main(comm) -> None:
                 evolve(comm, run, config)
             mpi.on_root(comm, write, args.out, args.episodes, args.mark)
     if comm.rank == 0:
-        print(json.dumps({name: [run[-1] for run in runs] for name, runs in curves(args.out).items()}))
+        found = by_setting(args.out)
+        print(json.dumps({name: [points(run)[-1] for run in runs] for name, runs in found.items()}))
         print(f"{args.out}/search.md, {args.out}/search.png")
 
 

@@ -9,11 +9,14 @@ import sys
 from pathlib import Path
 
 import config as configs
+import tasks
 from common import published, storage
 
 MARKS = (600, 700, 800)
 CHUNK = 10  # generations between two looks
 LONGEST = 200  # generations after which it gives up
+SEARCH = ("population", "rollouts", "seeds", "optimizer", "sigma", "lanes")
+EVERY = 5  # generations between two scorings: finer than a preset's, which has days
 
 
 def seconds_to(history: list[dict], marks: tuple[float, ...] = MARKS) -> dict[str, float | None]:
@@ -30,6 +33,14 @@ def published_seconds(task: str, marks: tuple[float, ...] = MARKS) -> dict[str, 
     rows = published.read()["training_curves"][task]["evaluation"]
     history = [{"seconds": seconds, "evaluation": {"mean": mean}} for _, seconds, mean in rows]
     return seconds_to(history, marks)
+
+
+def laptop(task: str) -> tuple[str, ...]:
+    """The search of the task's `laptop` preset as flags, whatever the shipped agent was evolved with; scored often, and
+    acting in the faster arithmetic."""
+    preset = tasks.preset(task, "laptop")
+    chosen = {name: getattr(preset, name) for name in SEARCH} | {"eval_every": EVERY, "dtype": "auto"}
+    return tuple(part for name, value in chosen.items() for part in (configs.flag(name), str(value)))
 
 
 def time_to_score(

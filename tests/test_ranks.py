@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from conftest import ROOT
 
 from common import published
 from tools import simulate_ranks, time_to_score
@@ -43,8 +44,16 @@ def test_messages_load_rank_0():
 def test_every_episode_is_played():
     uneven = Times(models={4: 0.01}, env=0.001, message=1e-5, search=0.1, lengths=(50, 100))
     found = simulate(uneven, 7, 4, 30, 5)
-    expected = np.random.default_rng(0).integers(50, 101, 150).sum()
+    expected = np.random.default_rng(0).choice((50, 100), 150).sum()
     assert found["steps_per_s"] * found["seconds"] == pytest.approx(expected)
+
+
+def test_the_documented_table_is_of_the_times_beside_it():
+    held = json.loads((ROOT / "docs" / "ranks.json").read_text())
+    times = simulate_ranks.times_of(held)
+    rows = [row for row in simulate_ranks.table(times) if row["population"] <= 256]
+    lines = [line for line in simulate_ranks.text(times, rows).splitlines() if line.startswith("|")]
+    assert len(lines) == 8 and "\n".join(lines) in (ROOT / "docs" / "clusters.md").read_text()
 
 
 def test_table_and_plot(tmp_path, monkeypatch):

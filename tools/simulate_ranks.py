@@ -29,6 +29,7 @@ RANKS = (64, 256, 1024)
 LANES = (1, 4, 16, 48)
 SETTINGS = ((64, 16), (256, 16), (1024, 16), (1024, 64))  # population x episodes
 WARM, GENERATIONS = 3, 18  # of the search: its matrix is decomposed in one of about 2.6 generations
+EPISODES = 64  # of the agent, whose lengths are taken
 POLL = 0.0005  # seconds between two looks of a rank that waits for jobs
 
 
@@ -42,14 +43,14 @@ class Times:
         env: of one environment's step.
         message: one way between two ranks of this machine, and handling it.
         search: rank 0's own a generation: ask and tell.
-        lengths: (low, high), between which an episode's steps are drawn evenly.
+        lengths: the steps of episodes that the run's agent has played; simulated ones are drawn from them.
     """
 
     models: dict[int, float]
     env: float
     message: float
     search: float
-    lengths: tuple[int, int]
+    lengths: tuple[int, ...]
 
     def step(self, lanes: int, playing: int) -> float:
         """A rank's step: the models compute all lanes, environments step where an episode is played."""
@@ -60,7 +61,7 @@ def simulate(times: Times, ranks: int, lanes: int, population: int, episodes: in
     """One generation: its seconds, the ranks' busy share, the lanes' busy share, and rank 0's share for messages."""
     rng = np.random.default_rng(seed)
     count = population * episodes
-    lengths = rng.integers(times.lengths[0], times.lengths[1] + 1, count)
+    lengths = rng.choice(times.lengths, count)
     given, steps, desk_free, served = 0, 0, 0.0, 0
     played = [[] for _ in range(ranks)]  # steps left of each episode that a rank plays
     busy = np.zeros(ranks)
@@ -151,7 +152,29 @@ def measure(run: Path, config: configs.Config) -> Times:
         candidates = es.ask()
         es.tell(-np.square(candidates).sum(axis=1))
     search = (time.process_time() - begun) / GENERATIONS
-    return Times(models, step, message_time(), search, (4 * config.max_frames // 5, config.max_frames))
+    return Times(models, step, message_time(), search, lengths_of(run, config, model))
+
+
+def lengths_of(run: Path, config: configs.Config, model) -> tuple[int, ...]:
+    """The steps of EPISODES test episodes of the run's agent."""
+    from common import mpi, seeds
+    from common.jobs import Jobs
+    from controller.agent_file import read_best
+    from controller.policy import Controller
+    from controller.rollout import RealLanes, play
+
+    parameters = read_best(run / "controller", Controller.of(config).num_params)["parameters"]
+    lanes = RealLanes(config, model, LANES[2])
+    plan = seeds.test_seeds(EPISODES)
+    found = play(lanes, Jobs(mpi.world(), EPISODES), np.tile(parameters, (EPISODES, 1)), plan)
+    lanes.close()
+    return tuple(found[number][1] for number in range(EPISODES))
+
+
+def times_of(held: dict) -> Times:
+    """Times as a JSON file holds them."""
+    models = {int(lanes): value for lanes, value in held["models"].items()}
+    return Times(**(held | {"models": models, "lengths": tuple(held["lengths"])}))
 
 
 def quickest(call, repeats: int) -> float:
@@ -218,7 +241,7 @@ def text(times: Times, rows: list[dict]) -> str:
     lines = [
         f"V, M and C by lanes: {batch}; environment {1000 * times.env:.2f} ms a step; message "
         f"{1e6 * times.message:.0f} us; search {times.search:.2f} s a generation; "
-        f"episodes of {times.lengths[0]} to {times.lengths[1]} steps",
+        f"episodes of {min(times.lengths)} to {max(times.lengths)} steps, mean {np.mean(times.lengths):.0f}",
         "",
         "| population x episodes | ranks | lanes | s a generation | ranks busy | rank 0, messages | agent-steps/s "
         "| of full lanes |",
@@ -260,7 +283,7 @@ def draw(rows: list[dict], path: Path) -> None:
 
 def main() -> None:
     parser = command_line.Parser(description=__doc__)
-    parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="a run with V and M")
+    parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="a run with V, M and C")
     parser.add_argument(
         "--out", type=Path, required=True, metavar="FILE.png", help="the plot; the times go to FILE.json"
     )
@@ -273,9 +296,7 @@ def main() -> None:
         )
     run_dir.need_models(args.run)
     if args.times:
-        held = json.loads(args.times.read_text())
-        models = {int(lanes): value for lanes, value in held["models"].items()}
-        times = Times(**(held | {"models": models, "lengths": tuple(held["lengths"])}))
+        times = times_of(json.loads(args.times.read_text()))
     else:
         quiet_tensorflow()
         times = measure(args.run, dataclasses.replace(config, population=64, dtype="float32"))

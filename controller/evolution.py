@@ -186,6 +186,7 @@ def evolve(comm, run: Path, config: configs.Config, objective: str = "return") -
     if root:
         evolution.dtype = acting.dtype
     lanes = mpi.on_all_ranks(comm, make_lanes, run, acting)
+    scoring = mpi.on_all_ranks(comm, rollout.in_float32, lanes, run) if objective == "return" else lanes
     first = comm.bcast(len(evolution.history) + 1 if root else None)
     curves = Curves(run, FOLDERS[objective]) if root else None
     warned = False  # of candidates that are all equal
@@ -213,7 +214,7 @@ def evolve(comm, run: Path, config: configs.Config, objective: str = "return") -
                 warned = True
             bar.set_postfix(mean=f"{line['mean']:.1f}", max=f"{line['max']:.1f}", best=best_of(evolution))
         if generation % config.eval_every == 0 or generation == config.generations:
-            score_mean(comm, lanes, config, evolution, generation, saved)
+            score_mean(comm, scoring, config, evolution, generation, saved)
         if root:
             evolution.save()
             curves.write(generation, points(evolution.history[-1]))

@@ -10,6 +10,7 @@ from common import command_line, mpi
 from config import DTYPES, Config
 from controller.agent import make_agent, use_one_core
 from controller.policy import Controller
+from controller.rollout import lanes_of
 from world_model import WorldModel
 
 GAIN = 1.05  # by which bfloat16 must be faster on the slowest rank: less may be a measurement's noise
@@ -41,6 +42,7 @@ def choose_dtype(comm, run: Path, config: Config, before: str | None) -> str:
 def gain_of_bfloat16(run: Path, config: Config) -> float:
     """How many times as fast as in float32 the agents' step is in bfloat16, in this process on one thread."""
     use_one_core()
+    config = dataclasses.replace(config, lanes=lanes_of(config))
     steps = []
     for dtype in DTYPES:
         model = WorldModel.load(run, config, dtype)

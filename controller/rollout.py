@@ -5,6 +5,8 @@ seed and a state of its own; when its episode ends, the next one takes its place
 not depend on the others, nor on which lane it is.
 """
 
+import copy
+import dataclasses
 import math
 from collections.abc import Callable
 from functools import partial
@@ -66,8 +68,22 @@ def make_lanes(run: Path, config: Config) -> Lanes:
 def make_real_lanes(run: Path, config: Config, kind: Callable):
     """Lanes of a kind, kind(config, model, count), in the real environment."""
     use_one_core()
-    count = min(config.lanes, tasks.get(config.task).max_lanes or config.lanes)
-    return kind(config, WorldModel.load(run, config, config.dtype), count)
+    return kind(config, WorldModel.load(run, config, config.dtype), lanes_of(config))
+
+
+def lanes_of(config: Config) -> int:
+    """How many lanes a rank has in the real environment: of some games it can hold only few."""
+    return min(config.lanes, tasks.get(config.task).max_lanes or config.lanes)
+
+
+def in_float32(lanes: Lanes, run: Path) -> Lanes:
+    """The same lanes and environments with V's encoder in float32, in which all scores are; use one after the other."""
+    if lanes.config.env == "dream" or lanes.config.dtype == "float32":
+        return lanes
+    precise = copy.copy(lanes)
+    precise.config = dataclasses.replace(lanes.config, dtype="float32")
+    precise.agent = make_agent(precise.config, WorldModel.load(run, precise.config), lanes.count)
+    return precise
 
 
 def evaluate(

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 import tasks
+from common import run_dir
+from common.training import save_weights
 from controller import rollout
 from controller.evolution import score_mean
 from controller.policy import Controller
@@ -93,3 +95,20 @@ def test_the_scoring_of_the_mean_has_no_patience(lanes, monkeypatch):
     search = SimpleNamespace(es=SimpleNamespace(best=lambda: params), log_evaluation=lambda *_: None)
     score_mean(Alone(), lanes, dataclasses.replace(CONFIG, patience=20, eval_episodes=2), search, 1, "")
     assert list(played[0][1]) == [150, 150]
+
+
+def test_scores_are_in_float32_whatever_the_agents_act_in(tmp_path):
+    vae, rnn = make_vae(CONFIG), make_rnn(CONFIG)
+    save_weights(vae, tmp_path / "vae.weights.h5")
+    save_weights(rnn, tmp_path / "rnn.weights.h5")
+    run_dir.save(CONFIG, tmp_path)
+    params = np.random.default_rng(0).normal(size=(2, Controller.of(CONFIG).num_params))
+    found = {}
+    for dtype in ("float32", "bfloat16"):
+        config = dataclasses.replace(CONFIG, dtype=dtype)
+        lanes = RealLanes(config, WorldModel.load(tmp_path, config, dtype), CONFIG.lanes)
+        for name, these in ((dtype, lanes), (f"scored, {dtype}", rollout.in_float32(lanes, tmp_path))):
+            rollout.evaluate(Alone(), these, params, SEEDS)
+            found[name] = these.h.numpy().tolist()  # at the end: returns differ with tiles, not with digits
+        lanes.close()
+    assert found["scored, float32"] == found["scored, bfloat16"] == found["float32"] != found["bfloat16"]

@@ -6,12 +6,14 @@ file is touched, as its holder does every BEAT seconds, and is taken over after 
 """
 
 import ctypes
+import errno
 import fcntl
 import json
 import os
 import re
 import signal
 import socket
+import stat
 import tempfile
 import threading
 import time
@@ -21,13 +23,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from common import mpi, provenance
-from common.mpi import SHARED_MEMORY, shared_memory
+from common.mpi import OWN_MEMORY, SHARED_MEMORY, shared_memory
 from config import UserError
 
 NAME = ".lock"
 HOLDER = "WORLD_MODELS_HOLDER"  # environment variable: the process that holds the lock, for the stage it starts
 BEAT, STALE = 30.0, 120.0
 PATIENCE = 40  # times that a lock is read until it names its holder
+LIMIT = 1 << 20  # bytes of a lock that are read
+# What a lock says of its holder; it may be a stranger's file: what has another type or does not print is left out.
+FIELDS = {"command": str, "host": str, "process": int, "clock": str, "started": str, "shared_memory": list}
 UNFINISHED = re.compile(r"\.(\d+)\..+")  # a name of `storage.atomic_write`
 
 
@@ -63,7 +68,7 @@ class Lock:
         self.made = [path for path in (self.run, *self.run.parents) if not path.exists()]
         self.run.mkdir(parents=True, exist_ok=True)
         while True:
-            file = open(self.path, "a+")  # noqa: SIM115 open as long as the lock is held
+            file = self._open()
             held = self._held_here(file)
             if held or self._held_elsewhere(file):
                 owner = owner_of(file)
@@ -75,11 +80,8 @@ class Lock:
                     f"{owner.get('process', 'unknown')} on {owner.get('host', 'an unknown host')}, since "
                     f"{owner.get('started', 'an unknown time')}); wait for its end, or choose another folder"
                 )
-            with suppress(FileNotFoundError):
-                if os.path.sameopenfile(file.fileno(), number := os.open(self.path, os.O_RDONLY)):
-                    os.close(number)
-                    break
-                os.close(number)
+            if is_at(self.path, file):
+                break
             file.close()  # its holder has removed it meanwhile
         self.file, last = file, read(file)
         self._write()  # before a large folder is searched: who comes meanwhile is to read whose it is
@@ -97,6 +99,22 @@ class Lock:
         with suppress(OSError):
             for folder in self.made:
                 folder.rmdir()
+
+    def _open(self):
+        """The lock file, open and unbuffered, made if it is missing. UserError if it is a link or no regular file: a
+        link's target would be overwritten."""
+        refused = UserError(f"{self.path} is a link, or no regular file, and would be overwritten; delete it")
+        try:
+            number = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise refused from None
+            raise
+        found = os.fstat(number)
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+            os.close(number)
+            raise refused
+        return open(number, "r+b", buffering=0)  # open as long as the lock is held
 
     def _held_here(self, file) -> bool:
         """Whether a process holds it, as far as this file system tells; else it is held now."""
@@ -119,7 +137,6 @@ class Lock:
             return os.fstat(probe.fileno()).st_mtime - os.fstat(file.fileno()).st_mtime < STALE
 
     def _write(self) -> None:
-        self.file.truncate(0)
         owner = {
             "command": provenance.command(),
             "host": socket.gethostname(),
@@ -128,8 +145,11 @@ class Lock:
             "started": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
             "shared_memory": shared_memory(),
         }
-        self.file.write(json.dumps(owner))
-        self.file.flush()
+        text = json.dumps(owner).encode()
+        self.file.seek(0)
+        while text:
+            text = text[self.file.write(text) :]
+        self.file.truncate()
 
     def _beat(self) -> None:
         while not self.over.wait(BEAT):
@@ -146,14 +166,32 @@ def end_with(parent: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+def is_at(path: Path, file) -> bool:
+    """Whether an open file is the one that a path names. Asked by opening it: a network file system may answer `stat`
+    from memory."""
+    try:
+        number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        return os.path.sameopenfile(file.fileno(), number)
+    finally:
+        os.close(number)
+
+
 def read(file) -> dict:
     """Who holds, or held, a lock file; {} if it does not say."""
-    file.seek(0)
     try:
-        owner = json.loads(file.read())
-    except ValueError:
+        owner = json.loads(os.pread(file.fileno(), LIMIT, 0))
+    except (ValueError, RecursionError):
         return {}
-    return owner if isinstance(owner, dict) else {}
+    if not isinstance(owner, dict):
+        return {}
+    found = {}
+    for name, kind in FIELDS.items():
+        if isinstance(owner.get(name), kind) and str(owner[name]).isprintable():
+            found[name] = owner[name]
+    return found
 
 
 def owner_of(file) -> dict:
@@ -197,6 +235,6 @@ def clear(run: Path, last: dict) -> None:
             path.unlink(missing_ok=True)
     if last.get("host") == socket.gethostname():
         for name in last.get("shared_memory", []):
-            if isinstance(name, str) and "/" not in name:
+            if isinstance(name, str) and OWN_MEMORY.fullmatch(name):
                 with suppress(OSError):
                     (SHARED_MEMORY / name).unlink()

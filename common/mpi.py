@@ -5,6 +5,7 @@ Everything works in one process too: without `mpirun`, rank 0 is alone.
 
 import faulthandler
 import os
+import re
 import sys
 import time
 import traceback
@@ -35,6 +36,8 @@ STOP = 4  # message tag: a signal's number
 LEAVING = 20.0  # seconds that a rank which ends waits for the others to end as well
 HANG = 900.0  # seconds after which a step that has not ended never will
 SHARED_MEMORY = Path("/dev/shm")
+# Names there of MPICH, and of Open MPI 4 and 5; others' are never removed. A game's engine has a guard of its own.
+OWN_MEMORY = re.compile(r"(mpich_shm_|vader_segment\.|sm_segment\.)[\w.-]+")
 RENEW = 5.0  # seconds between two renewals of that time limit: each starts a thread
 
 
@@ -61,7 +64,8 @@ def shared_memory() -> list[str]:
     except OSError:
         return []
     found = {line.split(maxsplit=5)[5] for line in lines if f" {SHARED_MEMORY}/" in line}
-    return sorted(Path(name).name for name in found if not name.endswith("(deleted)"))
+    names = {Path(name).name for name in found}  # some with " (deleted)" behind them
+    return sorted(filter(OWN_MEMORY.fullmatch, names))
 
 
 def unlink_shared_memory(comm) -> None:

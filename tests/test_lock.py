@@ -163,11 +163,48 @@ def test_unfinished_files_of_dead_processes_are_cleared_and_no_others(tmp_path):
 
 
 def test_shared_memory_of_a_killed_command_is_cleared(tmp_path, monkeypatch):
+    """MPI's, whatever else the lock lists: it may be a stranger's."""
     monkeypatch.setattr(lock, "SHARED_MEMORY", tmp_path / "shm")
     (tmp_path / "shm").mkdir()
-    (tmp_path / "shm" / "mpich_1").write_text("x")
-    (tmp_path / "outside").write_text("x")
-    last = {"host": socket.gethostname(), "process": 1, "shared_memory": ["mpich_1", "../outside", 3]}
+    ours = ["mpich_shm_57d6_0", "vader_segment.node-1.0.5f3a0001.0", "sm_segment.node.lan.1000.2.0"]
+    others = ["sem.mp-x1", "psm_12", "mpich", "../outside"]
+    for name in (*ours, *others):
+        (tmp_path / "shm" / name).write_text("x")
+    last = {"host": socket.gethostname(), "process": 1, "shared_memory": [*ours, *others, 3]}
     (tmp_path / lock.NAME).write_text(json.dumps(last))
     with lock.hold(tmp_path):
-        assert not (tmp_path / "shm" / "mpich_1").exists() and (tmp_path / "outside").exists()
+        assert not any((tmp_path / "shm" / name).exists() for name in ours)
+        assert all((tmp_path / "shm" / name).exists() for name in others)
+
+
+@pytest.mark.parametrize("kind", ["link", "hard link", "pipe"])
+def test_what_a_lock_would_overwrite_is_refused(kind, tmp_path):
+    target = tmp_path / "target"
+    target.write_text("precious")
+    run = tmp_path / "run"
+    run.mkdir()
+    if kind == "link":
+        (run / lock.NAME).symlink_to(target)
+    elif kind == "hard link":
+        os.link(target, run / lock.NAME)
+    else:
+        os.mkfifo(run / lock.NAME)
+    with pytest.raises(UserError, match=r"run/\.lock is a link, or no regular file"), lock.hold(run):
+        pass
+    assert target.read_text() == "precious" and os.path.lexists(run / lock.NAME)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[" * 100_000,
+        json.dumps({"host": socket.gethostname(), "shared_memory": None}),
+        json.dumps({"host": [socket.gethostname()], "process": "1", "clock": {}}),
+        b"\xff\xfe",
+    ],
+    ids=["nested", "null", "other types", "bytes"],
+)
+def test_a_lock_that_says_nothing_is_taken_over(content, tmp_path):
+    (tmp_path / lock.NAME).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with lock.hold(tmp_path):
+        assert json.loads((tmp_path / lock.NAME).read_text())["process"] == os.getpid()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import tasks
 from common import signals
-from common.progress import close_bars
+from common.progress import close_bars, note
 from common.run_dir import load
 from config import Config, UserError, flag
 
@@ -161,7 +161,7 @@ def exit_with(error: UserError, quiet: bool = False) -> None:
 def report(text: str) -> None:
     """Prints a line on stderr that ends a stage."""
     close_bars()
-    print(text, file=sys.stderr, flush=True)
+    note(text)
 
 
 def os_errors_as_user_errors(function, *args):
@@ -177,7 +177,10 @@ def os_errors_as_user_errors(function, *args):
 
 def start() -> None:
     """What every command begins with: signals are handled, and a character that the output's encoding lacks (±, τ)
-    becomes a question mark instead of an error."""
+    becomes a question mark instead of an error. What is printed to an output that was closed before is lost."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # else the next file had its number, and what libraries in C write there
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 open to the end
     signals.listen()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

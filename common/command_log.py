@@ -5,6 +5,7 @@ import platform
 import sys
 import threading
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,7 +20,8 @@ class log_command:
     """Context manager: logs this process's command in DIR/commands/, one file a command.
 
     Written when the command begins and once a minute, so that a killed one has its time too; `ended` is whether
-    it ended without an exception. With a communicator only rank 0 writes.
+    it ended without an exception. With a communicator only rank 0 writes. A disk that is full by then costs the time,
+    not the stage: only the first write raises an OSError.
     """
 
     def __init__(self, run: Path, comm=None):
@@ -52,11 +54,13 @@ class log_command:
             self.over.set()
             self.clock.join()
             self.line["ended"] = kind is None
-            self._write()
+            with suppress(OSError):
+                self._write()
 
     def _beat(self) -> None:
         while not self.over.wait(BEAT):
-            self._write()
+            with suppress(OSError):
+                self._write()
 
     def _write(self) -> None:
         self.line["seconds"] = round(time.monotonic() - self.start, 1)

@@ -44,11 +44,11 @@ def hold(run: Path, comm=None) -> Iterator[None]:
     stage that the holder itself has started (train_all) is let in, and ends with it.
     """
     lock = Lock(run)
-    if comm is None:
-        lock.take()
-    else:
-        mpi.on_root(comm, lock.take, share=False)
     try:
+        if comm is None:
+            lock.take()
+        else:
+            mpi.on_root(comm, lock.take, share=False)
         yield
     finally:
         lock.release()
@@ -63,6 +63,14 @@ class Lock:
         self.over = threading.Event()
 
     def take(self) -> None:
+        """Takes the lock; an OSError, as of a full disk, names a file."""
+        try:
+            self._take()
+        except OSError as error:
+            error.filename = error.filename or str(self.path)
+            raise
+
+    def _take(self) -> None:
         if holder := os.environ.get(HOLDER):
             end_with(int(holder))
         self.made = [path for path in (self.run, *self.run.parents) if not path.exists()]
@@ -89,15 +97,15 @@ class Lock:
         threading.Thread(target=self._beat, daemon=True).start()
 
     def release(self) -> None:
-        """Gives the lock up; a folder that was made for it and is still empty goes, too."""
-        if self.file is None:
-            return
+        """Gives the lock up, as far as it was taken; a folder that was made for it and is still empty goes, too."""
         self.over.set()
-        self.path.unlink(missing_ok=True)
-        self.file.close()
-        self.file = None
-        with suppress(OSError):
-            for folder in self.made:
+        if self.file is not None:
+            with suppress(OSError):  # it must not take the place of what ends the stage
+                self.path.unlink(missing_ok=True)
+            self.file.close()
+            self.file = None
+        for folder in self.made:
+            with suppress(OSError):
                 folder.rmdir()
 
     def _open(self):

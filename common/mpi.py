@@ -6,7 +6,6 @@ Everything works in one process too: without `mpirun`, rank 0 is alone.
 import faulthandler
 import os
 import re
-import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from common import command_line, signals
+from common.progress import note
 from config import UserError
 
 
@@ -259,7 +259,7 @@ def leave(comm, status) -> None:
     deadline = time.monotonic() + LEAVING
     while not request.Test():
         if time.monotonic() > deadline:
-            print(f"rank {comm.rank} has ended, others have not: ending them", file=sys.stderr, flush=True)
+            note(f"rank {comm.rank} has ended, others have not: ending them")
             abort(comm, status if isinstance(status, int) and status else 1)
         time.sleep(0.01)
     raise SystemExit(status)
@@ -267,8 +267,7 @@ def leave(comm, status) -> None:
 
 def fail(comm) -> None:
     """Prints the exception being handled and ends the job; called from an `except` block."""
-    traceback.print_exc()
-    sys.stderr.flush()
+    note(traceback.format_exc().rstrip("\n"))
     if comm.size == 1:
         command_line.close_output()
         # As an exception would, but also past threads that still run.

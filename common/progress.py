@@ -1,4 +1,4 @@
-"""Progress bars with time left: lively in a terminal, a line now and then in a log."""
+"""What goes to stderr: lines, and progress bars with time left, lively in a terminal, a line now and then in a log."""
 
 import sys
 from contextlib import suppress
@@ -27,6 +27,11 @@ class Stderr:
     @property
     def encoding(self) -> str:
         return sys.stderr.encoding
+
+
+def note(text: str) -> None:
+    """Prints a line on stderr, as far as that can be written."""
+    print(text, file=Stderr(), flush=True)
 
 
 def close_bars() -> None:

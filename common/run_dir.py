@@ -4,13 +4,13 @@ import dataclasses
 import filecmp
 import os
 import shutil
-import sys
 from contextlib import suppress
 from pathlib import Path
 
 import tasks
 from common import config_file, integrity, storage
 from common.packed import require_writable
+from common.progress import note
 from config import Config, UserError, fields_of, flag
 
 # Shared by runs that differ in their temperature.
@@ -114,10 +114,9 @@ def require_origin(run: Path, origin: dict[str, str]) -> None:
         return
     if began is None:
         name, path = next(iter(origin.items()))
-        print(
+        note(
             f"--{name} {os.path.normpath(run / path)} changes nothing: {run} is there already, from before runs said "
-            "what they began from",
-            file=sys.stderr,
+            "what they began from"
         )
         return
     given, instead = (
@@ -225,6 +224,4 @@ def report_unchecked(run: Path) -> None:
     names = [name for _, name in integrity.MODELS.values()]
     old = [name for name in names if (run / name).exists() and integrity.check_weights(run / name) is None]
     if old:
-        print(
-            f"note: {run}: no digests in {', '.join(old)}, from before they were kept: read unchecked", file=sys.stderr
-        )
+        note(f"note: {run}: no digests in {', '.join(old)}, from before they were kept: read unchecked")

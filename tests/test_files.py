@@ -5,6 +5,7 @@ import io
 import json
 import os
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
@@ -65,6 +66,46 @@ def test_a_copy_that_does_not_fit_names_what_it_was_to_be(tmp_path):
     done = limited(code, tmp_path, 10_000)
     assert (done.returncode, done.stderr) == (2, "error: b.npz: File too large\n")
     assert os.listdir(tmp_path) == ["a.npz"]
+
+
+def test_a_lock_that_does_not_fit_names_its_file_and_does_not_stay(tmp_path):
+    code = """
+from pathlib import Path
+from common import command_line, lock
+def main():
+    with lock.hold(Path("new/run")):
+        pass
+command_line.command(main)
+"""
+    done = limited(code, tmp_path, 20)
+    assert (done.returncode, done.stderr) == (2, "error: new/run/.lock: File too large\n")
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("ends", ["finished", "stopped"])
+def test_a_command_record_that_does_not_fit_changes_nothing(ends, tmp_path):
+    """Neither the one of each minute nor the last one, which would take the place of how to go on."""
+    code = f"""
+import resource, time
+from pathlib import Path
+from common import command_line, command_log, signals
+command_log.BEAT = 0.05
+def main():
+    with command_log.log_command(Path("run")):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20, 20))
+        time.sleep(0.3)
+        if {ends == "stopped"}:
+            raise signals.Stopped(15, "step 3 is saved")
+command_line.command(main)
+"""
+    done = limited(code, tmp_path, 1 << 20)
+    if ends == "stopped":
+        assert done.returncode == 128 + 15 and done.stderr.startswith("stopped by SIGTERM: step 3 is saved;"), done
+        assert done.stderr.count("\n") == 1
+    else:
+        assert (done.returncode, done.stderr) == (0, "")
+    [left] = os.listdir(tmp_path / "run" / "commands")
+    assert not json.loads((tmp_path / "run" / "commands" / left).read_text())["ended"]  # the first record
 
 
 def test_weights_that_do_not_fit_are_a_user_error_and_no_segmentation_fault(tmp_path):
@@ -285,7 +326,7 @@ def test_an_honest_npz_is_read(tmp_path):
         assert file["obs"].tolist() == [0, 1, 2, 3, 4] and json.loads(str(file["source"])) == {"a": 1}
 
 
-@pytest.mark.parametrize("out", ["closed", "full", "latin-1"])
+@pytest.mark.parametrize("out", ["closed", "none", "full", "latin-1"])
 def test_a_result_is_saved_whatever_becomes_of_the_output(out, tmp_path):
     code = f"""
 import sys; sys.path.insert(0, {str(ROOT)!r})
@@ -305,6 +346,8 @@ command_line.command(main)
         os.close(reader)
         done = subprocess.run(command, stdout=writer, **options)
         os.close(writer)
+    elif out == "none":
+        done = subprocess.run(["sh", "-c", f"exec {shlex.join(command)} >&-"], **options)
     elif out == "full":
         with open("/dev/full", "w") as full:
             done = subprocess.run(command, stdout=full, **options)
@@ -313,3 +356,30 @@ command_line.command(main)
         done = subprocess.run(command, stdout=subprocess.PIPE, env=env, **options)
         assert done.stdout.decode("latin-1") == "dream, ? 1.15: 918 ± 249\n"
     assert (tmp_path / "after").exists() and (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("stderr", ["full", "closed"])
+@pytest.mark.parametrize("ends", ["finished", "stopped", "error"])
+def test_a_stage_ends_as_it_would_whatever_becomes_of_stderr(ends, stderr, tmp_path):
+    code = f"""
+import sys; sys.path.insert(0, {str(ROOT)!r})
+from pathlib import Path
+from common import command_line, config_file, progress, run_dir, signals, storage
+from config import UserError
+import tasks
+run = Path("run")
+def main():
+    storage.write_text(run / "config.json", config_file.text(tasks.preset("carracing", "smoke"), None))
+    run_dir.open_run(run, {{}}, base=Path("base"))  # a notice
+    progress.bar(total=1).close()
+    print("the stage went on", flush=True)
+    if {ends == "stopped"}:
+        raise signals.Stopped(15, "step 3 is saved")
+    if {ends == "error"}:
+        raise UserError("a user's mistake")
+command_line.command(main)
+"""
+    shell = f"exec {shlex.quote(sys.executable)} -c {shlex.quote(code)} 2>{'/dev/full' if stderr == 'full' else '&-'}"
+    done = subprocess.run(["sh", "-c", shell], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    assert done.stdout == "the stage went on\n"
+    assert done.returncode == {"finished": 0, "stopped": 128 + 15, "error": 2}[ends]

@@ -1,6 +1,7 @@
 """Test episodes and their results: what evaluate.py does."""
 
 import dataclasses
+import json
 import time
 from pathlib import Path
 
@@ -145,12 +146,19 @@ def require_results_file(run: Path, config: configs.Config) -> None:
 def publish(
     run: Path, config: configs.Config, best: dict, row: dict, video: bool, keep: bool, against: Path | None
 ) -> None:
-    """Saves, prints, compares and films a row, in this order: a full disk or a closed output must not cost what was
-    played."""
+    """Saves, prints, compares and films a row, in this order: neither a closed output nor a full disk must cost what
+    was played. If it cannot be saved it is printed, whole, before the error is raised."""
+    path, unsaved = run / "results.json", None
     if keep:
-        results.add(run / "results.json", row)
+        try:
+            results.add(path, row)
+        except (OSError, configs.UserError) as error:  # its disk is full since, or it was changed by hand
+            unsaved = error
     command_line.say(table([row]))
     command_line.say(in_words(row))
+    if unsaved is not None:
+        command_line.say(f"to be added to {path}, which was not written: {json.dumps(row)}")
+        raise unsaved
     if against is not None:
         command_line.say(comparison(row, against))
     if video:

@@ -19,11 +19,11 @@ from conftest import ROOT
 from small_run import episode_of, small
 
 import tasks
-from common import arrays, mpi, signals, storage
+from common import arrays, command_line, mpi, results, seeds, signals, statistics, storage
 from common.arrays import open_npz
 from common.command_line import os_errors_as_user_errors
 from config import UserError
-from controller import recording, recording_lanes
+from controller import evaluation, recording, recording_lanes
 from controller.evolution import begin
 from controller.film import Panel, Played, write_video
 from controller.policy import Controller
@@ -326,6 +326,16 @@ def test_an_honest_npz_is_read(tmp_path):
         assert file["obs"].tolist() == [0, 1, 2, 3, 4] and json.loads(str(file["source"])) == {"a": 1}
 
 
+@pytest.fixture
+def tested(copied, monkeypatch):
+    """(run, configuration, row) of a test that is not played: the row is there at once."""
+    run, config = copied
+    row = results.identity(config) | {"episodes": 2, "returns": [10.0, 20.0], "seeds": seeds.test_seeds(2)}
+    row |= statistics.summary(np.array(row["returns"]), None)
+    monkeypatch.setattr(evaluation, "score", lambda *_: row)
+    return run, config, row
+
+
 @pytest.mark.parametrize("out", ["closed", "none", "full", "latin-1"])
 def test_a_result_is_saved_whatever_becomes_of_the_output(out, tmp_path):
     code = f"""
@@ -383,3 +393,39 @@ command_line.command(main)
     done = subprocess.run(["sh", "-c", shell], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     assert done.stdout == "the stage went on\n"
     assert done.returncode == {"finished": 0, "stopped": 128 + 15, "error": 2}[ends]
+
+
+def test_room_for_the_result_is_asked_for_before_the_test_is_played(tested, monkeypatch):
+    run, config, _ = tested
+
+    def played(*_):
+        pytest.fail("the test is played")
+
+    def read_only(**_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(run))
+
+    monkeypatch.setattr(evaluation, "score", played)
+    monkeypatch.setattr(storage.tempfile, "TemporaryFile", read_only)
+    with pytest.raises(UserError, match="Read-only file system"):
+        evaluation.evaluate(mpi.world(), run, config, 2, video=False)
+
+
+def test_a_result_that_cannot_be_saved_is_printed(tested, monkeypatch, capsys):
+    run, config, row = tested
+
+    def full(path, text):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(results, "write_text", full)
+    with pytest.raises(UserError, match=r"results\.json: No space left on device"):
+        evaluation.evaluate(mpi.world(), run, config, 2, video=False)
+    out = capsys.readouterr().out
+    assert "15.0 ± 5.0" in out and json.loads(out.splitlines()[-1].partition("written: ")[2]) == row
+
+
+def test_a_result_is_saved_before_it_is_printed(tested, monkeypatch):
+    run, config, row = tested
+    saved = []
+    monkeypatch.setattr(command_line, "say", lambda _: saved.append(results.read(run / "results.json")))
+    evaluation.evaluate(mpi.world(), run, config, 2, video=False)
+    assert saved and all(rows == [row] for rows in saved)

@@ -10,7 +10,6 @@ import errno
 import fcntl
 import json
 import os
-import re
 import signal
 import socket
 import stat
@@ -23,7 +22,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from common import mpi, provenance
-from common.mpi import OWN_MEMORY, SHARED_MEMORY, shared_memory
+from common.leftovers import alive, clear, start_of
+from common.mpi import shared_memory
 from config import UserError
 
 NAME = ".lock"
@@ -33,7 +33,6 @@ PATIENCE = 40  # times that a lock is read until it names its holder
 LIMIT = 1 << 20  # bytes of a lock that are read
 # What a lock says of its holder; it may be a stranger's file: what has another type or does not print is left out.
 FIELDS = {"command": str, "host": str, "process": int, "clock": str, "started": str, "shared_memory": list}
-UNFINISHED = re.compile(r"\.(\d+)\..+")  # a name of `storage.atomic_write`
 
 
 @contextmanager
@@ -60,7 +59,7 @@ class Lock:
     def __init__(self, run: Path):
         self.run, self.path, self.file = run, run / NAME, None
         self.made: list[Path] = []
-        self.over = threading.Event()
+        self.over, self.beating = threading.Event(), None
 
     def take(self) -> None:
         """Takes the lock; an OSError, as of a full disk, names a file."""
@@ -81,7 +80,7 @@ class Lock:
             if held or self._held_elsewhere(file):
                 owner = owner_of(file)
                 file.close()
-                if (owner.get("host"), owner.get("process")) == (socket.gethostname(), os.getppid()):
+                if is_holder(owner, holder):
                     return
                 raise UserError(
                     f"{self.run} is in use by {owner.get('command', 'another command')} (process "
@@ -94,14 +93,18 @@ class Lock:
         self.file, last = file, read(file)
         self._write()  # before a large folder is searched: who comes meanwhile is to read whose it is
         clear(self.run, last)
-        threading.Thread(target=self._beat, daemon=True).start()
+        self.beating = threading.Thread(target=self._beat, args=(file.fileno(),), daemon=True)
+        self.beating.start()
 
     def release(self) -> None:
         """Gives the lock up, as far as it was taken; a folder that was made for it and is still empty goes, too."""
         self.over.set()
+        if self.beating is not None:
+            self.beating.join()
         if self.file is not None:
             with suppress(OSError):  # it must not take the place of what ends the stage
-                self.path.unlink(missing_ok=True)
+                if is_at(self.path, self.file):  # else it was removed by hand, and may be another's by now
+                    self.path.unlink()
             self.file.close()
             self.file = None
         for folder in self.made:
@@ -159,10 +162,18 @@ class Lock:
             text = text[self.file.write(text) :]
         self.file.truncate()
 
-    def _beat(self) -> None:
+    def _beat(self, number: int) -> None:
         while not self.over.wait(BEAT):
             with suppress(OSError):
-                os.utime(self.path)
+                os.utime(number)
+
+
+def is_holder(owner: dict, process: str | None) -> bool:
+    """Whether who holds a lock is the process of HOLDER, and not one that had its number before."""
+    if process is None:
+        return False
+    found = (owner.get("host"), owner.get("process"), owner.get("clock"))
+    return found == (socket.gethostname(), int(process), start_of(int(process)))
 
 
 def end_with(parent: int) -> None:
@@ -211,38 +222,3 @@ def owner_of(file) -> dict:
             break
         time.sleep(0.05)  # it names no one yet, or still a process that is gone
     return owner
-
-
-def start_of(process: int) -> str | None:
-    """When a process started, in the system's ticks: another of the same number has another; None if there is none."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2].split()[19]
-    except OSError:
-        return None
-
-
-def alive(process: int | None, clock: str | None = None) -> bool:
-    """Whether a process of this host is running (and, with `clock`, is the one that started then)."""
-    if not isinstance(process, int):
-        return False
-    found = start_of(process)
-    return found is not None and clock in (None, found)
-
-
-def clear(run: Path, last: dict) -> None:
-    """Removes what killed commands left: unfinished files of processes that are gone, and the shared memory of the last
-    holder of the lock, if that was killed.
-
-    Args:
-        run: the run folder, whose lock is held.
-        last: who the lock file named before; {} if it was given up in order.
-    """
-    for path in run.rglob(".[0-9]*.*"):
-        found = UNFINISHED.fullmatch(path.name)
-        if found and path.is_file() and not path.is_symlink() and not alive(int(found[1])):
-            path.unlink(missing_ok=True)
-    if last.get("host") == socket.gethostname():
-        for name in last.get("shared_memory", []):
-            if isinstance(name, str) and OWN_MEMORY.fullmatch(name):
-                with suppress(OSError):
-                    (SHARED_MEMORY / name).unlink()

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import resource
 import shutil
 import tempfile
@@ -10,6 +11,14 @@ from pathlib import Path
 
 from common import integrity
 from config import UserError
+
+UNFINISHED = re.compile(r"\.(\d+)\.tmp\..+")  # a name of `tmp_path`
+
+
+def tmp_path(path: Path) -> Path:
+    """Where this process makes what is to be at `path`. Its ending is the same: for some writers it decides the
+    format."""
+    return path.with_name(f".{os.getpid()}.tmp.{path.name}")
 
 
 class atomic_write:
@@ -21,7 +30,7 @@ class atomic_write:
 
     def __init__(self, path: Path):
         self.path = Path(path)
-        self.tmp = self.path.with_name(f".{os.getpid()}.{self.path.name}")
+        self.tmp = tmp_path(self.path)
 
     def __enter__(self) -> Path:
         self.path.parent.mkdir(parents=True, exist_ok=True)

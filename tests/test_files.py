@@ -167,7 +167,7 @@ def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
     replace = os.replace
     monkeypatch.setattr(os, "replace", lambda *names: (calls.append("rename"), replace(*names)))
     storage.write_text(tmp_path / "a.json", "{}")
-    assert calls == [str(tmp_path / f".{os.getpid()}.a.json"), "rename", str(tmp_path)]
+    assert calls == [str(tmp_path / f".{os.getpid()}.tmp.a.json"), "rename", str(tmp_path)]
 
 
 def test_room_is_asked_for_before_a_long_stage(tmp_path, monkeypatch):

@@ -8,13 +8,14 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
 from small_run import make_run
 
-from common import lock, mpi
+from common import leftovers, lock, mpi
 from config import UserError
 from controller.evolution import temperature_row
 
@@ -88,9 +89,41 @@ def test_a_lock_left_by_a_crash_is_taken_over(tmp_path):
 
 def test_a_stage_of_the_holder_is_let_in(tmp_path):
     with lock.hold(tmp_path):
-        child = subprocess.run([sys.executable, "-c", HOLDER, tmp_path], input="\n", text=True, capture_output=True)
+        options = {"env": os.environ | {lock.HOLDER: str(os.getpid())}, "input": "\n", "text": True}
+        child = subprocess.run([sys.executable, "-c", HOLDER, tmp_path], capture_output=True, **options)
         assert child.stdout == "held\n", child.stderr
         assert (tmp_path / lock.NAME).exists()  # it is still the parent's
+
+
+@pytest.mark.parametrize("told, clock, let_in", [(True, True, True), (False, True, False), (True, False, False)])
+def test_only_what_the_holder_has_started_is_let_in(told, clock, let_in, tmp_path, monkeypatch):
+    """Not whoever has it for a parent, as a shell that was replaced by a stage; nor if its number was another's."""
+    monkeypatch.setattr(lock, "end_with", lambda _: None)
+    monkeypatch.setattr(lock.time, "sleep", lambda _: None)
+    parent = os.getppid()
+    if told:
+        monkeypatch.setenv(lock.HOLDER, str(parent))
+    owner = {"host": socket.gethostname(), "process": parent, "clock": lock.start_of(parent) if clock else "1"}
+    path = tmp_path / lock.NAME
+    path.write_text(json.dumps(owner))
+    with open(path) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with nullcontext() if let_in else pytest.raises(UserError, match="is in use"), lock.hold(tmp_path):
+            pass
+    assert json.loads(path.read_text()) == owner
+
+
+def test_another_s_lock_is_not_removed_nor_touched(tmp_path, monkeypatch):
+    """Of who has come after the file was removed by hand."""
+    monkeypatch.setattr(lock, "BEAT", 0.01)
+    path = tmp_path / lock.NAME
+    with lock.hold(tmp_path):
+        path.unlink()
+        path.write_text("another's")
+        os.utime(path, (1000, 1000))
+        time.sleep(0.1)
+        assert path.stat().st_mtime == 1000
+    assert path.read_text() == "another's"
 
 
 def test_a_stage_of_the_holder_ends_with_it(tmp_path):
@@ -147,8 +180,8 @@ def test_without_flock_the_process_is_asked_for(tmp_path, monkeypatch):
 def test_unfinished_files_of_dead_processes_are_cleared_and_no_others(tmp_path):
     dead = subprocess.Popen(["true"])
     dead.wait()
-    left = [f".{dead.pid}.vae.weights.h5", f"record/.{dead.pid}.000001.npz", f".{dead.pid}.a.mp4.mp4"]
-    kept = [f".{os.getpid()}.report.md", ".note", "record/000001.npz", f".{dead.pid}"]
+    left = [f".{dead.pid}.tmp.vae.weights.h5", f"record/.{dead.pid}.tmp.000001.npz", f".{dead.pid}.tmp.a.mp4.mp4"]
+    kept = [f".{os.getpid()}.tmp.report.md", ".note", "record/000001.npz", f".{dead.pid}", f".{dead.pid}.notes.md"]
     (tmp_path / "record").mkdir()
     for name in (*left, *kept):
         (tmp_path / name).write_text("x")
@@ -164,7 +197,7 @@ def test_unfinished_files_of_dead_processes_are_cleared_and_no_others(tmp_path):
 
 def test_shared_memory_of_a_killed_command_is_cleared(tmp_path, monkeypatch):
     """MPI's, whatever else the lock lists: it may be a stranger's."""
-    monkeypatch.setattr(lock, "SHARED_MEMORY", tmp_path / "shm")
+    monkeypatch.setattr(leftovers, "SHARED_MEMORY", tmp_path / "shm")
     (tmp_path / "shm").mkdir()
     ours = ["mpich_shm_57d6_0", "vader_segment.node-1.0.5f3a0001.0", "sm_segment.node.lan.1000.2.0"]
     others = ["sem.mp-x1", "psm_12", "mpich", "../outside"]

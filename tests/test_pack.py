@@ -6,11 +6,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, run_script
 from small_run import edit_json, make_run
 
 import tasks
-from common import integrity, lock, run_dir, storage
+from common import integrity, lock, packed, run_dir, storage
 from config import UserError
 from tools import pack
 
@@ -148,3 +148,12 @@ def test_a_run_of_five_temperatures_is_packed(tmp_path):
     card = (out / "README.md").read_text()
     assert all(f"trained at τ {tau:g}" in card for tau in (0.1, 0.5, 0.8, 1, 1.15, 1.3))
     assert (out / "report" / "training-doom.png").stat().st_size > 10_000
+
+
+def test_a_packed_run_is_not_imported_into(tmp_path):
+    run_dir.save(tasks.preset("carracing", "smoke"), tmp_path)
+    packed.mark(tmp_path, None)
+    before = sorted(tmp_path.iterdir())
+    done = run_script("tools.convert", "import", "--run", tmp_path, "--vae", "vae.json", check=False)
+    assert done.returncode == 2 and "is a packed run and read-only: import into a run of your own" in done.stderr
+    assert sorted(tmp_path.iterdir()) == before

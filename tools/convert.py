@@ -19,7 +19,7 @@ import argparse
 from pathlib import Path
 
 import config as configs
-from common import command_line, lock
+from common import command_line, lock, packed
 from config import UserError
 from tools.release.parts import PARTS
 from tools.release.transfer import export_run, import_run
@@ -64,6 +64,7 @@ def main() -> None:
     if args.base is not None:
         raise UserError("--from: an import takes its configuration from flags, its weights from files; leave it out")
     files = {name: getattr(args, name) for name in PARTS if getattr(args, name) is not None}
+    packed.require_writable(args.run, "import into a run of your own with --run NEW")
     with lock.hold(args.run):
         print(import_run(args.run, files, command_line.overrides(args)))
 

@@ -229,7 +229,7 @@ def shared_memory(case: str) -> set[Path]:
 
 def unfinished(run: Path) -> list[str]:
     """Files of `storage.atomic_write` that were never renamed."""
-    return [str(path.relative_to(run)) for path in run.rglob(".[0-9]*.*")]
+    return [str(path.relative_to(run)) for path in run.rglob(".[0-9]*.tmp.*")]
 
 
 def fingerprint(run: Path, stage: Stage) -> str:

@@ -42,11 +42,27 @@ def game_file(*parts: str) -> str:
     return str(path)
 
 
+def at_death(commands: str) -> subprocess.Popen:
+    """A shell that waits for this process's end, however it ends, and then runs commands; it is to be killed if they
+    are no longer needed."""
+    wait = f"trap '' HUP INT TERM USR1; read nothing; {commands}"
+    return subprocess.Popen(["sh", "-c", wait], stdin=subprocess.PIPE, start_new_session=True)
+
+
 @cache
 def scratch(process: int) -> str:
-    """A folder of this process's engines, deleted at its end."""
+    """A folder of this process's engines, deleted at its end. The process may be killed long after its last engine was
+    closed, so it is no engine's guard that deletes it then."""
     path = tempfile.mkdtemp(prefix="vizdoom-")
-    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    shell = at_death(f"rm -rf {shlex.quote(path)} 2>/dev/null")
+
+    def remove() -> None:
+        if os.getpid() == process:  # not a fork of it
+            shutil.rmtree(path, ignore_errors=True)
+            shell.kill()
+            shell.communicate()
+
+    atexit.register(remove)
     return path
 
 
@@ -126,11 +142,10 @@ def shared_memory(process: int) -> set[str]:
 
 
 def guard(engine: int) -> subprocess.Popen:
-    """A shell that waits for this process's end, and then ends the engine, which would not notice, and removes its
-    shared memory, which would stay."""
+    """A shell that at this process's end ends the engine, which would not notice, and removes its shared memory, which
+    would stay."""
     left = shlex.join(sorted(shared_memory(engine)))
-    wait = f"trap '' HUP INT TERM USR1; read nothing; kill -9 {engine} 2>/dev/null; rm -f {left}"
-    return subprocess.Popen(["sh", "-c", wait], stdin=subprocess.PIPE, start_new_session=True)
+    return at_death(f"kill -9 {engine} 2>/dev/null; rm -f {left}")
 
 
 # The exceptions of a crashed engine; the library's have no common base.

@@ -104,23 +104,37 @@ def test_close_leaves_no_engine_behind():
     assert engines() == before
 
 
+def none_stays(paths: list[Path]) -> bool:
+    """Whether paths are gone, within ten seconds."""
+    for _ in range(100):
+        if not any(path.exists() for path in paths):
+            return True
+        time.sleep(0.1)
+    return False
+
+
 def test_an_engine_does_not_outlive_a_killed_process():
-    """Nor does its shared memory."""
-    code = "from tasks import takecover_env as t; import time\n"
-    code += "e = t.DoomTakeCover(); e.reset(seed=1); print(*t.engines(), flush=True)"
+    """Nor do its shared memory and the folder where it was started."""
+    code = "from tasks import takecover_env as t; import os, time\n"
+    code += "e = t.DoomTakeCover(); e.reset(seed=1); print(*t.engines(), t.scratch(os.getpid()), flush=True)"
     code += "; time.sleep(60)"
     job = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT)
-    number = job.stdout.readline().strip()
-    engine = Path("/proc") / number
+    number, folder = job.stdout.readline().split()
     memory = [Path(path) for path in shared_memory(int(number))]
-    assert (engine / "stat").exists() and len(memory) == 3
+    left = [Path("/proc") / number / "stat", Path(folder), *memory]
+    assert len(memory) == 3 and all(path.exists() for path in left)
     job.kill()
     job.wait()
-    for _ in range(100):
-        if not (engine / "stat").exists() and not any(path.exists() for path in memory):
-            break
-        time.sleep(0.1)
-    assert not (engine / "stat").exists() and not any(path.exists() for path in memory)
+    assert none_stays(left)
+
+
+@pytest.mark.parametrize("end", ["os._exit(1)", "os.kill(os.getpid(), 9)", "pass"])
+def test_the_folder_of_closed_engines_does_not_outlive_their_process(end):
+    code = "from tasks import takecover_env as t; import os\n"
+    code += f"with t.elsewhere(): print(t.scratch(os.getpid()), flush=True)\n{end}"
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    folder = Path(done.stdout.strip())
+    assert folder.name.startswith("vizdoom-") and none_stays([folder])
 
 
 def test_missing_game_files_are_named(monkeypatch, tmp_path):

@@ -24,6 +24,12 @@ def alive(process: int | None, clock: str | None = None) -> bool:
     return found is not None and clock in (None, found)
 
 
+def abandoned(path: Path) -> bool:
+    """Whether a path is no link, and has the `storage.tmp_path` of a process that is gone."""
+    found = storage.UNFINISHED.fullmatch(path.name)
+    return found is not None and not path.is_symlink() and not alive(int(found[1]))
+
+
 def clear(run: Path, last: dict) -> None:
     """Removes what killed commands left: unfinished files of processes that are gone, and the shared memory of the last
     holder of the lock, if that was killed.
@@ -33,8 +39,7 @@ def clear(run: Path, last: dict) -> None:
         last: who the lock file named before; {} if it was given up in order.
     """
     for path in run.rglob(".[0-9]*.tmp.*"):
-        found = storage.UNFINISHED.fullmatch(path.name)
-        if found and path.is_file() and not path.is_symlink() and not alive(int(found[1])):
+        if path.is_file() and abandoned(path):
             path.unlink(missing_ok=True)
     if last.get("host") == socket.gethostname():
         for name in last.get("shared_memory", []):

@@ -1,8 +1,11 @@
 """What `tools.pack` refuses to delete or to follow."""
 
 import dataclasses
+import errno
 import json
+import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -34,7 +37,8 @@ def test_an_older_pack_is_replaced(run, tmp_path):
     out = tmp_path / "out"
     pack.pack(run, out, checkpoint=False)
     storage.write_text(out / "results.json", json.dumps({"results": []}))  # of evaluate.py
-    storage.write_text(out / "videos/carracing-first.mp4", "")
+    for name in ("videos/carracing-v0-best.mp4", "videos/carracing-dream-1.15.mp4", "pictures/dream-0.5.png"):
+        storage.write_text(out / name, "")
     pack.pack(run, out, checkpoint=False)
     assert (out / "README.md").read_text() == "the card" and not (out / "results.json").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "run"]
@@ -59,11 +63,25 @@ def test_the_older_pack_is_there_until_the_new_one_is_on_the_disk(run, tmp_path,
     monkeypatch.setattr(shutil, "rmtree", lambda path, **_: (calls.append(f"remove {path.name}"), remove(path, **_)))
     pack.pack(run, out, checkpoint=False)
     assert calls[-2:] == [tmp_path, "remove .out.old"]
-    new = tmp_path / ".out.new"
+    new = storage.tmp_path(out)
     assert {new, new / "controller", new / "vae.weights.h5", new / "packed.json"} <= set(calls)
 
 
-@pytest.mark.parametrize("name", [".git/HEAD", "thesis.tex", "report/deep/er.png", "controller/mine.txt"])
+STRANGERS = (
+    ".git/HEAD",
+    "thesis.tex",
+    "report/deep/er.png",
+    "report/notes.txt",
+    "report/mine.png",
+    "videos/holiday.mp4",
+    "pictures/mine-best.png",
+    "commands/mine.json",
+    "controller/mine.txt",
+    "temperature-mine/results.json",
+)
+
+
+@pytest.mark.parametrize("name", STRANGERS)
 def test_what_is_not_of_a_pack_is_not_deleted(name, run, tmp_path):
     out = tmp_path / "out"
     pack.pack(run, out, checkpoint=False)
@@ -71,6 +89,75 @@ def test_what_is_not_of_a_pack_is_not_deleted(name, run, tmp_path):
     with pytest.raises(UserError, match=r"holds .*, which is not of a packed run"):
         pack.pack(run, out, checkpoint=False)
     assert (out / name).read_text() == "precious"
+
+
+def test_a_picture_that_the_run_has_too_may_be_deleted(run, tmp_path):
+    storage.write_text(run / "pictures/mine.png", "x")
+    pack.pack(run, tmp_path / "out", checkpoint=False)
+    pack.pack(run, tmp_path / "out", checkpoint=False)
+    storage.write_text(run / "pictures/mine.png", "y")
+    with pytest.raises(UserError, match=r"pictures/mine\.png, which is not"):
+        pack.pack(run, tmp_path / "out", checkpoint=False)
+
+
+@pytest.mark.parametrize("name", [".out.old", ".{pid}.tmp.out"])
+@pytest.mark.parametrize("kind", ["folder", "link"])
+def test_who_has_a_pack_s_temporary_name_is_left_alone(kind, name, run, tmp_path):
+    pack.pack(run, tmp_path / "out", checkpoint=False)
+    target = tmp_path / "target"
+    storage.write_text(target / "thesis.tex", "precious")
+    path = tmp_path / name.format(pid=os.getpid())
+    if kind == "link":
+        path.symlink_to(target)
+    else:
+        target = target.rename(path)
+    with pytest.raises((UserError, FileExistsError)):
+        pack.pack(run, tmp_path / "out", checkpoint=False)
+    assert (path / "thesis.tex").read_text() == "precious" and len(list(path.iterdir())) == 1
+    assert (tmp_path / "out" / "README.md").exists()
+
+
+def test_a_pack_and_its_run_do_not_hold_each_other(run, tmp_path):
+    pack.pack(run, tmp_path / "out", checkpoint=False)
+    part = shutil.copytree(run, tmp_path / "out" / "temperature-0.5")
+    for source, out in ((part, tmp_path / "out"), (run, run / "out"), (run, run)):
+        with pytest.raises(UserError, match="one is or holds the other"):
+            pack.pack(source, out, checkpoint=False)
+    assert (part / "vae.weights.h5").exists() and not (run / "out").exists()
+
+
+@pytest.mark.parametrize("out", ["out", "new/out"])
+def test_a_pack_that_fails_leaves_nothing(out, run, tmp_path, monkeypatch):
+    if out == "out":
+        pack.pack(run, tmp_path / out, checkpoint=False)
+    before = sorted(tmp_path.rglob("*"))
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(pack, "card", full)
+    with pytest.raises(OSError, match="No space left"):
+        pack.pack(run, tmp_path / out, checkpoint=False)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_what_a_killed_pack_left_is_cleared(run, tmp_path):
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    storage.write_text(tmp_path / f".{dead.pid}.tmp.out" / "vae.weights.h5", "")
+    storage.write_text(tmp_path / f".{dead.pid}.tmp.other" / "vae.weights.h5", "")
+    pack.pack(run, tmp_path / "out", checkpoint=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f".{dead.pid}.tmp.other", "out", "run"]
+    shutil.copytree(tmp_path / "out", tmp_path / ".out.old")  # killed when the new one was there
+    pack.pack(run, tmp_path / "out", checkpoint=False)
+    assert not (tmp_path / ".out.old").exists()
+
+
+def test_a_new_pack_is_locked_while_it_is_made(run, tmp_path, monkeypatch):
+    out, seen = tmp_path / "out", []
+    monkeypatch.setattr(pack, "card", lambda *_: seen.append((out / lock.NAME).exists()) or "the card")
+    pack.pack(run, out, checkpoint=False)
+    assert seen == [True] and not (out / lock.NAME).exists()
 
 
 @pytest.mark.parametrize("name", ["notes.md", "controller"])
@@ -96,11 +183,11 @@ def test_a_link_is_not_replaced(run, tmp_path):
 def test_a_pack_that_was_interrupted_while_it_was_replaced_comes_back(run, tmp_path):
     pack.pack(run, tmp_path / "out", checkpoint=False)
     (tmp_path / "out").rename(tmp_path / ".out.old")
-    (run / "vae.weights.h5").unlink()
-    storage.write_text(tmp_path / ".out.old" / "thesis.tex", "x")
-    with pytest.raises(UserError, match=r"thesis\.tex"):
+    (run / "notes.md").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere").touch()
+    with pytest.raises(UserError, match="is a link out of the run"):
         pack.pack(run, tmp_path / "out", checkpoint=False)
-    assert (tmp_path / "out" / "README.md").exists()
+    assert (tmp_path / "out" / "README.md").exists() and not (tmp_path / ".out.old").exists()
 
 
 def test_what_dreams_start_from_is_packed(run, tmp_path):

@@ -1,10 +1,13 @@
 """The simulation of many ranks, against cases worked out by hand."""
 
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
 from conftest import ROOT
+from matplotlib.figure import Figure
 
 from common import published
 from tools import simulate_ranks, time_to_score
@@ -92,3 +95,17 @@ def test_the_search_goes_on_until_it_scores_the_mark(car_run, tmp_path, monkeypa
         assert time_to_score.time_to_score(car_run, run, 1, marks=(5000,)) == {"seconds_to_5000": None}
     assert time_to_score.time_to_score(car_run, run, 1, marks=(-1000,)) == found
     assert len((run / "controller" / "history.jsonl").read_text().splitlines()) == 4
+
+
+def test_a_plot_that_cannot_be_written_leaves_the_earlier_one(tmp_path, monkeypatch):
+    (tmp_path / "ranks.png").write_text("earlier")
+
+    def full(self, path, **_):
+        path.write_text("half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Figure, "savefig", full)
+    with pytest.raises(OSError, match=r"ranks\.png"):
+        simulate_ranks.draw([], tmp_path / "ranks.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["ranks.png"]
+    assert (tmp_path / "ranks.png").read_text() == "earlier"

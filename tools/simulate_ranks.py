@@ -277,8 +277,8 @@ def draw(rows: list[dict], path: Path) -> None:
         axes.minorticks_off()
         axes.spines[["top", "right"]].set_visible(False)
     right.legend(title="candidates × episodes", frameon=False, fontsize=8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    with storage.atomic_write(path) as tmp:
+        figure.savefig(tmp, dpi=120)
 
 
 def main() -> None:

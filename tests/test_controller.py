@@ -1,6 +1,8 @@
 """C: its layouts, its search, its seeds."""
 
 import dataclasses
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -159,6 +161,19 @@ def test_a_launcher_of_another_mpi_ends_each_process(monkeypatch, capsys, variab
         assert f"each sees {sees}: " in line and remedy in line
     else:
         assert not line  # the first process prints it
+
+
+def test_the_mpi_that_is_loaded_is_the_launcher_s(monkeypatch):
+    """The one beside mpi4py would end the process, or take each for the only one."""
+    monkeypatch.setitem(sys.modules, "mpi4py", types.SimpleNamespace(MPI=types.SimpleNamespace(COMM_WORLD="world")))
+    for given, expected in (
+        ({"OMPI_COMM_WORLD_SIZE": "4"}, "openmpi"),
+        ({"OMPI_COMM_WORLD_SIZE": "4", "MPI4PY_MPIABI": "mpich"}, "mpich"),
+        ({"PMI_SIZE": "4"}, None),
+    ):
+        variables = dict(given)
+        monkeypatch.setattr(mpi.os, "environ", variables)
+        assert mpi.world() == "world" and variables.get("MPI4PY_MPIABI") == expected
 
 
 def test_a_number_of_nested_ranks_that_is_none_is_named(monkeypatch):

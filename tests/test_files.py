@@ -30,6 +30,7 @@ from controller.policy import Controller
 from controller.recording_lanes import RecordingLanes
 from rnn.data import LatentDataset
 from rnn.train import encode_episodes
+from vae.data import check_episodes, episode_length, episode_path
 from world_model import WorldModel, load_vae
 
 
@@ -251,6 +252,21 @@ def latents(path: Path, **changed: bytes) -> Path:
 def test_latents_of_numbers_are_mapped(tmp_path):
     read = LatentDataset.read(latents(tmp_path / "series.npz"), 2, 2)
     assert read.mu.shape == (7, 2) and read.starts.tolist() == [0, 3]
+
+
+def test_a_signal_is_heard_while_files_are_checked(copied, monkeypatch):
+    """Of ten thousand episodes, that takes minutes."""
+    run, config = copied
+    episode_of(run, 0, config)
+    latents(run / "series.npz")
+    monkeypatch.setattr(signals, "_note", [(int(signal.SIGTERM), 0.0)])
+    for check in (
+        lambda: check_episodes([episode_path(run, 0)], config),
+        lambda: episode_length(episode_path(run, 0)),
+        lambda: LatentDataset.read(run / "series.npz", 2, 2),
+    ):
+        with pytest.raises(signals.Stopped, match="the run is as before"):
+            check()
 
 
 CRAFTED = {

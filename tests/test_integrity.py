@@ -54,9 +54,7 @@ def test_latents_with_a_flipped_byte_are_refused(copied):
     LatentDataset.read(run / "series.npz", 4, 2)
     content = (run / "series.npz").read_bytes()
     flip(run / "series.npz", content.index(latents.mu.tobytes()) + 20)
-    with pytest.raises(
-        UserError, match=r"series\.npz does not hold latents \((mu\.npy is damaged|Bad CRC-32 for file 'mu\.npy')\)"
-    ):
+    with pytest.raises(UserError, match=r"series\.npz does not hold latents \(Bad CRC-32 for file 'mu\.npy'\)"):
         LatentDataset.read(run / "series.npz", 4, 2)
 
 

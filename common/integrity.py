@@ -181,11 +181,13 @@ def check_made_from(path: Path, found: dict | None, run: Path, models: tuple[str
 
     Args:
         path: the file.
-        found: its record, None if it has none. What a record leaves out is not known, and passes.
+        found: its record, a dict by name, None if it has none. What a record leaves out is not known, and passes.
         models: of "vae" and "rnn", what it is derived from.
         settings: what it was made with, by name.
     """
     remedy = f"delete it, or choose another --run than {run}"
+    if not isinstance(found, dict | None):
+        raise UserError(f"{path} does not say what it was made from: expected an object, found {found!r}; {remedy}")
     for name, value in settings.items():
         if (found or {}).get(name, value) != value:
             raise UserError(f"{path} is another run's: {name} {found[name]}, config.json says {value}; {remedy}")

@@ -18,19 +18,24 @@ def origin(config: configs.Config, objective: str) -> dict:
 
 
 def read_best(search: Path, size: int) -> dict:
-    """The kept agent (best.json) of a search's folder; UserError if there is none, it is damaged, of another
-    architecture, evolved with another V or M, or in another search."""
+    """The kept agent (best.json) of a search's folder: its `parameters`, `score`, and `generation`, which an imported
+    one does not have: None. UserError if there is none, it is damaged, of another architecture, evolved with another V
+    or M, or in another search."""
     run = search.parent
     command = f"python train_controller.py --run {run}"
     path = run_dir.need(search / "best.json", command)
     try:
         best = integrity.read_json(path)
         found = len(best["parameters"])
-        if not all(type(value) in (int, float) for value in best["parameters"]):
-            raise ValueError("parameters that are no numbers")
-    except (ValueError, KeyError, TypeError) as error:
+        if not all(type(value) in (int, float) for value in (*best["parameters"], best["score"])):
+            raise ValueError("parameters, or a score, that are no numbers")
+        if not (best["generation"] is None or type(best["generation"]) is int):
+            raise ValueError(f"generation {best['generation']!r}, expected a whole number")
+        with np.errstate(over="ignore"):  # as the lanes hold them, in which what is too large is infinite
+            numbers = {name: np.array(best[name], float).astype(np.float32) for name in ("parameters", "score")}
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise configs.UserError(f"{path} does not hold an agent: {error!r}; make it with: {command}") from None
-    integrity.require_finite(path, {"parameters": np.array(best["parameters"], float)})
+    integrity.require_finite(path, numbers)
     objective = next((name for name, folder in FOLDERS.items() if folder == search.name), "return")
     settings = origin(run_dir.load(run), objective)
     integrity.check_made_from(path, best.get("made_from"), run, ("vae", "rnn"), **settings)

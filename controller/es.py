@@ -11,6 +11,7 @@ import types
 import warnings
 from abc import ABC, abstractmethod
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import cma
@@ -294,14 +295,27 @@ def collect(item: object, prefix: str, arrays: dict, small: dict, aliases: dict,
 
 
 def assign(item: object, path: str, value: object) -> None:
-    """Sets what `collect` found, where it found it."""
+    """Sets what `collect` found, where it found it; ValueError of a name that leads elsewhere."""
     if path.endswith(LIST):
         path, value = path.removesuffix(LIST), list(value)
-    *parents, name = path.split(".")
+    *parents, name = parts = path.split(".")
     for parent in parents:
-        item = getattr(item, parent)
+        item = vars(item)[parent]
     old = getattr(item, name, None)
-    if name in SKIPPED or name.startswith("__") or callable(old):
+    # pycma makes some attributes on the way, but none that its code does not name.
+    known = name in vars(item) or name in names_in_code(type(item))
+    if callable(old) or not known or any(part in SKIPPED or part.startswith("__") for part in parts):
         raise ValueError(f"{path} is not of a search's state")
     with suppress(AttributeError):  # a property without a setter restates what another attribute holds
         setattr(item, name, tuple(value) if isinstance(old, tuple) else value)
+
+
+@cache
+def names_in_code(kind: type) -> set[str]:
+    """The attributes and globals that the methods of one of pycma's classes name; none of another class."""
+    found: set[str] = set()
+    for part in kind.__mro__:
+        for value in vars(part).values() if part.__module__.startswith("cma") else ():
+            parts = (value.fget, value.fset) if isinstance(value, property) else (value,)
+            found.update(*(code.__code__.co_names for code in parts if isinstance(code, types.FunctionType)))
+    return found

@@ -78,7 +78,7 @@ def test_weights_that_are_not_finite_are_neither_saved_nor_loaded(copied):
         load_rnn(run, config)
 
 
-@pytest.mark.parametrize("value", [np.nan, None, np.inf, "0.5", True])
+@pytest.mark.parametrize("value", [np.nan, None, np.inf, "0.5", True, 10**400, 1e300])
 def test_parameters_that_are_no_finite_numbers_are_refused(value, copied):
     run, config = copied
     path = run / "controller" / "best.json"

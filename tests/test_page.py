@@ -274,7 +274,8 @@ def random_run(run: Path, task: str, **flags) -> Path:
     starts = np.zeros((10, config.z_size), np.float32)
     save_arrays(run / "initial_z.npz", {"mu": starts, "logvar": starts}, {})
     parameters = np.random.default_rng(1).normal(0, 0.2, Controller.of(config).num_params).tolist()
-    storage.write_text(run / "controller" / "best.json", json.dumps({"parameters": parameters, "made_from": {}}))
+    best = {"generation": None, "score": 0.0, "parameters": parameters, "made_from": {}}
+    storage.write_text(run / "controller" / "best.json", json.dumps(best))
     return run
 
 

@@ -3,11 +3,12 @@
 import json
 import zipfile
 
+import cma
 import h5py
 import numpy as np
 import pytest
 from conftest import ROOT
-from small_run import edit_json, episode_of, evolve, make_run, refused_search, small
+from small_run import edit_json, episode_of, evolve, make_run, read_best, refused_search, small
 
 import tasks
 from common import config_file, integrity, run_dir, storage
@@ -57,6 +58,11 @@ CRAFTED = {
     "a method": lambda a, h: h["small"].update(ask=3),
     "a class": lambda a, h: h["small"].update({"sm.__class__": 4}),
     "options": lambda a, h: h["small"].update(opts={}),
+    "an option": lambda a, h: h["small"].update({"opts.maxiter": 1}),
+    "a class's attribute": lambda a, h: h["small"].update({"__class__.evil": 7}),
+    "a part's class's attribute": lambda a, h: h["small"].update({"sm.__class__.evil": 7}),
+    "an attribute that no search has": lambda a, h: h["small"].update(evil=7),
+    "a list for a record": lambda a, h: h["extra"].update(made_from=[1]),
     "nowhere": lambda a, h: h["small"].update({"nowhere.deep": 3}),
     "no history": lambda a, h: h["extra"].pop("history"),
     "half a history": lambda a, h: h["extra"].update(history=h["extra"]["history"][1:]),
@@ -72,6 +78,37 @@ def test_a_crafted_checkpoint_is_refused_before_anything_is_written(name, copied
     run, config = copied
     crafted(run / "controller" / "checkpoint.npz", CRAFTED[name])
     refused_search(run, config, r"checkpoint\.npz")
+    assert not hasattr(cma.CMAEvolutionStrategy, "evil")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"made_from": [1]},
+        {"made_from": "vae"},
+        {"generation": "3"},
+        {"generation": True},
+        {"score": None},
+        {"score": "906"},
+        {"score": 10**400},
+        {"score": 1e300},
+    ],
+)
+def test_an_agents_record_is_read_strictly(changes, copied):
+    run, config = copied
+    edit_json(run / "controller" / "best.json", **changes)
+    with pytest.raises(UserError, match=r"best\.json"):
+        read_best(run, config)
+
+
+@pytest.mark.parametrize("name", ["generation", "score"])
+def test_an_agent_without_generation_or_score_is_refused_before_its_test(name, copied):
+    run, config = copied
+    path = run / "controller" / "best.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({key: value for key, value in content.items() if key not in (name, "digest")}))
+    with pytest.raises(UserError, match=rf"best\.json does not hold an agent: KeyError\('{name}'\)"):
+        read_best(run, config)
 
 
 @pytest.mark.parametrize(

@@ -139,9 +139,12 @@ class Dreams:
         return load_vae(self.run, self.config)
 
     def imagine(self, action, z, is_first, h, c, uniform, noise) -> tuple[np.ndarray, ...]:
-        """A step of B dreams, given their actions (B, A): `WorldModel.imagine`'s results as new arrays."""
+        """A step of B dreams, given their actions (B, A): `WorldModel.imagine`'s results as new arrays. UserError if z
+        or a reward is not finite: a dream of NaN has no end."""
         results = self._compiled(action, z, is_first, h, c, np.float32(self.temperature), uniform, noise)
-        return tuple(np.array(value) for value in results)
+        z, end, reward, h, c = (np.array(value) for value in results)
+        require_finite(f"a dream of {self.run}", {"z": z, "the reward": reward})
+        return z, end, reward, h, c
 
     def decode(self, z: np.ndarray) -> np.ndarray:
         """z (B, Z) as V's frames, uint8 (B, 64, 64, 3)."""

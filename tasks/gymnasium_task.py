@@ -69,8 +69,9 @@ def action_bounds(space: gym.Space) -> np.ndarray:
 
 
 def greatest(a, ops=np):
-    """tanh outputs (B, A) -> 1 for each row's greatest, 0 for the others."""
-    return ops.where(a >= ops.max(a, axis=-1, keepdims=True), 1.0, 0.0)
+    """tanh outputs (B, A) -> 1 for each row's greatest, 0 for the others. NaN stays: a broken agent chooses nothing."""
+    chosen = ops.where(a >= ops.max(a, axis=-1, keepdims=True), 1.0, 0.0)
+    return ops.where(ops.isnan(a), a, chosen)
 
 
 class RandomHolder:

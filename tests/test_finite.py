@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -19,7 +20,10 @@ from controller.es import CMAES
 from controller.policy import Controller
 from controller.rollout import DreamLanes, RealLanes
 from doom_rnn.dream import DreamEnv, Starts
+from doom_rnn.vector import VectorDreamEnv
+from tasks.actions import checked
 from tasks.carracing_env import CarRacing
+from tasks.gymnasium_task import greatest
 from train_controller import temperatures
 from world_model import WorldModel, load_rnn
 
@@ -174,3 +178,31 @@ def test_settings_are_finite(name, value):
 def test_temperatures_are_finite(text):
     with pytest.raises(UserError, match="--temperatures: expected numbers above 0"):
         temperatures(text)
+
+
+@pytest.mark.parametrize("ops", [np, keras.ops])
+def test_a_choice_of_nan_stays_nan(ops):
+    found = np.asarray(greatest(ops.array([[0.1, np.nan, 0.2], [0.3, 0.2, 0.1]]), ops))
+    assert np.isnan(found[0, 1])
+    np.testing.assert_array_equal(found[1], [1, 0, 0])
+
+
+def test_an_agent_of_nan_makes_no_choice():
+    controller = Controller.of(tasks.preset("gymnasium:CartPole-v1", "smoke"))
+    z, h = np.zeros((1, controller.z_size)), np.zeros((1, controller.units))
+    action = controller.act(np.full((1, controller.num_params), np.nan), z, h, h)
+    with pytest.raises(UserError, match="action: expected finite numbers"):
+        checked(action, 1, 2)
+
+
+def test_dream_environments_end_at_numbers_that_are_not_finite(copied):
+    """Of an M whose weights are finite, but too large to compute with."""
+    run, config = copied
+    rnn = load_rnn(run, config)
+    rnn.head.bias.assign(np.full(rnn.head.bias.shape, 1e30))
+    training.save_weights(rnn, run / "rnn.weights.h5", integrity.digests(run, "vae"))
+    one, batch = DreamEnv(run), VectorDreamEnv(2, run)
+    for env, action in ((one, np.zeros(3)), (batch, np.zeros((2, 3)))):
+        env.reset(seed=1)
+        with pytest.raises(UserError, match=f"a dream of {run}: .* in z"):
+            env.step(action)

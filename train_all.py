@@ -20,6 +20,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import config as configs
+import tasks
 from common import command_line, integrity, lock, mpi, provenance, results, run_dir, signals, storage
 from common.command_line import say
 from common.command_log import log_command
@@ -30,11 +31,13 @@ from controller import evaluation, evolution, recording
 SLEEP = 0.5  # seconds between two tests of a rank that waits for a training
 
 
-def train(comm, script: str, run: Path, tracked: bool) -> None:
-    """Runs a single-process stage as a program of its own, on rank 0: it uses every core, a rank only one."""
+def train(comm, script: str, run: Path, tracked: bool, task: str = "") -> None:
+    """Runs a single-process stage as a program of its own, on rank 0: it uses every core, a rank only one. It is told
+    the `task` where the user has named one that may not come from the run's folder (`tasks.require_harmless`)."""
     failed = None
     if comm.rank == 0:
-        command = [sys.executable, Path(__file__).parent / script, "--run", run, *["--track"] * tracked]
+        flags = ["--task", task] * (":" in task and task in tasks.NAMED) + ["--track"] * tracked
+        command = [sys.executable, Path(__file__).parent / script, "--run", run, *flags]
         ours = {lock.HOLDER: str(os.getpid()), signals.COMMAND: provenance.command()}
         child = subprocess.Popen(command, env=os.environ | ours)
         signalled = False
@@ -58,8 +61,8 @@ def stages(comm, run: Path, config: configs.Config, episodes: int, tracked: bool
     tests = [config.env] if config.env == "real" else ["dream", "real"]
     work = {
         "extract": lambda: recording.extract(comm, run, config),
-        "vae": lambda: train(comm, "train_vae.py", run, tracked),
-        "rnn": lambda: train(comm, "train_rnn.py", run, tracked),
+        "vae": lambda: train(comm, "train_vae.py", run, tracked, config.task),
+        "rnn": lambda: train(comm, "train_rnn.py", run, tracked, config.task),
         "controller": lambda: evolution.evolve(comm, run, config),
     }
     for env in tests:

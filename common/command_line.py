@@ -60,8 +60,9 @@ def defaults(arguments: list[str]) -> tuple[Config, str]:
     """The configuration whose values the help shows, and whose it is: the run's or, if it is new, that of --from or
     --after, or the given task's and preset's; where these are wrong, the paper's CarRacing."""
     peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name in ("--run", "--from", "--after", "--task", "--preset"):
+    for name in ("--run", "--from", "--after", "--preset"):
         peek.add_argument(name)
+    peek.add_argument("--task", type=tasks.named)
     given = vars(peek.parse_known_args(arguments)[0])
     first = next(iter(tasks.TASKS))
     try:
@@ -126,7 +127,7 @@ def parser(text: str, quiet: bool = False, stage: tuple[str, ...] = ()) -> argpa
             words = words.replace("%", "%%")
             action = group.add_argument(
                 flag(item.name),
-                type=item.type,
+                type=tasks.named if item.name == "task" else item.type,
                 default=argparse.SUPPRESS,
                 metavar=item.type.__name__.upper() if not item.metadata["choices"] else None,
                 choices=item.metadata["choices"],

@@ -44,13 +44,14 @@ def parse(path: Path) -> tuple[Config, dict | None]:
     """The configuration in a file, and the run's base (see `text`).
 
     UserError if it is not as it was written, lacks a setting, has an unknown one, one of another type, or one that
-    makes no sense.
+    makes no sense; or if its task would import what is neither installed nor named by the user (`tasks.NAMED`).
     """
     content = read_json(path)
     origin = content.pop("origin", None)
     try:
         if type(content.get("task", "")) is not str:
             raise UserError(f"--task: expected a name, got {content['task']!r}")
+        tasks.require_harmless(content.get("task", ""), path.parent)
         if origin is not None and not (
             isinstance(origin, dict)
             and origin.keys() <= {"from", "after"}

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import tasks
-from common import integrity
+from common import config_file, integrity
 from common.storage import write_text
 from config import Config, UserError
 
@@ -67,7 +67,8 @@ def where(row: dict) -> str:
 
 
 def read(path: Path) -> list[dict]:
-    """A file's rows; [] if there is none. UserError if it is broken, or not as it was written."""
+    """A file's rows; [] if there is none. UserError if it is broken, not as it was written, or of another task than
+    config.json beside it."""
     if not path.exists():
         return []
     try:
@@ -77,15 +78,23 @@ def read(path: Path) -> list[dict]:
                 row[name]
     except (KeyError, TypeError) as error:
         raise UserError(f"{path} is not a results file: {error!r}; move it away") from None
+    config = path.with_name("config.json")
+    if rows and config.exists():
+        require_same(path, rows, task=config_file.parse(config)[0].task)
     return rows
+
+
+def require_same(path: Path, rows: list[dict], **expected) -> None:
+    """UserError naming the first row of a file that says something else than the run's configuration."""
+    for row in rows:
+        for name, own in expected.items():
+            if row.get(name, own) != own:
+                raise UserError(f"{path} is another run's: {name} {row[name]}, config.json says {own}; move it away")
 
 
 def require_own(path: Path, run: Config) -> None:
     """UserError if a file is broken, or has rows of another run."""
-    for row in read(path):
-        for name in ("task", "seed"):
-            if row[name] != (own := getattr(run, name)):
-                raise UserError(f"{path} is another run's: {name} {row[name]}, config.json says {own}; move it away")
+    require_same(path, read(path), task=run.task, seed=run.seed)
 
 
 def same(one: dict, other: dict) -> bool:

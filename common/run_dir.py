@@ -26,7 +26,7 @@ def resolve_config(run: Path, given: dict, base: Path | None = None, after: Path
     """
     path = run / "config.json"
     if "task" in given:
-        tasks.get(given["task"])  # that there is no such task comes before what the run holds
+        tasks.get(tasks.named(given["task"]))  # that there is no such task comes before what the run holds
     if path.exists():
         config = load(run)
         if given.get("generations", 0) > config.generations:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from pathlib import Path
 
 import config as configs
 from config import Config, UserError
@@ -9,6 +10,8 @@ from tasks import carracing, gymnasium_task, takecover
 from tasks.task import Task
 
 TASKS: dict[str, Task] = {}
+# What the user has named, as --task: it may import a package from anywhere, what a file names may not.
+NAMED: set[str] = set()
 
 
 def register(task: Task) -> None:
@@ -27,6 +30,19 @@ def get(name: str) -> Task:
     if name.startswith(gymnasium_task.PREFIX):
         return gymnasium_task_of(name)
     raise UserError(f"--task: unknown task {name!r}: expected one of {', '.join(TASKS)}, {gymnasium_task.PREFIX}ID")
+
+
+def named(name: str) -> str:
+    """The value of --task: the user's own word for what may be imported."""
+    NAMED.add(name)
+    return name
+
+
+def require_harmless(name: str, run: Path) -> None:
+    """UserError if the task that a file of the folder `run` names would import code that is neither installed nor named
+    by the user."""
+    if name.startswith(gymnasium_task.PREFIX) and name not in NAMED:
+        gymnasium_task.require_installed(name, run)
 
 
 @functools.cache

@@ -4,6 +4,11 @@ V sees what the environment renders as "rgb_array", resized to 64x64, and never 
 reward and the end too, so that C is evolved in the dream by default.
 """
 
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
 import gymnasium as gym
 import numpy as np
 from PIL import Image
@@ -96,8 +101,37 @@ class RandomHolder:
         return self.action.astype(np.float32)
 
 
+def package_of(env_id: str) -> str:
+    """PACKAGE:ID -> the module that Gymnasium imports first, ID -> ""; UserError if it is neither."""
+    package, colon, name = env_id.rpartition(":")
+    if not name or (colon and not all(part.isidentifier() for part in package.split("."))):
+        raise UserError(f"--task {PREFIX}{env_id}: expected {PREFIX}ID or {PREFIX}PACKAGE:ID")
+    return package
+
+
+def require_installed(name: str, run: Path) -> None:
+    """UserError if a task that a file of the folder `run` names would import code from anywhere but where packages are
+    installed: a folder may bring code along with its configuration. Imports nothing."""
+    top = package_of(name.removeprefix(PREFIX)).partition(".")[0]
+    if not top:
+        return
+    try:
+        spec = importlib.util.find_spec(top) if top not in sys.stdlib_module_names else None
+    except (ImportError, ValueError):  # ValueError: of a module without a spec, as __main__
+        spec = None
+    found = [place for place in ((spec.submodule_search_locations or [spec.origin]) if spec else ()) if place]
+    places = [Path(os.path.abspath(place)).parent.resolve() for place in found]
+    here, run = Path.cwd().resolve(), run.resolve()
+    reachable = [place for place in places if place in (here, run, *run.parents) or run in place.parents]
+    if not places or reachable:
+        where = f"which lies in {reachable[0]}, where anybody's files may" if reachable else "which is not installed"
+        remedy = f"install it (pip install), or, if you trust it, say --task {name} too"
+        raise UserError(f"task {name!r} imports {top}, {where}; {remedy}")
+
+
 def make(env_id: str) -> gym.Env:
     """The environment with its pictures; UserError if there is none, or it cannot be a task."""
+    package_of(env_id)
     try:
         env = gym.make(env_id, render_mode="rgb_array")
     except (gym.error.Error, ImportError, TypeError) as error:

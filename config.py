@@ -261,12 +261,26 @@ BOUNDS = {
 }
 
 
+# The greatest sizes: beyond any use, and below what a model's memory is taken for before its file is looked at.
+GREATEST = {
+    **dict.fromkeys(("z_size", "mixtures"), 1024),
+    "rnn_units": 8192,
+    **dict.fromkeys(("vae_batch", "rnn_batch", "rnn_length", "population", "lanes"), 1_000_000),
+    "seed": math.inf,
+}
+MOST = 10**9  # of everything else that is counted
+NUMBERS = 1 << 28  # of M's output layer, 1 GiB: sizes that are each allowed may be too many together
+
+
 def check_number(item, value: float) -> None:
     """UserError unless a field's number is finite and in its bounds."""
     if item.type is int:
         low = 0 if item.name in ("seed", "min_frames", "linked", "dream_frames", "patience") else 1
+        high = GREATEST.get(item.name, MOST)
         if value < low:
             raise UserError(f"{flag(item.name)}: expected {low} or more, got {value}")
+        if value > high:
+            raise UserError(f"{flag(item.name)}: expected {high} or less, got {value!r:.40}")
         return
     low, high, included = BOUNDS[item.name]
     if not (math.isfinite(value) and (low <= value if included else low < value) and value <= high):
@@ -286,6 +300,11 @@ def check(config: Config) -> Config:
         if item.type is not str:
             check_number(item, value)
     schedule_of(config.rollouts)
+    if 3 * config.z_size * config.mixtures * config.rnn_units > NUMBERS:
+        raise UserError(
+            f"--z-size {config.z_size}, --mixtures {config.mixtures}, --rnn-units {config.rnn_units}: M's output layer "
+            f"would have more than {NUMBERS:,} numbers; expected fewer"
+        )
     if config.population < 4 or config.population % 2:
         raise UserError(f"--population: expected an even number of 4 or more, got {config.population}")
     return config

@@ -10,9 +10,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from common import provenance
-from common.integrity import read_json
+from common.integrity import is_count, is_number, is_text, mistyped, read_json
 from common.storage import write_text
+from config import UserError
 
+KINDS = {
+    "command": is_text,
+    "ranks": is_count,
+    "hardware": is_text,
+    "started": is_text,
+    "seconds": is_number,
+    "ended": lambda value: type(value) is bool,
+}
 BEAT = 60  # seconds between two writes: at most this much of a killed command's time is lost
 
 
@@ -68,10 +77,12 @@ class log_command:
 
 
 def read(run: Path) -> list[dict]:
-    """The commands of a run, in the order in which they began."""
+    """The commands of a run, in the order in which they began. UserError naming a file that does not hold one."""
     found = []
     for path in sorted((run / "commands").glob("[0-9]*.json")):
         found.append(read_json(path))
+        if wrong := mistyped(found[-1], KINDS):
+            raise UserError(f"{path} does not hold a command: {wrong}; move it away")
     return found
 
 

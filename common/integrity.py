@@ -7,10 +7,13 @@ records were kept are read (`run_dir.report_unchecked` says so), unless what the
 
 import hashlib
 import json
+import math
 import struct
+import sys
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -63,8 +66,8 @@ def read_json(path: Path) -> dict:
 
 
 def parse_object(text: str) -> dict:
-    """A JSON object; ValueError if it is none, or holds NaN or infinity."""
-    content = json.loads(text, parse_constant=_refuse)
+    """A JSON object; ValueError if it is none, or holds NaN or infinity, be it as 1e999."""
+    content = json.loads(text, parse_constant=_refuse, parse_float=_finite)
     if not isinstance(content, dict):
         raise ValueError(f"expected a JSON object, found {type(content).__name__}")
     return content
@@ -72,6 +75,42 @@ def parse_object(text: str) -> dict:
 
 def _refuse(name: str):
     raise ValueError(f"expected finite numbers, found {name}")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    return number if math.isfinite(number) else _refuse(digits)
+
+
+def is_number(value: object) -> bool:
+    """Whether a value from JSON is a number, and one that a float can hold; True is none."""
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
+
+
+def is_count(value: object) -> bool:
+    """Whether a value from JSON is a whole number of 64 bits."""
+    return type(value) is int and -(1 << 63) <= value < 1 << 63
+
+
+def is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def mistyped(content: dict, kinds: dict[str, Callable], optional: dict[str, Callable] | None = None) -> str:
+    """What is wrong with an object's values, in words; "" if nothing is.
+
+    Args:
+        content: from JSON.
+        kinds: what must be there: by name, whether a value is what it should be.
+        optional: the same of what may be missing.
+    """
+    for name, fits in (kinds | (optional or {})).items():
+        if name not in content:
+            if name in kinds:
+                return f"its {name} is missing"
+        elif not fits(content[name]):
+            return f"its {name} is {content[name]!r:.60}"
+    return ""
 
 
 def json_digest(content: dict) -> str:

@@ -1,10 +1,12 @@
 """results.json: what a row says, which rows are the same experiment, and how the file is read and written."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import tasks
 from common import config_file, integrity
+from common.integrity import is_count, is_number, is_text
 from common.storage import write_text
 from config import Config, UserError
 
@@ -22,6 +24,34 @@ EXPERIMENT = (
     "dtype",
 )
 KEY = (*EXPERIMENT, "seed", "episodes")  # the key of a row in a file
+
+
+def optional(fits: Callable) -> Callable:
+    return lambda value: value is None or fits(value)
+
+
+def list_of(fits: Callable) -> Callable:
+    return lambda value: isinstance(value, list) and all(map(fits, value))
+
+
+# What a row's values are. One that was measured has more than what it was of.
+KINDS = {
+    **dict.fromkeys(("task", "preset", "pixels", "features", "untrained", "dtype"), is_text),
+    "env": lambda value: value in ("real", "dream"),
+    **dict.fromkeys(("seed", "episodes"), is_count),
+    **dict.fromkeys(("temperature", "trained_temperature"), optional(is_number)),
+    "view": optional(is_text),
+}
+MEASURED = dict.fromkeys(("mean", "std"), is_number)
+MORE = {
+    **dict.fromkeys(("min", "max", "median", "standard_error", "interquartile_mean"), is_number),
+    **dict.fromkeys(("mean_steps", "seconds", "mark", "solved"), is_number),
+    **dict.fromkeys(("command", "hardware"), is_text),
+    "ranks": is_count,
+    "generation": optional(is_count),
+    "returns": list_of(is_number),
+    "seeds": list_of(is_count),
+}
 
 
 def trained_temperature(run: Config) -> float | None:
@@ -74,13 +104,21 @@ def read(path: Path) -> list[dict]:
     try:
         rows = integrity.read_json(path)["results"]
         for row in rows:
-            for name in KEY:
-                row[name]
-    except (KeyError, TypeError) as error:
+            if wrong := integrity.mistyped(row, KINDS | (MEASURED if "mean" in row else {}), MORE):
+                raise ValueError(f"of a row {wrong}")
+            if row["env"] == "dream" and row["temperature"] is None:
+                raise ValueError("of a row its temperature is None, in a dream")
+            if len({len(row[name]) for name in ("returns", "seeds") if name in row}) > 1:
+                raise ValueError("a row has other numbers of returns and of seeds")
+    except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is not a results file: {error!r}; move it away") from None
     config = path.with_name("config.json")
     if rows and config.exists():
-        require_same(path, rows, task=config_file.parse(config)[0].task)
+        task = config_file.parse(config)[0].task
+        require_same(path, rows, task=task)
+        views = tasks.get(task).views
+        if odd := [row["view"] for row in rows if views and row["view"] not in views]:
+            raise UserError(f"{path} is not a results file: of a row its view is {odd[0]!r}, not of {', '.join(views)}")
     return rows
 
 

@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 from common import integrity
+from common.integrity import is_count, is_number, is_text
 from config import UserError
 
 UNFINISHED = re.compile(r"\.(\d+)\.tmp\..+")  # a name of `tmp_path`
@@ -98,18 +99,22 @@ def append_line(path: Path, line: dict) -> None:
         raise
 
 
-NUMBER = (int, float)
-# What every line of these files has, and of which types.
-LINES = {
-    "metrics.jsonl": {"model": (str,), "step": NUMBER, "seconds": NUMBER},
-    "history.jsonl": {"generation": NUMBER, "seconds": NUMBER, "mean": NUMBER},
-}
+# What every line of these files has; all of it are numbers, but the model's name and the evaluation.
+LINES = {"metrics.jsonl": ("model", "step", "seconds"), "history.jsonl": ("generation", "seconds", "mean")}
 
 
-def read_lines(path: Path) -> list[dict]:
+def is_evaluation(value: object) -> bool:
+    """Whether a value is what history.jsonl says of an evaluation: null, or numbers, among them a mean."""
+    return value is None or (isinstance(value, dict) and "mean" in value and all(map(is_number, value.values())))
+
+
+KINDS = {"model": is_text, "step": is_count, "generation": is_count, "evaluation": is_evaluation}
+
+
+def read_lines(path: Path, *more: str) -> list[dict]:
     """A file of JSON lines; [] if it is missing. The last line may be incomplete: a training may be writing it.
 
-    UserError if another line is broken, or one lacks what the file's lines have.
+    UserError if another line is broken, or one lacks what the file's lines have, or one of `more`.
     """
     lines = path.read_bytes().splitlines() if path.exists() else []
     found = []
@@ -119,10 +124,10 @@ def read_lines(path: Path) -> list[dict]:
         except (ValueError, RecursionError) as error:
             if number < len(lines):
                 raise UserError(f"{path}, line {number}, is broken: {error}") from None
-    for number, line in enumerate(found, 1):
-        for name, types in LINES.get(path.name, {}).items():
-            if type(line.get(name)) not in types:
-                raise UserError(f"{path}, line {number}, is broken: its {name} is {line.get(name)!r}")
+    for number, line in enumerate(found if path.name in LINES else (), 1):
+        kinds = {name: KINDS.get(name, is_number) for name in (*LINES[path.name], *more, *line)}
+        if wrong := integrity.mistyped(line, kinds):
+            raise UserError(f"{path}, line {number}, is broken: {wrong}")
     return found
 
 

@@ -78,7 +78,8 @@ def counterpart(row: dict, other: Path) -> dict:
     """The row of another run's results.json that was played as `row`, on the same episodes; UserError if there is
     none. Of several, the one that shares most episodes."""
     played = ("task", "env", "view", "pixels") + ("temperature",) * (row["env"] == "dream")
-    fits = [found for found in results.read(other / "results.json") if all(found[k] == row[k] for k in played)]
+    rows = [found for found in results.read(other / "results.json") if {"returns", "seeds"} <= found.keys()]
+    fits = [found for found in rows if all(found[k] == row[k] for k in played)]
     shared = [len(set(found["seeds"]) & set(row["seeds"])) for found in fits]
     if not fits or not max(shared):
         more = f" --env dream --temperature {row['temperature']:g}" if row["env"] == "dream" else ""

@@ -51,7 +51,7 @@ class Search:
             self.center = self.search.best()
         else:
             # A packed run has no covariance, but its history has the root mean square of the standard deviations.
-            history = storage.read_lines(path / "history.jsonl")
+            history = storage.read_lines(path / "history.jsonl", "sigma")
             self.sigma = history[-1]["sigma"] if history else config.sigma
 
     def deviation(self, rng: np.random.Generator) -> np.ndarray:

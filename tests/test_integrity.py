@@ -141,7 +141,7 @@ def test_v_of_another_seed_is_refused_unless_the_run_began_from_it(tmp_path):
 
 def test_results_with_another_digit_are_refused(tmp_path):
     path = tmp_path / "results.json"
-    row = dict.fromkeys(results.KEY, "x") | {"mean": 906.0}
+    row = results.identity(small()) | {"episodes": 1, "mean": 906.0, "std": 0.0}
     results.add(path, row)
     assert results.read(path) == [row]
     path.write_text(path.read_text().replace("906.0", "996.0"))
@@ -152,10 +152,11 @@ def test_results_with_another_digit_are_refused(tmp_path):
 def test_results_of_another_run_are_refused_before_the_test(tmp_path, car_run):
     config = run_dir.load(car_run)
     path = tmp_path / "results.json"
-    results.add(path, dict.fromkeys(results.KEY, "x") | {"task": config.task, "seed": config.seed})
+    row = results.identity(config) | {"episodes": 1}
+    results.add(path, row)
     evaluation.require_results_file(tmp_path, config)
     for name, other in (("seed", config.seed + 1), ("task", "doom")):
-        results.add(path, dict.fromkeys(results.KEY, "x") | {"task": config.task, "seed": config.seed} | {name: other})
+        results.add(path, row | {name: other})
         said = rf"results\.json is another run's: {name} {other}, config\.json says "
         with pytest.raises(UserError, match=said):
             evaluation.require_results_file(tmp_path, config)

@@ -1,6 +1,7 @@
 """Files that anybody may have written are read strictly, and refused in one line."""
 
 import json
+import tracemalloc
 import zipfile
 
 import cma
@@ -8,15 +9,21 @@ import h5py
 import numpy as np
 import pytest
 from conftest import ROOT
+from small_report import make_car, result
+from small_report import make_run as make_report_run
 from small_run import edit_json, episode_of, evolve, make_run, read_best, refused_search, small
 
 import tasks
-from common import command_line, config_file, integrity, results, run_dir, storage
+from common import command_line, command_log, config_file, integrity, results, run_dir, storage
 from config import UserError
+from controller.evaluation import counterpart
 from controller.evolution import Evolution
+from controller.explorers import Explorers
 from controller.policy import Controller
 from tools.release.parts import read_initial_z, read_vae
+from tools.reporting.pages import write_report
 from tools.reporting.runs import read_run
+from tools.reporting.tables import short_table
 from vae.data import check_episodes, episode_length, episode_path, read_episode
 
 
@@ -158,6 +165,9 @@ def test_an_episode_without_frames_is_refused(tmp_path):
         ({"origin": ["from"]}, "origin: expected the run's base by its flag"),
         ({"origin": {"from": 3}}, "origin: expected the run's base by its flag"),
         ({"sigma": 10**400}, "--sigma: expected a finite number"),
+        ({"z_size": 10**9}, "--z-size: expected 1024 or less, got 1000000000"),
+        ({"lanes": 10**400}, "--lanes: expected 1000000 or less, got 1000"),
+        ({"z_size": 1024, "mixtures": 1024, "rnn_units": 8192}, "M's output layer would have more than"),
     ],
 )
 def test_configurations_are_read_strictly(changes, message, tmp_path):
@@ -260,14 +270,16 @@ def test_a_row_of_another_task_is_refused_before_its_package_is_looked_for(packa
     assert not imported.exists()
 
 
-@pytest.mark.parametrize("content", [b"\xff\xfe{}", b"[1]", b"[" * 100_000, b'{"task": 1e', b"7"])
+@pytest.mark.parametrize("content", [b"\xff\xfe{}", b"[1]", b"[" * 100_000, b'{"task": 1e', b"7", b'{"sigma": 1e999}'])
 def test_what_is_no_configuration_is_one_line(content, tmp_path):
     (tmp_path / "config.json").write_bytes(content)
     with pytest.raises(UserError, match=r"config\.json"):
         run_dir.load(tmp_path)
 
 
-@pytest.mark.parametrize("line", [b"\xff\xfe", b"[1]", b"7", b"[" * 100_000, b'{"loss": NaN}', b'{"a": "\xff"}'])
+@pytest.mark.parametrize(
+    "line", [b"\xff\xfe", b"[1]", b"7", b"[" * 100_000, b'{"loss": NaN}', b'{"loss": 1e999}', b'{"a": "\xff"}']
+)
 def test_a_line_that_is_no_object_is_named(line, tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(b'{"model": "vae"}\n' + line + b'\n{"model": "vae"}\n')
@@ -281,12 +293,89 @@ def test_a_line_that_is_no_object_is_named(line, tmp_path):
         ("metrics.jsonl", "{}"),
         ("metrics.jsonl", '{"model": "vae", "step": "2", "seconds": 1}'),
         ("history.jsonl", '{"generation": 1, "seconds": 1}'),
+        ("history.jsonl", '{"generation": 1, "seconds": 1, "mean": 1, "sigma": "0.1"}'),
+        ("history.jsonl", '{"generation": 1, "seconds": 1, "mean": 1, "max": null}'),
+        ("history.jsonl", '{"generation": 1, "seconds": 1, "mean": 1, "evaluation": {}}'),
+        ("history.jsonl", '{"generation": 1, "seconds": 1, "mean": 1, "evaluation": {"mean": "906"}}'),
+        ("history.jsonl", '{"generation": 1, "seconds": 1, "mean": 1' + "0" * 400 + "}"),
     ],
 )
 def test_a_line_that_lacks_what_its_file_has_is_named(name, line, tmp_path):
     (tmp_path / name).write_text(line + "\n")
     with pytest.raises(UserError, match=rf"{name}, line 1, is broken: its "):
         storage.read_lines(tmp_path / name)
+
+
+def test_a_history_without_what_is_drawn_is_named(tmp_path):
+    run = make_car(tmp_path / "car")
+    (run / "controller" / "history.jsonl").write_text('{"generation": 1, "seconds": 1, "mean": 1}\n')
+    with pytest.raises(UserError, match=r"history\.jsonl, line 1, is broken: its min is missing"):
+        read_run(run, "car")
+
+
+def test_a_packed_runs_history_without_a_sigma_is_named(copied):
+    run, config = copied
+    (run / "controller" / "checkpoint.npz").unlink()
+    (run / "controller" / "history.jsonl").write_text('{"generation": 1, "seconds": 1, "mean": 1}\n')
+    with pytest.raises(UserError, match=r"history\.jsonl, line 1, is broken: its sigma is missing"):
+        Explorers(run, config)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"std": None}, "its std is None"),
+        ({"mean": "906"}, "its mean is '906'"),
+        ({"returns": [1.0, "x", 2.0]}, "its returns is"),
+        ({"seeds": [1, 2.5, 3]}, "its seeds is"),
+        ({"seeds": [1]}, "other numbers of returns and of seeds"),
+        ({"temperature": "1"}, "its temperature is '1'"),
+        ({"env": "dream"}, "its temperature is None"),
+        ({"env": "game"}, "its env is 'game'"),
+        ({"view": "v9"}, "its view is 'v9'"),
+        ({"episodes": "3"}, "its episodes is '3'"),
+        ({"generation": "4"}, "its generation is '4'"),
+    ],
+)
+def test_rows_of_results_are_read_strictly(changes, message, tmp_path):
+    config = tasks.preset("carracing", "smoke")
+    run = make_report_run(tmp_path / "car", config, [result(config, [800.5, 850.25, 912.0]) | changes])
+    with pytest.raises(UserError, match=rf"results\.json is not a results file: .*{message}"):
+        read_run(run, "car")
+
+
+def test_a_row_without_returns_is_reported_without_them_and_no_counterpart(tmp_path):
+    config = tasks.preset("carracing", "smoke")
+    row = result(config, [800.5, 850.25, 912.0])
+    bare = {name: value for name, value in row.items() if name not in ("returns", "seeds")}
+    run = make_report_run(tmp_path / "car", config, [bare])
+    assert "854.2 ± 45.6" in write_report([read_run(run, "car")], tmp_path / "out").read_text()
+    assert "854.2 ± 45.6" in short_table([read_run(run, "car")])
+    with pytest.raises(UserError, match=r"its results\.json has no test of"):
+        counterpart(row, run)
+    del bare["std"]
+    storage.write_text(run / "results.json", json.dumps({"results": [bare]}))
+    with pytest.raises(UserError, match="its std is missing"):
+        read_run(run, "car")
+
+
+@pytest.mark.parametrize("changes", [{"seconds": "90"}, {"started": 3}, {"ranks": None}, {"ended": None}])
+def test_a_log_of_a_command_that_is_none_is_named(changes, tmp_path):
+    line = {"command": "evaluate.py", "ranks": 2, "hardware": "", "started": "", "seconds": 90.0, "ended": True}
+    path = tmp_path / "commands" / "20260101T000000-evaluate.json"
+    storage.write_text(path, json.dumps(line))
+    assert command_log.read(tmp_path) == [line]
+    storage.write_text(path, json.dumps(line | changes))
+    with pytest.raises(UserError, match=rf"evaluate\.json does not hold a command: its {next(iter(changes))} is"):
+        command_log.read(tmp_path)
+
+
+@pytest.mark.parametrize("changes", [{"score": "906"}, {"generation": 2.5}])
+def test_a_reported_agent_is_read_strictly(changes, tmp_path):
+    run = make_car(tmp_path / "car")
+    edit_json(run / "controller" / "best.json", **changes)
+    with pytest.raises(UserError, match=r"best\.json does not hold an agent: its "):
+        read_run(run, "car")
 
 
 def npy(header: bytes) -> bytes:
@@ -340,6 +429,18 @@ def test_weights_that_claim_more_than_their_file_holds_are_refused(tmp_path):
 def test_schedules_that_do_not_ascend_are_refused(rollouts):
     with pytest.raises(UserError, match="--rollouts: expected a count"):
         tasks.check(small(rollouts=rollouts))
+
+
+def test_text_among_the_releases_numbers_takes_no_room(tmp_path):
+    """numpy would give each of 50,000 items the room of the longest: 37 GiB."""
+    path = tmp_path / "initial_z.json"
+    path.write_text(json.dumps([["a" * 200_000, *["b"] * 50_000], [1]]))
+    tracemalloc.start()
+    with pytest.raises(UserError, match=r"initial_z\.json: mu: .* other things than numbers"):
+        read_initial_z(path, small())
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 1 << 25
 
 
 @pytest.mark.parametrize("number", ["1e300", "9" * 5000, "NaN", "1e38"])

@@ -157,7 +157,7 @@ def controller(run: Run) -> Iterator[Finding | None]:
     if "stuck" in values:
         yield from stuck(run, values["stuck"], scored)
     low, high = healthy.read()["sigma"]
-    if not low <= last["sigma"] <= high:
+    if "sigma" in last and not low <= last["sigma"] <= high:
         yield Finding("C", f"step size {last['sigma']:.2g} (normal: {low} to {high})", "step size")
 
 

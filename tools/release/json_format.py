@@ -62,11 +62,13 @@ def read(path: Path, *layouts: dict[str, tuple]) -> dict[str, np.ndarray]:
 def array(label: str, value, shape: tuple) -> np.ndarray:
     """A JSON value as float64 of this shape (None: any length); UserError, beginning with `label`, otherwise."""
     expected = f"{label}: expected shape {shown(shape)}"
+    if not only_numbers(value):  # before numpy gives every item the room of the longest text among them
+        raise UserError(f"{expected} of numbers, found other things than numbers in it")
     try:
         found = np.array(value)
     except ValueError:
         raise UserError(f"{expected}, found rows of different lengths, the first {shown(rows(value))}") from None
-    if found.dtype.kind not in "iuf":
+    if found.dtype.kind not in "iuf":  # whole numbers of more than 64 bits
         raise UserError(f"{expected} of numbers, found shape {shown(found.shape)} with other things than numbers in it")
     if len(found.shape) != len(shape) or any(n not in (None, m) for n, m in zip(shape, found.shape, strict=True)):
         raise UserError(f"{expected}, found {shown(found.shape)}")
@@ -94,9 +96,26 @@ def scaled(path: Path, arrays: dict[str, np.ndarray]) -> list:
     return [np.rint(np.asarray(values, np.float64) * SCALE).astype(np.int64).tolist() for values in arrays.values()]
 
 
+def only_numbers(value) -> bool:
+    """Whether an array, a number or a nested list holds numbers alone."""
+    waiting = [value.tolist() if isinstance(value, np.ndarray) else value]
+    while waiting:
+        item = waiting.pop()
+        if not isinstance(item, list):
+            if type(item) not in (int, float):
+                return False
+        elif not set(map(type, item)) <= {int, float}:
+            waiting.extend(item)
+    return True
+
+
 def rows(value) -> tuple[int, ...]:
     """The shape of a nested list, judged by the first item of each level."""
-    return (len(value), *rows(value[0])) if isinstance(value, list) and value else ()
+    shape = []
+    while isinstance(value, list) and value:
+        shape.append(len(value))
+        value = value[0]
+    return tuple(shape)
 
 
 def shown(shape: tuple) -> str:

@@ -38,8 +38,9 @@ def training_section(runs: list[Run], out: Path) -> list[str]:
 def test_section(runs: list[Run], out: Path) -> list[str]:
     text = []
     by_task: dict[str, list] = {}
-    for group in groups(runs).values():
-        by_task.setdefault(group[0][1]["task"], []).append(group)
+    for found in groups(runs).values():
+        if group := [(run, row) for run, row in found if row.get("returns")]:
+            by_task.setdefault(group[0][1]["task"], []).append(group)
     for task, found in by_task.items():
         panels = []
         for title, group in zip(names.titles([names.of_row(*g[0]) for g in found], "where"), found, strict=True):

@@ -47,16 +47,23 @@ def read_run(path: Path, name: str) -> Run:
         name,
         config,
         rows or [results.identity(config)],
-        storage.read_lines(path / "controller" / "history.jsonl"),
+        storage.read_lines(path / "controller" / "history.jsonl", "min", "max", "evaluation"),
         storage.read_lines(path / "metrics.jsonl"),
-        read_json(path / "controller" / "best.json"),
+        read_best(path / "controller" / "best.json"),
         parts,
     )
 
 
-def read_json(path: Path):
-    """A JSON file; None if it is missing."""
-    return integrity.read_json(path) if path.exists() else None
+def read_best(path: Path) -> dict | None:
+    """What a best.json says of the kept agent; None if it is missing."""
+    if not path.exists():
+        return None
+    best = integrity.read_json(path)
+    kinds = {"generation": integrity.is_count, "score": integrity.is_number}
+    known = {name: value for name, value in best.items() if value is not None}  # an imported one has no generation
+    if wrong := integrity.mistyped(known, {}, kinds):
+        raise configs.UserError(f"{path} does not hold an agent: {wrong}")
+    return best
 
 
 def read_runs(paths: list[Path]) -> list[Run]:

@@ -114,9 +114,9 @@ SPREAD = ["standard error", "95% interval over episodes", "interquartile mean", 
 
 
 def spread(row: dict) -> list[str]:
-    """What SPREAD names of a row, "solved" with the mark that counts; empty if nothing was measured, the interval
-    too of fewer than ten episodes."""
-    if "mean" not in row:
+    """What SPREAD names of a row, "solved" with the mark that counts; empty if nothing was measured or the returns are
+    missing, the interval too of fewer than ten episodes."""
+    if not row.get("returns"):
         return [""] * len(SPREAD)
     found = statistics.summary(row["returns"], tasks.get(row["task"]).mark)
     certain = "{:.1f} to {:.1f}".format(*found["interval"]) if found["interval"] else ""

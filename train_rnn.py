@@ -37,7 +37,8 @@ def encoded(run: Path, config: Config) -> LatentDataset:
     mirror = tasks.get(config.task).mirror if config.mirror == "yes" else None
     if not path.exists():
         encode_episodes(run, config, load_vae(run, config), mirror)
-    return LatentDataset.read(path, config.z_size, config.total_episodes * (2 if mirror else 1))
+    episodes = config.total_episodes * (2 if mirror else 1)
+    return LatentDataset.read(path, config.z_size, episodes, tasks.get(config.task).action_size)
 
 
 def train(run: Path, config: Config) -> None:

@@ -2,11 +2,19 @@
 
 import math
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
 LIMIT = 1 << 30  # bytes that a small file may hold compressed: 87,000 frames
+TEXT = 1 << 24  # bytes of a text
+# What an array should be: its type or types, by numpy's names, and its shape, in which None is any length.
+Kind = tuple[str, tuple[int | None, ...]]
+FLOATS = "float16 float32 float64"
+NUMBERS = f"{FLOATS} bool int8 int16 int32 int64 uint8 uint16 uint32 uint64"
+RECORD = {"made_from": ("text", (None,))}  # of what an array was made from (integrity.record_array)
 
 
 def header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], bool, np.dtype, int]:
@@ -30,12 +38,29 @@ def header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], bool, 
     return shape, columns_first, dtype, start
 
 
-def open_npz(path: Path) -> np.lib.npyio.NpzFile:
-    """`numpy.load` of an npz, without pickle; ValueError as of `header`, or if it would fill the memory."""
+def require_kind(name: str, shape: tuple[int, ...], dtype: np.dtype, kind: Kind) -> None:
+    """ValueError unless an array is of this kind."""
+    types, expected = kind
+    short = math.prod(shape) * dtype.itemsize <= TEXT
+    fits = dtype.kind == "U" and short if types == "text" else any(dtype == np.dtype(one) for one in types.split())
+    if not fits or len(shape) != len(expected) or any(n not in (None, m) for n, m in zip(expected, shape, strict=True)):
+        lengths = str(tuple("N" if n is None else n for n in expected)).replace("'", "")
+        what = "numbers" if types in (FLOATS, NUMBERS) else types
+        raise ValueError(f"found {name} {dtype} {shape}, expected {what} of shape {lengths}")
+
+
+def open_npz(path: Path, expected: Mapping[str, Kind] = MappingProxyType({})) -> np.lib.npyio.NpzFile:
+    """`numpy.load` of an npz, without pickle, whose arrays are judged by their headers before memory is taken for one.
+
+    ValueError as of `header`, if it would fill the memory, or if one of the `expected` is of another kind. One that is
+    missing is a KeyError when it is read.
+    """
     with zipfile.ZipFile(path) as archive:
         total = sum(member.file_size for member in archive.infolist())
         if total > max(LIMIT, path.stat().st_size):
             raise ValueError(f"it holds {total:,} bytes, more than {LIMIT:,}")
-        for name in archive.namelist():
-            header(archive, name)
+        for member in archive.namelist():
+            shape, _, dtype, _ = header(archive, member)
+            if (name := member.removesuffix(".npy")) in expected:
+                require_kind(name, shape, dtype, expected[name])
     return np.load(path, allow_pickle=False)

@@ -42,7 +42,7 @@ UNREADABLE = (
 def require_finite(where: object, arrays: dict[str, np.ndarray]) -> None:
     """UserError, beginning with `where`, that names the first array with NaN or infinity, or text, in it."""
     for name, values in arrays.items():
-        if np.asarray(values).dtype.kind in "USMmO":
+        if np.asarray(values).dtype.kind in "USMmOc":
             raise UserError(f"{where}: expected numbers, found {np.asarray(values).dtype} in {name}")
         if not np.isfinite(values).all():
             raise UserError(f"{where}: expected finite numbers, found NaN or infinity in {name}")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from common import integrity, signals
-from common.arrays import open_npz
+from common.arrays import RECORD, open_npz
 from common.integrity import UNREADABLE, require_finite
 from common.progress import bar as progress_bar
 from common.storage import append_line, atomic_write, read_lines, require_room, write_lines
@@ -100,15 +100,17 @@ class Checkpoint:
         """
         if not self.path.exists():
             return 0, {}
+        own = [np.asarray(variable) for variable in self.variables]
+        kinds = {f"{k:03d}": (array.dtype.name, array.shape) for k, array in enumerate(own)}
         try:
             with open_npz(self.path) as file:
+                kinds |= dict.fromkeys((name for name in file.files if name.startswith(SUM)), ("float64", ()))
+            with open_npz(self.path, kinds | {"step": ("int64", ())} | RECORD) as file:
                 arrays = {f"{k:03d}": file[f"{k:03d}"] for k in range(len(self.variables))}
                 sums = {name.removeprefix(SUM): float(file[name]) for name in file.files if name.startswith(SUM)}
                 step, made_from = int(file["step"]), integrity.read_record(file)
                 count = len(file.files) - len(sums)
-            shapes = [array.shape for array in arrays.values()]
-            expected = [tuple(variable.shape) for variable in self.variables]
-            if shapes != expected or count > len(shapes) + 2 or step < 0:
+            if count > len(arrays) + 2 or step < 0:
                 raise ValueError("its arrays are not those of this model")
         except UNREADABLE as error:
             raise UserError(f"{self.path} does not fit this model: {error}; delete it to train anew") from None

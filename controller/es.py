@@ -18,7 +18,7 @@ import cma
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from common.arrays import open_npz
+from common.arrays import NUMBERS, Kind, open_npz
 from common.integrity import UNREADABLE, check_made_from, require_finite
 from common.storage import atomic_write
 from config import UserError
@@ -77,6 +77,12 @@ class Optimizer(ABC):
     def set_state(self, arrays: dict[str, np.ndarray], small: dict) -> None:
         """Takes back what `state` returned, in an object made with the same arguments."""
 
+    def kinds(self) -> dict[str, Kind]:
+        """What the arrays of a state are, as far as that is known of a search made with the same arguments. Single
+        numbers may become one for each dimension, as the scaling of a diagonal covariance does."""
+        arrays, _ = self.state()
+        return {name: (NUMBERS, array.shape) for name, array in arrays.items() if array.ndim}
+
     def require_fit(self, arrays: dict[str, np.ndarray], small: dict) -> None:
         """ValueError unless this is the state of a search made with the same arguments."""
         own, own_small = self.state()
@@ -100,7 +106,7 @@ class Optimizer(ABC):
         """
         self.state()  # a pycma that keeps what no checkpoint can hold fails here: that is not the file's fault
         try:
-            with open_npz(path) as file:
+            with open_npz(path, self.kinds()) as file:
                 header = json.loads(str(file["header"]), parse_constant=constant)
                 arrays = {name: file[name] for name in file.files if name != "header"}
             extra, random = header["extra"], header["random"]

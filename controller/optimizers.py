@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 
+from common.arrays import Kind
 from config import Config
 from controller.es import CMAES, Optimizer
 
@@ -105,6 +106,9 @@ class GeneticAlgorithm(Optimizer):
 
     def state(self) -> tuple[dict[str, np.ndarray], dict]:
         return {"parents": self.parents}, {}
+
+    def kinds(self) -> dict[str, Kind]:
+        return {"parents": ("float64", (None, self.size))}
 
     def require_fit(self, arrays: dict[str, np.ndarray], small: dict) -> None:
         found, expected = np.shape(arrays["parents"]), (self.kept, self.size)

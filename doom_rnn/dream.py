@@ -15,7 +15,7 @@ import numpy as np
 from gymnasium.utils import EzPickle
 
 import tasks
-from common.arrays import open_npz
+from common.arrays import FLOATS, RECORD, open_npz
 from common.integrity import UNREADABLE, check_made_from, read_record, require_finite
 from common.pictures import to_uint8
 from common.quiet import tf
@@ -45,18 +45,18 @@ class Starts:
     def __init__(self, run: Path, config: Config):
         kind = config.dream_starts
         path = need(run / self.FILES[kind], f"python train_rnn.py --run {run}")
-        shapes = {"mu": config.z_size, "logvar": config.z_size}
+        sizes = {"mu": config.z_size, "logvar": config.z_size}
         if config.dream_starts == "any":
-            shapes |= {"h": config.rnn_units, "c": config.rnn_units}
+            sizes |= {"h": config.rnn_units, "c": config.rnn_units}
         try:
-            with open_npz(path) as file:
-                arrays = {name: file[name].astype(np.float32) for name in shapes}
+            with open_npz(path, {name: (FLOATS, (None, size)) for name, size in sizes.items()} | RECORD) as file:
+                arrays = {name: file[name].astype(np.float32) for name in sizes}
                 made_from = read_record(file)
+            counts = {name: len(array) for name, array in arrays.items()}
+            if not counts["mu"] or len(set(counts.values())) > 1:
+                raise ValueError(f"rows of {counts}")
         except UNREADABLE as error:
-            raise UserError(f"{path} does not hold frames to start from: {error}") from None
-        found = {name: array.shape for name, array in arrays.items()}
-        if found != {name: (len(arrays["mu"]), size) for name, size in shapes.items()}:
-            raise UserError(f"{path} holds {found}; expected rows of {shapes}")
+            raise UserError(f"{path} holds no frames to start from ({error}); expected rows of {sizes}") from None
         check_made_from(path, made_from, run, ("vae",) if kind == "first" else ("vae", "rnn"))
         with np.errstate(over="ignore"):
             require_finite(path, arrays | {"exp(logvar / 2)": np.exp(arrays["logvar"] / 2)})

@@ -16,7 +16,12 @@ from common.training import save_arrays
 from config import UserError
 from vae.data import read_episode
 
-KINDS = {"mu": "<f2", "logvar": "<f2", "action": "<f4", "reward": "<f4", "ends": "<i8", "lengths": "<i8"}
+KINDS = {
+    **dict.fromkeys(("mu", "logvar"), ("float16", (None, None))),
+    "action": ("float32", (None, None)),
+    "reward": ("float32", (None,)),
+    **dict.fromkeys(("ends", "lengths"), ("int64", (None,))),
+}
 PART = 100  # episodes encoded between two savings
 BLOCK = 1 << 24  # bytes read between two questions for a signal
 CHECKED = 100_000  # frames whose latents are read at once to see that they are finite
@@ -42,8 +47,9 @@ class LatentDataset:
         self.starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
 
     @classmethod
-    def read(cls, path: Path, z_size: int, episodes: int) -> "LatentDataset":
-        """Maps a file; UserError if it is damaged, or of another V or other episodes."""
+    def read(cls, path: Path, z_size: int, episodes: int, actions: int | None = None) -> "LatentDataset":
+        """Maps a file; UserError if it is damaged, of another V or other episodes, or its actions are not of `actions`
+        numbers."""
         try:
             latents = cls(*(mapped(path, name) for name in cls.ARRAYS))
             latents.check()
@@ -52,18 +58,22 @@ class LatentDataset:
                     with archive.open(name) as array:  # mapped arrays are read past the checksums, which this asks for
                         while array.read(BLOCK):
                             signals.stop("the latents were being checked, the run is as before")
-            with open_npz(path) as file:
+            with open_npz(path, arrays.RECORD) as file:
                 made_from = integrity.read_record(file)
         except UNREADABLE as error:
             raise UserError(f"{path} does not hold latents ({error}); delete it and run train_rnn.py again") from None
         integrity.check_made_from(path, made_from, path.parent, ("vae",))
         if latents.mu.shape[1] != z_size:
             raise UserError(f"{path} holds z of {latents.mu.shape[1]} numbers, expected {z_size}; delete it")
+        if latents.action.shape[1] != (actions or latents.action.shape[1]):
+            raise UserError(f"{path} holds actions of {latents.action.shape[1]} numbers, expected {actions}; delete it")
         if len(latents.lengths) != episodes:
             raise UserError(f"{path} holds {len(latents.lengths)} episodes, expected {episodes}; delete it")
         for first in range(0, len(latents.mu), CHECKED):
             part = slice(first, first + CHECKED)
             require_finite(path, {name: getattr(latents, name)[part] for name in ("mu", "logvar", "action")})
+            reward = latents.reward[part]
+            require_finite(path, {"reward": reward[~np.isnan(reward)]})  # NaN: from before rewards were kept
         return latents
 
     def check(self) -> None:
@@ -98,8 +108,7 @@ def mapped(path: Path, name: str) -> np.ndarray:
     with zipfile.ZipFile(path) as archive, open(path, "rb") as file:
         member = archive.getinfo(f"{name}.npy")
         shape, columns_first, dtype, start = arrays.header(archive, member.filename)
-        if dtype != KINDS[name] or len(shape) != (2 if name in ("mu", "logvar", "action") else 1):
-            raise ValueError(f"{name} is {dtype} of shape {shape}")
+        arrays.require_kind(name, shape, dtype, KINDS[name])
         if member.compress_type != zipfile.ZIP_STORED:
             raise ValueError(f"{name} is compressed")
         file.seek(member.header_offset + 26)  # lengths of the name and of the extra field, at the end of the header
@@ -147,7 +156,7 @@ def encode(run: Path, paths: list[Path], encoder, progress, outcome, mirror: tup
 def read_part(part: Path, read: Callable):
     """`read(file)` of a part of series.npz; UserError if the part is broken."""
     try:
-        with open_npz(part) as file:
+        with open_npz(part, KINDS | arrays.RECORD) as file:
             return read(file)
     except UNREADABLE as error:
         raise UserError(f"{part} is broken ({error}); delete it, and run the same command again") from None

@@ -15,7 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from common import command_line
-from common.arrays import open_npz
+from common.arrays import FLOATS, open_npz
+from common.integrity import UNREADABLE
+from config import UserError
 from tools import healthy
 from tools.reporting.runs import Run, read_run
 from tools.reporting.words import fill
@@ -89,8 +91,11 @@ def active(run: Run) -> tuple[int, str] | None:
     arXiv:1509.00519), and where that was counted."""
     for name in ("series.npz", "initial_z.npz"):
         if (run.path / name).exists():
-            with open_npz(run.path / name) as file:
-                mu = file["mu"]
+            try:
+                with open_npz(run.path / name, {"mu": (FLOATS, (None, run.config.z_size))}) as file:
+                    mu = file["mu"]
+            except UNREADABLE as error:
+                raise UserError(f"{run.path / name} does not hold latents: {error}") from None
             if len(mu) >= FRAMES:
                 chosen = mu[:: len(mu) // FRAMES].astype(np.float32)
                 return int((chosen.var(axis=0) > 0.01).sum()), name

@@ -13,6 +13,15 @@ from common.arrays import header, open_npz
 from common.integrity import UNREADABLE, parse_object, require_finite
 from config import Config, UserError
 
+# What an episode's file holds; rewards, the end and where it came from are missing in those of older versions.
+KINDS = {
+    "obs": ("uint8", (None, 64, 64, 3)),
+    "action": ("float32", (None, None)),
+    "reward": ("float32", (None,)),
+    "end": ("int64", ()),
+    "mask": ("uint8", (None, 64, 64)),
+    "source": ("text", ()),
+}
 POOL = 50_000  # frames shuffled together: 600 MB, and as much again while the next are read
 
 
@@ -42,13 +51,12 @@ def broken(path: Path, error: object) -> UserError:
 def read_episode(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Returns (obs uint8 (T, 64, 64, 3), action float32 (T, A)); UserError if the file is cut or misshapen."""
     try:
-        with open_npz(path) as file:
+        with open_npz(path, KINDS) as file:
             obs, action = file["obs"], file["action"]
+        if not len(obs) == len(action) > 0:
+            raise ValueError(f"found obs {obs.shape}, action {action.shape}")
     except UNREADABLE as error:
         raise broken(path, error) from None
-    shapes_fit = obs.ndim == 4 and obs.shape[1:] == (64, 64, 3) and action.ndim == 2 and len(obs) == len(action) > 0
-    if not shapes_fit or (obs.dtype, action.dtype) != (np.uint8, np.float32):
-        raise broken(path, f"found obs {obs.dtype} {obs.shape}, action {action.dtype} {action.shape}")
     require_finite(path, {"action": action})
     return obs, action
 
@@ -61,7 +69,7 @@ def origin(config: Config, index: int) -> dict:
 
 def read_source(path: Path) -> dict:
     """What an episode's file says of where it is from; {} if it says nothing. One of UNREADABLE if it is damaged."""
-    with open_npz(path) as file:
+    with open_npz(path, KINDS) as file:
         return parse_object(str(file["source"])) if "source" in file.files else {}
 
 
@@ -97,7 +105,7 @@ def read_frames(path: Path, masked: bool) -> np.ndarray:
     if not masked:
         return obs
     try:
-        with open_npz(path) as file:
+        with open_npz(path, KINDS) as file:
             mask = file["mask"]
         return np.concatenate([obs, mask[..., None]], axis=3)
     except UNREADABLE as error:
@@ -117,10 +125,10 @@ def read_outcome(path: Path, frames: int, cut: int, stops: bool) -> tuple[np.nda
         The reward of each step, float32 (T,), or None; and after how many steps the episode was over, T + 1 if never.
     """
     try:
-        with open_npz(path) as file:
+        with open_npz(path, KINDS) as file:
             if "reward" in file.files:
                 reward, end = file["reward"], int(file["end"])
-                if reward.shape != (frames,) or not np.isfinite(reward).all() or end < 1:
+                if reward.shape != (frames,) or not np.isfinite(reward).all() or not 1 <= end <= frames + 1:
                     raise ValueError(f"found rewards {reward.shape} or of NaN, and end {end}")
                 return reward, end
     except UNREADABLE as error:

@@ -8,6 +8,7 @@ import numpy as np
 
 import tasks
 from common import published, results, run_dir
+from common.integrity import UNREADABLE
 from common.seeds import episode_seeds, generator
 from config import Config, UserError
 from controller.agent_file import FOLDERS, read_best
@@ -16,8 +17,8 @@ from controller.policy import Controller
 from controller.rollout import RealLanes
 from doom_rnn.dream import Starts
 from tasks.controls import Controls, plain
+from vae.data import broken, read_episode, read_source
 from vae.data import episodes as recordings
-from vae.data import read_episode, read_source
 from world_model import WorldModel, load_rnn, load_vae
 
 FRAMES = 16  # of the strip
@@ -99,7 +100,11 @@ def real_frames(run: Path, config: Config, vae, rnn, parameters) -> tuple[np.nda
     if list((run / "record").glob("[0-9]*.npz")):
         first = recordings(run, config.total_episodes)[0]
         frames, _ = read_episode(first)
-        player = "an earlier agent's play" if read_source(first).get("policy") in FOLDERS.values() else "random play"
+        try:
+            policy = read_source(first).get("policy")
+        except UNREADABLE as error:
+            raise broken(first, error) from None
+        player = "an earlier agent's play" if policy in FOLDERS.values() else "random play"
         which = f"the run's first recording, {len(frames)} frames of {player}"
     elif parameters is not None:
         lanes = RealLanes(dataclasses.replace(config, env="real", dtype="float32"), WorldModel(vae, rnn), 1)

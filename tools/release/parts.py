@@ -9,7 +9,7 @@ import numpy as np
 
 import config as configs
 import tasks
-from common.arrays import open_npz
+from common.arrays import FLOATS, open_npz
 from common.integrity import UNREADABLE, read_json, require_finite, sealed
 from common.training import save_arrays, save_weights
 from config import Config, UserError
@@ -124,8 +124,9 @@ def read_initial_z(path: Path, config: Config) -> dict[str, np.ndarray]:
 def take_initial_z(run: Path, config: Config) -> list:
     path = run / PARTS["initial_z"].place
     try:
-        with open_npz(path) as file:
-            arrays = {name: file[name] for name in ("mu", "logvar")}
+        names = ("mu", "logvar")
+        with open_npz(path, dict.fromkeys(names, (FLOATS, (None, config.z_size)))) as file:
+            arrays = {name: file[name] for name in names}
     except UNREADABLE as error:
         raise UserError(f"{path} does not hold mu and logvar: {error}") from None
     for name, values in arrays.items():

@@ -109,7 +109,7 @@ def load_vae(run: Path, config: Config, dtype: str = "float32") -> VAE:
     model = make_vae(config, dtype)
     path = need(run / "vae.weights.h5", command)
     made_from = load_weights(model, path, f"V with z of {config.z_size} numbers", command)
-    check_made_from(path, made_from, run, (), task=config.task, pixels=config.pixels, **own_settings(run))
+    check_made_from(path, made_from, run, (), task=config.task, pixels=config.pixels, **own_settings(run, "vae"))
     return model
 
 
@@ -120,15 +120,16 @@ def load_rnn(run: Path, config: Config) -> MDNRNN:
     expected = f"M of {config.rnn_units} units for {config.task} and z of {config.z_size} numbers"
     path = need(run / "rnn.weights.h5", command)
     made_from = load_weights(model, path, expected, command)
-    check_made_from(path, made_from, run, ("vae",), task=config.task, **own_settings(run))
+    check_made_from(path, made_from, run, ("vae",), task=config.task, **own_settings(run, "rnn"))
     return model
 
 
-def own_settings(run: Path) -> dict[str, int]:
-    """What V and M must say of where they are from, in a run that did not begin `--from` another: its seed and round.
-    {} where that may not be, or is not known."""
+def own_settings(run: Path, name: str) -> dict:
+    """What V ("vae") or M ("rnn") must say of where it is from: the digest of the settings that it depends on; and, in
+    a run that is known not to have begun `--from` another, its seed and round. {} without config.json."""
     path = run / "config.json"
     if not path.exists():
         return {}
     own, origin = config_file.parse(path)  # not `config`: the round before has its V in a folder of its own
-    return {} if origin is None or "from" in origin else {"seed": own.seed, "round": own.round}
+    settings = {"settings": config_file.settings_digest(own, name)}
+    return settings if origin is None or "from" in origin else {"seed": own.seed, "round": own.round} | settings

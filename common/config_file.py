@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 
 import tasks
-from common.integrity import read_json, sealed
-from config import Config, UserError, flag
+from common.integrity import json_digest, read_json, sealed
+from config import Config, UserError, fields_of, flag
 
 # Settings that came later, as runs were before: their config.json has none of them. A new setting goes here too.
 ADDED = {
@@ -27,6 +27,30 @@ ADDED = {
     "optimizer": "cma",
     "patience": 0,
 }
+
+DATA = ("environment", "data", "before", "round")
+# What a run's files depend on beside its task and seed: the headings of settings, and which of them do not count.
+DEPENDS = {
+    "episode": (DATA, {"episodes", "new_share"}),  # a run of more episodes begins with the same
+    "data": (DATA, set()),
+    "vae": ((*DATA, "V"), set()),
+    "rnn": ((*DATA, "V", "M"), {"untrained"}),
+    "search": (("C",), {"generations"}),  # which may grow
+}
+
+
+def settings_digest(config: Config, what: str) -> str:
+    """Digest of the settings that one of DEPENDS depends on.
+
+    Those that came later count only where they are not as runs were before: a new setting changes no digest.
+    """
+    groups, without = DEPENDS[what]
+    kinds = {item.name: item.type for item in dataclasses.fields(Config)}
+    # 1 and 1.0 are one setting, which config.json has as the second.
+    values = {name: kinds[name](getattr(config, name)) for name in fields_of(*groups) if name not in without}
+    values = {name: value for name, value in values.items() if name not in ADDED or value != ADDED[name]}
+    untrained = [name for name in ("vae", "rnn") if name in config.untrained and what in ("rnn", name)]
+    return json_digest(values | ({"untrained": untrained} if untrained else {}))
 
 
 def text(config: Config, origin: dict | None) -> str:

@@ -46,7 +46,7 @@ MEASURED = dict.fromkeys(("mean", "std"), is_number)
 MORE = {
     **dict.fromkeys(("min", "max", "median", "standard_error", "interquartile_mean"), is_number),
     **dict.fromkeys(("mean_steps", "seconds", "mark", "solved"), is_number),
-    **dict.fromkeys(("command", "hardware"), is_text),
+    **dict.fromkeys(("command", "hardware", "vae", "rnn", "agent"), is_text),
     "ranks": is_count,
     "generation": optional(is_count),
     "returns": list_of(is_number),
@@ -130,9 +130,16 @@ def require_same(path: Path, rows: list[dict], **expected) -> None:
                 raise UserError(f"{path} is another run's: {name} {row[name]}, config.json says {own}; move it away")
 
 
-def require_own(path: Path, run: Config) -> None:
-    """UserError if a file is broken, or has rows of another run."""
-    require_same(path, read(path), task=run.task, seed=run.seed)
+def require_own(path: Path, run: Config, models: dict[str, str]) -> None:
+    """UserError if a file is broken, or has rows of another run, or of another V or M than `models` (the digests of
+    `integrity.digests`)."""
+    rows = read(path)
+    names = ("task", "seed", "preset", "features", "untrained", "pixels")
+    require_same(path, rows, **{name: getattr(run, name) for name in names})
+    for name, digest in models.items():
+        if any(row.get(name, digest) != digest for row in rows):
+            letter, file = integrity.MODELS[name]
+            raise UserError(f"{path} has tests of another {letter} than {path.with_name(file)}; move it away")
 
 
 def same(one: dict, other: dict) -> bool:

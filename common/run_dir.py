@@ -11,7 +11,7 @@ import tasks
 from common import config_file, integrity, storage
 from common.packed import require_writable
 from common.progress import note
-from config import Config, UserError, fields_of, flag
+from config import Config, UserError, flag
 
 # Shared by runs that differ in their temperature.
 MODELS = ("vae.weights.h5", "rnn.weights.h5", "initial_z.npz", "dream_starts.npz")
@@ -131,13 +131,11 @@ def copy_from_base(run: Path, config: Config, base: Path) -> None:
     settings that it depends on are the same here."""
     start = load(base)
 
-    def same(*groups: str) -> bool:
-        return all(getattr(config, name) == getattr(start, name) for name in fields_of(*groups) if name != "untrained")
+    def same(what: str) -> bool:
+        return config_file.settings_digest(config, what) == config_file.settings_digest(start, what)
 
     # A new seed alone starts from the same V and M: it is C that is evolved again.
-    data = same("environment", "data", "before", "round")
-    vae = data and same("V") and ("vae" in config.untrained) == ("vae" in start.untrained)
-    rnn = vae and same("M") and ("rnn" in config.untrained) == ("rnn" in start.untrained)
+    data, vae, rnn = map(same, ("data", "vae", "rnn"))
     run.mkdir(parents=True, exist_ok=True)
     remove_links(run)
     # Only if complete: a stage that records the base's missing episodes must not do so with this run's seed.

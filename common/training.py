@@ -2,6 +2,7 @@
 
 import ctypes
 import io
+import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -93,10 +94,10 @@ class Checkpoint:
         made_from = integrity.digests(self.run, *self.models) | self.settings
         save_arrays(self.path, {"step": np.array(step), **arrays}, made_from)
 
-    def restore(self) -> tuple[int, dict[str, float]]:
+    def restore(self, steps: float = math.inf) -> tuple[int, dict[str, float]]:
         """The step to go on from, and the sums; (0, {}) if there is no checkpoint.
 
-        UserError, with the variables as they were, if it is damaged, or not of this training.
+        UserError, with the variables as they were, if it is damaged, or not of this training, of `steps` steps.
         """
         if not self.path.exists():
             return 0, {}
@@ -112,6 +113,8 @@ class Checkpoint:
                 count = len(file.files) - len(sums)
             if count > len(arrays) + 2 or step < 0:
                 raise ValueError("its arrays are not those of this model")
+            if step > steps:  # with none left to do, what it holds would be taken for a trained model
+                raise ValueError(f"step {step} of {steps}")
         except UNREADABLE as error:
             raise UserError(f"{self.path} does not fit this model: {error}; delete it to train anew") from None
         integrity.check_made_from(self.path, made_from, self.run, self.models, **self.settings)
@@ -151,7 +154,7 @@ def fit(
     import tensorflow as tf
 
     checkpoint = Checkpoint(run / f"{name}.checkpoint.npz", [*model.variables, *state], run, models, **settings)
-    done, sums = checkpoint.restore()
+    done, sums = checkpoint.restore(steps)
     size = sum(4 * int(np.prod(variable.shape)) for variable in checkpoint.variables)
     require_room(checkpoint.path, size, times=3)  # the old one stays until the new one is complete; and the weights
     metrics = run / "metrics.jsonl"

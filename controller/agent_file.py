@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 import config as configs
-from common import integrity, run_dir
+from common import config_file, integrity, run_dir
 
 FOLDERS = {"return": "controller", "surprise": "curious"}  # of what C is evolved for
 
@@ -14,7 +14,8 @@ def origin(config: configs.Config, objective: str) -> dict:
     """What tells a search from others, beside V and M: their checkpoints and agents are not this one's."""
     search = ("optimizer", "population", "seed", "round", "env", "temperature")
     names = ("task", "features", "z_size", "rnn_units", *search)
-    return {name: getattr(config, name) for name in names} | {"objective": objective}
+    settings = config_file.settings_digest(config, "search")
+    return {name: getattr(config, name) for name in names} | {"objective": objective, "settings": settings}
 
 
 def read_best(search: Path, size: int) -> dict:

@@ -37,6 +37,8 @@ def score(comm, run: Path, config: configs.Config, best: dict, episodes: int) ->
         return None
     return results.identity(trained, **dataclasses.asdict(config)) | {
         "generation": best["generation"],
+        **integrity.digests(run, "vae", "rnn"),
+        "agent": integrity.json_digest({"parameters": best["parameters"]}),
         "episodes": episodes,
         **statistics.summary(returns, tasks.get(config.task).mark),
         "mean_steps": float(steps.mean()),
@@ -140,7 +142,7 @@ def evaluate(
 def require_results_file(run: Path, config: configs.Config) -> None:
     """UserError if results.json is broken, another run's or cannot be written: before an hour of play, not after it."""
     path = run / "results.json"
-    results.require_own(path, config)
+    results.require_own(path, config, integrity.digests(run, "vae", "rnn"))
     storage.require_room(path, 1 << 20)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 import tasks
-from common import seeds, signals
+from common import config_file, seeds, signals
 from common.progress import bar as progress_bar
 from common.storage import require_room
 from common.training import fit, make_optimizer
@@ -73,7 +73,8 @@ def _slope(model, output, *targets):
 
 def made_from(config: Config) -> dict:
     """What the record of M's weights says beside V's digest."""
-    return {"task": config.task, "seed": config.seed, "round": config.round}
+    settings = config_file.settings_digest(config, "rnn")
+    return {"task": config.task, "seed": config.seed, "round": config.round, "settings": settings}
 
 
 def fit_rnn(run: Path, model: MDNRNN, latents: LatentDataset, config: Config) -> None:

@@ -19,7 +19,7 @@ from conftest import ROOT, SMALL, run_script
 
 import train_rnn
 import train_vae
-from common import mpi, run_dir
+from common import integrity, mpi, run_dir
 from config import UserError
 from controller.agent_file import read_best
 from controller.evolution import begin
@@ -144,6 +144,8 @@ def test_evaluate_scores_films_and_keeps_its_rows(evolved):
     assert "906 ± 21" in done.stdout
     [row] = json.loads((evolved / "results.json").read_text())["results"]
     assert len(row["returns"]) == len(set(row["seeds"])) == 3
+    models = integrity.digests(evolved, "vae", "rnn")
+    assert {name: row[name] for name in models} == models and len(models) == 2 and len(row["agent"]) == 16
     assert row["mean"] == pytest.approx(np.mean(row["returns"])) and row["std"] == pytest.approx(np.std(row["returns"]))
     assert {path.name for path in (evolved / "videos").iterdir()} == {
         "carracing-v0-best.mp4",

@@ -120,6 +120,7 @@ def test_a_resumed_training_ends_at_the_same_weights(script, module, load, car_r
     runs = [tmp_path / "whole", tmp_path / "stopped"]
     for run in runs:
         shutil.copytree(car_run, run)
+        run_dir.save(config, run)
         shutil.rmtree(run / "controller", ignore_errors=True)
         for made in ("rnn.weights.h5", *(["vae.weights.h5", "series.npz"] if name == "vae" else [])):
             (run / made).unlink()
@@ -154,6 +155,13 @@ def test_a_non_finite_loss_stops_training_and_names_the_step(tmp_path):
 
     with pytest.raises(UserError, match=r"toy: loss nan at step 4; training stopped"):
         fit(tmp_path, 8, Weight(), poisoned)
+    assert not (tmp_path / "toy.weights.h5").exists()
+
+
+def test_a_checkpoint_beyond_the_last_step_makes_no_weights(tmp_path):
+    training.save_arrays(tmp_path / "toy.checkpoint.npz", {"step": np.array(9), "000": np.zeros((), np.float32)})
+    with pytest.raises(UserError, match=r"toy\.checkpoint\.npz does not fit this model: step 9 of 8; delete it"):
+        fit(tmp_path, 8, Weight())
     assert not (tmp_path / "toy.weights.h5").exists()
 
 

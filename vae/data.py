@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 import tasks
-from common import seeds, signals
+from common import config_file, seeds, signals
 from common.arrays import header, open_npz
 from common.integrity import UNREADABLE, parse_object, require_finite
 from config import Config, UserError
@@ -64,7 +64,8 @@ def read_episode(path: Path) -> tuple[np.ndarray, np.ndarray]:
 def origin(config: Config, index: int) -> dict:
     """What an episode's file says of where it is from."""
     names = ("task", "view", "pixels", "seed")
-    return {name: getattr(config, name) for name in names} | {"index": index}
+    settings = config_file.settings_digest(config, "episode")
+    return {name: getattr(config, name) for name in names} | {"index": index, "settings": settings}
 
 
 def read_source(path: Path) -> dict:
@@ -86,6 +87,8 @@ def check_episodes(paths: list[Path], config: Config, **made_from) -> None:
             expected = {"held_out": False} | origin(config, int(path.stem)) | made_from
             if path.is_symlink() or path.parent.is_symlink():
                 del expected["seed"]  # another run's, linked on purpose
+            if path.is_symlink():
+                del expected["settings"]  # an earlier round's
             odd = {name: found[name] for name, value in expected.items() if found.get(name, value) != value}
         except UNREADABLE as error:
             raise broken(path, error) from None

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from common import seeds
+from common import config_file, seeds
 from common.pictures import Row, save_sheet
 from common.training import fit, make_optimizer
 from config import Config
@@ -46,7 +46,9 @@ def make_step(model: VAE, optimizer, config: Config):
 
 def made_from(config: Config) -> dict:
     """What the record of V's weights says."""
-    return {"task": config.task, "pixels": config.pixels, "seed": config.seed, "round": config.round}
+    names = ("task", "pixels", "seed", "round")
+    settings = config_file.settings_digest(config, "vae")
+    return {name: getattr(config, name) for name in names} | {"settings": settings}
 
 
 def fit_vae(run: Path, model: VAE, paths: list[Path], config: Config) -> None:

@@ -22,7 +22,11 @@ from bench import (
 )
 from interruptions import LOUD, Case, completed_as_promised
 
-OTHER_SEED = "--seed 7"
+# What other runs than the bench's are made with; another task's are as they are.
+OTHERS = {
+    "another run's": "--seed 7",
+    "another run's, same seed": "--min-frames 1 --kl-tolerance 0.4 --rnn-rate 0.002 --sigma 0.2",
+}
 
 
 # Which stage reads a file. A folder: its first file; a checkpoint of V or M: as one leaves it that is told to end.
@@ -82,7 +86,7 @@ def spoil(bench: Bench, file: str, name: str, way: str, others: dict[str, Bench]
     file = "record/000001.npz" if file == "record" else file
     run = with_file(bench, file, name)
     source = others.get(way, bench)
-    source.make(OTHER_SEED if way == "another run's" else "")
+    source.make(OTHERS.get(way, ""))
     held = source.bases[READERS[name].base] / file
     if not held.exists():  # while it trains only
         held = (run if source is bench else with_file(source, file, name)) / file

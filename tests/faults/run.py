@@ -49,6 +49,7 @@ def all_cases(bench: Bench, args: argparse.Namespace) -> Iterator[interruptions.
     other = "toy" if bench.task != "toy" else "carracing"
     others = {
         "another run's": Bench(bench.folder / "other-run", bench.task, bench.mpirun),
+        "another run's, same seed": Bench(bench.folder / "other-settings", bench.task, bench.mpirun),
         "another task's": Bench(bench.folder / "other-task", other, bench.mpirun),
     }
     makers = {

@@ -9,21 +9,14 @@ import h5py
 import numpy as np
 import pytest
 from conftest import ROOT
-from small_report import make_car, result
-from small_report import make_run as make_report_run
 from small_run import edit_json, episode_of, evolve, make_run, read_best, refused_search, small
 
 import tasks
-from common import command_line, command_log, config_file, integrity, results, run_dir, storage
+from common import config_file, integrity, run_dir, storage
 from config import UserError
-from controller.evaluation import counterpart
 from controller.evolution import Evolution
-from controller.explorers import Explorers
 from controller.policy import Controller
 from tools.release.parts import read_initial_z, read_vae
-from tools.reporting.pages import write_report
-from tools.reporting.runs import read_run
-from tools.reporting.tables import short_table
 from vae.data import check_episodes, episode_length, episode_path, read_episode
 
 
@@ -195,81 +188,6 @@ def test_every_shipped_run_is_read():
     assert len(runs) > 3 and {run_dir.load(run).task for run in runs} == {"carracing", "doom"}
 
 
-PACKAGE = """
-from pathlib import Path
-import gymnasium
-Path(__file__).with_name("imported").touch()
-gymnasium.register("{}-v0", entry_point="gymnasium.envs.classic_control.pendulum:PendulumEnv")
-"""
-
-
-@pytest.fixture
-def packaged(tmp_path, monkeypatch):
-    """make(place, NAME) -> a run whose task is gymnasium:NAME:NAME-v0, after a package of that name was written to a
-    `place` below tmp_path, which is on the path of imports, as the working directory is."""
-
-    def make(place: str, name: str):
-        run = tmp_path / "runs" / "foo"
-        run_dir.save(small(), run)
-        folder = tmp_path / place
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{name}.py").write_text(PACKAGE.format(name))
-        for on_path in (tmp_path, folder):
-            monkeypatch.syspath_prepend(str(on_path))
-        edit_json(run / "config.json", task=f"gymnasium:{name}:{name}-v0", policy="held")
-        return run, folder / "imported"
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(tasks, "NAMED", set())
-    return make
-
-
-@pytest.mark.parametrize("place", [".", "runs", "runs/foo", "runs/foo/below"])
-def test_a_run_imports_nothing_from_where_its_files_lie(place, packaged):
-    run, imported = packaged(place, f"stranger{len(place)}")
-    with pytest.raises(UserError, match=r"config\.json is not a run's configuration: task .* install it .* say --task"):
-        run_dir.load(run)
-    with pytest.raises(UserError, match="install it"):
-        run_dir.open_run(run, {})
-    assert not imported.exists()
-
-
-@pytest.mark.parametrize("module", ["runs.foo.evil", "antigravity", "nowhere"])
-def test_a_run_imports_no_part_of_a_folder_and_nothing_that_is_no_package(module, packaged):
-    run, imported = packaged("runs/foo", "evil")
-    edit_json(run / "config.json", task=f"gymnasium:{module}:evil-v0")
-    with pytest.raises(UserError, match=rf"config\.json .*imports {module.partition('.')[0]}, which"):
-        run_dir.load(run)
-    assert not imported.exists()
-
-
-def test_an_installed_package_is_imported_and_one_that_the_user_names(packaged):
-    run, imported = packaged("site-packages", "installed")
-    assert run_dir.load(run).task == "gymnasium:installed:installed-v0" and imported.exists()
-    run, imported = packaged(".", "own")
-    with pytest.raises(UserError, match="say --task gymnasium:own:own-v0 too"):
-        run_dir.load(run)
-    args = command_line.parser("").parse_args(["--run", str(run), "--task", "gymnasium:own:own-v0"])
-    assert run_dir.open_run(run, command_line.overrides(args)).task == "gymnasium:own:own-v0" and imported.exists()
-
-
-@pytest.mark.parametrize("name", ["a:b:c", ":x", "a:", "a b:x", "..a:x", ""])
-def test_a_misspelt_package_is_one_line(name):
-    with pytest.raises(UserError, match="expected gymnasium:ID or gymnasium:PACKAGE:ID"):
-        tasks.get(f"gymnasium:{name}")
-
-
-def test_a_row_of_another_task_is_refused_before_its_package_is_looked_for(packaged):
-    run, imported = packaged(".", "row")
-    edit_json(run / "config.json", task="carracing", policy="release")
-    row = results.identity(small()) | {"episodes": 1, "mean": 1.0, "std": 0.0, "task": "gymnasium:row:row-v0"}
-    storage.write_text(run / "results.json", json.dumps({"results": [row]}))
-    for read in (lambda: results.read(run / "results.json"), lambda: read_run(run, "foo")):
-        with pytest.raises(UserError, match=r"results\.json is another run's: task gymnasium:row:row-v0, config\.json"):
-            read()
-    assert not imported.exists()
-
-
 @pytest.mark.parametrize("content", [b"\xff\xfe{}", b"[1]", b"[" * 100_000, b'{"task": 1e', b"7", b'{"sigma": 1e999}'])
 def test_what_is_no_configuration_is_one_line(content, tmp_path):
     (tmp_path / "config.json").write_bytes(content)
@@ -304,78 +222,6 @@ def test_a_line_that_lacks_what_its_file_has_is_named(name, line, tmp_path):
     (tmp_path / name).write_text(line + "\n")
     with pytest.raises(UserError, match=rf"{name}, line 1, is broken: its "):
         storage.read_lines(tmp_path / name)
-
-
-def test_a_history_without_what_is_drawn_is_named(tmp_path):
-    run = make_car(tmp_path / "car")
-    (run / "controller" / "history.jsonl").write_text('{"generation": 1, "seconds": 1, "mean": 1}\n')
-    with pytest.raises(UserError, match=r"history\.jsonl, line 1, is broken: its min is missing"):
-        read_run(run, "car")
-
-
-def test_a_packed_runs_history_without_a_sigma_is_named(copied):
-    run, config = copied
-    (run / "controller" / "checkpoint.npz").unlink()
-    (run / "controller" / "history.jsonl").write_text('{"generation": 1, "seconds": 1, "mean": 1}\n')
-    with pytest.raises(UserError, match=r"history\.jsonl, line 1, is broken: its sigma is missing"):
-        Explorers(run, config)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"std": None}, "its std is None"),
-        ({"mean": "906"}, "its mean is '906'"),
-        ({"returns": [1.0, "x", 2.0]}, "its returns is"),
-        ({"seeds": [1, 2.5, 3]}, "its seeds is"),
-        ({"seeds": [1]}, "other numbers of returns and of seeds"),
-        ({"temperature": "1"}, "its temperature is '1'"),
-        ({"env": "dream"}, "its temperature is None"),
-        ({"env": "game"}, "its env is 'game'"),
-        ({"view": "v9"}, "its view is 'v9'"),
-        ({"episodes": "3"}, "its episodes is '3'"),
-        ({"generation": "4"}, "its generation is '4'"),
-    ],
-)
-def test_rows_of_results_are_read_strictly(changes, message, tmp_path):
-    config = tasks.preset("carracing", "smoke")
-    run = make_report_run(tmp_path / "car", config, [result(config, [800.5, 850.25, 912.0]) | changes])
-    with pytest.raises(UserError, match=rf"results\.json is not a results file: .*{message}"):
-        read_run(run, "car")
-
-
-def test_a_row_without_returns_is_reported_without_them_and_no_counterpart(tmp_path):
-    config = tasks.preset("carracing", "smoke")
-    row = result(config, [800.5, 850.25, 912.0])
-    bare = {name: value for name, value in row.items() if name not in ("returns", "seeds")}
-    run = make_report_run(tmp_path / "car", config, [bare])
-    assert "854.2 ± 45.6" in write_report([read_run(run, "car")], tmp_path / "out").read_text()
-    assert "854.2 ± 45.6" in short_table([read_run(run, "car")])
-    with pytest.raises(UserError, match=r"its results\.json has no test of"):
-        counterpart(row, run)
-    del bare["std"]
-    storage.write_text(run / "results.json", json.dumps({"results": [bare]}))
-    with pytest.raises(UserError, match="its std is missing"):
-        read_run(run, "car")
-
-
-@pytest.mark.parametrize("changes", [{"seconds": "90"}, {"started": 3}, {"ranks": None}, {"ended": None}])
-def test_a_log_of_a_command_that_is_none_is_named(changes, tmp_path):
-    line = {"command": "evaluate.py", "ranks": 2, "hardware": "", "started": "", "seconds": 90.0, "ended": True}
-    path = tmp_path / "commands" / "20260101T000000-evaluate.json"
-    storage.write_text(path, json.dumps(line))
-    assert command_log.read(tmp_path) == [line]
-    storage.write_text(path, json.dumps(line | changes))
-    with pytest.raises(UserError, match=rf"evaluate\.json does not hold a command: its {next(iter(changes))} is"):
-        command_log.read(tmp_path)
-
-
-@pytest.mark.parametrize("changes", [{"score": "906"}, {"generation": 2.5}])
-def test_a_reported_agent_is_read_strictly(changes, tmp_path):
-    run = make_car(tmp_path / "car")
-    edit_json(run / "controller" / "best.json", **changes)
-    with pytest.raises(UserError, match=r"best\.json does not hold an agent: its "):
-        read_run(run, "car")
 
 
 def npy(header: bytes) -> bytes:

@@ -5,6 +5,7 @@ and, where it has a head for the end, how many deaths its logit predicts to the 
 predicts one where none is (false positives).
 """
 
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +25,15 @@ WINDOW = 50  # steps whose rewards are summed before they are compared: single o
 EVERY = 4  # of a frame's errors in V: neighbours are alike
 
 
+@lru_cache(maxsize=1)
+def decoder(vae):
+    """`vae.decode`, compiled once for all episodes, whose last parts have few frames."""
+    return tf.function(vae.decode, input_signature=[tf.TensorSpec((None, vae.z_size), tf.float32)])
+
+
 def v_errors(vae, obs: np.ndarray, mu: np.ndarray) -> np.ndarray:
     """(T / EVERY,): the squared error of frames uint8 (T, 64, 64, 3), decoded from mu (T, Z)."""
-    decode = tf.function(vae.decode, reduce_retracing=True)
-    errors = []
+    decode, errors = decoder(vae), []
     for k in range(0, len(obs), 100 * EVERY):
         part = slice(k, k + 100 * EVERY, EVERY)
         difference = obs[part] / np.float32(255) - decode(mu[part]).numpy()

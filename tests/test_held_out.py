@@ -56,6 +56,8 @@ def test_v_s_error_is_the_squared_error_of_what_it_decodes(car_run):
     mu, _ = vae.encode(obs)
     expected = ((obs / 255 - vae.decode(mu).numpy()) ** 2).sum(axis=(1, 2, 3))[:: held_out.EVERY]
     np.testing.assert_allclose(held_out.v_errors(vae, obs, mu), expected, rtol=1e-4)
+    assert len(held_out.v_errors(vae, obs[:5], mu[:5])) == 2
+    assert held_out.decoder(vae).experimental_get_tracing_count() == 1  # of all sizes
 
 
 def test_without_held_out_episodes_it_says_how_to_record_them(car_run, tmp_path):

@@ -79,7 +79,8 @@ def m_outputs(rnn, z: list[np.ndarray], action: list[np.ndarray]) -> list[tuple[
 def errors(run: Path, config: Config, paths: list[Path]) -> dict[str, float]:
     """V's and M's errors on these recorded episodes, by name.
 
-    v_error, v_error_95: mean and 95th percentile of V's squared error a frame. m_loss: M's, in nats a dimension of z.
+    v_error, v_error_95: mean and 95th percentile of V's squared error a frame; v_error_median: of the episodes' means,
+    which a single episode of frames that V has never seen does not move. m_loss: M's, in nats a dimension of z.
     Of an end head: deaths, recall, false_positives (a share of the frames). Of a reward head: reward, reward_predicted,
     means of a step, and reward_r2, of sums over WINDOW steps; none if no episode is so long.
     """
@@ -107,8 +108,9 @@ def errors(run: Path, config: Config, paths: list[Path]) -> dict[str, float]:
             if reward is not None:
                 whole = alive // WINDOW * WINDOW
                 rewards.append(np.stack([reward[:whole], predicted[:whole]]).reshape(2, -1, WINDOW).sum(axis=2))
+    found = {"v_error_median": float(np.median([episode.mean() for episode in v]))}
     v = np.concatenate(v)
-    found = {"v_error": float(v.mean()), "v_error_95": float(np.quantile(v, 0.95))}
+    found |= {"v_error": float(v.mean()), "v_error_95": float(np.quantile(v, 0.95))}
     found["m_loss"] = float(np.concatenate(m).mean())
     if "end" in rnn.heads:
         found |= end_prediction(ends)
@@ -140,7 +142,8 @@ def held_out_episodes(run: Path, config: Config) -> list[Path]:
 
 
 def in_words(found: dict[str, float]) -> str:
-    text = f"V's squared error {found['v_error']:.1f} (95th percentile {found['v_error_95']:.1f}); "
+    text = f"V's squared error {found['v_error']:.1f} (95th percentile {found['v_error_95']:.1f}, the median "
+    text += f"episode's {found['v_error_median']:.1f}); "
     text += f"M's loss {found['m_loss']:.3f}"
     if "recall" in found:
         text += f"; deaths predicted to the frame: {found['recall']:.0%} of {found['deaths']}, "

@@ -68,7 +68,9 @@ def test_without_held_out_episodes_it_says_how_to_record_them(car_run, tmp_path)
 def test_a_model_without_a_head_for_the_end_has_no_recall(car_run):
     config = run_dir.load(car_run)
     found = held_out.errors(car_run, config, episodes(car_run, 4)[:2])
-    assert set(found) == {"v_error", "v_error_95", "m_loss"} and np.isfinite(list(found.values())).all()
+    assert (
+        set(found) == {"v_error", "v_error_95", "v_error_median", "m_loss"} and np.isfinite(list(found.values())).all()
+    )
     rnn, (obs, action) = load_rnn(car_run, config), read_episode(episodes(car_run, 4)[0])
     mu, _ = load_vae(car_run, config).encode(obs)
     loss, logit, reward = held_out.m_outputs(rnn, [mu.numpy()], [action])[0]

@@ -147,13 +147,15 @@ class Bench:
         return run
 
     def half_trained(self, name: str, run: Path) -> None:
-        """Leaves V's or M's checkpoint in `run`, as a training does that is told to end at its first step."""
+        """Leaves V's or M's checkpoint in `run`, as a training does that is told to end in its first step."""
         stage = STAGES[name]
         self.copy(stage, run.name)
+        curves = run / "tensorboard"
+        shutil.rmtree(curves, ignore_errors=True)
         job = self.start(stage.script, run, [], 0)
         wait_for_lock(job, run)
-        while job.poll() is None and name == "M" and not (run / "initial_z.npz").exists():
-            time.sleep(0.01)  # written between encoding and training
+        while job.poll() is None and not curves.exists():
+            time.sleep(0.01)  # begun when all is read, before the first step
         job.terminate()
         _, err = job.communicate()
         if not list(run.glob("*.checkpoint.npz")):

@@ -177,12 +177,22 @@ def shade(image, palette, samples, frame):
 
 
 @compiled
-def pose_car(bodies, phases, wheel, hull, hull_sides, white, car, car_sides):
+def dimmed(palette, levels):
+    """The palette, uint8 (N, 3), each number less by so many levels (int32), and no less than 0."""
+    out = np.empty_like(palette)
+    numbers, less = palette.ravel(), out.ravel()
+    for k in range(numbers.size):
+        less[k] = max(np.int32(numbers[k]) - levels, 0)
+    return out
+
+
+@compiled
+def pose_car(bodies, wheel, hull, hull_sides, white, car, car_sides):
     """The car's polygons in the release's drawing order: each wheel, the white of its tyre, then the hull.
 
     Args:
-        bodies: float64 (5, 3), x, y, angle of the four wheels and of the hull.
-        phases: float64 (4,), how far each wheel has rolled, in radians.
+        bodies: float64 (5, 4), x, y, angle of the four wheels and of the hull, and how far each has rolled, in
+            radians; of the hull's it takes no notice.
         wheel: float64 (4, 2), hull: (4, 8, 2) with `hull_sides` (4,) in use: outlines in the body's frame.
         white: (half width, radius) of a wheel.
         car, car_sides: written; (12, 8, 2) and (12,), as `draw` takes them.
@@ -195,8 +205,8 @@ def pose_car(bodies, phases, wheel, hull, hull_sides, white, car, car_sides):
             car[2 * k, v, 1] = bodies[k, 1] + sin * x + cos * y
         car_sides[2 * k] = 4
         # The stripe that rolls round the tyre; it is out of sight while both its edges are below.
-        s1, c1 = math.sin(phases[k]), math.cos(phases[k])
-        s2, c2 = math.sin(phases[k] + 1.2), math.cos(phases[k] + 1.2)
+        s1, c1 = math.sin(bodies[k, 3]), math.cos(bodies[k, 3])
+        s2, c2 = math.sin(bodies[k, 3] + 1.2), math.cos(bodies[k, 3] + 1.2)
         if s1 > 0 and s2 > 0:
             car_sides[2 * k + 1] = 0
             continue

@@ -27,9 +27,9 @@ def published_frames():
     for k in range(30):
         t, x, y, angle, vx, vy, _ = data[f"state_{k}"]
         wheels = data[f"wheels_{k}"]
-        bodies = np.concatenate([wheels[:, :3], [[x, y, angle]]])
+        bodies = np.concatenate([wheels[:, [0, 1, 2, 4]], [[x, y, angle, 0]]])
         car, sides = np.zeros((12, 8, 2)), np.zeros(12, np.int64)
-        raster.pose_car(bodies, wheels[:, 4].copy(), WHEEL, HULL, HULL_SIDES, WHITE, car, sides)
+        raster.pose_car(bodies, WHEEL, HULL, HULL_SIDES, WHITE, car, sides)
         image = np.empty((raster.ROWS, raster.FRAME), np.uint16)
         camera = camera_of(CAMERAS["v0"], t, x, y, angle, vx, vy)
         field, grass = car_racing.PLAYFIELD, car_racing.GRASS_DIM

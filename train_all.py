@@ -26,6 +26,7 @@ from common.command_line import say
 from common.command_log import log_command
 from common.tracking import add_flag, track
 from common.training import quiet_tensorflow
+from config import UserError
 from controller import evaluation, evolution, recording
 
 SLEEP = 0.5  # seconds between two tests of a rank that waits for a training
@@ -102,12 +103,21 @@ def measure(comm, run: Path, config: configs.Config, count: int) -> None:
     mpi.on_root(comm, errors)
 
 
+def read_errors(path: Path) -> dict:
+    """What `measure` wrote: v_error, m_loss and, where episodes end, recall and deaths; UserError if it lacks one."""
+    errors = integrity.read_json(path)
+    names = ("v_error", "m_loss") + ("recall", "deaths") * ("recall" in errors or "deaths" in errors)
+    if wrong := [name for name in names if type(errors.get(name)) not in (int, float)]:
+        raise UserError(f"{path} is broken: expected a number as {wrong[0]}; delete it to have it measured again")
+    return errors
+
+
 def rounds_table(runs: list[Path]) -> str:
     """A row a round: V and M on what its agent meets, and what the agent scores."""
     form = "{:>5} {:>9} {:>8} {:>12} {:>16} {:>16}"
     lines = [form.format("round", "V's error", "M's loss", "death recall", "dream", "game")]
     for number, run in enumerate(runs, 1):
-        errors = integrity.read_json(run / "held_out" / "errors.json")
+        errors = read_errors(run / "held_out" / "errors.json")
         scores = {row["env"]: f"{row['mean']:.1f} ± {row['std']:.1f}" for row in results.read(run / "results.json")}
         recall = f"{errors['recall']:.0%} of {errors['deaths']}" if "recall" in errors else ""
         cells = [f"{errors['v_error']:.1f}", f"{errors['m_loss']:.3f}", recall]

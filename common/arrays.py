@@ -49,16 +49,20 @@ def require_kind(name: str, shape: tuple[int, ...], dtype: np.dtype, kind: Kind)
         raise ValueError(f"found {name} {dtype} {shape}, expected {what} of shape {lengths}")
 
 
-def open_npz(path: Path, expected: Mapping[str, Kind] = MappingProxyType({})) -> np.lib.npyio.NpzFile:
+def open_npz(
+    path: Path, expected: Mapping[str, Kind] = MappingProxyType({}), limit: int | None = None
+) -> np.lib.npyio.NpzFile:
     """`numpy.load` of an npz, without pickle, whose arrays are judged by their headers before memory is taken for one.
 
-    ValueError as of `header`, if it would fill the memory, or if one of the `expected` is of another kind. One that is
-    missing is a KeyError when it is read.
+    ValueError as of `header`, if all together are more than `limit` bytes (by default: would fill the memory), or if
+    one of the `expected` is of another kind. One that is missing is a KeyError when it is read.
     """
     with zipfile.ZipFile(path) as archive:
         total = sum(member.file_size for member in archive.infolist())
-        if total > max(LIMIT, path.stat().st_size):
-            raise ValueError(f"it holds {total:,} bytes, more than {LIMIT:,}")
+        if limit is None:
+            limit = max(LIMIT, path.stat().st_size)
+        if total > limit:
+            raise ValueError(f"it holds {total:,} bytes, more than {limit:,}")
         for member in archive.namelist():
             shape, _, dtype, _ = header(archive, member)
             if (name := member.removesuffix(".npy")) in expected:

@@ -23,6 +23,8 @@ from common.integrity import UNREADABLE, check_made_from, require_finite
 from common.storage import atomic_write
 from config import UserError
 
+HEADER = 1 << 26  # bytes of a checkpoint's header: some 60,000 generations
+
 
 class Optimizer(ABC):
     """A search for the vector with the highest score.
@@ -83,6 +85,13 @@ class Optimizer(ABC):
         arrays, _ = self.state()
         return {name: (NUMBERS, array.shape) for name, array in arrays.items() if array.ndim}
 
+    def room(self) -> int:
+        """Bytes that a checkpoint of a search made with the same arguments may hold: several times what this one holds
+        and asks for, since some arrays are made on the way, and the header, with a line a generation."""
+        arrays, _ = self.state()
+        asked = 8 * self.population * self.size
+        return 4 * (sum(array.nbytes for array in arrays.values()) + asked) + HEADER
+
     def require_fit(self, arrays: dict[str, np.ndarray], small: dict) -> None:
         """ValueError unless this is the state of a search made with the same arguments."""
         own, own_small = self.state()
@@ -106,7 +115,7 @@ class Optimizer(ABC):
         """
         self.state()  # a pycma that keeps what no checkpoint can hold fails here: that is not the file's fault
         try:
-            with open_npz(path, self.kinds()) as file:
+            with open_npz(path, self.kinds(), self.room()) as file:
                 header = json.loads(str(file["header"]), parse_constant=constant)
                 arrays = {name: file[name] for name in file.files if name != "header"}
             extra, random = header["extra"], header["random"]

@@ -17,6 +17,7 @@ from config import UserError
 from controller.evolution import Evolution
 from controller.policy import Controller
 from tools.release.parts import read_initial_z, read_vae
+from train_all import rounds_table
 from vae.data import check_episodes, episode_length, episode_path, read_episode
 
 
@@ -38,13 +39,13 @@ def test_a_damaged_checkpoint_is_refused_before_anything_is_written(damage, copi
     refused_search(run, config, r"checkpoint\.npz")
 
 
-def crafted(path, change) -> None:
+def crafted(path, change, save=np.savez) -> None:
     """Rewrites a search's checkpoint as one who knows its format: `change(arrays, header)`."""
     with np.load(path) as file:
         arrays = {name: file[name] for name in file.files}
     header = json.loads(str(arrays.pop("header")))
     change(arrays, header)
-    np.savez(path, header=np.array(json.dumps(header)), **arrays)
+    save(path, header=np.array(json.dumps(header)), **arrays)
 
 
 CRAFTED = {
@@ -80,6 +81,25 @@ def test_a_crafted_checkpoint_is_refused_before_anything_is_written(name, copied
     crafted(run / "controller" / "checkpoint.npz", CRAFTED[name])
     refused_search(run, config, r"checkpoint\.npz")
     assert not hasattr(cma.CMAEvolutionStrategy, "evil")
+
+
+BOMBS = {
+    "a number": lambda a, h: a.update(sigma=np.zeros(20 << 20)),
+    "a list of arrays": lambda a, h: a.update({"pop[]": np.zeros((20 << 10, 1 << 10))}),
+    "an array of no search": lambda a, h: a.update(evil=np.zeros(20 << 20)),
+    "the header": lambda a, h: h.update(padding="x" * (20 << 20)),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_checkpoint_that_holds_more_than_a_search_is_refused_before_memory_is_taken(name, copied, monkeypatch):
+    run, config = copied
+    path = run / "controller" / "checkpoint.npz"
+    before = path.stat().st_size
+    crafted(path, BOMBS[name], save=np.savez_compressed)
+    assert path.stat().st_size < before + (1 << 20)
+    monkeypatch.setattr(np, "load", lambda *_, **__: pytest.fail("memory was taken"))
+    refused_search(run, config, r"checkpoint\.npz is not a checkpoint of this search: it holds [\d,]+ bytes")
 
 
 @pytest.mark.parametrize(
@@ -300,3 +320,22 @@ def test_absurd_numbers_in_the_releases_files_are_refused(number, tmp_path):
     (tmp_path / "vae.json").write_text(f"[[[[[{number}]]]]]")
     with pytest.raises(UserError, match=r"vae\.json"):
         read_vae(tmp_path / "vae.json", config)
+
+
+@pytest.mark.parametrize(
+    ("errors", "lacks"),
+    [
+        ({"m_loss": 1.0}, "v_error"),
+        ({"v_error": 5.0}, "m_loss"),
+        ({"v_error": "5", "m_loss": 1.0}, "v_error"),
+        ({"v_error": 5.0, "m_loss": 1.0, "deaths": 3}, "recall"),
+        ({"v_error": 5.0, "m_loss": 1.0, "recall": 0.5, "deaths": [3]}, "deaths"),
+    ],
+)
+def test_a_rounds_errors_without_their_values_are_named(errors, lacks, tmp_path):
+    path = tmp_path / "held_out" / "errors.json"
+    storage.write_text(path, json.dumps(errors))
+    with pytest.raises(UserError, match=rf"errors\.json is broken: expected a number as {lacks}"):
+        rounds_table([tmp_path])
+    storage.write_text(path, json.dumps({"v_error": 5.0, "m_loss": 1.0, "recall": 0.5, "deaths": 3}))
+    assert "50% of 3" in rounds_table([tmp_path])

@@ -85,26 +85,27 @@ def require_same_mpi(comm) -> None:
     """Ends the process if what started it started more than it sees: each would take itself for the only one, and all
     would write one run folder. It is another MPI than the one that is loaded, or Slurm without `--mpi`. The first
     prints the error. UserError if the number of nested ranks is none."""
-    expected, rank, remedy = expected_ranks(os.environ)
+    expected, quiet, remedy = expected_ranks(os.environ)
     if expected > comm.size:
         error = UserError(
             f"{expected} processes were started, but each sees {comm.size}: the MPI that is loaded is not the "
             f"launcher's; {remedy}, or {NESTED}={comm.size} if each is to be a run of its own"
         )
-        command_line.exit_with(error, quiet=rank > 0)
+        command_line.exit_with(error, quiet=quiet)
 
 
-def expected_ranks(environ) -> tuple[int, int, str]:
-    """(processes that the launcher started, this one's rank, what to do if MPI sees fewer), by its variables."""
+def expected_ranks(environ) -> tuple[int, bool, str]:
+    """By the launcher's variables: (processes that it started, whether another of them says so if MPI sees fewer, what
+    to do then)."""
     if NESTED in environ:
         try:
-            return int(environ[NESTED]), 0, f"{NESTED} says how many"
+            return int(environ[NESTED]), False, f"{NESTED} says how many"
         except ValueError:
             raise UserError(f"{NESTED}: expected a number of ranks, got {environ[NESTED]!r}") from None
-    found = [(int(environ.get(size, 1)), int(environ.get(rank, 0)), remedy) for size, rank, remedy in LAUNCHERS]
-    # PMIx tells a process its rank only: there are at least as many and one.
+    found = [(int(environ.get(size, 1)), int(environ.get(rank, 0)) > 0, remedy) for size, rank, remedy in LAUNCHERS]
+    # PMIx tells a process its rank only: there are at least as many and one, which rank 1 is the first to know.
     rank = int(environ.get("PMIX_RANK", 0))
-    found.append((rank + 1, rank, "say which MPI it is: MPI4PY_MPIABI=openmpi mpirun ..., or srun --mpi=pmix ..."))
+    found.append((rank + 1, rank > 1, "say which MPI it is: MPI4PY_MPIABI=openmpi mpirun ..., or srun --mpi=pmix ..."))
     return max(found, key=lambda item: item[0])
 
 

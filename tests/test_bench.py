@@ -1,8 +1,16 @@
 """The measurements: what they measure and report, not how fast it is."""
 
+import dataclasses
+import sys
+import types
+
+import numpy as np
 import pytest
 
-from tools import bench, speeds
+from common import run_dir
+from config import UserError
+from controller import agent
+from tools import bench, peer, speeds
 
 
 def test_rates_are_units_over_time(monkeypatch):
@@ -49,3 +57,47 @@ def test_report_states_ratios():
         "not in 200 generations",
     ):
         assert words in text
+
+
+class FakeEnvPool:
+    """As EnvPool's CarRacing-v3: frames uint8 (B, 96, 96, 3) of all environments at once; counts its steps."""
+
+    steps = 0
+
+    def __init__(self, name, env_type, num_envs, num_threads, seed):
+        assert (name, env_type, num_threads) == ("CarRacing-v3", "gymnasium", 1)
+        self.frames = np.random.default_rng(seed).integers(0, 255, (num_envs, 96, 96, 3), np.uint8)
+
+    def reset(self):
+        return self.frames, {}
+
+    def step(self, action):
+        assert action.shape == (len(self.frames), 3) and np.isfinite(action).all()
+        FakeEnvPool.steps += 1
+        count = len(self.frames)
+        return self.frames, np.zeros(count), np.zeros(count, bool), np.zeros(count, bool), {}
+
+    def close(self):
+        self.frames = None
+
+
+def test_a_peer_is_measured_with_the_same_v_m_and_c(tmp_path, monkeypatch):
+    """EnvPool itself is no dependency; `python -m tools.peer --run DIR` measures it where it is installed."""
+    monkeypatch.setitem(sys.modules, "envpool", types.SimpleNamespace(make=FakeEnvPool))
+    monkeypatch.setattr(agent, "use_one_core", lambda: None)  # this process has begun to compute
+    monkeypatch.setattr(peer, "WARM_UP", 1)
+    monkeypatch.setattr(peer, "STEPS", 2)
+    speeds.make_run(tmp_path / "car", "carracing")
+    config = dataclasses.replace(run_dir.load(tmp_path / "car"), lanes=3)
+    found = peer.rates(tmp_path / "car", config)
+    assert found.keys() == {"envpool_env", "envpool_agent"} and FakeEnvPool.steps == 2 * (1 + peer.REPEATS * 2)
+    assert found["envpool_env"] > found["envpool_agent"] > 0  # the agent's steps have V, M and C besides
+
+
+def test_a_peer_that_does_not_start_is_one_line(monkeypatch):
+    def make(*_, **__):
+        raise OSError("no data")
+
+    monkeypatch.setitem(sys.modules, "envpool", types.SimpleNamespace(make=make))
+    with pytest.raises(UserError, match="EnvPool is installed but does not start: no data"):
+        peer.make_envs(2)

@@ -10,7 +10,8 @@ import numpy as np
 
 from common.arrays import Kind
 from config import Config
-from controller.es import CMAES, Optimizer
+from controller.cmaes import CMAES
+from controller.es import Optimizer
 
 
 class OpenAIES(Optimizer):

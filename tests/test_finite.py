@@ -15,8 +15,8 @@ import tasks
 from common import integrity, training
 from config import UserError
 from controller import recording
+from controller.cmaes import CMAES
 from controller.episode import Episode
-from controller.es import CMAES
 from controller.policy import Controller
 from controller.rollout import DreamLanes, RealLanes
 from doom_rnn.dream import DreamEnv, Starts

@@ -15,7 +15,7 @@ from small_run import small
 import tasks
 from common import command_line
 from controller import recording
-from controller.es import CMAES
+from controller.cmaes import CMAES
 from controller.evolution import Evolution
 from env import make_env
 from rnn.data import LatentDataset

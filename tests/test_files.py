@@ -1,16 +1,13 @@
-"""Files at the edges: disks that are full, files that lie, output that nobody reads."""
+"""Files at the edges: disks that are full, files that are written while a signal comes."""
 
 import errno
-import io
 import json
 import os
 import resource
-import shlex
 import shutil
 import signal
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -19,18 +16,15 @@ from conftest import ROOT
 from small_run import episode_of, small
 
 import tasks
-from common import arrays, command_line, mpi, results, seeds, signals, statistics, storage
-from common.arrays import open_npz
+from common import mpi, signals, storage
 from common.command_line import os_errors_as_user_errors
 from config import UserError
-from controller import evaluation, recording, recording_lanes
+from controller import recording, recording_lanes
 from controller.evolution import begin
 from controller.film import Panel, Played, write_video
 from controller.policy import Controller
 from controller.recording_lanes import RecordingLanes
-from rnn.data import LatentDataset
 from rnn.train import encode_episodes
-from vae.data import check_episodes, episode_length, episode_path
 from world_model import WorldModel, load_vae
 
 
@@ -130,11 +124,7 @@ def test_a_film_that_ffmpeg_cuts_short_is_no_film(tmp_path):
 import numpy as np
 from pathlib import Path
 from common import command_line
-from controller import recording, recording_lanes
-from controller.evolution import begin
 from controller.film import Panel, write_video
-from controller.policy import Controller
-from controller.recording_lanes import RecordingLanes
 def main():
     for count in (30, 300):  # the disk is full as ffmpeg closes the file, and before the last frame
         noise = np.random.default_rng(0).integers(0, 255, (count, 64, 64, 3)).astype(np.uint8)
@@ -222,226 +212,3 @@ def test_episodes_that_are_never_long_enough_name_the_flag(monkeypatch):
     monkeypatch.setattr(recording, "ATTEMPTS", 2)
     with pytest.raises(UserError, match="--min-frames 5: episode 3 ended before in each of 2 attempts"):
         recording.record(Short(), small("doom", min_frames=5), 3)
-
-
-def npy(descr: str, shape: tuple, content: bytes) -> bytes:
-    """A .npy file that claims what it likes."""
-    file = io.BytesIO()
-    np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
-    return file.getvalue() + content
-
-
-def latents(path: Path, **changed: bytes) -> Path:
-    """A file of two episodes of 3 and 4 frames, with some arrays replaced."""
-    LatentDataset(
-        np.zeros((7, 2), np.float16),
-        np.zeros((7, 2), np.float16),
-        np.zeros((7, 1), np.float32),
-        np.zeros(7, np.float32),
-        np.array([4, 5]),
-        np.array([3, 4]),
-    ).write(path)
-    with zipfile.ZipFile(path) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in members.items():
-            archive.writestr(name, changed.get(name.removesuffix(".npy"), content))
-    return path
-
-
-def test_latents_of_numbers_are_mapped(tmp_path):
-    read = LatentDataset.read(latents(tmp_path / "series.npz"), 2, 2)
-    assert read.mu.shape == (7, 2) and read.starts.tolist() == [0, 3]
-
-
-def test_a_signal_is_heard_while_files_are_checked(copied, monkeypatch):
-    """Of ten thousand episodes, that takes minutes."""
-    run, config = copied
-    episode_of(run, 0, config)
-    latents(run / "series.npz")
-    monkeypatch.setattr(signals, "_note", [(int(signal.SIGTERM), 0.0)])
-    for check in (
-        lambda: check_episodes([episode_path(run, 0)], config),
-        lambda: episode_length(episode_path(run, 0)),
-        lambda: LatentDataset.read(run / "series.npz", 2, 2),
-    ):
-        with pytest.raises(signals.Stopped, match="the run is as before"):
-            check()
-
-
-CRAFTED = {
-    "objects": {"mu": npy("|O", (7, 2), b"A" * 112)},  # pointers, to wherever the file says
-    "object lengths": {"lengths": npy("|O", (2,), b"A" * 16)},
-    "another type": {"mu": npy("<f4", (7, 2), b"\0" * 56)},
-    "huge": {"mu": npy("<f2", (1 << 40, 2), b"\0" * 28)},  # 4 TiB
-    "flat": {"mu": npy("<f2", (7,), b"\0" * 14)},
-    "too few": {"reward": npy("<f4", (6,), b"\0" * 24)},
-    "too long": {"lengths": npy("<i8", (2,), np.array([3, 5]).tobytes())},
-    "negative": {"lengths": npy("<i8", (2,), np.array([-1, 8]).tobytes())},
-    "ends": {"ends": npy("<i8", (1,), np.array([4]).tobytes())},
-}
-
-
-def test_crafted_latents_are_refused(tmp_path):
-    """In a process of its own: objects were a segmentation fault."""
-    paths = [str(latents(tmp_path / f"{name}.npz", **changed)) for name, changed in CRAFTED.items()]
-    code = f"""
-import sys; sys.path.insert(0, {str(ROOT)!r})
-from pathlib import Path
-from config import UserError
-from controller import recording, recording_lanes
-from controller.evolution import begin
-from controller.film import Panel, write_video
-from controller.policy import Controller
-from controller.recording_lanes import RecordingLanes
-from rnn.data import LatentDataset
-from rnn.train import encode_episodes
-from world_model import WorldModel, load_vae
-for path in {paths!r}:
-    try:
-        data = LatentDataset.read(Path(path), 2, 2)
-        print(data.frames(data.starts[None], None)[0], data.lengths)
-    except UserError as error:
-        print(error)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    said = done.stdout.splitlines()
-    assert done.returncode == 0 and len(said) == len(CRAFTED), done
-    assert all(f"{path} does not hold latents" in line for path, line in zip(paths, said, strict=True)), said
-
-
-@pytest.mark.parametrize(
-    "member, words",
-    [
-        (npy("|O", (1,), b"A" * 8), "holds objects"),
-        (npy("|u1", (11 << 40,), b"A" * 8), "claims 12,094,627,905,536 bytes"),
-        (npy("|u1", (-1,), b"A" * 8), "claims"),
-        (npy("|u1", (2 << 30,), b"")[:128] + bytes(2 << 20), "claims"),
-    ],
-    ids=["objects", "11 TiB", "negative", "more than there is"],
-)
-def test_a_crafted_npz_is_refused_before_memory_is_taken(member, words, tmp_path):
-    with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("obs.npy", member)
-    with pytest.raises(ValueError, match=words):
-        open_npz(tmp_path / "a.npz")
-
-
-def test_a_bomb_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(arrays, "LIMIT", 1 << 20)
-    path = tmp_path / "a.npz"
-    np.savez_compressed(path, obs=np.zeros(2 << 20, np.uint8))
-    assert path.stat().st_size < 10_000
-    with pytest.raises(ValueError, match="more than 1,048,576"):
-        open_npz(path)
-
-
-def test_an_honest_npz_is_read(tmp_path):
-    np.savez_compressed(tmp_path / "a.npz", obs=np.arange(5), source=np.array(json.dumps({"a": 1})), end=np.array(3))
-    with open_npz(tmp_path / "a.npz") as file:
-        assert file["obs"].tolist() == [0, 1, 2, 3, 4] and json.loads(str(file["source"])) == {"a": 1}
-
-
-@pytest.fixture
-def tested(copied, monkeypatch):
-    """(run, configuration, row) of a test that is not played: the row is there at once."""
-    run, config = copied
-    row = results.identity(config) | {"episodes": 2, "returns": [10.0, 20.0], "seeds": seeds.test_seeds(2)}
-    row |= statistics.summary(np.array(row["returns"]), None)
-    monkeypatch.setattr(evaluation, "score", lambda *_: row)
-    return run, config, row
-
-
-@pytest.mark.parametrize("out", ["closed", "none", "full", "latin-1"])
-def test_a_result_is_saved_whatever_becomes_of_the_output(out, tmp_path):
-    code = f"""
-import sys; sys.path.insert(0, {str(ROOT)!r})
-import numpy as np
-from pathlib import Path
-from common import command_line
-from common.storage import write_text
-def main():
-    command_line.say("dream, τ 1.15: 918 ± 249")
-    write_text(Path("after"), "the stage went on")
-command_line.command(main)
-"""
-    command, env = [sys.executable, "-c", code], os.environ | {"PYTHONUTF8": "0"}
-    options = {"cwd": tmp_path, "stderr": subprocess.PIPE}
-    if out == "closed":
-        reader, writer = os.pipe()
-        os.close(reader)
-        done = subprocess.run(command, stdout=writer, **options)
-        os.close(writer)
-    elif out == "none":
-        done = subprocess.run(["sh", "-c", f"exec {shlex.join(command)} >&-"], **options)
-    elif out == "full":
-        with open("/dev/full", "w") as full:
-            done = subprocess.run(command, stdout=full, **options)
-    else:
-        env |= {"PYTHONIOENCODING": "latin-1"}
-        done = subprocess.run(command, stdout=subprocess.PIPE, env=env, **options)
-        assert done.stdout.decode("latin-1") == "dream, ? 1.15: 918 ± 249\n"
-    assert (tmp_path / "after").exists() and (done.returncode, done.stderr) == (0, b"")
-
-
-@pytest.mark.parametrize("stderr", ["full", "closed"])
-@pytest.mark.parametrize("ends", ["finished", "stopped", "error"])
-def test_a_stage_ends_as_it_would_whatever_becomes_of_stderr(ends, stderr, tmp_path):
-    code = f"""
-import sys; sys.path.insert(0, {str(ROOT)!r})
-from pathlib import Path
-from common import command_line, config_file, progress, run_dir, signals, storage
-from config import UserError
-import tasks
-run = Path("run")
-def main():
-    storage.write_text(run / "config.json", config_file.text(tasks.preset("carracing", "smoke"), None))
-    run_dir.open_run(run, {{}}, base=Path("base"))  # a notice
-    progress.bar(total=1).close()
-    print("the stage went on", flush=True)
-    if {ends == "stopped"}:
-        raise signals.Stopped(15, "step 3 is saved")
-    if {ends == "error"}:
-        raise UserError("a user's mistake")
-command_line.command(main)
-"""
-    shell = f"exec {shlex.quote(sys.executable)} -c {shlex.quote(code)} 2>{'/dev/full' if stderr == 'full' else '&-'}"
-    done = subprocess.run(["sh", "-c", shell], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
-    assert done.stdout == "the stage went on\n"
-    assert done.returncode == {"finished": 0, "stopped": 128 + 15, "error": 2}[ends]
-
-
-def test_room_for_the_result_is_asked_for_before_the_test_is_played(tested, monkeypatch):
-    run, config, _ = tested
-
-    def played(*_):
-        pytest.fail("the test is played")
-
-    def read_only(**_):
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(run))
-
-    monkeypatch.setattr(evaluation, "score", played)
-    monkeypatch.setattr(storage.tempfile, "TemporaryFile", read_only)
-    with pytest.raises(UserError, match="Read-only file system"):
-        evaluation.evaluate(mpi.world(), run, config, 2, video=False)
-
-
-def test_a_result_that_cannot_be_saved_is_printed(tested, monkeypatch, capsys):
-    run, config, row = tested
-
-    def full(path, text):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-
-    monkeypatch.setattr(results, "write_text", full)
-    with pytest.raises(UserError, match=r"results\.json: No space left on device"):
-        evaluation.evaluate(mpi.world(), run, config, 2, video=False)
-    out = capsys.readouterr().out
-    assert "15.0 ± 5.0" in out and json.loads(out.splitlines()[-1].partition("written: ")[2]) == row
-
-
-def test_a_result_is_saved_before_it_is_printed(tested, monkeypatch):
-    run, config, row = tested
-    saved = []
-    monkeypatch.setattr(command_line, "say", lambda _: saved.append(results.read(run / "results.json")))
-    evaluation.evaluate(mpi.world(), run, config, 2, video=False)
-    assert saved and all(rows == [row] for rows in saved)

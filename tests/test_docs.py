@@ -24,7 +24,9 @@ OTHERS = {
     "--job-name",
     "--mem-per-cpu",
     "--mpi",
+    "--nodes",
     "--ntasks",
+    "--ntasks-per-node",
     "--signal",
     "--time",
 }

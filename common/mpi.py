@@ -83,7 +83,7 @@ def unlink_shared_memory(comm) -> None:
 
 def require_same_mpi(comm) -> None:
     """Ends the process if what started it started more than it sees: each would take itself for the only one, and all
-    would write one run folder. It is another MPI than the one that is loaded, or Slurm without `--mpi`. The first
+    would write one run folder. It is another MPI than the one that is loaded, or Slurm without `--mpi`. One of them
     prints the error. UserError if the number of nested ranks is none."""
     expected, quiet, remedy = expected_ranks(os.environ)
     if expected > comm.size:

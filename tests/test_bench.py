@@ -91,7 +91,7 @@ def test_a_peer_is_measured_with_the_same_v_m_and_c(tmp_path, monkeypatch):
     config = dataclasses.replace(run_dir.load(tmp_path / "car"), lanes=3)
     found = peer.rates(tmp_path / "car", config)
     assert found.keys() == {"envpool_env", "envpool_agent"} and FakeEnvPool.steps == 2 * (1 + peer.REPEATS * 2)
-    assert found["envpool_env"] > found["envpool_agent"] > 0  # the agent's steps have V, M and C besides
+    assert min(found.values()) > 0
 
 
 def test_a_peer_that_does_not_start_is_one_line(monkeypatch):

@@ -167,6 +167,13 @@ class Config:
         ("first", "any"),
     )
     dream_frames: int = option(0, "steps after which a dream is cut; 0: as in the game", "C")
+    dream_end: str = option(
+        "cutoff",
+        "when a dream ends. cutoff: as released, where M's logit of the end is above 0; draw: as often as M expects an "
+        "end, so that an agent gains nothing by risks below the cut-off",
+        "C",
+        ("cutoff", "draw"),
+    )
     features: str = option("zh", "what C sees: z, z through 40 hidden units, [z,h], [z,c], [z,c,h]", "C", FEATURES)
     optimizer: str = option(
         "cma",

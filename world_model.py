@@ -3,6 +3,7 @@
 `observe` is a step in an environment, `imagine` one in a dream. Both take C as a function act(z, c, h) -> actions.
 """
 
+import math
 from pathlib import Path
 
 import tensorflow as tf
@@ -25,10 +26,11 @@ class WorldModel:
         vae: V; None where only dreams are played, in which nothing is encoded.
         rnn: M.
         dream_reward: reward of a step in a dream where M has no head for it.
+        dream_end: when a dream ends, "cutoff" or "draw".
     """
 
-    def __init__(self, vae: VAE | None, rnn: MDNRNN, dream_reward: float = 0.0):
-        self.vae, self.rnn, self.dream_reward = vae, rnn, dream_reward
+    def __init__(self, vae: VAE | None, rnn: MDNRNN, dream_reward: float = 0.0, dream_end: str = "cutoff"):
+        self.vae, self.rnn, self.dream_reward, self.dream_end = vae, rnn, dream_reward, dream_end
 
     @classmethod
     def load(cls, run: Path, config: Config, dtype: str = "float32") -> "WorldModel":
@@ -38,7 +40,7 @@ class WorldModel:
     @classmethod
     def load_dream(cls, run: Path, config: Config) -> "WorldModel":
         """The run's M, to dream with: nothing is encoded there."""
-        return cls(None, load_rnn(run, config), tasks.get(config.task).dream_reward or 0.0)
+        return cls(None, load_rnn(run, config), tasks.get(config.task).dream_reward or 0.0, config.dream_end)
 
     def observe(self, act, mu, logvar, noise, is_first, h, c):
         """One time step of B agents in their environments: z from V, the action from C, the next h from M.
@@ -73,8 +75,8 @@ class WorldModel:
             uniform, noise: (B, Z), from U[0, 1) and N(0, 1).
 
         Returns:
-            The next z; end (B, 1), 1.0 where the dream ends: where the end head's logit is above 0, a cut-off and not
-            a draw (always 0.0 without that head); reward (B, 1), what M expects; and the next h and c.
+            The next z; end (B, 1), 1.0 where the dream ends (always 0.0 without a head for it); reward (B, 1), what M
+            expects; and the next h and c.
         """
         action = act(z, c, h)
         h, c = self.rnn.step(z, action, is_first, h, c)
@@ -82,10 +84,21 @@ class WorldModel:
         z = mdn.sample(*self.rnn.split(output), tau, uniform, noise)
         end, reward = tf.zeros_like(is_first), tf.fill(tf.shape(is_first), self.dream_reward)
         if "end" in self.rnn.heads:
-            end = tf.cast(self.rnn.end_logit(output) > 0, tf.float32)
+            end = tf.cast(self.ends(self.rnn.end_logit(output), uniform), tf.float32)
         if "reward" in self.rnn.heads:
             reward = self.rnn.reward(output)
         return z, end, reward, h, c
+
+    def ends(self, logit, uniform):
+        """Whether dreams end, (B, 1), by M's logit (B, 1); uniform (B, Z) as of `imagine`.
+
+        The weight of ends in M's loss multiplies their odds; a draw takes it out again.
+        """
+        if self.dream_end == "cutoff":
+            return logit > 0
+        # Uniform numbers' sum has a uniform fraction, independent of all but one of them: none need be drawn for it.
+        chance = tf.math.floormod(tf.reduce_sum(uniform, axis=1, keepdims=True), 1.0)
+        return chance < tf.sigmoid(logit - math.log(self.rnn.end_weight))
 
     def surprise(self, z, h):
         """How unlikely M thought what came: z (B, Z), h (B, U) from before it -> (B,), the negative log-likelihood,

@@ -24,6 +24,7 @@ ADDED = {
     "optimism_weight": 2.0,
     "dream_starts": "first",
     "dream_frames": 0,
+    "dream_end": "cutoff",
     "optimizer": "cma",
     "patience": 0,
 }

@@ -7,6 +7,7 @@ the reward, those too.
 draw from the same streams, so the same seed and actions give the same dream.
 """
 
+import math
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -142,8 +143,9 @@ class Dreams:
         """A step of B dreams, given their actions (B, A): `WorldModel.imagine`'s results as new arrays. UserError if z
         or a reward is not finite: a dream of NaN has no end."""
         results = self._compiled(action, z, is_first, h, c, np.float32(self.temperature), uniform, noise)
-        z, end, reward, h, c = (np.array(value) for value in results)
-        require_finite(f"a dream of {self.run}", {"z": z, "the reward": reward})
+        z, end, reward, h, c = (value.numpy() for value in results)
+        if not math.isfinite(z.sum() + reward.sum()):  # rarely: this is asked at every step
+            require_finite(f"a dream of {self.run}", {"z": z, "the reward": reward})
         return z, end, reward, h, c
 
     def decode(self, z: np.ndarray) -> np.ndarray:

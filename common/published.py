@@ -23,10 +23,11 @@ def full_features(task: str) -> str:
 
 def no_published_counterpart(row: dict) -> bool:
     """Whether no such test is published: of an agent evolved in the real environment of a task whose published
-    agents are evolved in dreams, or tested in another dream than its own."""
+    agents are evolved in dreams, or tested in another dream than its own, or in one whose ends are drawn."""
     tau = row["trained_temperature"]
-    dreams = tasks.get(row["task"]).evolves_in_dreams
-    return dreams and (tau is None or (row["env"] == "dream" and row["temperature"] != tau))
+    if not tasks.get(row["task"]).evolves_in_dreams:
+        return False
+    return tau is None or (row["env"] == "dream" and (row["temperature"] != tau or row["dream_end"] == "draw"))
 
 
 def score(row: dict) -> tuple[float, float] | None:

@@ -19,10 +19,12 @@ EXPERIMENT = (
     "pixels",
     "temperature",
     "trained_temperature",
+    "dream_end",
     "features",
     "untrained",
     "dtype",
 )
+ADDED = {"dream_end": "cutoff"}  # what rows that were written before have without saying it
 KEY = (*EXPERIMENT, "seed", "episodes")  # the key of a row in a file
 
 
@@ -41,6 +43,7 @@ KINDS = {
     **dict.fromkeys(("seed", "episodes"), is_count),
     **dict.fromkeys(("temperature", "trained_temperature"), optional(is_number)),
     "view": optional(is_text),
+    "dream_end": lambda value: value in ("cutoff", "draw"),
 }
 MEASURED = dict.fromkeys(("mean", "std"), is_number)
 MORE = {
@@ -67,7 +70,9 @@ def identity(run: Config, **played) -> dict:
         played: fields of Config in which the test differs from the run; by default the agent plays in the
             real environment, in float32.
     """
-    row = {name: getattr(run, name) for name in ("task", "preset", "pixels", "features", "untrained", "seed")}
+    row = {
+        name: getattr(run, name) for name in ("task", "preset", "pixels", "dream_end", "features", "untrained", "seed")
+    }
     tau = trained_temperature(run)
     row |= {"env": "real", "dtype": "float32", "view": run.view, "temperature": run.temperature}
     row |= {name: value for name, value in played.items() if name in row}
@@ -92,6 +97,7 @@ def where(row: dict) -> str:
         text = f"dream, τ {row['temperature']:g}" + trained * (row["temperature"] != tau)
     else:
         text += trained
+    text += ", ends drawn" if row["dream_end"] == "draw" else ""
     text += f", {row['pixels']} pixels" if row["pixels"] != "paper" else ""
     return text + (f", {row['dtype']}" if row["dtype"] != "float32" else "")
 
@@ -102,7 +108,7 @@ def read(path: Path) -> list[dict]:
     if not path.exists():
         return []
     try:
-        rows = integrity.read_json(path)["results"]
+        rows = [ADDED | row for row in integrity.read_json(path)["results"]]
         for row in rows:
             if wrong := integrity.mistyped(row, KINDS | (MEASURED if "mean" in row else {}), MORE):
                 raise ValueError(f"of a row {wrong}")

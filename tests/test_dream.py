@@ -63,13 +63,30 @@ def test_environments_of_one_process_share_m_until_its_file_changes(mortal, tmp_
     assert DreamEnv(run).dreams._compiled is not one.dreams._compiled
 
 
-def test_a_lane_of_the_batch_equals_the_single_environment(mortal, monkeypatch):
-    run, config, rnn = mortal
+def test_ends_are_drawn_as_often_as_m_expects_them_without_the_weight_of_its_loss(mortal):
+    rng, count, weight = np.random.default_rng(3), 100_000, mortal[1].restart_weight
+    model = WorldModel.load_dream(mortal[0], dataclasses.replace(mortal[1], dream_end="draw"))
+    uniform = rng.random((count, 64), np.float32)
+    for probability in (0.002, 0.1, 0.7):
+        logit = np.log(weight * probability / (1 - probability))  # as a loss with that weight makes it
+        ended = model.ends(np.full((count, 1), logit, np.float32), uniform).numpy()
+        error = np.sqrt(probability * (1 - probability) / count)
+        assert abs(ended.mean() - probability) < 4 * error
+        assert abs(np.corrcoef(ended[:, 0], uniform[:, 0])[0, 1]) < 4 / np.sqrt(count)
+    assert not WorldModel.load_dream(*mortal[:2]).ends(np.float32([[-0.01]]), uniform[:1])
+
+
+@pytest.mark.parametrize("dream_end", ["cutoff", "draw"])
+def test_a_lane_of_the_batch_equals_the_single_environment(dream_end, mortal, monkeypatch, tmp_path):
+    run, config, _ = mortal
+    if dream_end == "draw":
+        run, base = tmp_path / "drawn", run
+        config = run_dir.open_run(run, {"dream_end": "draw"}, base)
     env = gym.make("doom_rnn:WorldModels/DoomRNN-v0", run=run, temperature=config.temperature).unwrapped
     params = np.random.default_rng(1).normal(size=(9, Controller.of(config).num_params)) * 0.3
     seeds = [100 + k for k in range(9)]
     # Nine dreams in four lanes: some take over lanes of others that have ended.
-    arguments = (config, WorldModel(None, rnn, 1.0), Starts(run, config), 4)
+    arguments = (config, WorldModel.load_dream(run, config), Starts(run, config), 4)
     lanes = DreamLanes(*arguments)
     results = play(lanes, Jobs(mpi.world(), 9), params, seeds)
     lengths = [results[k][1] for k in range(9)]

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -30,6 +31,7 @@ from vae.data import read_episode
 from world_model import WorldModel, make_rnn, make_vae
 
 STEPS = 200
+END_WEIGHT = 1e-3  # of drawn ends, instead of 10: so that many of 200 steps have one
 
 
 @pytest.fixture(scope="session", params=SHIPPED)
@@ -40,12 +42,12 @@ def both(request, site) -> dict:
     config, rnn = source.config, source.rnn
     rng = np.random.default_rng(5)
     shape = (STEPS, config.z_size)
-    ask = {"tau": config.temperature, "uniform": rng.random(shape, np.float32)}
+    ask = {"tau": config.temperature, "uniform": rng.random(shape, np.float32), "end_weight": END_WEIGHT}
     ask["noise"] = rng.standard_normal(shape, np.float32)
     first = source.starts[0][:1].astype(np.float32)
     expected = walk(source, first, ask)
     ask |= {"z": expected["z_before"], "action": expected["action"]}
-    text = json.dumps({name: value if isinstance(value, float) else value.tolist() for name, value in ask.items()})
+    text = json.dumps({name: np.asarray(value).tolist() for name, value in ask.items()})
     done = subprocess.run(
         [node, ROOT / "tests/page_numbers.js", site, request.param], input=text, capture_output=True, text=True
     )
@@ -128,6 +130,20 @@ def test_same_draws_give_the_same_dream(both):
     """Keras with the page's rounded weights: unrounded ones choose other components sooner or later."""
     dreamt = np.array([row["z"] for row in both["answer"]["dream"]])
     np.testing.assert_allclose(dreamt, both["same"]["z"], atol=1e-3)
+
+
+def test_same_draws_give_the_same_ends(both):
+    source, answer = both["source"], both["answer"]
+    if not source.end_head:
+        assert not any(row["ended"] for row in answer["drawn"])
+        return
+    model = WorldModel(None, SimpleNamespace(end_weight=END_WEIGHT), dream_end="draw")
+    uniform = np.random.default_rng(5).random((STEPS, source.config.z_size), np.float32)
+    expected = model.ends(both["same"]["output"][:, :1], uniform).numpy()[:, 0]
+    apart = [abs(row["probability"] - row["chance"]) > 2e-3 for row in answer["drawn"]]
+    ended = np.array([row["ended"] for row in answer["drawn"]])
+    np.testing.assert_array_equal(ended[apart], expected[apart])
+    assert sum(apart) > 0.9 * STEPS and 5 < ended.sum() < STEPS - 5
 
 
 def test_weights_of_a_run_are_at_most_5_mb(site):

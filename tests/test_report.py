@@ -15,7 +15,7 @@ from small_report import cells_of, make_car, make_run, result
 
 import config as configs
 import tasks
-from common import packed, published, run_dir, storage
+from common import packed, published, results, run_dir, storage
 from common.results import identity
 from tools.reporting import names, plots
 from tools.reporting.curves import curves_csv
@@ -195,6 +195,22 @@ def test_a_packed_runs_report_goes_elsewhere(tmp_path):
     packed.mark(run, None)
     assert "is a packed run and read-only" in run_script("tools.report", run, check=False).stderr
     assert not (run / "report").exists()
+
+
+def test_dreams_whose_ends_are_drawn_are_others(tmp_path):
+    config = dataclasses.replace(tasks.preset("doom", "smoke"), dream_end="draw")
+    rows = [result(config, [900.0, 1100.0], env="dream"), result(config, [800.0, 1000.0])]
+    older = {name: value for name, value in rows[1].items() if name != "dream_end"}
+    storage.write_text(tmp_path / "old.json", json.dumps({"results": [older]}))
+    assert [row["dream_end"] for row in results.read(tmp_path / "old.json")] == ["cutoff"]
+    runs = read_runs([make_run(tmp_path / "doom", config, rows)])
+    text = write_report(runs, tmp_path / "out").read_text()
+    assert {line[1] for line in cells_of(text, "doom")} == {
+        "dream, τ 1.15, ends drawn",
+        "ViZDoom, trained at τ 1.15, ends drawn",
+    }
+    assert published.score(rows[0]) is None and published.score(rows[1]) == (1092, 556)
+    assert cells_of(text, "1.15")[0][2::2] == ["", ""]
 
 
 def test_one_seed_or_another_experiment_gets_no_such_line(tmp_path):

@@ -29,6 +29,8 @@ def script(source) -> tuple[dict, dict]:
         "units": config.rnn_units,
         "mixtures": config.mixtures,
         "end_head": source.end_head,
+        "end_drawn": (drawn := config.dream_end == "draw"),
+        "end_weight": source.rnn.end_weight if drawn else 1,
         "heads": len(source.rnn.heads),
         "temperature": config.temperature,
         "max_frames": config.max_frames,

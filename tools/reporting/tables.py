@@ -146,10 +146,12 @@ def published_table() -> str:
 
 
 def temperature_table(runs: list[Run], task: str) -> str:
-    """A task's full agents, evolved in the dream at each temperature and tested there: published and ours."""
+    """A task's full agents, evolved in the dream at each temperature and tested there: published and ours. Dreams whose
+    ends are drawn are others."""
     tests = [row for run in runs for row in run.rows if "mean" in row and row["task"] == task]
     tests = [row for row in tests if row["features"] == published.full_features(task) and row["untrained"] == "none"]
     tests = [row for row in tests if row["trained_temperature"] == row["temperature"] is not None]
+    tests = [row for row in tests if row["dream_end"] == "cutoff"]
 
     def ours(temperature: float, kind: str) -> str:
         fit = [row for row in tests if (row["trained_temperature"], row["env"]) == (temperature, kind)]

@@ -22,7 +22,7 @@ let action = [];
 let tellSteps = () => {};
 const curves = {
   spread: new Curve($("spread-plot"), { tint: "--m" }),
-  end: new Curve($("end-plot"), { tint: "--end", range: [0, 1], mark: 0.5 }),
+  end: new Curve($("end-plot"), { tint: "--end", range: [0, 1] }),
 };
 const sliders = new Sliders($("sliders"), $("picked"), moveLatent);
 
@@ -95,6 +95,8 @@ function describe(run) {
   $(run.end_head ? "heat" : "memory").append($("short-training")); // where a phone has room
   $("short-training").hidden = !run.short_training;
   $("short-training").textContent = run.short_training;
+  $("end-rule").textContent = run.end_drawn ? "So often the dream ends." : "Past one half, the dream ends.";
+  curves.end.mark = run.end_drawn ? null : 0.5;
   $("end-title").textContent = `Is it ${run.end}?`;
   for (const element of document.querySelectorAll(".end-name")) element.textContent = run.end;
   $("scores-title").textContent = run.survival ? "Who lives how long?" : "Who plays how well?";

@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass, field
 
 FEATURES = ("z", "z_hidden", "zh", "zc", "zch")
+DREAM_ENDS = ("cutoff", "draw")
 UNTRAINED = ("none", "rnn", "vae", "vae+rnn")
 DTYPES = ("float32", "bfloat16")
 OPTIMIZERS = {
@@ -172,7 +173,7 @@ class Config:
         "when a dream ends. cutoff: as released, where M's logit of the end is above 0; draw: as often as M expects an "
         "end, so that an agent gains nothing by risks below the cut-off",
         "C",
-        ("cutoff", "draw"),
+        DREAM_ENDS,
     )
     features: str = option("zh", "what C sees: z, z through 40 hidden units, [z,h], [z,c], [z,c,h]", "C", FEATURES)
     optimizer: str = option(

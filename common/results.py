@@ -8,7 +8,7 @@ import tasks
 from common import config_file, integrity
 from common.integrity import is_count, is_number, is_text
 from common.storage import write_text
-from config import Config, UserError
+from config import DREAM_ENDS, Config, UserError
 
 # What a test was of: rows that agree in these are the same experiment, repeated with other seeds.
 EXPERIMENT = (
@@ -43,7 +43,7 @@ KINDS = {
     **dict.fromkeys(("seed", "episodes"), is_count),
     **dict.fromkeys(("temperature", "trained_temperature"), optional(is_number)),
     "view": optional(is_text),
-    "dream_end": lambda value: value in ("cutoff", "draw"),
+    "dream_end": lambda value: value in DREAM_ENDS,
 }
 MEASURED = dict.fromkeys(("mean", "std"), is_number)
 MORE = {
@@ -79,6 +79,7 @@ def identity(run: Config, **played) -> dict:
     task = tasks.get(run.task)
     if row["env"] == "real":
         row["temperature"] = tau  # the real environment has none, its agent may
+        row |= ADDED if tau is None else {}  # no dream is in it
     if not task.views:
         row["view"] = None
     return row | {"trained_temperature": tau}

@@ -144,7 +144,7 @@ class Dreams:
         or a reward is not finite: a dream of NaN has no end."""
         results = self._compiled(action, z, is_first, h, c, np.float32(self.temperature), uniform, noise)
         z, end, reward, h, c = (value.numpy() for value in results)
-        if not math.isfinite(z.sum() + reward.sum()):  # rarely: this is asked at every step
+        if not math.isfinite(z.sum() + reward.sum()):  # at every step, so by a sum; the name of which then
             require_finite(f"a dream of {self.run}", {"z": z, "the reward": reward})
         return z, end, reward, h, c
 

@@ -211,6 +211,8 @@ def test_dreams_whose_ends_are_drawn_are_others(tmp_path):
     }
     assert published.score(rows[0]) is None and published.score(rows[1]) == (1092, 556)
     assert cells_of(text, "1.15")[0][2::2] == ["", ""]
+    real = dataclasses.replace(config, env="real")
+    assert [identity(real, env=env)["dream_end"] for env in ("real", "dream")] == ["cutoff", "draw"]
 
 
 def test_one_seed_or_another_experiment_gets_no_such_line(tmp_path):

@@ -1,0 +1,171 @@
+"""The page of dreams: its arithmetic against Keras, in Node."""
+
+import json
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import ROOT, SHIPPED, need_program
+
+from common import run_dir, storage
+from common.pictures import to_uint8
+from common.training import save_arrays, save_weights
+from controller.policy import Controller
+from tools.page import source as sources
+from tools.page.__main__ import build
+from world_model import WorldModel, make_rnn, make_vae
+
+STEPS = 200
+END_WEIGHT = 1e-3  # of drawn ends, instead of 10: so that many of 200 steps have one
+
+
+@pytest.fixture(scope="session", params=SHIPPED)
+def both(request, site) -> dict:
+    """A run, what Keras makes of 200 steps of its dream, and what the page's JavaScript makes of the same numbers."""
+    node = need_program("node", "nodejs")
+    source = sources.read(ROOT / "pretrained" / request.param)
+    config, rnn = source.config, source.rnn
+    rng = np.random.default_rng(5)
+    shape = (STEPS, config.z_size)
+    ask = {"tau": config.temperature, "uniform": rng.random(shape, np.float32), "end_weight": END_WEIGHT}
+    ask["noise"] = rng.standard_normal(shape, np.float32)
+    first = source.starts[0][:1].astype(np.float32)
+    expected = walk(source, first, ask)
+    ask |= {"z": expected["z_before"], "action": expected["action"]}
+    text = json.dumps({name: np.asarray(value).tolist() for name, value in ask.items()})
+    done = subprocess.run(
+        [node, ROOT / "tests/page_numbers.js", site, request.param], input=text, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    rounded = dict(zip(("kernel", "recurrent", "bias"), rnn.cell.weights, strict=True))
+    rounded |= dict(zip(("head", "headb"), rnn.head.weights, strict=True))
+    for name, variable in rounded.items():
+        variable.assign(np.reshape(answer["weights"][name], variable.shape))
+    return {"source": source, "expected": expected, "answer": answer, "same": walk(source, first, ask)}
+
+
+def walk(source, z, ask: dict) -> dict:
+    """A dream of STEPS steps in Keras, driven by C: arrays of what each step began with and gave."""
+    config, rnn = source.config, source.rnn
+    controller = Controller.of(config)
+    step = tf.function(lambda action, *rest: WorldModel(None, rnn).imagine(lambda z, c, h: action, *rest))
+    h = c = np.zeros((1, config.rnn_units), np.float32)
+    restart = np.ones((1, 1), np.float32)
+    rows = []
+    for t in range(STEPS):
+        action = controller.act(source.parameters[None], z, c, h).astype(np.float32)
+        draws = (np.float32(ask["tau"]), ask["uniform"][t : t + 1], ask["noise"][t : t + 1])
+        after, _, _, h, c = (value.numpy() for value in step(action, z, restart, h, c, *draws))
+        row = {"z_before": z, "action": action, "z": after, "h": h, "c": c, "output": rnn.head(h).numpy()}
+        rows.append({name: value[0] for name, value in row.items()})
+        z, restart = after, np.zeros_like(restart)
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def states(answer: dict, name: str) -> np.ndarray:
+    """One quantity of the JavaScript's steps along Keras' z and actions, (STEPS, ...)."""
+    return np.float32([row[name] for row in answer["states"]])
+
+
+def test_frames_are_kerass_to_one_grey_level(both):
+    expected = to_uint8(both["source"].vae.decode(both["expected"]["z_before"][:20]).numpy()).reshape(20, -1)
+    difference = np.abs(np.array(both["answer"]["frames"]) - expected.astype(int))
+    assert expected.std() > 5
+    assert difference.max() <= 1
+
+
+def test_m_and_its_mixture_are_kerass_to_a_thousandth_over_200_steps(both):
+    """Weights in float16 against the run's own in float32. The cell's state, of which M's output takes the tanh, is
+    larger than 1 and differs by more; of the mixture's logits only the weights that they stand for count."""
+    source, expected, answer = both["source"], both["expected"], both["answer"]
+    heads, shape = len(source.rnn.heads), (STEPS, source.config.z_size, 3, source.config.mixtures)
+    ours, theirs = states(answer, "output"), expected["output"]
+    assert np.abs(states(answer, "h") - expected["h"]).max() < 1e-3
+    np.testing.assert_allclose(states(answer, "c"), expected["c"], rtol=1e-3, atol=4e-3)
+    logmix, mean, logstd = np.moveaxis(ours[:, heads:].reshape(shape), 2, 0)
+    logmix_k, mean_k, logstd_k = np.moveaxis(theirs[:, heads:].reshape(shape), 2, 0)
+    assert np.abs(mean - mean_k).max() < 1e-3
+    assert np.abs(logstd - logstd_k).max() < 1e-3
+    assert np.abs(tf.nn.softmax(logmix) - tf.nn.softmax(logmix_k)).max() < 1e-3
+    if source.end_head:
+        end, end_k = (1 / (1 + np.exp(-output[:, 0])) for output in (ours, theirs))
+        assert np.abs(end - end_k).max() < 1e-3
+
+
+def test_controller_acts_as_in_numpy(both):
+    config, answer = both["source"].config, both["answer"]
+    h, c = (np.concatenate([np.zeros((1, config.rnn_units)), states(answer, name)[:-1]]) for name in ("h", "c"))
+    params = np.tile(both["source"].parameters, (STEPS, 1))
+    expected = Controller.of(config).act(params, both["expected"]["z_before"], c, h)
+    np.testing.assert_allclose(states(answer, "action"), expected, atol=1e-5)
+
+
+def test_uncertainty_is_the_mean_standard_deviation_of_the_mixture(both):
+    source = both["source"]
+    output, tau = states(both["answer"], "output"), source.config.temperature
+    logmix, mean, logstd = (part.numpy() for part in source.rnn.split(output))
+    weights = tf.nn.softmax(logmix / tau).numpy()
+    centre = (weights * mean).sum(-1)
+    variance = (weights * (mean**2 + tau * np.exp(2 * logstd))).sum(-1) - centre**2
+    np.testing.assert_allclose(states(both["answer"], "uncertainty"), np.sqrt(variance).mean(-1), rtol=1e-4)
+
+
+def test_same_draws_give_the_same_dream(both):
+    """Keras with the page's rounded weights: unrounded ones choose other components sooner or later."""
+    dreamt = np.array([row["z"] for row in both["answer"]["dream"]])
+    np.testing.assert_allclose(dreamt, both["same"]["z"], atol=1e-3)
+
+
+def test_same_draws_give_the_same_ends(both):
+    source, answer = both["source"], both["answer"]
+    if not source.end_head:
+        assert not any(row["ended"] for row in answer["drawn"])
+        return
+    model = WorldModel(None, SimpleNamespace(end_weight=END_WEIGHT), dream_end="draw")
+    uniform = np.random.default_rng(5).random((STEPS, source.config.z_size), np.float32)
+    expected = model.ends(both["same"]["output"][:, :1], uniform).numpy()[:, 0]
+    apart = [abs(row["probability"] - row["chance"]) > 2e-3 for row in answer["drawn"]]
+    ended = np.array([row["ended"] for row in answer["drawn"]])
+    np.testing.assert_array_equal(ended[apart], expected[apart])
+    assert sum(apart) > 0.9 * STEPS and 5 < ended.sum() < STEPS - 5
+
+
+def random_run(run: Path, task: str, **flags) -> Path:
+    """A run with models that have learnt nothing."""
+    config = run_dir.open_run(run, {"task": task, "preset": "smoke", "max_frames": 40, **flags})
+    for model, name in ((make_vae(config), "vae"), (make_rnn(config), "rnn")):
+        save_weights(model, run / f"{name}.weights.h5")
+    starts = np.zeros((10, config.z_size), np.float32)
+    save_arrays(run / "initial_z.npz", {"mu": starts, "logvar": starts}, {})
+    parameters = np.random.default_rng(1).normal(0, 0.2, Controller.of(config).num_params).tolist()
+    best = {"generation": None, "score": 0.0, "parameters": parameters, "made_from": {}}
+    storage.write_text(run / "controller" / "best.json", json.dumps(best))
+    return run
+
+
+@pytest.mark.parametrize("heads", ["end+reward", "end", "reward", "none"])
+@pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1"])
+def test_an_environment_of_gymnasiums_is_played_by_its_c(tmp_path, env_id, heads):
+    """A choice is the greatest of C's numbers, as in the game."""
+    node = need_program("node", "nodejs")
+    source = sources.read(random_run(tmp_path / "run", f"gymnasium:{env_id}", heads=heads, env="real"))
+    build([tmp_path / "run"], tmp_path / "site")
+    rng, config = np.random.default_rng(5), source.config
+    ask = {name: rng.random((30, config.z_size)).tolist() for name in ("uniform", "noise")}
+    ask["z"] = rng.standard_normal((30, config.z_size)).tolist()
+    ask |= {"tau": 1.0, "action": rng.random((30, source.actions)).tolist()}
+    command = [node, ROOT / "tests/page_numbers.js", tmp_path / "site", "run"]
+    done = subprocess.run(command, input=json.dumps(ask), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    h, c = (np.concatenate([np.zeros((1, config.rnn_units)), states(answer, name)[:-1]]) for name in ("h", "c"))
+    params = np.tile(source.parameters, (30, 1))
+    expected = Controller.of(config).act(params, np.array(ask["z"]), c, h)
+    assert np.ptp(expected, axis=0).max() > 0.1
+    np.testing.assert_allclose(states(answer, "action"), expected, atol=1e-5)
+    assert source.end_head == ("end" in heads)
+    assert all(0 <= row["end"] <= 1 if source.end_head else row["end"] is None for row in answer["dream"])

@@ -7,10 +7,12 @@ import types
 import numpy as np
 import pytest
 
+import tasks
 from common import run_dir
 from config import UserError
 from controller import agent
-from tools import bench, peer, speeds
+from tools import bench, peer, speeds, training_speeds
+from world_model import make_rnn, make_vae
 
 
 def test_rates_are_units_over_time(monkeypatch):
@@ -38,7 +40,13 @@ def test_report_states_ratios():
         },
         "memory": {"rank_mb": 900},
         "dream": {"steps_per_s": 2 * bench.PAPER["doom"], "single": 900, "vector": 27_000},
-        "train": {"vae_frames_per_s": 300, "rnn_tokens_per_s": 99_900},
+        "train": {
+            "vae_frames_per_s": 300,
+            "rnn_tokens_per_s": 99_900,
+            "vae_flops": 6e10,
+            "rnn_flops": 3e10,
+            "matmul_flops": 1e11,
+        },
     }
     figures["peer"] = {"envpool_env": 970, "envpool_agent": 400}
     figures["score"] = {"seconds_to_600": 1200.0, "seconds_to_700": 2400.0, "seconds_to_800": None}
@@ -50,7 +58,8 @@ def test_report_states_ratios():
         "3.8 x batch 1",
         "env 40%",
         "2.0 x the paper's",
-        "1.00 s a step",
+        "60% of a large matrix product's",
+        "1.00 s a step, 30% of the same",
         "30 x one environment",
         "ours are 2.5 x",
         "at most 56,142 s on 64 cores",
@@ -101,3 +110,11 @@ def test_a_peer_that_does_not_start_is_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "envpool", types.SimpleNamespace(make=make))
     with pytest.raises(UserError, match="EnvPool is installed but does not start: no data"):
         peer.make_envs(2)
+
+
+def test_products_of_a_forward_pass():
+    vae, rnn = make_vae(tasks.preset("carracing", "paper")), make_rnn(tasks.preset("carracing", "paper"))
+    down = 32 * 48 * 31**2 + 64 * 512 * 14**2 + 128 * 1024 * 6**2 + 256 * 2048 * 2**2
+    up = 1024 * 128 * 25 + 128 * 64 * 25 * 5**2 + 64 * 32 * 36 * 13**2 + 32 * 3 * 36 * 30**2
+    assert training_speeds.vae_products(vae) == down + 3 * 1024 * 32 + up
+    assert training_speeds.rnn_products(rnn) == 4 * 256 * (32 + 3 + 256) + 256 * 15 * 32

@@ -14,7 +14,8 @@ LAST = ("tools", "examples")
 TASK_NAME = re.compile(r"car_?racing|take_?cover|vizdoom|doom(?!_?rnn\b)", re.I)
 # These measure the two published tasks by name, beside their published speed; the example plays a shipped agent, and
 # the help of convert says how the release's files of each differ.
-NAMES_ALLOWED = {"tools/bench.py", "tools/speeds.py", "tools/peer.py", "examples/rollout.py", "tools/convert.py"}
+NAMES_ALLOWED = {f"tools/{name}.py" for name in ("bench", "speeds", "training_speeds", "peer", "convert")}
+NAMES_ALLOWED |= {"examples/rollout.py"}
 # A rank that fails shows its traceback and ends the job; damaged bytes of numba's cache, and EnvPool as it starts, may
 # raise anything.
 CATCH_ALL = {"common/mpi.py", "tasks/compiled.py", "tools/peer.py"}

@@ -3,14 +3,18 @@
     python -m tools.bench --json speeds.json
     python -m tools.bench --to-score     # an hour more: how long the search takes to 600, 700 and 800 points
 
-Each speed is the median of repeated runs after a warm-up (tools/speeds.py). Let nothing else run meanwhile.
+Each speed is the median of repeated runs after a warm-up (tools/speeds.py, tools/training_speeds.py). Let nothing else
+run meanwhile.
 """
 
 import json
+import tempfile
 from pathlib import Path
 
 from common import command_line, published, storage
-from tools import speeds, time_to_score
+from common.training import quiet_tensorflow
+from tools import peer, speeds, time_to_score
+from tools.training_speeds import training_speeds
 
 PAPER = {
     task: curve["agent_steps_per_second_on_64_cores"] for task, curve in published.read()["training_curves"].items()
@@ -48,11 +52,16 @@ def report(figures: dict) -> str:
             dream["vector"],
             f"dream-steps/s: {dream['vector'] / dream['single']:.0f} x one environment, which 1,024 single ones reach",
         ),
-        ("V's training, batch 100", train["vae_frames_per_s"], "frames/s"),
+        (
+            "V's training, batch 100",
+            train["vae_frames_per_s"],
+            f"frames/s: {train['vae_flops'] / train['matmul_flops']:.0%} of a large matrix product's rate",
+        ),
         (
             "M's training, 100 x 999",
             train["rnn_tokens_per_s"],
-            f"tokens/s: {100 * 999 / train['rnn_tokens_per_s']:.2f} s a step",
+            f"tokens/s: {100 * 999 / train['rnn_tokens_per_s']:.2f} s a step, "
+            f"{train['rnn_flops'] / train['matmul_flops']:.0%} of the same",
         ),
         ("memory of a rank", figures["memory"]["rank_mb"], "MB at its peak"),
     ]
@@ -76,6 +85,31 @@ def report(figures: dict) -> str:
     return "\n".join(f"{name:<38} {value:>10,.0f}  {text}" for name, value, text in rows)
 
 
+def measure() -> dict:
+    """All figures, nested as they are written."""
+    figures: dict = {"env": speeds.environments()}
+    quiet_tensorflow()
+    with tempfile.TemporaryDirectory() as scratch:
+        car, doom = Path(scratch) / "car", Path(scratch) / "doom"
+        speeds.make_run(car, "carracing")
+        speeds.make_run(doom, "doom")
+        one, two = speeds.agents(car, 1, speeds.LANES), speeds.agents(car, 2, speeds.LANES)
+        figures["agent"] = {
+            "ranks_1": one["rate"],
+            "ranks_2": two["rate"],
+            "ranks_2_bfloat16": speeds.agents(car, 2, speeds.LANES, "bfloat16")["rate"],
+            "batch_1": speeds.agents(car, 1, 1)["rate"],
+            "split": two["split"],
+        }
+        if peer.installed():
+            figures["peer"] = speeds.program("tools.peer", "--run", car, "--lanes", speeds.LANES)
+        figures["memory"] = {"rank_mb": two["memory"]}
+        figures["dream"] = {"steps_per_s": speeds.agents(doom, 2, 512)["rate"], "single": speeds.dream_alone(doom)}
+        figures["dream"]["vector"] = speeds.dreams_together(doom)
+    figures["train"] = training_speeds()
+    return figures
+
+
 def main() -> None:
     parser = command_line.Parser(description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to FILE")
@@ -89,7 +123,7 @@ def main() -> None:
         f"(default {SCORED}); goes on where it stopped",
     )
     args = parser.parse_args()
-    figures = speeds.measure()
+    figures = measure()
     if args.to_score:
         figures["score"] = time_to_score.time_to_score(SHIPPED, args.to_score, flags=time_to_score.laptop("carracing"))
     print(report(figures))

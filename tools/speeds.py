@@ -1,4 +1,4 @@
-"""What tools.bench measures: environments, agents, dreams and trainings, each alone, in units a second.
+"""What tools.bench measures: environments, agents and dreams, each alone, in units a second.
 
 Agents are measured as programs of their own, under mpirun where ranks are several:
 
@@ -11,7 +11,6 @@ import resource
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,8 +20,7 @@ import numpy as np
 import config as configs
 import tasks
 from common import command_line, mpi, run_dir
-from common.training import hold_memory, quiet_tensorflow
-from tools import peer
+from common.training import quiet_tensorflow
 
 ROOT = Path(__file__).parent.parent
 LANES, DREAM_LANES, STEPS = 48, 1024, 60  # of the agents' measurement
@@ -199,69 +197,6 @@ def dreams_together(run: Path) -> float:
         return 20 * DREAM_LANES
 
     return median_rate(work, 3)
-
-
-def training_speeds() -> dict[str, float]:
-    """Frames a second of V's training and time steps ("tokens") a second of M's, with all cores."""
-    import tensorflow as tf
-
-    from common.training import make_optimizer
-    from rnn.train import make_step as rnn_step
-    from vae.train import make_step as vae_step
-    from world_model import make_rnn, make_vae
-
-    hold_memory()
-    config = tasks.preset("carracing", "paper")
-    rng = np.random.default_rng(0)
-    number = tf.constant(0, tf.int64)
-
-    vae = make_vae(config)
-    step = vae_step(vae, make_optimizer(config.vae_rate, vae.trainable_variables), config)
-    frames = tf.constant(rng.integers(0, 256, (config.vae_batch, 64, 64, 3)).astype(np.uint8))
-
-    def fit_vae() -> int:
-        for _ in range(5):
-            float(step(number, frames)["vae_loss"])
-        return 5 * config.vae_batch
-
-    rnn = make_rnn(config)
-    state = [tf.Variable(tf.zeros((config.rnn_batch, config.rnn_units)), trainable=False) for _ in range(2)]
-    rnn_fit = rnn_step(rnn, make_optimizer(config.rnn_rate, rnn.trainable_variables), state, config)
-    shape = (config.rnn_length + 1, config.rnn_batch)
-    mu, logvar = (tf.constant(rng.standard_normal((*shape, config.z_size)), tf.float16) for _ in range(2))
-    action = tf.constant(rng.standard_normal((*shape, 3)), tf.float32)
-    restart = tf.zeros((*shape, 1))
-
-    def fit_rnn() -> int:
-        float(rnn_fit(number, True, mu, logvar, action, *[restart] * 4)["loss"])
-        return config.rnn_batch * config.rnn_length
-
-    return {"vae_frames_per_s": median_rate(fit_vae), "rnn_tokens_per_s": median_rate(fit_rnn, 3)}
-
-
-def measure() -> dict:
-    """All figures, nested as they are written."""
-    figures: dict = {"env": environments()}
-    quiet_tensorflow()
-    with tempfile.TemporaryDirectory() as scratch:
-        car, doom = Path(scratch) / "car", Path(scratch) / "doom"
-        make_run(car, "carracing")
-        make_run(doom, "doom")
-        one, two = agents(car, 1, LANES), agents(car, 2, LANES)
-        figures["agent"] = {
-            "ranks_1": one["rate"],
-            "ranks_2": two["rate"],
-            "ranks_2_bfloat16": agents(car, 2, LANES, "bfloat16")["rate"],
-            "batch_1": agents(car, 1, 1)["rate"],
-            "split": two["split"],
-        }
-        if peer.installed():
-            figures["peer"] = program("tools.peer", "--run", car, "--lanes", LANES)
-        figures["memory"] = {"rank_mb": two["memory"]}
-        figures["dream"] = {"steps_per_s": agents(doom, 2, 512)["rate"], "single": dream_alone(doom)}
-        figures["dream"]["vector"] = dreams_together(doom)
-    figures["train"] = training_speeds()
-    return figures
 
 
 def main(comm) -> None:

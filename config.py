@@ -28,15 +28,15 @@ KINDS = {int: "a whole number", float: "a number", str: "text"}
 # What a preset changes for every task; each task adds its own changes.
 PRESETS = {
     "paper": {},
-    # An evening on two cores. Fewer random episodes, several passes where data is cheap to reuse, and a search
-    # that spends its episodes late: early generations differ so much that four episodes rank them, if all candidates
-    # play the same ones.
+    # An evening on two cores. Fewer random episodes, and a search that spends its episodes late: early, what counts is
+    # generations, and one episode ranks a generation's candidates if all play the same one; later, noise counts
+    # (docs/search.md).
     "laptop": dict(
         episodes=1050,
         vae_epochs=1,
         rnn_steps=300,
         population=48,
-        rollouts="4,40:8",
+        rollouts="1,15:2,30:4,50:8",
         seeds="common",
         generations=60,
         eval_every=10,

@@ -104,7 +104,10 @@ def test_a_second_rounds_models_are_compared_from_zero():
     assert "restart" not in study.overrides("48x4", 0, config, ARGS)
 
 
-@pytest.mark.parametrize("name, episodes, mark", [("doom", 2048, 1000), ("carracing", 6144, 700)])
+@pytest.mark.parametrize(
+    "name, episodes, mark",
+    [("doom", 2048, 1000), ("carracing", 6144, 700), ("second-round", 2304, 800), ("patience", 2304, 700)],
+)
 def test_the_documented_tables_are_of_the_numbers_beside_them(name, episodes, mark, tmp_path):
     shutil.copy(ROOT / "docs" / "search" / f"{name}.json", tmp_path / "search.json")
     assert study.table(tmp_path, episodes, mark) in (ROOT / "docs" / "search.md").read_text()

@@ -16,7 +16,7 @@ from common import integrity, signals
 from common.progress import bar as progress_bar
 from config import Config
 from rnn import mdn
-from vae.data import check_episodes, read_episode, read_outcome
+from vae.data import check_episodes, read_episode, read_mask, read_outcome
 from vae.model import sample
 from world_model import load_rnn, load_vae
 
@@ -31,12 +31,15 @@ def decoder(vae):
     return tf.function(vae.decode, input_signature=[tf.TensorSpec((None, vae.z_size), tf.float32)])
 
 
-def v_errors(vae, obs: np.ndarray, mu: np.ndarray) -> np.ndarray:
-    """(T / EVERY,): the squared error of frames uint8 (T, 64, 64, 3), decoded from mu (T, Z)."""
+def v_errors(vae, obs: np.ndarray, mu: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
+    """(T / EVERY,): the squared error of frames uint8 (T, 64, 64, 3), decoded from mu (T, Z); with a mask uint8 (T, 64,
+    64) that of the pixels where it is not 0."""
     decode, errors = decoder(vae), []
     for k in range(0, len(obs), 100 * EVERY):
         part = slice(k, k + 100 * EVERY, EVERY)
         difference = obs[part] / np.float32(255) - decode(mu[part]).numpy()
+        if mask is not None:
+            difference *= mask[part, ..., None] > 0
         errors.append((difference**2).sum(axis=(1, 2, 3)))
     return np.concatenate(errors)
 
@@ -80,14 +83,15 @@ def errors(run: Path, config: Config, paths: list[Path]) -> dict[str, float]:
     """V's and M's errors on these recorded episodes, by name.
 
     v_error, v_error_95: mean and 95th percentile of V's squared error a frame; v_error_median: of the episodes' means,
-    which a single episode of frames that V has never seen does not move. m_loss: M's, in nats a dimension of z.
+    which a single episode of frames that V has never seen does not move; of episodes with masks also v_error_masked,
+    the mean on the pixels that matter. m_loss: M's, in nats a dimension of z.
     Of an end head: deaths, recall, false_positives (a share of the frames). Of a reward head: reward, reward_predicted,
     means of a step, and reward_r2, of sums over WINDOW steps; none if no episode is so long.
     """
     vae, rnn = load_vae(run, config), load_rnn(run, config)
     stops = tasks.get(config.task).stops_at_end
     encode = tf.function(vae.encode, reduce_retracing=True)
-    v, m, ends, rewards = [], [], [], []
+    v, masked, m, ends, rewards = [], [], [], [], []
     for first in progress_bar(range(0, len(paths), PART), desc="held-out episodes", unit="part"):
         signals.stop("no errors were measured")
         zs, actions = [], []
@@ -99,6 +103,8 @@ def errors(run: Path, config: Config, paths: list[Path]) -> dict[str, float]:
             zs.append(sample(mu, logvar, noise).numpy())
             actions.append(action)
             v.append(v_errors(vae, obs, mu))
+            if (mask := read_mask(path, len(obs))) is not None:
+                masked.append(v_errors(vae, obs, mu, mask))
         outputs = m_outputs(rnn, zs, actions)
         for path, (loss, logit, predicted) in zip(paths[first : first + PART], outputs, strict=True):
             m.append(loss)
@@ -111,6 +117,8 @@ def errors(run: Path, config: Config, paths: list[Path]) -> dict[str, float]:
     found = {"v_error_median": float(np.median([episode.mean() for episode in v]))}
     v = np.concatenate(v)
     found |= {"v_error": float(v.mean()), "v_error_95": float(np.quantile(v, 0.95))}
+    if masked:
+        found["v_error_masked"] = float(np.concatenate(masked).mean())
     found["m_loss"] = float(np.concatenate(m).mean())
     if "end" in rnn.heads:
         found |= end_prediction(ends)
@@ -144,6 +152,8 @@ def held_out_episodes(run: Path, config: Config) -> list[Path]:
 def in_words(found: dict[str, float]) -> str:
     text = f"V's squared error {found['v_error']:.1f} (95th percentile {found['v_error_95']:.1f}, the median "
     text += f"episode's {found['v_error_median']:.1f}); "
+    if "v_error_masked" in found:
+        text += f"on pixels that matter {found['v_error_masked']:.1f}; "
     text += f"M's loss {found['m_loss']:.3f}"
     if "recall" in found:
         text += f"; deaths predicted to the frame: {found['recall']:.0%} of {found['deaths']}, "

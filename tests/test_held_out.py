@@ -7,6 +7,7 @@ import pytest
 from conftest import run_script
 
 from common import run_dir
+from config import UserError
 from controller import held_out
 from vae.data import episode_length, episodes, read_episode, read_outcome
 from world_model import load_rnn, load_vae, make_rnn
@@ -58,6 +59,24 @@ def test_v_s_error_is_the_squared_error_of_what_it_decodes(car_run):
     np.testing.assert_allclose(held_out.v_errors(vae, obs, mu), expected, rtol=1e-4)
     assert len(held_out.v_errors(vae, obs[:5], mu[:5])) == 2
     assert held_out.decoder(vae).experimental_get_tracing_count() == 1  # of all sizes
+
+
+def test_the_error_on_pixels_that_matter_is_that_under_the_mask(car_run, tmp_path):
+    config = run_dir.load(car_run)
+    path, vae = tmp_path / "000000.npz", load_vae(car_run, config)
+    obs, action = read_episode(episodes(car_run, 4)[0])
+    mask = np.zeros(obs.shape[:3], np.uint8)
+    mask[:, 10:30, :20] = 255
+    np.savez(path, obs=obs, action=action, mask=mask)
+    found = held_out.errors(car_run, config, [path])
+    mu, _ = vae.encode(obs)
+    expected = ((obs / 255 - vae.decode(mu).numpy()) ** 2)[:: held_out.EVERY, 10:30, :20].sum(axis=(1, 2, 3)).mean()
+    assert found["v_error_masked"] == pytest.approx(expected, rel=1e-4)
+    assert found["v_error_masked"] < found["v_error"]
+    assert f"on pixels that matter {expected:.1f}" in held_out.in_words(found)
+    np.savez(path, obs=obs, action=action, mask=mask[1:])
+    with pytest.raises(UserError, match="not a complete episode"):
+        held_out.errors(car_run, config, [path])
 
 
 def test_without_held_out_episodes_it_says_how_to_record_them(car_run, tmp_path):

@@ -107,15 +107,28 @@ def read_frames(path: Path, masked: bool) -> np.ndarray:
     obs, _ = read_episode(path)
     if not masked:
         return obs
+    mask = read_mask(path, len(obs))
+    if mask is None:
+        raise UserError(
+            f"{path} has no mask for --vae-weight; delete it, and record it again with: "
+            f"python extract.py --run {path.parent.parent}"
+        )
+    return np.concatenate([obs, mask[..., None]], axis=3)
+
+
+def read_mask(path: Path, frames: int) -> np.ndarray | None:
+    """The mask of pixels that matter of an episode of `frames` frames, uint8 (T, 64, 64), 255 where one does; None if
+    it was recorded without. UserError if the file is broken."""
     try:
         with open_npz(path, KINDS) as file:
+            if "mask" not in file.files:
+                return None
             mask = file["mask"]
-        return np.concatenate([obs, mask[..., None]], axis=3)
+        if len(mask) != frames:
+            raise ValueError(f"found {frames} frames, and a mask of {len(mask)}")
+        return mask
     except UNREADABLE as error:
-        raise UserError(
-            f"{path} has no mask for --vae-weight ({error}); delete it, and record it again with: "
-            f"python extract.py --run {path.parent.parent}"
-        ) from None
+        raise broken(path, error) from None
 
 
 def read_outcome(path: Path, frames: int, cut: int, stops: bool) -> tuple[np.ndarray | None, int]:

@@ -4,9 +4,9 @@
 
 The folder is a run without its data: evaluate.py, tools.report, tools.convert and --from take it like one. It holds the
 weights of V, M and C, the frames where dreams start, configuration, history, results, learning curves, the commands
-with their time, pictures and videos, a report, and README.md, the model card, which includes DIR/notes.md. It is marked
-read-only (packed.json): evaluate.py only prints there, unless --save is given. An older one is replaced, if its folder
-holds nothing else.
+with their time, pictures and videos, a report, and README.md, the model card, which includes DIR/notes.md; and in
+origins/ the records of the runs that it began from, so of every round. It is marked read-only (packed.json):
+evaluate.py only prints there, unless --save is given. An older one is replaced, if its folder holds nothing else.
 """
 
 from contextlib import ExitStack
@@ -17,6 +17,7 @@ from common import command_line, lock, packed, provenance, run_dir, storage
 from controller.agent_file import read_best
 from controller.policy import Controller
 from tools import packs
+from tools.reporting import origins
 from tools.reporting.card import card
 from tools.reporting.pages import write_report
 from tools.reporting.runs import read_run
@@ -99,6 +100,7 @@ def make(run: Path, tmp: Path, name: str, checkpoint: bool) -> None:
             if not path.resolve().is_relative_to(run.resolve()):
                 raise configs.UserError(f"{path} is a link out of the run and is not packed; replace it by a copy")
             storage.copy(path, tmp / path.relative_to(run))
+    origins.copy_records(run, tmp)
     for part in tmp.glob("temperature-*"):
         for model in (model for model in run_dir.MODELS if (tmp / model).exists()):
             (part / model).symlink_to(Path("..") / model)

@@ -32,7 +32,9 @@ def own_names(config: Config) -> re.Pattern:
         rf"|pictures/{pictures}|videos/({end}|{name}-dream-{number})\.mp4"
     )
     report = rf"report\.md|model_card\.md|(losses|(training|histogram)-{name})\.png|{pictures}"
-    return re.compile(rf"(temperature-{number}/)?({anywhere})|notes\.md|README\.md|report/({report})")
+    record = r"config\.json|metrics\.jsonl|results\.json|controller/history\.jsonl|commands/\d{8}T\d{6}-[\w.-]+\.json"
+    earlier = rf"origins/\d+-[\w.-]+/({record})"
+    return re.compile(rf"(temperature-{number}/)?({anywhere})|{earlier}|notes\.md|README\.md|report/({report})")
 
 
 def require_own(folder: Path, run: Path | None = None) -> None:

@@ -8,7 +8,7 @@ import tasks
 from common import command_log, published
 from common.results import identity, where
 from tools.reporting.runs import Run
-from tools.reporting.tables import duration, launch, training_time
+from tools.reporting.tables import duration, launch, searches_of, training_time, trainings_of
 from tools.reporting.words import pictures, table
 
 HOW = {"real": "in the real environment", "dream": "in M's dream"}
@@ -23,6 +23,7 @@ FILES = {
     "initial_z.npz": "first frames' mu and logvar, where dreams start",
     "dream_starts.npz": "recorded frames' mu and logvar, and M's state there, where dreams may start too",
     "results.json": "every test episode's seed and return",
+    "origins": "configuration, commands, learning curves, history and results of the runs that this one began from",
 }
 
 USE = """\
@@ -74,7 +75,7 @@ def front_matter(config: configs.Config, rows: list[dict]) -> str:
 
 
 def record(run: Run) -> list[str]:
-    """Training: every command with its wall-clock, each stage's steps, and notes.md."""
+    """Training: every command with its wall-clock, those of the rounds before too, each stage's steps, and notes.md."""
     rows = [
         [
             launch(line),
@@ -82,12 +83,15 @@ def record(run: Run) -> list[str]:
             duration(line["seconds"]) + ("" if line["ended"] else ", interrupted"),
             line["hardware"],
         ]
-        for path in (run.path, *(part.path for part in run.parts))
+        for path in (*(origin.path for origin in run.origins), run.path, *(part.path for part in run.parts))
         for line in command_log.read(path)
     ]
-    last = {line["model"]: line["step"] for line in run.metrics}
-    amounts = [f"{letter} {last[name]:,} steps" for letter, name in (("V", "vae"), ("M", "rnn")) if name in last]
-    amounts += [f"C {len(run.history):,} generations"] if run.history else []
+    logs = {"V": trainings_of(run, "vae"), "M": trainings_of(run, "rnn"), "C": searches_of(run)}
+    done = {letter: [line.get("step", line.get("generation")) for *_, line in log] for letter, log in logs.items()}
+    units = {"V": "steps", "M": "steps", "C": "generations"}
+    amounts = [
+        f"{letter} {' + '.join(f'{n:,}' for n in each)} {units[letter]}" for letter, each in done.items() if each
+    ]
     notes = run.path / "notes.md"
     if not rows and not amounts and not notes.exists():
         return []

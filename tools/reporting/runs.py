@@ -7,6 +7,7 @@ from pathlib import Path
 import config as configs
 import tasks
 from common import integrity, published, results, run_dir, storage
+from tools.reporting.origins import Origin, origins
 
 IGNORED = {"seed": 0, "lanes": 1, "drawer": "raster"}  # settings in which runs may differ and be the same experiment
 
@@ -23,6 +24,7 @@ class Run:
     metrics: list[dict] = field(default_factory=list)  # metrics.jsonl
     best: dict | None = None  # controller/best.json
     parts: tuple["Run", ...] = ()
+    origins: tuple[Origin, ...] = ()  # the oldest first
 
     def agent(self, row: dict) -> "Run | None":
         """The run that evolved the agent of a row of `rows`: this one, a part, or None if it is not here."""
@@ -51,6 +53,7 @@ def read_run(path: Path, name: str) -> Run:
         storage.read_lines(path / "metrics.jsonl"),
         read_best(path / "controller" / "best.json"),
         parts,
+        tuple(origins(path)),
     )
 
 

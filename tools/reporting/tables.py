@@ -29,16 +29,36 @@ def seconds_of(lines: list[dict]) -> float:
 
 
 def training_time(run: Run, row: dict) -> str:
-    """How long V, M and C took, as far as it is logged here; C to the generation that is kept, and in all."""
+    """How long V, M and C took, in all rounds, as far as it is logged here; C to the generation that is kept, and in
+    all."""
     trained = run.agent(row)
-    stages = {"V": "vae", "M": "rnn"}
-    lines = {letter: [line for line in run.metrics if line["model"] == name] for letter, name in stages.items()}
-    lines["C"] = trained.history if trained else []
-    times = {letter: duration(seconds_of(logged)) for letter, logged in lines.items() if logged}
-    kept = [line for line in lines["C"] if line["generation"] <= (row.get("generation") or 0)]
-    if 0 < len(kept) < len(lines["C"]):
-        times["C"] = f"{duration(seconds_of(kept))} (evolution {times['C']})"
+    times = {}
+    for letter, name in (("V", "vae"), ("M", "rnn")):
+        if logs := trainings_of(run, name):
+            times[letter] = duration(sum(map(seconds_of, logs)))
+    own = trained.history if trained else []
+    before = sum(seconds_of(origin.history) for origin in run.origins if origin.searched)
+    if own:
+        kept = [line for line in own if line["generation"] <= (row.get("generation") or 0)]
+        times["C"] = duration(before + seconds_of(own))
+        if 0 < len(kept) < len(own):
+            times["C"] = f"{duration(before + seconds_of(kept))} (evolution {times['C']})"
     return ", ".join(f"{letter} {time}" for letter, time in times.items())
+
+
+def trainings_of(run: Run, model: str) -> list[list[dict]]:
+    """The learning curves of "vae" or "rnn", a training each: those of the run's origins, the oldest first, and its
+    own."""
+    curves = [
+        [line for line in metrics if line["model"] == model]
+        for metrics in (*(origin.metrics for origin in run.origins), run.metrics)
+    ]
+    return [curve for k, curve in enumerate(curves) if curve and curve not in curves[:k]]  # --from copies them
+
+
+def searches_of(run: Run) -> list[list[dict]]:
+    """The histories of the searches for C: those of the earlier rounds that it went on from, and the run's own."""
+    return [log for log in (*(o.history for o in run.origins if o.searched), run.history) if log]
 
 
 def cells(run: Run | None, row: dict) -> list[str]:

@@ -7,7 +7,8 @@ import pytest
 from small_report import make_run, result
 
 import tasks
-from common import config_file, results, run_dir, storage
+from common import config_file, packed, results, run_dir, storage
+from config import UserError
 from tools import pack
 from tools.reporting import origins
 from tools.reporting.card import card
@@ -30,7 +31,9 @@ def chain(tmp_path, monkeypatch):
         line |= {"started": "2026-01-01 00:00 UTC", "seconds": 90.0, "ended": True}
         storage.write_text(run / "commands" / "20260101T000000-train_controller.json", json.dumps(line))
         storage.write_text(run / "record" / "000000.npz", "an episode")
-    storage.write_text(tmp_path / "second" / "before" / "vae.weights.h5", "first's V")
+    # What the first had found when the second began; the first has gone on since.
+    for name, content in (("vae.weights.h5", "first's V"), ("controller/best.json", json.dumps({"generation": 1}))):
+        storage.write_text(tmp_path / "second" / "before" / name, content)
     # The second trained V and M for itself; the third only has their curves.
     lines = storage.read_lines(tmp_path / "second" / "metrics.jsonl")
     changed = "".join(json.dumps(line | {"seconds": 2.0 * line["seconds"]}) + "\n" for line in lines)
@@ -61,14 +64,20 @@ def test_runs_that_name_each_other_end(origin, chain):
 
 
 def test_time_and_commands_are_of_all_rounds(chain):
-    """V 40 s and 80 s, M 20 s and 40 s; C four hours in the first and in the third, while the second's was not kept."""
+    """V 40 s and 80 s, M 20 s and 40 s; C an hour of four in the first, two of four in the third; not the second's."""
     run = read_run(chain / "third", "third")
     row = results.read(chain / "third" / "results.json")[0] | {"generation": 2}
-    assert training_time(run, row) == "V 2.0 min, M 1.0 min, C 6.0 h (evolution 8.0 h)"
+    assert training_time(run, row) == "V 2.0 min, M 1.0 min, C 3.0 h (evolution 8.0 h)"
     text = card(run, chain / "third")
     order = [text.index(f"runs/{name}`") for name in ("first", "second", "third")]
     assert order == sorted(order)
     assert "V 40 + 40 steps, M 40 + 40 steps, C 4 + 4 generations." in text
+    lines = storage.read_lines(chain / "third" / "metrics.jsonl")
+    own = [
+        line | {"seconds": 600.0} if line["model"] == "rnn" else line for line in lines
+    ]  # another M, from the first's
+    storage.write_text(chain / "third" / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in own))
+    assert "M 10.3 min" in training_time(read_run(chain / "third", "third"), row)
     anew = dataclasses.replace(run.config, restart="yes")
     storage.write_text(chain / "third" / "config.json", config_file.text(anew, {"from": "../second"}))
     assert training_time(read_run(chain / "third", "third"), row).endswith("C 2.0 h (evolution 4.0 h)")
@@ -82,11 +91,52 @@ def test_a_pack_holds_the_records_of_all_rounds_and_so_does_a_pack_of_its_copy(c
     assert {path.name for path in (out / "origins" / "2-second").iterdir()} == {
         *("config.json", "metrics.jsonl", "results.json", "controller", "commands")
     }
+    assert json.loads((out / "origins" / "1-first" / "controller" / "best.json").read_text()) == {"generation": 1}
     assert not list((out / "origins").rglob("*.npz")) and not list((out / "origins").rglob("*.h5"))
     pack.pack(out, again, checkpoint=False)
     assert {path.name for path in (again / "origins").iterdir()} == parts
     assert (again / "README.md").read_text() == (out / "README.md").read_text()
     pack.pack(chain / "third", out, checkpoint=False)  # nothing in it is a stranger's
     storage.write_text(out / "origins" / "1-first" / "thesis.tex", "precious")
-    with pytest.raises(pack.configs.UserError, match=r"thesis\.tex, which is not of a packed run"):
+    with pytest.raises(UserError, match=r"thesis\.tex, which is not of a packed run"):
         pack.pack(chain / "third", out, checkpoint=False)
+
+
+def test_a_link_in_a_stranger_s_origins_is_not_followed(chain):
+    pack.pack(chain / "third", chain / "out", checkpoint=False)
+    storage.write_text(chain / "private" / "metrics.jsonl", "secret")
+    path = chain / "out" / "origins" / "1-first"
+    (path / "metrics.jsonl").unlink()
+    (path / "metrics.jsonl").symlink_to(chain / "private" / "metrics.jsonl")
+    with pytest.raises(UserError, match="is a link out of its run"):
+        pack.pack(chain / "out", chain / "again", checkpoint=False)
+    path.rename(chain / "out" / "away")
+    path.symlink_to(chain / "out" / "away")
+    assert names(chain / "out") == ["2-second"]
+
+
+@pytest.mark.parametrize("way", ["\0", "\ud800", "loop", "x" * 5000, "/"])
+def test_a_way_that_is_none_leads_nowhere(way, chain):
+    (chain / "third" / "loop").symlink_to("loop")
+    config = tasks.preset("carracing", "smoke")
+    storage.write_text(chain / "third" / "config.json", config_file.text(config, {"from": way}))
+    assert names(chain / "third") == []
+
+
+def test_a_packed_run_names_no_folder_of_the_reader(chain):
+    packed.mark(chain / "third", None)
+    assert names(chain / "third") == []
+
+
+def test_a_broken_neighbour_is_left_out_with_a_note(chain, capsys):
+    storage.write_text(chain / "first" / "metrics.jsonl", "{}")
+    assert [origin.path.name for origin in origins.origins(chain / "third")] == ["second"]
+    assert "first/metrics.jsonl, line 1, is broken" in capsys.readouterr().err
+
+
+def test_with_another_v_the_round_before_counts_alone(chain):
+    third = chain / "third"
+    storage.write_text(third / "vae.weights.h5", "third's V")
+    assert names(third) == []
+    storage.write_text(third / "before" / "vae.weights.h5", "first's V")
+    assert names(third) == ["first"]

@@ -12,6 +12,7 @@ from pathlib import Path
 import tasks
 from common import leftovers, lock, run_dir, storage
 from config import Config, UserError
+from tools.reporting.origins import COMMAND, FOLDER, SEARCH
 
 
 def held(folder: Path) -> bool:
@@ -28,12 +29,12 @@ def own_names(config: Config) -> re.Pattern:
     models = "|".join(map(re.escape, run_dir.MODELS))
     anywhere = (
         rf"config\.json|results\.json|metrics\.jsonl|packed\.json|{re.escape(lock.NAME)}|{models}"
-        r"|controller/(best\.json|history\.jsonl|checkpoint\.npz)|commands/\d{8}T\d{6}-[\w.-]+\.json"
+        rf"|controller/(best\.json|history\.jsonl|checkpoint\.npz)|commands/{COMMAND.pattern}"
         rf"|pictures/{pictures}|videos/({end}|{name}-dream-{number})\.mp4"
     )
     report = rf"report\.md|model_card\.md|(losses|(training|histogram)-{name})\.png|{pictures}"
-    record = r"config\.json|metrics\.jsonl|results\.json|controller/history\.jsonl|commands/\d{8}T\d{6}-[\w.-]+\.json"
-    earlier = rf"origins/\d+-[\w.-]+/({record})"
+    record = rf"(config|results)\.json|metrics\.jsonl|{'|'.join(map(re.escape, SEARCH))}|commands/{COMMAND.pattern}"
+    earlier = rf"{FOLDER}/\d+-[\w.-]+/({record})"
     return re.compile(rf"(temperature-{number}/)?({anywhere})|{earlier}|notes\.md|README\.md|report/({report})")
 
 

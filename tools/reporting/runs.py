@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import config as configs
@@ -24,7 +25,11 @@ class Run:
     metrics: list[dict] = field(default_factory=list)  # metrics.jsonl
     best: dict | None = None  # controller/best.json
     parts: tuple["Run", ...] = ()
-    origins: tuple[Origin, ...] = ()  # the oldest first
+
+    @cached_property
+    def origins(self) -> list[Origin]:
+        """What counts of the runs that this one began from, the oldest first: it may read their folders."""
+        return origins(self.path)
 
     def agent(self, row: dict) -> "Run | None":
         """The run that evolved the agent of a row of `rows`: this one, a part, or None if it is not here."""
@@ -53,7 +58,6 @@ def read_run(path: Path, name: str) -> Run:
         storage.read_lines(path / "metrics.jsonl"),
         read_best(path / "controller" / "best.json"),
         parts,
-        tuple(origins(path)),
     )
 
 

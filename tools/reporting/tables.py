@@ -25,40 +25,40 @@ def duration(seconds: float) -> str:
 def seconds_of(lines: list[dict]) -> float:
     """Seconds of a training, from its lines: a resumed one counts from 0 again."""
     seconds = [line["seconds"] for line in lines]
-    return sum(now for now, after in zip(seconds, [*seconds[1:], 0], strict=True) if after < now)
+    return sum(now for now, after in zip(seconds, [*seconds, 0][1:], strict=True) if after < now)
 
 
 def training_time(run: Run, row: dict) -> str:
-    """How long V, M and C took, in all rounds, as far as it is logged here; C to the generation that is kept, and in
+    """How long V, M and C took, in all rounds, as far as it is logged here; C to the generations that were kept, and in
     all."""
     trained = run.agent(row)
-    times = {}
-    for letter, name in (("V", "vae"), ("M", "rnn")):
-        if logs := trainings_of(run, name):
-            times[letter] = duration(sum(map(seconds_of, logs)))
-    own = trained.history if trained else []
-    before = sum(seconds_of(origin.history) for origin in run.origins if origin.searched)
-    if own:
-        kept = [line for line in own if line["generation"] <= (row.get("generation") or 0)]
-        times["C"] = duration(before + seconds_of(own))
-        if 0 < len(kept) < len(own):
-            times["C"] = f"{duration(before + seconds_of(kept))} (evolution {times['C']})"
+    logs = {letter: trainings_of(run, name) for letter, name in (("V", "vae"), ("M", "rnn"))}
+    times = {letter: duration(sum(map(seconds_of, log))) for letter, log in logs.items() if log}
+    if trained and trained.history:
+        searches = [(origin.history, origin.kept) for origin in run.origins]
+        searches.append((trained.history, row.get("generation") or 0))
+        kept = [seconds_of([line for line in lines if line["generation"] <= last]) for lines, last in searches]
+        total = sum(seconds_of(lines) for lines, _ in searches)
+        times["C"] = duration(total)
+        if kept[-1] > 0 and sum(kept) < total:
+            times["C"] = f"{duration(sum(kept))} (evolution {times['C']})"
     return ", ".join(f"{letter} {time}" for letter, time in times.items())
 
 
 def trainings_of(run: Run, model: str) -> list[list[dict]]:
-    """The learning curves of "vae" or "rnn", a training each: those of the run's origins, the oldest first, and its
-    own."""
+    """The learning curves of "vae" or "rnn", a training each: those of the rounds before, the oldest first, and the
+    run's own; [] if it has none itself."""
     curves = [
         [line for line in metrics if line["model"] == model]
         for metrics in (*(origin.metrics for origin in run.origins), run.metrics)
     ]
-    return [curve for k, curve in enumerate(curves) if curve and curve not in curves[:k]]  # --from copies them
+    return [curve for curve in curves if curve] if curves[-1] else []
 
 
 def searches_of(run: Run) -> list[list[dict]]:
-    """The histories of the searches for C: those of the earlier rounds that it went on from, and the run's own."""
-    return [log for log in (*(o.history for o in run.origins if o.searched), run.history) if log]
+    """The histories of the searches for C: those of the rounds before that it went on from, and the run's own; [] if
+    it has none itself."""
+    return [log for log in (*(origin.history for origin in run.origins), run.history) if log] if run.history else []
 
 
 def cells(run: Run | None, row: dict) -> list[str]:

@@ -56,6 +56,8 @@ def resolve_config(run: Path, given: dict, base: Path | None = None, after: Path
             # What an earlier round was given for itself alone does not hold for the next.
             linked = count_recordings(after, start)
             start = dataclasses.replace(start, round=start.round + 1, linked=linked, restart="no")
+        elif start.round > 1 and not (source / BEFORE).exists():  # a packed one has not the round before
+            start = dataclasses.replace(start, restart="yes")
     else:
         if "task" not in given:
             names = " or ".join(f"--task {name}" for name in (*tasks.TASKS, "gymnasium:ID"))

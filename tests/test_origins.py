@@ -102,6 +102,17 @@ def test_a_pack_holds_the_records_of_all_rounds_and_so_does_a_pack_of_its_copy(c
         pack.pack(chain / "third", out, checkpoint=False)
 
 
+def test_a_pack_does_not_say_where_its_runs_lay(chain):
+    for name in ("first", "third"):
+        path = chain / name / "commands" / "20260101T000000-train_controller.json"
+        line = json.loads(path.read_text())
+        storage.write_text(path, json.dumps(line | {"command": f"train_controller.py --run {chain.resolve()}/{name}"}))
+    pack.pack(chain / "third", chain / "out", checkpoint=False)
+    texts = [path.read_text() for path in (chain / "out").rglob("*") if path.suffix in (".json", ".jsonl", ".md")]
+    assert not any(str(chain.resolve()) in text for text in texts)
+    assert f"`python train_controller.py --run {chain.name}/third`" in (chain / "out" / "README.md").read_text()
+
+
 def test_a_link_in_a_stranger_s_origins_is_not_followed(chain):
     pack.pack(chain / "third", chain / "out", checkpoint=False)
     storage.write_text(chain / "private" / "metrics.jsonl", "secret")

@@ -141,6 +141,15 @@ def test_a_share_of_a_round_is_random_and_a_packed_run_s_round_begins_without_re
     assert all(is_random(tasks.replace(config, random=1.0), index) for index in range(20))
 
 
+def test_c_is_evolved_anew_from_a_later_round_without_the_one_before(second_round, tmp_path):
+    """As a packed one is: where its own search began is not in it."""
+    small, mine = tmp_path / "small", tmp_path / "mine"
+    shutil.copytree(second_round, small, ignore=shutil.ignore_patterns("before", "record"))
+    assert run_dir.resolve_config(mine, {"seed": 1}, second_round).restart == "no"
+    config = run_dir.open_run(mine, {"seed": 1}, small)
+    assert (config.round, config.restart) == (2, "yes") == (run_dir.load(mine).round, run_dir.load(mine).restart)
+
+
 def test_a_curious_agent_is_read_only_if_it_records(copied):
     run, config = copied  # has none
     explorers = Explorers(run, tasks.replace(config, round=2, curious=0.5))

@@ -99,7 +99,7 @@ def make(run: Path, tmp: Path, name: str, checkpoint: bool) -> None:
                 continue  # a file that is being written
             if not path.resolve().is_relative_to(run.resolve()):
                 raise configs.UserError(f"{path} is a link out of the run and is not packed; replace it by a copy")
-            storage.copy(path, tmp / path.relative_to(run))
+            origins.copy_shared(path, tmp / path.relative_to(run), run)
     origins.copy_records(run, tmp)
     for part in tmp.glob("temperature-*"):
         for model in (model for model in run_dir.MODELS if (tmp / model).exists()):

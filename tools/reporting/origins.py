@@ -118,4 +118,13 @@ def copy_records(run: Path, out: Path) -> None:
                 continue
             if not path.resolve().is_relative_to((folder if path.is_relative_to(folder) else before).resolve()):
                 raise UserError(f"{path} is a link out of its run and is not packed; replace it by a copy")
-            storage.copy(path, there / part)
+            copy_shared(path, there / part, folder)
+
+
+def copy_shared(path: Path, to: Path, run: Path) -> None:
+    """Copies a file of a run into a pack, which others will read: a logged command that names the run by where it lies
+    on this machine names it by the last two parts of that."""
+    storage.copy(path, to)
+    here = run.resolve()
+    if COMMAND.fullmatch(path.name) and str(here) in (text := to.read_text()):
+        storage.write_text(to, text.replace(str(here), str(Path(*here.parts[-2:]))))

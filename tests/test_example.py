@@ -21,7 +21,9 @@ def test_the_rollout_plays_a_shipped_agent_and_films_it(task, low, high, tmp_pat
     with imageio.get_reader(film) as reader:
         frames = reader.count_frames()
         assert reader.get_data(0).shape == (256, 256, 3)
-    assert frames == 1000 if task == "carracing" else frames == float(total)  # a step, a reward of 1
+    # CarRacing is over when the last tile is visited: all tiles together earn 1000, each frame costs 0.1.
+    ends = {1000, round(10 * (1000 - float(total)))} if task == "carracing" else {float(total)}  # a step, a reward of 1
+    assert frames in ends
 
 
 def test_ppo_without_its_packages_is_one_line(tmp_path):

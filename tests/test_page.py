@@ -117,13 +117,21 @@ def test_of_tests_of_one_kind_that_of_most_episodes_is_shown(tmp_path):
         ("doom", {}, ""),
         ("doom", {"rnn_steps": 300, "untrained": "rnn"}, ""),
         ("doom", {"rnn_steps": 300, "untrained": "vae+rnn"}, ""),
-        ("doom", {"rnn_steps": 300, "round": 2}, ""),
+        ("doom", {"rnn_steps": 300, "round": 2}, ""),  # what the first round had is not known here
     ],
 )
-def test_an_m_of_fewer_steps_than_the_papers_says_so(task, changes, said):
+def test_an_m_of_fewer_steps_than_the_papers_says_so(task, changes, said, tmp_path):
     config = dataclasses.replace(tasks.preset(task, "paper"), **changes)
-    source = sources.Source(config, *[None] * (len(dataclasses.fields(sources.Source)) - 1))
+    run_dir.save(config, tmp_path)
+    rest = {field.name: None for field in dataclasses.fields(sources.Source)}
+    source = sources.Source(**rest | {"config": config, "rnn_steps": sources.rnn_steps(tmp_path, config)})
     assert said in source.short_training and bool(said) == bool(source.short_training)
+
+
+def test_a_later_round_s_m_has_the_steps_of_all_rounds():
+    shipped = ROOT / "pretrained" / "carracing"
+    config = run_dir.load(shipped)
+    assert config.round == 3 and sources.rnn_steps(shipped, config) == 300 + 150 + 300
 
 
 def test_controls_name_every_number_of_an_action():

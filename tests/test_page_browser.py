@@ -179,7 +179,7 @@ def test_death_ends_the_dream_and_r_begins_another(opened):
 def test_dream_ends_after_an_episodes_steps_where_m_predicts_no_end(opened):
     page = opened("carracing")
     assert page.is_hidden("#end-section") and page.is_visible("#endless")
-    said = "M was trained for 300 steps of the published 4,000 and loses the road after a few seconds: "
+    said = "M was trained for 750 steps in 3 rounds of the published 4,000 and loses the road after a few seconds: "
     assert page.is_visible("#short-training")
     assert page.text_content("#short-training") == said + "R starts another dream."
     page.evaluate("state.dream.steps = state.run.max_frames - 1")

@@ -17,6 +17,8 @@ from controller.policy import Controller
 from controller.rollout import RealLanes
 from doom_rnn.dream import Starts
 from tasks.controls import Controls, plain
+from tools.reporting.runs import read_run
+from tools.reporting.tables import trainings_of
 from vae.data import broken, read_episode, read_source
 from vae.data import episodes as recordings
 from world_model import WorldModel, load_rnn, load_vae
@@ -36,6 +38,7 @@ class Source:
         starts: (mu, logvar) of first frames, each (N, Z).
         frames: uint8 (FRAMES, 64, 64, 3), from a real episode; z: V's mu of them, (FRAMES, Z).
         frames_of: which episode, in words.
+        rnn_steps: M's training steps in all rounds; 0 if that is not known.
         scores: dicts of "who", "mean", "std", "by" ("ours", "paper"), "where" ("dream", "game").
     """
 
@@ -48,6 +51,7 @@ class Source:
     frames: np.ndarray
     z: np.ndarray
     frames_of: str
+    rnn_steps: int
     scores: list[dict]
 
     @property
@@ -62,16 +66,16 @@ class Source:
 
     @property
     def short_training(self) -> str:
-        """A sentence if M was trained for fewer steps than the published one, else "". Later rounds add to what their
-        own setting says."""
+        """A sentence if M was trained for fewer steps than the published one, in all rounds, else ""."""
         task = tasks.get(self.config.task)
-        if not task.published or self.config.round > 1:
+        if not task.published:
             return ""
-        paper, own = tasks.preset(task.name, "paper").rnn_steps, self.config.rnn_steps
-        if own >= paper or "rnn" in self.config.untrained:
+        paper, own = tasks.preset(task.name, "paper").rnn_steps, self.rnn_steps
+        if not own or own >= paper or "rnn" in self.config.untrained:
             return ""
+        rounds = f" in {self.config.round} rounds" if self.config.round > 1 else ""
         what = f" and {self.controls.lost}: R starts another dream" if self.controls.lost else ""
-        return f"M was trained for {own:,} steps of the published {paper:,}{what}."
+        return f"M was trained for {own:,} steps{rounds} of the published {paper:,}{what}."
 
     @property
     def end_head(self) -> bool:
@@ -92,7 +96,17 @@ def read(run: Path) -> Source:
     frames, frames_of = real_frames(run, config, vae, rnn, parameters)
     z = vae.encode(frames)[0].numpy()
     starts = (first.mu[chosen], first.logvar[chosen])
-    return Source(config, vae, rnn, parameters, layers, starts, frames, z, frames_of, scores(run, config))
+    steps = rnn_steps(run, config)
+    return Source(config, vae, rnn, parameters, layers, starts, frames, z, frames_of, steps, scores(run, config))
+
+
+def rnn_steps(run: Path, config: Config) -> int:
+    """M's training steps: those of the setting, and of a later round those logged in all rounds; 0 if one's are not
+    here."""
+    if config.round == 1:
+        return config.rnn_steps
+    logs = trainings_of(read_run(run, run.name), "rnn")
+    return sum(log[-1]["step"] for log in logs) if len(logs) == config.round else 0
 
 
 def real_frames(run: Path, config: Config, vae, rnn, parameters) -> tuple[np.ndarray, str]:

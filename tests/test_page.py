@@ -14,7 +14,7 @@ from conftest import ROOT, SHIPPED, need_program, run_script
 from small_run import episode_of, small
 
 import tasks
-from common import results
+from common import results, run_dir
 from config import UserError
 from tasks.controls import plain
 from tools.page import source as sources

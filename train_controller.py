@@ -2,6 +2,7 @@
 
     mpirun -n 64 python train_controller.py --run runs/car
     mpirun -n 64 python train_controller.py --run runs/doom --env dream --temperature 1.15
+    mpirun -n 64 python train_controller.py --run runs/doom --vary temperature=0.1,0.5,1.0,1.15,1.3 seed=1,2,3
 
 Needs V and M. Rank 0 holds the search (ask, tell); all ranks play, rank 0 too. Writes
 DIR/controller/: history.jsonl (a line a generation), checkpoint.npz (the search's whole state), best.json (the
@@ -10,40 +11,30 @@ generation, and --generations N beyond the last. The curves do not depend on the
 """
 
 import argparse
-import math
 
 import config as configs
-import tasks
 from common import command_line, lock, mpi, run_dir
 from common.command_log import log_command
 from common.tracking import add_flag, track
 from common.training import quiet_tensorflow
-from controller.evolution import evolve, temperature_row
-
-
-def temperatures(text: str) -> list[float]:
-    """'0.1,1.15' -> [0.1, 1.15]; UserError unless all are finite and above 0."""
-    try:
-        values = [float(part) for part in text.split(",")]
-    except ValueError:
-        values = []
-    if not values or not all(0 < value < math.inf for value in values):
-        raise configs.UserError(f"--temperatures: expected numbers above 0 such as 0.1,1.15, got {text!r}")
-    return values
+from controller import variations
+from controller.evolution import evolve
 
 
 def run(comm, args: argparse.Namespace) -> None:
-    config = mpi.on_root(comm, run_dir.open_run, args.run, command_line.overrides(args), args.base, args.after)
+    given = command_line.overrides(args)
+    combinations = mpi.on_root(comm, variations.parse, args.vary) if args.vary else []
+    if combinations and args.objective == "surprise":
+        raise mpi.CollectiveError("--objective surprise: there is no --vary for it; leave one of them out")
+    agents = {name: given[name] for name in configs.fields_of("C") if name in given}
+    if combinations and mpi.on_root(comm, (args.run / "config.json").exists):  # what is given of C is the agents'
+        given = {name: value for name, value in given.items() if name not in agents}
+    config = mpi.on_root(comm, run_dir.open_run, args.run, given, args.base, args.after)
     mpi.on_root(comm, run_dir.need_models, args.run)
-    row = mpi.on_root(comm, temperatures, args.temperatures) if args.temperatures else None
-    if row and not tasks.pays_in_dreams(config):
-        raise mpi.CollectiveError(f"--temperatures: a dream of this run has no reward (--heads {config.heads})")
-    if row and args.objective == "surprise":
-        raise mpi.CollectiveError("--objective surprise: there is no row of temperatures for it; leave one of them out")
     quiet_tensorflow()
     with log_command(args.run, comm), track(args.track, args.run, config, comm):
-        if row:
-            temperature_row(comm, args.run, config, row, args.test_episodes)
+        if combinations:
+            variations.evolve_and_test(comm, args.run, agents, combinations, args.test_episodes)
         else:
             evolve(comm, args.run, config, args.objective)
 
@@ -52,10 +43,11 @@ def main(comm) -> None:
     parser = command_line.parser(__doc__, quiet=comm.rank > 0, stage=("C",))
     add_flag(parser)
     parser.add_argument(
-        "--temperatures",
-        metavar="T,T,...",
-        help="evolve an agent in the dream at each of these, and test each in its dream and in the real environment: "
-        "a row of the paper's table each, in DIR/temperature-T/results.json",
+        "--vary",
+        nargs="+",
+        metavar="SETTING=VALUE,VALUE",
+        help="evolve an agent for each combination of these settings of C, or seeds, on the run's V and M, and test "
+        "it, also in its dream if it is evolved there; each is a run in DIR/agents/. Flags of C beside it hold for all",
     )
     parser.add_argument(
         "--objective",

@@ -13,7 +13,8 @@ from common.packed import require_writable
 from common.progress import note
 from config import Config, UserError, flag
 
-# Shared by runs that differ in their temperature.
+# In a run: the folder of the runs that share its V and M, one for each further agent (controller/variations.py).
+AGENTS = "agents"
 MODELS = ("vae.weights.h5", "rnn.weights.h5", "initial_z.npz", "dream_starts.npz")
 
 

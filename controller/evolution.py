@@ -3,16 +3,14 @@
 import dataclasses
 import json
 import time
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 
 import config as configs
-from common import command_line, integrity, lock, mpi, run_dir, seeds, storage
+from common import command_line, integrity, mpi, run_dir, seeds, storage
 from common.progress import bar as progress_bar
 from common.tracking import Curves
-from controller import evaluation
 from controller.agent_file import FOLDERS, origin, read_best
 from controller.optimizers import make_optimizer
 from controller.policy import Controller
@@ -246,30 +244,6 @@ def nothing_to_learn(config: configs.Config, generation: int, line: dict) -> str
     if line["mean_steps"] >= config.max_frames:
         return text + f"every episode lasts its full {config.max_frames} steps and pays the same"
     return text + "no candidate's actions made a difference; try a greater --sigma, or more --rollouts"
-
-
-def temperature_row(comm, run: Path, config: configs.Config, temperatures: list[float], episodes: int) -> None:
-    """The paper's table: an agent evolved at each temperature, tested in its dream and in the real environment.
-
-    Each is a run of its own below `run`, with the same V and M, but that of `run`'s own temperature, which is
-    `run` itself. Results are in each one's results.json.
-    """
-    rows = []
-    for tau in temperatures:
-        own = (tau, "dream") == (config.temperature, config.env)
-        below = run if own else run / f"temperature-{tau:g}"
-        with nullcontext() if own else lock.hold(below, comm):  # the run's own is the command's
-            below_config = config
-            if not own:
-                given = {"temperature": tau, "env": "dream", "generations": config.generations}
-                below_config = mpi.on_root(comm, run_dir.open_run, below, given, run)
-                mpi.on_root(comm, run_dir.same_models, run, below)
-            evolve(comm, below, below_config)
-            for env in ("dream", "real"):
-                there = evaluation.configured(below_config, env=env)
-                rows.append(evaluation.evaluate(comm, below, there, episodes, video=False))
-    if comm.rank == 0:
-        command_line.say(evaluation.table(rows))
 
 
 def score_mean(comm, lanes, config: configs.Config, evolution, generation: int, saved: str) -> None:

@@ -44,8 +44,8 @@ def test_a_card_has_the_commands_and_scores_of_the_runs_below(tmp_path):
     config = tasks.preset("doom", "smoke")
     run = make_run(tmp_path / "doom", config, [result(config, [800.0, 1000.0])])
     cold = dataclasses.replace(config, temperature=0.5)
-    part = make_run(run / "temperature-0.5", cold, [result(cold, [300.0, 500.0])])
-    line = {"command": "train_controller.py --temperatures 0.5", "ranks": 2, "hardware": "a processor"}
+    part = make_run(run / "agents/temperature-0.5", cold, [result(cold, [300.0, 500.0])])
+    line = {"command": "train_controller.py --vary temperature=0.5", "ranks": 2, "hardware": "a processor"}
     line |= {"started": "2026-01-01 00:00 UTC", "seconds": 90.0, "ended": True}
     storage.write_text(part / "commands" / "20260101T000000-train_controller.json", json.dumps(line))
     text = card(read_run(run, "doom"), run)

@@ -246,25 +246,29 @@ def test_evolution_in_the_real_environment(doom_run, tmp_path):
     assert 50 < json.loads(line)["mean"] <= 150  # steps survived of at most 150
 
 
-def test_a_row_of_temperatures(doom_run, tmp_path):
-    run_script("train_controller.py", "--run", doom_run, "--temperatures", "0.5,1.15", "--test-episodes", "2", ranks=2)
-    # 1.15 is the run's own.
-    files = [doom_run / "temperature-0.5" / "results.json", doom_run / "results.json"]
-    rows = [row for file in files for row in json.loads(file.read_text())["results"]]
-    found = {(row["trained_temperature"], row["env"]) for row in rows}
-    assert {(0.5, "dream"), (0.5, "real"), (1.15, "dream"), (1.15, "real")} <= found
-    for run, tau in ((doom_run / "temperature-0.5", 0.5), (doom_run, 1.15)):
+def test_agents_of_several_temperatures(doom_run, tmp_path):
+    flags = ["--run", doom_run, "--vary", "temperature=0.5,1.15", "--sigma", "0.2", "--test-episodes", "2"]
+    said = run_script("train_controller.py", *flags, ranks=2).stdout
+    again = run_script("train_controller.py", *flags)
+    assert again.stdout.endswith(said[said.index("agent ") :]) and "test episodes" not in again.stderr
+    agents = [doom_run / f"agents/temperature-{tau}" for tau in (0.5, 1.15)]
+    rows = [row for run in agents for row in json.loads((run / "results.json").read_text())["results"]]
+    assert [(row["trained_temperature"], row["env"]) for row in rows] == [
+        (tau, env) for tau in (0.5, 1.15) for env in ("dream", "real")
+    ]
+    assert all(f"{row['mean']:.1f} ± {row['std']:.1f}" in said for row in rows)
+    for run, tau in zip(agents, (0.5, 1.15), strict=True):
         config = json.loads((run / "config.json").read_text())
-        assert config["temperature"] == tau and config["env"] == "dream"
+        assert (config["temperature"], config["env"], config["sigma"]) == (tau, "dream", 0.2)
         assert (run / "controller" / "best.json").exists()
-    assert not (doom_run / "temperature-1.15").exists()
+    assert run_dir.load(doom_run).sigma == 0.1
     assert (
         "trained at τ 0.5" in run_script("tools.report", doom_run).stdout + (doom_run / "report/report.md").read_text()
     )
     # Packed, each is still a run of its own, with the one V and M.
     run_script("train_controller.py", "--run", doom_run)
     run_script("tools.pack", "--run", doom_run, "--out", tmp_path / "doom")
-    part = tmp_path / "doom" / "temperature-0.5"
+    part = tmp_path / "doom/agents/temperature-0.5"
     run_script("evaluate.py", "--run", part, "--env", "dream", "--episodes", "2", "--no-video", "--save")
     returns = [row["returns"] for row in rows if (row["trained_temperature"], row["env"]) == (0.5, "dream")]
     assert [row["returns"] for row in json.loads((part / "results.json").read_text())["results"]][-1:] == returns

@@ -24,7 +24,6 @@ from doom_rnn.vector import VectorDreamEnv
 from tasks.actions import checked
 from tasks.carracing_env import CarRacing
 from tasks.gymnasium_task import greatest
-from train_controller import temperatures
 from world_model import WorldModel, load_rnn
 
 
@@ -172,12 +171,6 @@ def test_a_score_of_nan_is_refused():
 def test_settings_are_finite(name, value):
     with pytest.raises(UserError, match=configs.flag(name)):
         tasks.check(small(**{name: value}))
-
-
-@pytest.mark.parametrize("text", ["nan", "1,inf", "0.5,nan"])
-def test_temperatures_are_finite(text):
-    with pytest.raises(UserError, match="--temperatures: expected numbers above 0"):
-        temperatures(text)
 
 
 @pytest.mark.parametrize("ops", [np, keras.ops])

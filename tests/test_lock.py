@@ -17,7 +17,7 @@ from small_run import make_run
 
 from common import leftovers, lock, mpi
 from config import UserError
-from controller.evolution import temperature_row
+from controller.variations import evolve_and_test
 
 HOLDER = f"""
 import sys, time
@@ -72,10 +72,10 @@ def test_the_holder_is_named_before_its_folder_is_searched(tmp_path, monkeypatch
         assert found[0]["process"] == os.getpid()
 
 
-def test_a_row_s_temperatures_are_locked(tmp_path):
-    config = make_run(tmp_path, "doom")
-    with lock.hold(tmp_path / "temperature-0.5"), pytest.raises(UserError, match=r"temperature-0\.5 is in use"):
-        temperature_row(mpi.world(), tmp_path, config, [0.5], 1)
+def test_an_agent_s_run_is_locked(tmp_path):
+    make_run(tmp_path, "doom")
+    with lock.hold(tmp_path / "agents/seed-1"), pytest.raises(UserError, match=r"agents/seed-1 is in use"):
+        evolve_and_test(mpi.world(), tmp_path, {}, [{"seed": 1}], 1)
 
 
 def test_a_lock_left_by_a_crash_is_taken_over(tmp_path):

@@ -44,10 +44,10 @@ def test_an_older_pack_is_replaced(run, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "run"]
 
 
-@pytest.mark.parametrize("part", [".", "temperature-0.5"])
+@pytest.mark.parametrize("part", [".", "agents/temperature-0.5"])
 def test_a_pack_in_which_a_command_is_at_work_is_not_replaced(part, run, tmp_path):
     out = tmp_path / "out"
-    run_dir.save(tasks.preset("carracing", "smoke"), run / "temperature-0.5")
+    run_dir.save(tasks.preset("carracing", "smoke"), run / "agents/temperature-0.5")
     pack.pack(run, out, checkpoint=False)
     with lock.hold(out / part), pytest.raises(UserError, match=f"{(out / part).name} is in use by"):
         pack.pack(run, out, checkpoint=False)  # as beside evaluate.py --save
@@ -77,7 +77,8 @@ STRANGERS = (
     "pictures/mine-best.png",
     "commands/mine.json",
     "controller/mine.txt",
-    "temperature-mine/results.json",
+    "agents/mine/results.json",
+    "temperature-0.5/results.json",
 )
 
 
@@ -119,7 +120,7 @@ def test_who_has_a_pack_s_temporary_name_is_left_alone(kind, name, run, tmp_path
 
 def test_a_pack_and_its_run_do_not_hold_each_other(run, tmp_path):
     pack.pack(run, tmp_path / "out", checkpoint=False)
-    part = shutil.copytree(run, tmp_path / "out" / "temperature-0.5")
+    part = shutil.copytree(run, tmp_path / "out" / "agents/temperature-0.5")
     for source, out in ((part, tmp_path / "out"), (run, run / "out"), (run, run)):
         with pytest.raises(UserError, match="one is or holds the other"):
             pack.pack(source, out, checkpoint=False)
@@ -192,9 +193,9 @@ def test_a_pack_that_was_interrupted_while_it_was_replaced_comes_back(run, tmp_p
 
 def test_what_dreams_start_from_is_packed(run, tmp_path):
     storage.write_text(run / "dream_starts.npz", "starts")
-    run_dir.save(tasks.preset("carracing", "smoke"), run / "temperature-0.5")
+    run_dir.save(tasks.preset("carracing", "smoke"), run / "agents/temperature-0.5")
     pack.pack(run, tmp_path / "out", checkpoint=False)
-    assert (tmp_path / "out/temperature-0.5/dream_starts.npz").read_text() == "starts"
+    assert (tmp_path / "out/agents/temperature-0.5/dream_starts.npz").read_text() == "starts"
     (run / "dream_starts.npz").unlink()
     pack.pack(run, tmp_path / "out", checkpoint=False)
     assert all(path.exists() for path in (tmp_path / "out").rglob("*"))  # no link leads nowhere
@@ -204,10 +205,10 @@ def test_only_an_agent_of_this_v_and_m_is_packed(copied, tmp_path):
     run, _ = copied
     part = shutil.copytree(run, tmp_path / "part")
     edit_json(part / "controller/best.json", parameters=[0.5])
-    shutil.move(part, run / "temperature-0.5")
+    shutil.move(part, run / "agents/temperature-0.5")
     with pytest.raises(UserError, match=r"temperature-0\.5/controller/best\.json holds 1 parameters"):
         pack.pack(run, tmp_path / "out", checkpoint=False)
-    shutil.rmtree(run / "temperature-0.5")
+    shutil.rmtree(run / "agents/temperature-0.5")
     make_run(tmp_path / "other", seed=7)
     for name, message in (
         ("rnn", r"best\.json was made from another M"),
@@ -226,7 +227,7 @@ def test_a_run_of_five_temperatures_is_packed(tmp_path):
     run, out = tmp_path / "doom", tmp_path / "out"
     shutil.copytree(ROOT / "pretrained" / "doom", run)
     for tau in (0.8, 1.0, 1.3):
-        part = shutil.copytree(run / "temperature-0.5", run / f"temperature-{tau}")
+        part = shutil.copytree(run / "agents/temperature-0.5", run / f"agents/temperature-{tau}")
         run_dir.save(dataclasses.replace(run_dir.load(part), temperature=tau), part)
         rows = json.loads((part / "results.json").read_text())["results"]
         rows = [row | {"trained_temperature": tau} for row in rows]

@@ -22,7 +22,7 @@ from tools.reporting.curves import curves_csv
 from tools.reporting.pages import write_report
 from tools.reporting.plots import together
 from tools.reporting.runs import read_runs, searches
-from tools.reporting.tables import HEADER, results_table, seconds_of
+from tools.reporting.tables import HEADER, results_table, seconds_of, short_table
 
 
 def test_row_has_the_runs_and_the_published_numbers(car):
@@ -93,7 +93,7 @@ def test_a_run_that_is_given_twice_counts_once(tmp_path):
     config = tasks.preset("doom", "smoke")
     run = make_run(tmp_path / "doom", config, [result(config, [1.0, 2.0])])
     cold = dataclasses.replace(config, temperature=0.5)
-    part = make_run(run / "temperature-0.5", cold, [result(cold, [3.0, 4.0])])
+    part = make_run(run / "agents/temperature-0.5", cold, [result(cold, [3.0, 4.0])])
     runs = read_runs([part, run, tmp_path / "." / "doom", part])
     assert [found.path for found in runs] == [run] and [found.path for found in runs[0].parts] == [part]
     assert "2 seeds" not in results_table(runs)
@@ -142,7 +142,7 @@ def test_five_runs_of_three_seeds_are_reported(tmp_path):
     for tau in (0.1, 0.5, 1.0, 1.15, 1.3):
         for seed in (0, 1, 2):
             run = tmp_path / f"{tau}-{seed}"
-            shutil.copytree(shipped, run, ignore=shutil.ignore_patterns("temperature-*", "*.h5", "report", "videos"))
+            shutil.copytree(shipped, run, ignore=shutil.ignore_patterns("agents", "*.h5", "report", "videos"))
             rows = json.loads((run / "results.json").read_text())["results"]
             changes = {"temperature": tau, "trained_temperature": tau, "seed": seed}
             rows = [row | changes for row in rows if row["temperature"] == row["trained_temperature"]]
@@ -232,7 +232,7 @@ def test_temperature_table(tmp_path):
         result(config, [700.0, 900.0], env="dream", temperature=0.5),
     ]
     run = make_run(tmp_path / "doom", config, rows[:2] + rows[3:])
-    part = make_run(run / "temperature-0.5", dataclasses.replace(config, temperature=0.5), rows[2:3])
+    part = make_run(run / "agents/temperature-0.5", dataclasses.replace(config, temperature=0.5), rows[2:3])
     runs = read_runs([run])
     text = write_report(runs, tmp_path / "out").read_text()
     entries = {e.get("temperature"): e for e in published.read()["scores"]["doom"]}
@@ -314,8 +314,8 @@ def test_a_page_gets_the_tables_between_its_comments(tmp_path):
         run_script("tools.report", car, "--into", page)
         text = page.read_text()
         # What the paper reports and these runs did not measure keeps an empty row.
-        assert "| CarRacing, view v0 | z | 632 ± 251 |" + "  |" * 11 + "\n" in text
-        assert "| dream, τ 1.15 | zch | 918 ± 546 |" + "  |" * 11 + "\n" in text
+        assert "| CarRacing, view v0 | z | 632 ± 251 |" + "  |" * 12 + "\n" in text
+        assert "| dream, τ 1.15 | zch | 918 ± 546 |" + "  |" * 12 + "\n" in text
         assert text.startswith("before\n<!-- results -->\n|")
         assert "<!-- end of results -->\nafter\n<!-- published -->\n| task |" in text
         assert (
@@ -337,3 +337,24 @@ def test_a_training_fitness_is_not_shown_as_a_test():
     assert peer == "915.9 (flydexo, best training fitness of any candidate, not a test)"
     (line,) = [agent for agent, score, _ in published.sources("carracing") if score == "915.9"]
     assert "not a test" in line
+
+
+def test_agents_of_several_seeds_are_one_line_of_the_docs_table(tmp_path):
+    config = dataclasses.replace(tasks.preset("carracing", "smoke"), seed=4)
+    run = make_run(tmp_path / "car", config, [result(config, [700.0])])
+    for seed in (1, 2, 3):
+        other = dataclasses.replace(config, features="z", seed=seed)
+        returns = [800.0 + 10 * seed, 900.0 + 10 * seed]
+        make_run(run / f"agents/features-z,seed-{seed}", other, [result(other, returns)])
+    (found,) = read_runs([run])
+    assert [found.agent(row).config.seed for row in found.rows] == [4, 1, 2, 3]
+    (line,) = [line for line in cells_of(short_table([found]), "CarRacing, view v0") if line[1] == "z"]
+    assert line[3:6] == [
+        "**870.0** (860.0, 870.0, 880.0)",
+        "5.8 over seeds",
+        "t 845.2 to 894.8; bootstrap 860.0 to 880.0",
+    ]
+    # Of all episodes together; four generations of 8 candidates with two episodes each.
+    assert line[6:11] == ["870.0", "50% reach 900", "3 × 2", "64", "1, 2, 3"]
+    (whole,) = [line for line in cells_of(short_table([found]), "CarRacing, view v0") if line[1] == "zh"]
+    assert whole[3] == "700.0 ± 0.0"

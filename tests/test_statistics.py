@@ -92,7 +92,7 @@ def test_comparison_with_another_run(tmp_path):
 
 def test_dreams_of_different_ms_are_not_the_same_episodes(tmp_path):
     shipped = ROOT / "pretrained"
-    require_same_dreams(shipped / "doom", shipped / "doom" / "temperature-0.5")  # evolved on the same V and M
+    require_same_dreams(shipped / "doom", shipped / "doom" / "agents/temperature-0.5")  # evolved on the same V and M
     with pytest.raises(UserError, match="it dreams with another M than"):
         require_same_dreams(shipped / "carracing", shipped / "doom")
 
@@ -119,7 +119,7 @@ def test_shipped_runs_are_packed_and_take_no_stage(tmp_path):
     assert "is a packed run and read-only: record with a run of your own, --from" in said and "--of" in said
     with pytest.raises(UserError, match=r"read-only: begin a run of your own with --run NEW --from .*doom"):
         run_dir.open_run(shipped, {})
-    assert packed.is_packed(shipped / "temperature-0.5")
+    assert packed.is_packed(shipped / "agents/temperature-0.5")
     run = tmp_path / "own"
     run_dir.save(tasks.preset("doom", "smoke"), run)
     assert run_dir.open_run(run, {}).task == "doom"

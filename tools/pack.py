@@ -38,11 +38,11 @@ PARTS = (
     "videos/*-best.mp4",
     "videos/*-median.mp4",
     "videos/*-worst.mp4",
-    "temperature-*/config.json",
-    "temperature-*/controller/best.json",
-    "temperature-*/controller/history.jsonl",
-    "temperature-*/results.json",
-    "temperature-*/commands/*.json",
+    f"{run_dir.AGENTS}/*/config.json",
+    f"{run_dir.AGENTS}/*/controller/best.json",
+    f"{run_dir.AGENTS}/*/controller/history.jsonl",
+    f"{run_dir.AGENTS}/*/results.json",
+    f"{run_dir.AGENTS}/*/commands/*.json",
 )
 CHECKPOINT = "controller/checkpoint.npz"
 HISTORY = "controller/history.jsonl"
@@ -62,7 +62,7 @@ def pack(run: Path, out: Path, checkpoint: bool) -> float:
     if packs.held(out):
         run_dir.load(out)  # before a lock is put into a folder that is no run
     with ExitStack() as locks:
-        for folder in (out, *out.glob("temperature-*")):
+        for folder in (out, *out.glob(f"{run_dir.AGENTS}/*")):
             if folder == out or (folder.is_dir() and not folder.is_symlink()):
                 locks.enter_context(lock.hold(folder))
         return replace(run, out, checkpoint)
@@ -72,7 +72,7 @@ def replace(run: Path, out: Path, checkpoint: bool) -> float:
     """As `pack`, of an `out` that is locked; a new one is so from here on, too."""
     run_dir.load(run)
     run_dir.need_models(run)
-    for part in (run, *(path.parent.parent for path in run.glob("temperature-*/controller/best.json"))):
+    for part in (run, *(path.parent.parent for path in run.glob(f"{run_dir.AGENTS}/*/controller/best.json"))):
         run_dir.same_models(run, part)
         read_best(part / "controller", Controller.of(run_dir.load(part)).num_params)
     if packs.held(out):
@@ -101,10 +101,10 @@ def make(run: Path, tmp: Path, name: str, checkpoint: bool) -> None:
                 raise configs.UserError(f"{path} is a link out of the run and is not packed; replace it by a copy")
             origins.copy_shared(path, tmp / path.relative_to(run), run)
     origins.copy_records(run, tmp)
-    for part in tmp.glob("temperature-*"):
+    for part in tmp.glob(f"{run_dir.AGENTS}/*"):
         for model in (model for model in run_dir.MODELS if (tmp / model).exists()):
-            (part / model).symlink_to(Path("..") / model)
-    for folder in (tmp, *tmp.glob("temperature-*")):
+            (part / model).symlink_to(Path("../..") / model)
+    for folder in (tmp, *tmp.glob(f"{run_dir.AGENTS}/*")):
         packed.mark(folder, provenance.commit())
     small = read_run(tmp, name)
     write_report([small], tmp / "report")

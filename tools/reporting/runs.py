@@ -15,7 +15,7 @@ IGNORED = {"seed": 0, "lanes": 1, "drawer": "raster"}  # settings in which runs 
 
 @dataclass(frozen=True)
 class Run:
-    """What a run folder holds. `parts` are the runs in its temperature-*/ folders."""
+    """What a run folder holds. `parts` are the runs in its agents/."""
 
     path: Path
     name: str
@@ -33,22 +33,19 @@ class Run:
 
     def agent(self, row: dict) -> "Run | None":
         """The run that evolved the agent of a row of `rows`: this one, a part, or None if it is not here."""
-        if not tasks.get(self.config.task).evolves_in_dreams:
-            return self
-        tau = row["trained_temperature"]
-        found = [run for run in (self, *self.parts) if results.trained_temperature(run.config) == tau]
-        return next((run for run in found if run.best), found[0] if found else None)
+        part = next((part for part in self.parts if any(row is own for own in part.rows)), None)
+        if part or not tasks.get(self.config.task).evolves_in_dreams:
+            return part or self
+        return self if row["trained_temperature"] == results.trained_temperature(self.config) else None
 
 
 def read_run(path: Path, name: str) -> Run:
     """UserError if `path` is no run, or a file in it is broken."""
     config = run_dir.load(path)
-    below = sorted(p.parent for p in path.glob("temperature-*/config.json"))
+    below = sorted(found.parent for found in path.glob(f"{run_dir.AGENTS}/*/config.json"))
     parts = tuple(read_run(part, f"{name}/{part.name}") for part in below)
     rows = results.read(path / "results.json")
-    for row in (row for part in parts for row in part.rows if "mean" in row):
-        if not any(results.same(row, own) for own in rows):
-            rows.append(row)
+    rows += [row for part in parts for row in part.rows if "mean" in row]
     return Run(
         path,
         name,
@@ -75,9 +72,9 @@ def read_best(path: Path) -> dict | None:
 
 def read_runs(paths: list[Path]) -> list[Run]:
     """The runs, named by their folders; by their whole paths where two folders have the same name. A folder that is
-    given twice, or lies in another's temperature-*/, is read once."""
+    given twice, or lies in another's agents/, is read once."""
     folders = {path.resolve(): path for path in reversed(paths)}
-    below = {part.resolve() for path in folders for part in path.glob("temperature-*")}
+    below = {part.resolve() for path in folders for part in path.glob(f"{run_dir.AGENTS}/*")}
     paths = [path for path in dict.fromkeys(folders[path.resolve()] for path in paths) if path.resolve() not in below]
     names = [path.resolve().name for path in paths]
     if len(set(names)) < len(names):

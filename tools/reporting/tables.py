@@ -6,7 +6,7 @@ import numpy as np
 
 import config as configs
 import tasks
-from common import published, statistics
+from common import published, run_dir, statistics
 from common.results import EXPERIMENT, identity, where
 from tools.reporting.runs import Run, groups
 from tools.reporting.words import table
@@ -130,6 +130,8 @@ def unmeasured(rows: list[dict]) -> list[dict]:
     return [row | {"seed": None} for row in wanted if experiment(row) not in measured]
 
 
+BEFORE = ["environment", "features", "paper", "ours: mean ± std"]
+AFTER = ["seed", "generation", "training time", "hardware of the test", "command"]
 SPREAD = ["standard error", "95% interval over episodes", "interquartile mean", "solved"]
 
 
@@ -148,15 +150,50 @@ def spread(row: dict) -> list[str]:
 def short_table(runs: list[Run]) -> str:
     """The results table with what SPREAD names, without what the peers report and what is the
     same in every row; but with an empty row for each of the paper's agents that is not among the runs."""
-    before = ["environment", "features", "paper", "ours: mean ± std"]
-    after = ["episodes", "seed", "generation", "training time", "hardware of the test", "command"]
-    rows = [(run, row) for group in groups(runs).values() for run, row in group]
-    rows += [(None, row) for row in unmeasured([row for _, row in rows])]
-    lines = []
-    for run, row in rows:
-        line = dict(zip(HEADER, cells(run, row), strict=True))
-        lines.append([line[name] for name in before] + spread(row) + [line[name] for name in after])
-    return table([*before, *SPREAD, *after], lines)
+    measured, lines = list(groups(runs).values()), []
+    missing = unmeasured([row for group in measured for _, row in group])
+    for group in [*measured, *([(None, row)] for row in missing)]:
+        if len({row["seed"] for _, row in group}) > 1:
+            lines.append(of_seeds(group))
+            continue
+        for run, row in group:
+            line = dict(zip(HEADER, cells(run, row), strict=True))
+            found_by = searched(run, row) if run else ""
+            lines.append(
+                [*(line[n] for n in BEFORE), *spread(row), line["episodes"], found_by, *(line[n] for n in AFTER)]
+            )
+    return table([*BEFORE, *SPREAD, "episodes", "C's episodes", *AFTER], lines)
+
+
+def of_seeds(group: list[tuple[Run, dict]]) -> list[str]:
+    """The one line of `short_table` for an experiment of several seeds; spread and interval are those over seeds, the
+    rest is of all episodes together."""
+    group = sorted(group, key=lambda pair: pair[1]["seed"])
+    rows = [row for _, row in group]
+    means, lines = [row["mean"] for row in rows], [dict(zip(HEADER, cells(*pair), strict=True)) for pair in group]
+    together = spread(rows[0] | {"returns": [value for row in rows for value in row.get("returns", [])]})
+    certain = [f"{how} {low:.1f} to {high:.1f}" for how, (low, high) in statistics.over_seeds(means).items()]
+    found = f"**{np.mean(means):.1f}** ({', '.join(f'{mean:.1f}' for mean in means)})"
+    error = f"{statistics.standard_error(means):.1f} over seeds"
+    same = [lines[0][name] for name in BEFORE[:-1]]
+    played = f"{len(rows)} × {' or '.join(sorted({line['episodes'] for line in lines}))}"
+    each = [", ".join(line[name] for line in lines) for name in ("seed", "generation")]
+    last = [lines[0][name] for name in ("training time", "hardware of the test", "command")]
+    search = searched(*group[0])
+    return [*same, found, error, "; ".join(certain), *together[2:], played, search, *each, *last]
+
+
+def searched(run: Run, row: dict) -> str:
+    """How many episodes the search for a row's agent has played, those of the rounds that it went on from too."""
+    agent = run.agent(row)
+    if agent is None or not agent.history:
+        return ""
+    parts = [(run_dir.load(origin.path), len(origin.history)) for origin in agent.origins if origin.history]
+    played = [
+        config.population * sum(configs.rollouts_at(config.rollouts, g) for g in range(1, generations + 1))
+        for config, generations in [*parts, (agent.config, len(agent.history))]
+    ]
+    return " + ".join(f"{count:,}" for count in played)
 
 
 def published_table() -> str:

@@ -1,0 +1,124 @@
+"""Several agents on one V and M: an evolution for each combination of settings of C, and their tests."""
+
+import dataclasses
+import itertools
+from pathlib import Path
+
+import numpy as np
+
+import config as configs
+import tasks
+from common import command_line, integrity, lock, mpi, published, results, run_dir, statistics
+from config import UserError
+from controller import evaluation
+from controller.agent_file import read_best
+from controller.evolution import evolve
+from controller.policy import Controller
+
+VARIED = tuple(name for name in ("seed", *configs.fields_of("C")) if name != "rollouts")  # whose values have commas
+
+
+def parse(texts: list[str]) -> list[dict]:
+    """["temperature=0.5,1.15", "seed=1,2"] -> the four combinations, each {setting: value}; UserError if a part is no
+    setting of C, or one of its values no value of it."""
+    axes: dict[str, list] = {}
+    for text in texts:
+        flag, _, values = text.partition("=")
+        name = flag.replace("-", "_")
+        if name not in VARIED:
+            known = ", ".join(each.replace("_", "-") for each in VARIED)
+            raise UserError(f"--vary {text}: expected SETTING=VALUE,VALUE of one of {known}")
+        if name in axes:
+            raise UserError(f"--vary {text}: {flag} is given twice; list all its values in one")
+        axes[name] = list(dict.fromkeys(value(name, each) for each in values.split(",")))
+    return [dict(zip(axes, combination, strict=True)) for combination in itertools.product(*axes.values())]
+
+
+def value(name: str, text: str):
+    """A setting's value from its text; UserError if it is none."""
+    (item,) = [item for item in dataclasses.fields(configs.Config) if item.name == name]
+    choices = item.metadata["choices"]
+    try:
+        found = item.type(text)
+    except ValueError:
+        raise UserError(f"{configs.flag(name)}: expected {configs.KINDS[item.type]}, got {text!r}") from None
+    if choices and found not in choices:
+        raise UserError(f"{configs.flag(name)}: expected one of {', '.join(choices)}, got {text!r}")
+    if item.type in (int, float):
+        configs.check_number(item, found)
+    return found
+
+
+def folder_name(varied: dict) -> str:
+    """{"temperature": 0.5, "seed": 1} -> "temperature-0.5,seed-1"."""
+    return ",".join(
+        f"{name}-{each:g}" if isinstance(each, float) else f"{name}-{each}" for name, each in varied.items()
+    )
+
+
+def check(run: Path, given: dict, combinations: list[dict]) -> None:
+    """UserError if an agent of these settings cannot be evolved with `run`'s V and M: before the first one's hours."""
+    for varied in combinations:
+        config = tasks.replace(run_dir.load(run), **given | varied)
+        if "temperature" in varied and config.env == "real":
+            raise UserError("--vary temperature: the real environment has none; say --env dream")
+
+
+def open_agent(run: Path, given: dict, varied: dict) -> tuple[Path, configs.Config]:
+    """The run of an agent below `run`, made if it is new, and its configuration: `run`'s, with `given` and `varied`."""
+    below = run / run_dir.AGENTS / folder_name(varied)
+    config = run_dir.open_run(below, given | varied, run)
+    run_dir.same_models(run, below)
+    return below, config
+
+
+def evolve_and_test(comm, run: Path, given: dict, combinations: list[dict], episodes: int) -> None:
+    """Evolves an agent for each combination, in a run of its own, and tests it: in its dream, if it is evolved there,
+    and in the real environment. What is there already is neither evolved nor tested again.
+
+    Args:
+        run: whose V and M they act with.
+        given: settings of C that all of them have.
+        combinations: as of `parse`.
+        episodes: of a test.
+    """
+    lines = []
+    mpi.on_root(comm, check, run, given, combinations, share=False)
+    for varied in combinations:
+        with lock.hold(run / run_dir.AGENTS / folder_name(varied), comm):
+            below, config = mpi.on_root(comm, open_agent, run, given, varied)
+            evolve(comm, below, config)
+            for env in ("dream", "real") if config.env == "dream" else ("real",):
+                there = evaluation.configured(config, env=env)
+                row = mpi.on_root(comm, tested, below, there, episodes)
+                lines.append((varied, row or evaluation.evaluate(comm, below, there, episodes, video=False)))
+    if comm.rank == 0:
+        command_line.say(table(lines))
+
+
+def tested(run: Path, config: configs.Config, episodes: int) -> dict | None:
+    """The row of a run's results.json that tests the agent it has now, as `config` says; None if there is none."""
+    best = read_best(run / "controller", Controller.of(config).num_params)
+    wanted = results.identity(run_dir.load(run), **dataclasses.asdict(config)) | {
+        **integrity.digests(run, "vae", "rnn"),
+        "agent": integrity.json_digest({"parameters": best["parameters"]}),
+        "episodes": episodes,
+    }
+    rows = results.read(run / "results.json")
+    return next((row for row in rows if wanted.items() <= row.items() and "returns" in row), None)
+
+
+def table(lines: list[tuple[dict, dict]]) -> str:
+    """Each agent's test, then the mean over seeds of those that differ in nothing else, as text."""
+    form = "{:<40} {:<32} {:>12} {:>16}"
+    text, seeds = [form.format("agent", "where", "paper", "ours")], {}
+    for varied, row in lines:
+        place, paper = results.where(row), published.text(row)
+        text.append(form.format(folder_name(varied), place, paper, f"{row['mean']:.1f} ± {row['std']:.1f}"))
+        seedless = folder_name({name: each for name, each in varied.items() if name != "seed"})
+        seeds.setdefault((seedless, place, paper), []).append(row["mean"])
+    for (seedless, place, paper), means in seeds.items():
+        if len(means) > 1:
+            ours = f"{np.mean(means):.1f}, standard error {statistics.standard_error(means):.1f}"
+            text.append(form.format(f"{seedless} {len(means)} seeds".strip(), place, paper, ours))
+    return "\n".join(text)

@@ -132,6 +132,7 @@ def require_installed(name: str, run: Path) -> None:
 def make(env_id: str) -> gym.Env:
     """The environment with its pictures; UserError if there is none, or it cannot be a task."""
     package_of(env_id)
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws in memory; SDL would miss a display, and say so
     try:
         env = gym.make(env_id, render_mode="rgb_array")
     except (gym.error.Error, ImportError, TypeError) as error:

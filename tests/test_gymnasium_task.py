@@ -95,6 +95,7 @@ def test_all_stages_on_pendulum_and_its_dream(tmp_path):
     ]
     run = tmp_path / "pendulum"
     done = run_script("train_all.py", "--run", run, *flags, "--test-episodes", "2")
+    assert "XDG_RUNTIME_DIR" not in done.stderr
     table = done.stdout.splitlines()[-3:]
     assert all(line.count("±") == 2 for line in table[1:])
     for folder in (run, tmp_path / "pendulum-2"):

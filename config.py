@@ -130,8 +130,8 @@ class Config:
     vae_rate: float = option(1e-4, "Adam's learning rate", "V")  # [vae_train.py]
     vae_weight: float = option(
         1.0,
-        "weight of V's error on pixels that matter (road and car against grass; fireballs and monsters against walls), "
-        "of which extract then records a mask",
+        "weight of V's error on pixels that matter (road and car against grass; fireballs and monsters against walls; "
+        "what has moved in any other environment), of which extract then records a mask",
         "V",
     )
     kl_tolerance: float = option(0.5, "the KL's floor, in nats a dimension of z", "V")  # [vae.py]

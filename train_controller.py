@@ -26,6 +26,8 @@ def run(comm, args: argparse.Namespace) -> None:
     combinations = mpi.on_root(comm, variations.parse, args.vary) if args.vary else []
     if combinations and args.objective == "surprise":
         raise mpi.CollectiveError("--objective surprise: there is no --vary for it; leave one of them out")
+    if combinations and args.track:
+        raise mpi.CollectiveError("--track: the curves of all agents of --vary would be one; leave one of them out")
     agents = {name: given[name] for name in configs.fields_of("C") if name in given}
     if combinations and mpi.on_root(comm, (args.run / "config.json").exists):  # what is given of C is the agents'
         given = {name: value for name, value in given.items() if name not in agents}

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ def parse(texts: list[str]) -> list[dict]:
         if name in axes:
             raise UserError(f"--vary {text}: {flag} is given twice; list all its values in one")
         axes[name] = list(dict.fromkeys(value(name, each) for each in values.split(",")))
+    axes = {name: axes[name] for name in VARIED if name in axes}  # the same agents in whichever order they are given
     return [dict(zip(axes, combination, strict=True)) for combination in itertools.product(*axes.values())]
 
 
@@ -50,25 +52,49 @@ def value(name: str, text: str):
 
 
 def folder_name(varied: dict) -> str:
-    """{"temperature": 0.5, "seed": 1} -> "temperature-0.5,seed-1"."""
-    return ",".join(
-        f"{name}-{each:g}" if isinstance(each, float) else f"{name}-{each}" for name, each in varied.items()
-    )
+    """{"features": "z", "seed": 1} -> "features-z,seed-1"."""
+    return ",".join(f"{name}-{each}" for name, each in varied.items())
 
 
-def check(run: Path, given: dict, combinations: list[dict]) -> None:
-    """UserError if an agent of these settings cannot be evolved with `run`'s V and M: before the first one's hours."""
-    for varied in combinations:
-        config = tasks.replace(run_dir.load(run), **given | varied)
-        if "temperature" in varied and config.env == "real":
-            raise UserError("--vary temperature: the real environment has none; say --env dream")
+def folder(run: Path, config: configs.Config, varied: dict) -> Path:
+    """Where an agent of `config` is evolved: in `run` itself, if that is how its own agent is, else below it."""
+    own = run_dir.load(run)
+    same = config.generations >= own.generations and dataclasses.replace(config, generations=own.generations) == own
+    return run if same else run / run_dir.AGENTS / folder_name(varied)
+
+
+def configured(run: Path, given: dict, varied: dict) -> configs.Config:
+    """The configuration of an agent: `run`'s, with `given` and `varied`. UserError if it cannot be evolved, or is there
+    already, with other settings."""
+    config = tasks.replace(run_dir.load(run), **given | varied)
+    if "temperature" in varied and config.env == "real":
+        raise UserError("--vary temperature: the real environment has none; say --env dream")
+    if config.round > 1 and config.restart == "no":
+        before = run / run_dir.BEFORE
+        if not before.exists():  # as of a packed run, from whose V and M another C begins anew
+            config = dataclasses.replace(config, restart="yes")
+        elif config.features != (sees := run_dir.load(before).features):
+            raise UserError(f"--vary features: C of the round before sees {sees}; to evolve others say --restart yes")
+    below = folder(run, config, varied)
+    if below != run and (below / "config.json").exists():
+        there = run_dir.load(below)
+        if there.generations < config.generations:  # it goes on
+            there = dataclasses.replace(there, generations=config.generations)
+        for item in dataclasses.fields(configs.Config):
+            old, new = getattr(there, item.name), getattr(config, item.name)
+            if old != new:
+                made = f"{configs.flag(item.name)} {old}"
+                raise UserError(f"--vary: {below} was made with {made}, not {new}; say {made}, or delete the folder")
+    return config
 
 
 def open_agent(run: Path, given: dict, varied: dict) -> tuple[Path, configs.Config]:
-    """The run of an agent below `run`, made if it is new, and its configuration: `run`'s, with `given` and `varied`."""
-    below = run / run_dir.AGENTS / folder_name(varied)
-    config = run_dir.open_run(below, given | varied, run)
-    run_dir.same_models(run, below)
+    """The run of an agent, made if it is new, and its configuration."""
+    config = configured(run, given, varied)
+    below = folder(run, config, varied)
+    if below != run:
+        run_dir.open_run(below, given | varied | {"generations": config.generations}, run)
+        run_dir.same_models(run, below)
     return below, config
 
 
@@ -82,16 +108,19 @@ def evolve_and_test(comm, run: Path, given: dict, combinations: list[dict], epis
         combinations: as of `parse`.
         episodes: of a test.
     """
+    for varied in combinations:  # before the first one's hours
+        mpi.on_root(comm, configured, run, given, varied, share=False)
     lines = []
-    mpi.on_root(comm, check, run, given, combinations, share=False)
     for varied in combinations:
-        with lock.hold(run / run_dir.AGENTS / folder_name(varied), comm):
+        below = mpi.on_root(comm, lambda varied=varied: folder(run, configured(run, given, varied), varied))
+        with nullcontext() if below == run else lock.hold(below, comm):  # the run's own is the command's
             below, config = mpi.on_root(comm, open_agent, run, given, varied)
             evolve(comm, below, config)
             for env in ("dream", "real") if config.env == "dream" else ("real",):
                 there = evaluation.configured(config, env=env)
                 row = mpi.on_root(comm, tested, below, there, episodes)
-                lines.append((varied, row or evaluation.evaluate(comm, below, there, episodes, video=False)))
+                row = row or evaluation.evaluate(comm, below, there, episodes, video=False)
+                lines.append((varied, row))
     if comm.rank == 0:
         command_line.say(table(lines))
 

@@ -49,7 +49,7 @@ def test_a_card_has_the_commands_and_scores_of_the_runs_below(tmp_path):
     line |= {"started": "2026-01-01 00:00 UTC", "seconds": 90.0, "ended": True}
     storage.write_text(part / "commands" / "20260101T000000-train_controller.json", json.dumps(line))
     text = card(read_run(run, "doom"), run)
-    assert cells_of(text, "ViZDoom, trained at τ 0.5")[0][1] == "400.0 ± 100.0"
+    assert cells_of(text, "ViZDoom, trained at τ 0.5")[0][1:3] == ["temperature-0.5", "400.0 ± 100.0"]
     assert cells_of(text, f"`mpirun -n 2 python {line['command']}`")[0][2] == "1.5 min"
 
 

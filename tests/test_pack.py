@@ -77,7 +77,7 @@ STRANGERS = (
     "pictures/mine-best.png",
     "commands/mine.json",
     "controller/mine.txt",
-    "agents/mine/results.json",
+    "agents/mine/thesis.tex",
     "temperature-0.5/results.json",
 )
 

@@ -15,14 +15,15 @@ from small_report import cells_of, make_car, make_run, result
 
 import config as configs
 import tasks
-from common import packed, published, results, run_dir, storage
+from common import config_file, packed, published, results, run_dir, storage
 from common.results import identity
 from tools.reporting import names, plots
+from tools.reporting.card import card
 from tools.reporting.curves import curves_csv
 from tools.reporting.pages import write_report
 from tools.reporting.plots import together
 from tools.reporting.runs import read_runs, searches
-from tools.reporting.tables import HEADER, results_table, seconds_of, short_table
+from tools.reporting.tables import HEADER, results_table, searched, seconds_of, short_table, training_time
 
 
 def test_row_has_the_runs_and_the_published_numbers(car):
@@ -344,17 +345,33 @@ def test_agents_of_several_seeds_are_one_line_of_the_docs_table(tmp_path):
     run = make_run(tmp_path / "car", config, [result(config, [700.0])])
     for seed in (1, 2, 3):
         other = dataclasses.replace(config, features="z", seed=seed)
-        returns = [800.0 + 10 * seed, 900.0 + 10 * seed]
-        make_run(run / f"agents/features-z,seed-{seed}", other, [result(other, returns)])
+        rows = [result(other, [800.0 + 10 * seed, 900.0 + 10 * seed])]
+        rows += [result(other, [100.0])] * (seed == 1)  # a shorter test counts for nothing
+        make_run(run / f"agents/features-z,seed-{seed}", other, rows)
+    other = dataclasses.replace(config, sigma=0.2, seed=4)
+    make_run(run / "agents/sigma-0.2", other, [result(other, [500.0])])
     (found,) = read_runs([run])
-    assert [found.agent(row).config.seed for row in found.rows] == [4, 1, 2, 3]
-    (line,) = [line for line in cells_of(short_table([found]), "CarRacing, view v0") if line[1] == "z"]
-    assert line[3:6] == [
-        "**870.0** (860.0, 870.0, 880.0)",
-        "5.8 over seeds",
-        "t 845.2 to 894.8; bootstrap 860.0 to 880.0",
-    ]
+    assert [found.agent(row).config.seed for row in found.rows] == [4, 1, 1, 2, 3, 4]
+    lines = {line[1]: line for line in cells_of(short_table([found]), "CarRacing, view v0")}
+    line = lines["z"]
+    assert line[3:5] == ["**870.0** (860.0, 870.0, 880.0)", "5.8 over 3 seeds"]
+    assert line[5] == "845.2 to 894.8 (t), 860.0 to 880.0 (bootstrap)"
     # Of all episodes together; four generations of 8 candidates with two episodes each.
     assert line[6:11] == ["870.0", "50% reach 900", "3 × 2", "64", "1, 2, 3"]
-    (whole,) = [line for line in cells_of(short_table([found]), "CarRacing, view v0") if line[1] == "zh"]
-    assert whole[3] == "700.0 ± 0.0"
+    assert lines["zh"][3] == "700.0 ± 0.0" and lines["zh, sigma-0.2"][3] == "500.0 ± 0.0"
+    scores = cells_of(card(found, tmp_path), "CarRacing, view v0")
+    assert [line[1] for line in scores][:2] == ["", "features-z,seed-1"] and scores[-1][1] == "sigma-0.2"
+
+
+def test_a_later_round_s_agents_count_the_searches_that_they_went_on_from(tmp_path):
+    config = dataclasses.replace(tasks.preset("carracing", "smoke"), round=2)
+    run = make_run(tmp_path / "car", config, [result(config, [700.0])])
+    make_run(run / "origins/1-car", dataclasses.replace(config, round=1), [])
+    storage.write_text(run / "config.json", config_file.text(config, {"after": "../before"}))
+    packed.mark(run, None)
+    for restart in ("no", "yes"):
+        other = dataclasses.replace(config, restart=restart, seed=1, sigma=0.2)
+        make_run(run / f"agents/restart-{restart},seed-1", other, [result(other, [600.0])])
+    (found,) = read_runs([run])
+    assert [searched(found, row) for row in found.rows] == ["64 + 64", "64 + 64", "64"]
+    assert [training_time(found, row).split("C ")[1] for row in found.rows] == ["8.0 h", "8.0 h", "4.0 h"]

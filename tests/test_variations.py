@@ -6,16 +6,17 @@ import pytest
 from small_run import evolve, make_run
 
 import tasks
-from common import integrity, mpi, results
+from common import integrity, mpi, results, run_dir
 from config import UserError
 from controller import variations
 
 
 def test_every_combination_is_an_agent_of_its_own():
     found = variations.parse(["temperature=0.5,1.15", "seed=1,2", "dream-end=draw"])
-    assert found[1] == {"temperature": 0.5, "seed": 2, "dream_end": "draw"} and len(found) == 4
+    assert found[1] == {"seed": 1, "temperature": 1.15, "dream_end": "draw"} and len(found) == 4
+    assert variations.parse(["dream-end=draw", "seed=1,2", "temperature=0.5,1.15"]) == found
     names = [variations.folder_name(varied) for varied in found]
-    assert names[2] == "temperature-1.15,seed-1,dream_end-draw" and len(set(names)) == 4
+    assert names[2] == "seed-2,temperature-0.5,dream_end-draw" and len(set(names)) == 4
     assert variations.parse(["seed=1,1,2"]) == [{"seed": 1}, {"seed": 2}]
 
 
@@ -73,3 +74,25 @@ def test_another_agent_s_test_is_not_its_own(tmp_path):
     assert variations.tested(tmp_path, dataclasses.replace(config, view="v3"), 1) is None
     results.add(tmp_path / "results.json", row | {"agent": "another"})
     assert variations.tested(tmp_path, config, 1) is None
+
+
+def test_an_agent_of_other_settings_is_not_taken_for_one_of_these(tmp_path):
+    config = make_run(tmp_path, "carracing")
+    below, _ = variations.open_agent(tmp_path, {"sigma": 0.2}, {"seed": 1})
+    with pytest.raises(UserError, match=r"seed-1 was made with --sigma 0\.2, not 0\.1; say --sigma 0\.2, or delete"):
+        variations.configured(tmp_path, {}, {"seed": 1})
+    _, longer = variations.open_agent(tmp_path, {"sigma": 0.2, "generations": config.generations + 2}, {"seed": 1})
+    assert longer.generations == config.generations + 2
+    assert variations.open_agent(tmp_path, {}, {"seed": config.seed}) == (tmp_path, config)  # its own agent
+    assert below == tmp_path / "agents/seed-1"
+
+
+def test_another_c_does_not_go_on_from_the_round_before(tmp_path):
+    config = dataclasses.replace(make_run(tmp_path, "carracing"), round=2, linked=1)
+    run_dir.save(config, tmp_path)
+    assert variations.configured(tmp_path, {}, {"seed": 1}).restart == "yes"  # a packed run has no round before
+    run_dir.save(dataclasses.replace(config, round=1, linked=0), tmp_path / "before")
+    assert variations.configured(tmp_path, {}, {"seed": 1}).restart == "no"
+    with pytest.raises(UserError, match="C of the round before sees zh; to evolve others say --restart yes"):
+        variations.configured(tmp_path, {}, {"features": "z"})
+    assert variations.configured(tmp_path, {"restart": "yes"}, {"features": "z"}).features == "z"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import tasks
 from common import leftovers, lock, run_dir, storage
-from config import Config, UserError, fields_of
+from config import Config, UserError
 from tools.reporting.origins import COMMAND, FOLDER, SEARCH
 
 
@@ -24,7 +24,6 @@ def own_names(config: Config) -> re.Pattern:
     """The files of a packed run: what is packed, and what evaluate.py and the tools add, by their real names."""
     task = tasks.get(config.task)
     name, number = re.escape(task.file_name), r"[\d.e+-]+"
-    agent = rf"({'|'.join(('seed', *fields_of('C')))})-[\w.,+-]+"
     end = rf"{name}(-({'|'.join(map(re.escape, task.views))}))?-(best|median|worst)"
     pictures = rf"(reconstructions|dream-{number}|{end})\.png"
     models = "|".join(map(re.escape, run_dir.MODELS))
@@ -36,7 +35,7 @@ def own_names(config: Config) -> re.Pattern:
     report = rf"report\.md|model_card\.md|(losses|(training|histogram)-{name})\.png|{pictures}"
     record = rf"(config|results)\.json|metrics\.jsonl|{'|'.join(map(re.escape, SEARCH))}|commands/{COMMAND.pattern}"
     earlier = rf"{FOLDER}/\d+-[\w.-]+/({record})"
-    return re.compile(rf"({run_dir.AGENTS}/{agent}/)?({anywhere})|{earlier}|notes\.md|README\.md|report/({report})")
+    return re.compile(rf"({run_dir.AGENTS}/[\w.,+-]+/)?({anywhere})|{earlier}|notes\.md|README\.md|report/({report})")
 
 
 def require_own(folder: Path, run: Path | None = None) -> None:

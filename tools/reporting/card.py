@@ -13,7 +13,7 @@ from tools.reporting.words import pictures, table
 
 HOW = {"real": "in the real environment", "dream": "in M's dream"}
 
-SCORES = ["environment", "ours", "episodes", "paper", "generation", "command", "wall-clock", "machine"]
+SCORES = ["environment", "agent", "ours", "episodes", "paper", "generation", "command", "wall-clock", "machine"]
 
 FILES = {
     "config.json": "the configuration below",
@@ -137,6 +137,7 @@ def card(run: Run, at: Path, suffix: str = "") -> str:
     scores = [
         [
             where(row),
+            "" if run.agent(row) is run else run.agent(row).path.name,
             f"{row['mean']:.1f} ± {row['std']:.1f}",
             str(row["episodes"]),
             published.text(row),

@@ -1,6 +1,7 @@
 """Learning curves of V, M and C as tidy data: a row a value."""
 
 import csv
+import dataclasses
 import io
 from collections.abc import Iterator
 
@@ -27,6 +28,7 @@ def curves_csv(runs: list[Run]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for run in (part for top in runs for part in (top, *top.parts)):
-        writer.writerows((run.name, run.config.task, run.config.seed, *point) for point in points(run))
+    for top in runs:
+        for run in (top, *(dataclasses.replace(part, metrics=[]) for part in top.parts)):  # whose V and M are the run's
+            writer.writerows((run.name, run.config.task, run.config.seed, *point) for point in points(run))
     return text.getvalue()

@@ -38,6 +38,17 @@ class Run:
             return part or self
         return self if row["trained_temperature"] == results.trained_temperature(self.config) else None
 
+    def varied(self, row: dict) -> list[str]:
+        """How a part differs from this run, if a row's agent is one's: as its folder says, but for what rows say."""
+        agent = self.agent(row)
+        settings = agent.path.name.split(",") if agent in self.parts else []
+        return [each for each in settings if each.split("-")[0] not in ("seed", "features", "temperature")]
+
+    def began_from(self, agent: "Run") -> list[Origin]:
+        """What counts of the runs that the search for an agent of this run went on from: of a part nothing if it began
+        from zero, else what counts for the run."""
+        return self.origins if agent is self or agent.config.restart == "no" else []
+
 
 def read_run(path: Path, name: str) -> Run:
     """UserError if `path` is no run, or a file in it is broken."""

@@ -35,7 +35,7 @@ def training_time(run: Run, row: dict) -> str:
     logs = {letter: trainings_of(run, name) for letter, name in (("V", "vae"), ("M", "rnn"))}
     times = {letter: duration(sum(map(seconds_of, log))) for letter, log in logs.items() if log}
     if trained and trained.history:
-        searches = [(origin.history, origin.kept) for origin in run.origins]
+        searches = [(origin.history, origin.kept) for origin in run.began_from(trained)]
         searches.append((trained.history, row.get("generation") or 0))
         kept = [seconds_of([line for line in lines if line["generation"] <= last]) for lines, last in searches]
         total = sum(seconds_of(lines) for lines, _ in searches)
@@ -64,6 +64,7 @@ def searches_of(run: Run) -> list[list[dict]]:
 def cells(run: Run | None, row: dict) -> list[str]:
     """A row of the results table; what was not measured, be it all that there is to say of a run, is empty."""
     features = row["features"] + (f", untrained {row['untrained']}" if row["untrained"] != "none" else "")
+    features += "".join(f", {setting}" for setting in run.varied(row)) if run else ""
     paper = published.text(row) if published.score(row) else ""
     start = [row["task"], where(row), row["preset"], features, paper, "<br>".join(published.peers(row))]
     ours = f"{row['mean']:.1f} ± {row['std']:.1f}" if "mean" in row else ""
@@ -82,24 +83,33 @@ def launch(line: dict) -> str:
     return f"`{prefix}python {line['command']}`"
 
 
+def seeds_of(group: list[tuple[Run, dict]]) -> list[tuple[Run, dict]]:
+    """The test of most episodes of each seed, by seed."""
+    found = {row["seed"]: (run, row) for run, row in sorted(group, key=lambda pair: pair[1].get("episodes", 0))}
+    return [found[seed] for seed in sorted(found)]
+
+
 def over_seeds(group: list[tuple[Run, dict]]) -> list[str] | None:
     """The line of an experiment that was repeated with other seeds, or None if it was not."""
-    by_seed: dict[int, dict] = {}
-    for _, row in sorted(group, key=lambda pair: pair[1]["episodes"]):
-        by_seed[row["seed"]] = row  # the test of most episodes
-    if len(by_seed) < 2:
+    rows = [row for _, row in seeds_of(group)]
+    if len(rows) < 2:
         return None
-    means = [row["mean"] for row in by_seed.values()]
+    means = [row["mean"] for row in rows]
     line = cells(*group[0])[:6]
     ours = f"**{np.mean(means):.1f}**"
-    if certain := statistics.over_seeds(means):
-        found = ", ".join(f"{low:.1f} to {high:.1f} ({how})" for how, (low, high) in certain.items())
-        ours += f", 95% interval over {len(means)} seeds {found}"
+    if certain := intervals(means):
+        ours += f", 95% interval over {len(means)} seeds {certain}"
     else:
         ours += f" (the mean of {len(means)} seeds; an interval over seeds takes {statistics.FEWEST_SEEDS})"
-    episodes = sorted({row["episodes"] for row in by_seed.values()})
-    seeds = f"{len(means)} seeds: " + ", ".join(str(seed) for seed in sorted(by_seed))
+    episodes = sorted({row["episodes"] for row in rows})
+    seeds = f"{len(means)} seeds: " + ", ".join(str(row["seed"]) for row in rows)
     return [*line, ours, "each " + " or ".join(map(str, episodes)), seeds, "", "", "", ""]
+
+
+def intervals(means: list[float]) -> str:
+    """The intervals of the mean over seeds, in words; "" of fewer than three seeds."""
+    found = statistics.over_seeds(means)
+    return ", ".join(f"{low:.1f} to {high:.1f} ({how})" for how, (low, high) in found.items())
 
 
 def results_table(runs: list[Run]) -> str:
@@ -153,45 +163,47 @@ def short_table(runs: list[Run]) -> str:
     measured, lines = list(groups(runs).values()), []
     missing = unmeasured([row for group in measured for _, row in group])
     for group in [*measured, *([(None, row)] for row in missing)]:
-        if len({row["seed"] for _, row in group}) > 1:
-            lines.append(of_seeds(group))
-            continue
+        seeds = seeds_of(group)
         for run, row in group:
-            line = dict(zip(HEADER, cells(run, row), strict=True))
-            found_by = searched(run, row) if run else ""
-            lines.append(
-                [*(line[n] for n in BEFORE), *spread(row), line["episodes"], found_by, *(line[n] for n in AFTER)]
-            )
+            if len(seeds) == 1 or run.agent(row) is run:
+                line = dict(zip(HEADER, cells(run, row), strict=True))
+                search = searched(run, row) if run else ""
+                lines.append(
+                    [*(line[n] for n in BEFORE), *spread(row), line["episodes"], search, *(line[n] for n in AFTER)]
+                )
+        if len(seeds) > 1:
+            lines.append(of_seeds(seeds))
     return table([*BEFORE, *SPREAD, "episodes", "C's episodes", *AFTER], lines)
 
 
 def of_seeds(group: list[tuple[Run, dict]]) -> list[str]:
-    """The one line of `short_table` for an experiment of several seeds; spread and interval are those over seeds, the
-    rest is of all episodes together."""
-    group = sorted(group, key=lambda pair: pair[1]["seed"])
+    """The line of `short_table` for agents that differ in their seed, sorted by it. Standard error and interval are
+    over seeds, interquartile mean and solved of all episodes together; where lines differ it has each one's."""
     rows = [row for _, row in group]
     means, lines = [row["mean"] for row in rows], [dict(zip(HEADER, cells(*pair), strict=True)) for pair in group]
     together = spread(rows[0] | {"returns": [value for row in rows for value in row.get("returns", [])]})
-    certain = [f"{how} {low:.1f} to {high:.1f}" for how, (low, high) in statistics.over_seeds(means).items()]
     found = f"**{np.mean(means):.1f}** ({', '.join(f'{mean:.1f}' for mean in means)})"
-    error = f"{statistics.standard_error(means):.1f} over seeds"
+    error = f"{statistics.standard_error(means):.1f} over {len(means)} seeds"
+
+    def each(values: list[str]) -> str:
+        return ", ".join(values if len(set(values)) > 1 else values[:1])
+
+    played = f"{len(rows)} × {each([line['episodes'] for line in lines])}"
+    search = each([searched(*pair) for pair in group])
+    after = [each([line[name] for line in lines]) for name in AFTER]
     same = [lines[0][name] for name in BEFORE[:-1]]
-    played = f"{len(rows)} × {' or '.join(sorted({line['episodes'] for line in lines}))}"
-    each = [", ".join(line[name] for line in lines) for name in ("seed", "generation")]
-    last = [lines[0][name] for name in ("training time", "hardware of the test", "command")]
-    search = searched(*group[0])
-    return [*same, found, error, "; ".join(certain), *together[2:], played, search, *each, *last]
+    return [*same, found, error, intervals(means), *together[2:], played, search, *after]
 
 
 def searched(run: Run, row: dict) -> str:
-    """How many episodes the search for a row's agent has played, those of the rounds that it went on from too."""
+    """How many training episodes the search for a row's agent has played, in each round; "" if that is not here."""
     agent = run.agent(row)
     if agent is None or not agent.history:
         return ""
-    parts = [(run_dir.load(origin.path), len(origin.history)) for origin in agent.origins if origin.history]
+    rounds = [(run_dir.load(origin.path), origin.history) for origin in run.began_from(agent) if origin.history]
     played = [
-        config.population * sum(configs.rollouts_at(config.rollouts, g) for g in range(1, generations + 1))
-        for config, generations in [*parts, (agent.config, len(agent.history))]
+        config.population * sum(configs.rollouts_at(config.rollouts, line["generation"]) for line in history)
+        for config, history in [*rounds, (agent.config, agent.history)]
     ]
     return " + ".join(f"{count:,}" for count in played)
 

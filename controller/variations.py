@@ -9,7 +9,7 @@ import numpy as np
 
 import config as configs
 import tasks
-from common import command_line, integrity, lock, mpi, published, results, run_dir, statistics
+from common import command_line, integrity, lock, mpi, published, results, run_dir, statistics, storage
 from config import UserError
 from controller import evaluation
 from controller.agent_file import read_best
@@ -115,7 +115,8 @@ def evolve_and_test(comm, run: Path, given: dict, combinations: list[dict], epis
         below = mpi.on_root(comm, lambda varied=varied: folder(run, configured(run, given, varied), varied))
         with nullcontext() if below == run else lock.hold(below, comm):  # the run's own is the command's
             below, config = mpi.on_root(comm, open_agent, run, given, varied)
-            evolve(comm, below, config)
+            if not mpi.on_root(comm, evolved, below, config):
+                evolve(comm, below, config)
             for env in ("dream", "real") if config.env == "dream" else ("real",):
                 there = evaluation.configured(config, env=env)
                 row = mpi.on_root(comm, tested, below, there, episodes)
@@ -123,6 +124,12 @@ def evolve_and_test(comm, run: Path, given: dict, combinations: list[dict], epis
                 lines.append((varied, row))
     if comm.rank == 0:
         command_line.say(table(lines))
+
+
+def evolved(run: Path, config: configs.Config) -> bool:
+    """Whether a run's search has gone through all its generations: a packed one has no checkpoint to say so."""
+    history = storage.read_lines(run / "controller" / "history.jsonl")
+    return (run / "controller" / "best.json").exists() and len(history) >= config.generations
 
 
 def tested(run: Path, config: configs.Config, episodes: int) -> dict | None:

@@ -96,3 +96,19 @@ def test_another_c_does_not_go_on_from_the_round_before(tmp_path):
     with pytest.raises(UserError, match="C of the round before sees zh; to evolve others say --restart yes"):
         variations.configured(tmp_path, {}, {"features": "z"})
     assert variations.configured(tmp_path, {"restart": "yes"}, {"features": "z"}).features == "z"
+
+
+def test_what_is_there_is_not_evolved_again(tmp_path, monkeypatch):
+    """As below a copy of a packed run, whose agents have no checkpoint."""
+    make_run(tmp_path, "carracing")
+    below, config = variations.open_agent(tmp_path, {"generations": 3}, {"seed": 1})
+    assert not variations.evolved(below, config)
+    best = evolve(below, config).best
+    (below / "controller/checkpoint.npz").unlink()
+    row = results.identity(config) | integrity.digests(below, "vae", "rnn")
+    row |= {"mean": 9.0, "std": 0.0, "returns": [9.0], "seeds": [1], "episodes": 1}
+    results.add(below / "results.json", row | {"agent": integrity.json_digest({"parameters": best["parameters"]})})
+    for name in ("evolve", "evaluation.evaluate"):
+        monkeypatch.setattr(f"controller.variations.{name}", None)
+    variations.evolve_and_test(mpi.world(), tmp_path, {"generations": 3}, [{"seed": 1}], 1)
+    assert not variations.evolved(below, dataclasses.replace(config, generations=4))

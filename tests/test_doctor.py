@@ -133,6 +133,13 @@ def test_a_broken_run_is_named(tmp_path, case):
     assert faults(write(tmp_path, files)) == expected
 
 
+@pytest.mark.parametrize(("spread", "expected"), [(1.0, set()), (0.01, {"dead latents"})])
+def test_of_any_task_z_must_vary(tmp_path, spread, expected):
+    files = healthy_run("carracing")
+    mu, config = files["mu"] * spread, tasks.preset("gymnasium:MountainCarContinuous-v0", "laptop")
+    assert faults(write(tmp_path, files | {"config": config, "mu": mu})) == expected
+
+
 def record(path: Path, lengths: list[int], change=None) -> Path:
     """A CarRacing run of 3 episodes, of which as many as `lengths` are recorded."""
     config = dataclasses.replace(tasks.preset("carracing", "laptop"), episodes=3, max_frames=100)

@@ -119,10 +119,9 @@ def model(run: Run, name: str) -> Iterator[Finding | None]:
 def vae(run: Run) -> Iterator[Finding | None]:
     """V: its losses, and how many dimensions of z it uses."""
     yield from model(run, "vae")
-    counted, lowest = active(run), values_of(run).get("active")
-    if counted and lowest:
+    if counted := active(run):
         number, name = counted
-        low = lowest[name]
+        low = values_of(run).get("active", {name: 1})[name]  # of whichever task: where none varies z holds nothing
         text = f"{number} of {run.config.z_size} dimensions of z vary with the frame, in {name} (normal: {low} or more)"
         yield Finding("V", text, "" if number >= low else "dead latents")
 

@@ -133,6 +133,13 @@ def test_a_broken_run_is_named(tmp_path, case):
     assert faults(write(tmp_path, files)) == expected
 
 
+def test_a_search_that_goes_on_from_an_agent_may_survive_at_once(tmp_path):
+    files = healthy_run("doom")
+    generations(mean=2090.0)(files)
+    files["config"] = dataclasses.replace(files["config"], round=2)
+    assert faults(write(tmp_path, files)) == set()
+
+
 @pytest.mark.parametrize(("spread", "expected"), [(1.0, set()), (0.01, {"dead latents"})])
 def test_of_any_task_z_must_vary(tmp_path, spread, expected):
     files = healthy_run("carracing")

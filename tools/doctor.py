@@ -151,7 +151,8 @@ def controller(run: Run) -> Iterator[Finding | None]:
         yield compare(run, "C", "evaluation", scored[-1]["generation"], best["evaluation"]["mean"])
     if last["max"] == last["min"]:
         yield Finding("C", f"all candidates of generation {step} scored {last['mean']:.1f}", "equal candidates")
-    if run.config.env == "dream" and "kind" in values:
+    unevolved = run.config.round == 1 or run.config.restart == "yes"  # else the search goes on from an agent
+    if run.config.env == "dream" and "kind" in values and unevolved:
         first = [line for line in run.history if line["generation"] <= values["kind"]["generations"]]
         for line in first:
             if line["mean"] > (limit := values["kind"]["means"][line["generation"] - 1]):

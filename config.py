@@ -297,16 +297,21 @@ def check_number(item, value: float) -> None:
         raise UserError(f"{flag(item.name)}: expected {expected}, got {value}")
 
 
+def check_value(item, value) -> None:
+    """UserError unless `value` is one that a field can have."""
+    choices = item.metadata["choices"]
+    if type(value) is not item.type and (item.type, type(value)) != (float, int):
+        raise UserError(f"{flag(item.name)}: expected {KINDS[item.type]}, got {value!r}")
+    if choices and value not in choices:
+        raise UserError(f"{flag(item.name)}: expected one of {', '.join(choices)}, got {value!r}")
+    if item.type is not str:
+        check_number(item, value)
+
+
 def check(config: Config) -> Config:
     """Returns `config`, or raises UserError naming the field that makes no sense for any task."""
     for item in dataclasses.fields(config):
-        value, choices = getattr(config, item.name), item.metadata["choices"]
-        if type(value) is not item.type and (item.type, type(value)) != (float, int):
-            raise UserError(f"{flag(item.name)}: expected {KINDS[item.type]}, got {value!r}")
-        if choices and value not in choices:
-            raise UserError(f"{flag(item.name)}: expected one of {', '.join(choices)}, got {value!r}")
-        if item.type is not str:
-            check_number(item, value)
+        check_value(item, getattr(config, item.name))
     schedule_of(config.rollouts)
     if 3 * config.z_size * config.mixtures * config.rnn_units > NUMBERS:
         raise UserError(

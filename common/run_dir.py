@@ -13,8 +13,8 @@ from common.packed import require_writable
 from common.progress import note
 from config import Config, UserError, flag
 
-# In a run: the folder of the runs that share its V and M, one for each further agent (controller/variations.py).
-AGENTS = "agents"
+AGENTS = "agents"  # folder, in a run's, of the runs of further agents (controller/variations.py)
+# What they share with it.
 MODELS = ("vae.weights.h5", "rnn.weights.h5", "initial_z.npz", "dream_starts.npz")
 
 

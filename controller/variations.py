@@ -39,15 +39,11 @@ def parse(texts: list[str]) -> list[dict]:
 def value(name: str, text: str):
     """A setting's value from its text; UserError if it is none."""
     (item,) = [item for item in dataclasses.fields(configs.Config) if item.name == name]
-    choices = item.metadata["choices"]
     try:
         found = item.type(text)
     except ValueError:
-        raise UserError(f"{configs.flag(name)}: expected {configs.KINDS[item.type]}, got {text!r}") from None
-    if choices and found not in choices:
-        raise UserError(f"{configs.flag(name)}: expected one of {', '.join(choices)}, got {text!r}")
-    if item.type in (int, float):
-        configs.check_number(item, found)
+        found = text
+    configs.check_value(item, found)
     return found
 
 
@@ -88,14 +84,19 @@ def configured(run: Path, given: dict, varied: dict) -> configs.Config:
     return config
 
 
-def open_agent(run: Path, given: dict, varied: dict) -> tuple[Path, configs.Config]:
-    """The run of an agent, made if it is new, and its configuration."""
+def place(run: Path, given: dict, varied: dict) -> Path:
+    """The folder of an agent's run, new or not; UserError as of `configured`."""
+    return folder(run, configured(run, given, varied), varied)
+
+
+def open_agent(run: Path, given: dict, varied: dict) -> configs.Config:
+    """The configuration of an agent, whose run is made if it is new."""
     config = configured(run, given, varied)
     below = folder(run, config, varied)
     if below != run:
         run_dir.open_run(below, given | varied | {"generations": config.generations}, run)
         run_dir.same_models(run, below)
-    return below, config
+    return config
 
 
 def evolve_and_test(comm, run: Path, given: dict, combinations: list[dict], episodes: int) -> None:
@@ -108,13 +109,12 @@ def evolve_and_test(comm, run: Path, given: dict, combinations: list[dict], epis
         combinations: as of `parse`.
         episodes: of a test.
     """
-    for varied in combinations:  # before the first one's hours
-        mpi.on_root(comm, configured, run, given, varied, share=False)
+    # Those of all, so that a mistake is said before the first one's hours.
+    folders = [mpi.on_root(comm, place, run, given, varied) for varied in combinations]
     lines = []
-    for varied in combinations:
-        below = mpi.on_root(comm, lambda varied=varied: folder(run, configured(run, given, varied), varied))
+    for varied, below in zip(combinations, folders, strict=True):
         with nullcontext() if below == run else lock.hold(below, comm):  # the run's own is the command's
-            below, config = mpi.on_root(comm, open_agent, run, given, varied)
+            config = mpi.on_root(comm, open_agent, run, given, varied)
             if not mpi.on_root(comm, evolved, below, config):
                 evolve(comm, below, config)
             for env in ("dream", "real") if config.env == "dream" else ("real",):

@@ -78,13 +78,13 @@ def test_another_agent_s_test_is_not_its_own(tmp_path):
 
 def test_an_agent_of_other_settings_is_not_taken_for_one_of_these(tmp_path):
     config = make_run(tmp_path, "carracing")
-    below, _ = variations.open_agent(tmp_path, {"sigma": 0.2}, {"seed": 1})
+    variations.open_agent(tmp_path, {"sigma": 0.2}, {"seed": 1})
     with pytest.raises(UserError, match=r"seed-1 was made with --sigma 0\.2, not 0\.1; say --sigma 0\.2, or delete"):
         variations.configured(tmp_path, {}, {"seed": 1})
-    _, longer = variations.open_agent(tmp_path, {"sigma": 0.2, "generations": config.generations + 2}, {"seed": 1})
+    longer = variations.open_agent(tmp_path, {"sigma": 0.2, "generations": config.generations + 2}, {"seed": 1})
     assert longer.generations == config.generations + 2
-    assert variations.open_agent(tmp_path, {}, {"seed": config.seed}) == (tmp_path, config)  # its own agent
-    assert below == tmp_path / "agents/seed-1"
+    assert variations.place(tmp_path, {"sigma": 0.2}, {"seed": 2}) == tmp_path / "agents/seed-2"
+    assert variations.place(tmp_path, {}, {"seed": config.seed}) == tmp_path  # its own agent
 
 
 def test_another_c_does_not_go_on_from_the_round_before(tmp_path):
@@ -101,7 +101,7 @@ def test_another_c_does_not_go_on_from_the_round_before(tmp_path):
 def test_what_is_there_is_not_evolved_again(tmp_path, monkeypatch):
     """As below a copy of a packed run, whose agents have no checkpoint."""
     make_run(tmp_path, "carracing")
-    below, config = variations.open_agent(tmp_path, {"generations": 3}, {"seed": 1})
+    below, config = tmp_path / "agents/seed-1", variations.open_agent(tmp_path, {"generations": 3}, {"seed": 1})
     assert not variations.evolved(below, config)
     best = evolve(below, config).best
     (below / "controller/checkpoint.npz").unlink()

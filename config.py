@@ -128,10 +128,18 @@ class Config:
     vae_epochs: int = option(10, "passes over the recorded frames; the paper says 1", "V")  # [vae_train.py]
     vae_batch: int = option(100, "frames a step", "V")  # [vae_train.py]
     vae_rate: float = option(1e-4, "Adam's learning rate", "V")  # [vae_train.py]
+    vae_bias: str = option(
+        "zero",
+        "the bias of V's last layer before training. zero: as released; mean: V begins with the mean colour of the "
+        "recorded frames. From zero it first draws a plain background fully white or black, where its sigmoid has no "
+        "gradient left to draw anything on it",
+        "V",
+        ("zero", "mean"),
+    )
     vae_weight: float = option(
         1.0,
-        "weight of V's error on pixels that matter (road and car against grass; fireballs and monsters against walls; "
-        "what has moved in any other environment), of which extract then records a mask",
+        "weight of V's error on pixels that matter (road and car against grass; fireballs and monsters against walls), "
+        "of which extract then records a mask",
         "V",
     )
     kl_tolerance: float = option(0.5, "the KL's floor, in nats a dimension of z", "V")  # [vae.py]

@@ -23,7 +23,7 @@ quiet_tensorflow()
 import keras  # noqa: E402
 
 from vae.data import check_episodes, episodes  # noqa: E402
-from vae.train import PICTURE, fit_vae, made_from, save_reconstructions  # noqa: E402
+from vae.train import PICTURE, begin_at_mean, fit_vae, made_from, save_reconstructions  # noqa: E402
 from world_model import load_vae, make_vae  # noqa: E402
 
 
@@ -39,6 +39,8 @@ def train(run: Path, config: Config) -> None:
         if config.round > 1:
             before = run / run_dir.BEFORE
             model.set_weights(load_vae(before, run_dir.load(before)).get_weights())
+        elif config.vae_bias == "mean":
+            begin_at_mean(model, paths, config.seed)
         fit_vae(run, model, paths, config)
     save_reconstructions(run, model, paths, config.seed)
 

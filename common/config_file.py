@@ -20,6 +20,7 @@ ADDED = {
     "new_share": 0.5,
     "restart": "no",
     "vae_weight": 1.0,
+    "vae_bias": "zero",
     "mirror": "no",
     "optimism_weight": 2.0,
     "dream_starts": "first",

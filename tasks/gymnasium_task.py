@@ -22,7 +22,6 @@ PREFIX = "gymnasium:"
 SIZE = 64  # pixels: side of the observation
 STEPS = 1000  # after which an episode of an environment without a limit of its own is cut
 LONGEST = 8  # steps for which the random policy holds an action
-CHANGED = 8  # of 255: by how much a pixel that has moved differs from the frame before
 FPS = 30  # of films, where the environment does not say
 
 
@@ -31,9 +30,6 @@ class Pictured(gym.Wrapper):
 
     Args:
         env: with render_mode "rgb_array", and actions in a bounded Box or Discrete.
-
-    Its `mask`, uint8 (64, 64), is 255 where the last observation differs from the one before, 0 elsewhere and after a
-    reset: where a camera stands still, that is what moves, which may be small and all that matters.
 
     Observation: uint8 (64, 64, 3). Action: float32 (A,): a Box's numbers, each from -1 to 1 for its own range; or one
     number for each choice of a Discrete, of which the greatest is chosen.
@@ -44,11 +40,9 @@ class Pictured(gym.Wrapper):
         low = action_bounds(env.action_space)
         self.action_space = gym.spaces.Box(low, np.ones_like(low), dtype=np.float32)
         self.observation_space = gym.spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
-        self.last, self.mask = None, np.zeros((SIZE, SIZE), np.uint8)
 
     def reset(self, *, seed: int | None = None, options: dict | None = None):
         _, info = self.env.reset(seed=seed, options=options)
-        self.last = None
         return self._picture(), info
 
     def step(self, action: np.ndarray):
@@ -67,11 +61,7 @@ class Pictured(gym.Wrapper):
 
     def _picture(self) -> np.ndarray:
         frame = Image.fromarray(np.asarray(self.env.render(), np.uint8))
-        now = np.asarray(frame.resize((SIZE, SIZE), Image.Resampling.BILINEAR))
-        before, self.last = now if self.last is None else self.last, now
-        apart = np.abs(now.astype(np.int16) - before).max(axis=2)
-        self.mask = np.where(apart > CHANGED, 255, 0).astype(np.uint8)
-        return now
+        return np.asarray(frame.resize((SIZE, SIZE), Image.Resampling.BILINEAR))
 
 
 def action_bounds(space: gym.Space) -> np.ndarray:
@@ -178,7 +168,6 @@ def task(name: str) -> Task:
         squash=greatest if discrete else (lambda a, ops=np: a),
         policies={"held": lambda rng: RandomHolder(rng, low)},
         fps=fps,
-        masks=True,
         controls=choices(env_id, len(low), fps) if discrete else None,
         presets=presets((spec.max_episode_steps if spec else None) or STEPS),
     )
@@ -189,12 +178,23 @@ def presets(limit: int) -> dict[str, dict]:
     paper = dict(
         policy="held",
         max_frames=limit,
+        vae_bias="mean",
         heads="end+reward",
         env="dream",
         rnn_length=100,
         lanes=64,
         seeds="common",
     )
-    laptop = dict(episodes=200, vae_epochs=4, rnn_steps=1000, rnn_batch=50, rnn_length=50, rollouts="16", population=64)
+    laptop = dict(
+        episodes=200,
+        vae_epochs=1,
+        vae_batch=20,
+        vae_rate=3e-4,
+        rnn_steps=1000,
+        rnn_batch=50,
+        rnn_length=50,
+        rollouts="16",
+        population=64,
+    )
     smoke = dict(episodes=16, max_frames=min(limit, 100), rnn_length=50, lanes=16)
     return {"paper": paper, "laptop": laptop, "smoke": smoke}

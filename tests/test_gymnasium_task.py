@@ -27,6 +27,7 @@ def test_an_environment_becomes_a_task(env_id, size, low):
     config = tasks.preset(f"gymnasium:{env_id}", "smoke")
     task, env = tasks.get(config.task), make_env(config)
     assert task.low == (low,) * size and tasks.check(config) is config and config.heads == "end+reward"
+    assert {tasks.preset(config.task, preset).vae_bias for preset in ("paper", "laptop", "smoke")} == {"mean"}
     observation, _ = env.reset(seed=1)
     assert observation.shape == (64, 64, 3) and observation.dtype == np.uint8 and observation.std() > 0
     policy, reward = task.policies["held"](np.random.default_rng(0)), 0.0

@@ -12,7 +12,7 @@ from common.training import make_optimizer
 from config import UserError
 from vae.data import Frames, episode_path, read_episode
 from vae.model import VAE, Down, Up, losses
-from vae.train import make_step
+from vae.train import begin_at_mean, make_step
 
 
 @pytest.mark.parametrize(("z_size", "parameters"), [(32, 4_348_547), (64, 4_446_915)])
@@ -70,6 +70,19 @@ def test_a_training_step_lowers_the_loss():
     frames = np.random.default_rng(0).integers(0, 256, (config.vae_batch, 64, 64, 3)).astype(np.uint8)
     values = [float(step(tf.constant(0, tf.int64), frames)["vae_loss"]) for _ in range(4)]
     assert values[3] < values[0]
+
+
+def test_v_begins_with_the_mean_colour_of_the_recorded_frames(tmp_path):
+    """But for its weights: red is that of every other frame, blue a full 255, which no finite bias draws."""
+    path = episode_path(tmp_path, 0)
+    path.parent.mkdir(parents=True)
+    obs = np.zeros((4, 64, 64, 3), np.uint8)
+    obs[::2, ..., 0], obs[..., 1], obs[..., 2] = 204, 51, 255
+    np.savez_compressed(path, obs=obs, action=np.zeros((4, 1), np.float32))
+    model = VAE(8)
+    begin_at_mean(model, [path], seed=0)
+    drawn = tf.sigmoid(model.transposed[-1].bias).numpy()
+    np.testing.assert_allclose(drawn, [0.4, 0.2, 0.99], atol=1e-5)
 
 
 def write_episode(run, index: int, length: int) -> None:

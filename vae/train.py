@@ -51,6 +51,19 @@ def made_from(config: Config) -> dict:
     return {name: getattr(config, name) for name in names} | {"settings": settings}
 
 
+def begin_at_mean(model: VAE, paths: list[Path], seed: int) -> None:
+    """Sets the bias of V's last layer so that, but for its weights, V draws the mean colour of recorded frames.
+
+    From a bias of 0 the first steps drive a plain white background to where float32's sigmoid is 1 and has no gradient,
+    everywhere: V then draws white for ever, and z holds nothing. The mean is of up to 12 episodes.
+    """
+    rng = seeds.generator(seed, "mean colour")
+    chosen = rng.choice(paths, size=min(12, len(paths)), replace=False)
+    mean = np.mean([read_episode(path)[0].mean(axis=(0, 1, 2)) for path in chosen], axis=0) / 255
+    mean = np.clip(mean, 0.01, 0.99)  # a pure white or black has no finite bias
+    model.transposed[-1].bias.assign(np.log(mean / (1 - mean)))
+
+
 def fit_vae(run: Path, model: VAE, paths: list[Path], config: Config) -> None:
     """Trains V on the frames of recorded episodes (see `common.training.fit`)."""
     frames = Frames(paths, config.vae_batch, config.seed, config.linked, config.new_share, config.vae_weight != 1)

@@ -96,7 +96,11 @@ class Config:
     )
     max_frames: int = option(1000, "steps after which an episode is cut", "environment")  # [A.4]
 
-    episodes: int = option(10_000, "random episodes to record", "data")  # [A.4, extract.bash]
+    episodes: int = option(
+        10_000,
+        "new episodes to record: the random policy's in the first round, later the agent's but for --random",
+        "data",
+    )  # [A.4, extract.bash]
     policy: str = option(
         "release",
         "data-collection policy. release: the original release's random policy; smooth: one that reaches more of the "
@@ -160,7 +164,7 @@ class Config:
         10.0, "weight, in the end head's loss, of frames with which an episode ends", "M"
     )  # [doomrnn/rnn.py]
     optimism_weight: float = option(
-        2.0, "weight, in the reward head's loss, of rewards predicted too high: an agent in a dream seeks those", "M"
+        2.0, "weight, in the reward head's loss, of rewards predicted too high, which C in a dream exploits", "M"
     )
     initial_frames: int = option(1000, "first frames kept as starting points of dreams", "M")  # [init_z.py]
     untrained: str = option(

@@ -33,8 +33,8 @@ SLEEP = 0.5  # seconds between two tests of a rank that waits for a training
 
 
 def train(comm, script: str, run: Path, tracked: bool, task: str = "") -> None:
-    """Runs a single-process stage as a program of its own, on rank 0: it uses every core, a rank only one. It is told
-    the `task` where the user has named one that may not come from the run's folder (`tasks.require_harmless`)."""
+    """Runs a single-process stage as a program of its own, on rank 0: it uses every core, a rank only one. It is given
+    `--task` where the user has named one that may not come from the run's folder (`tasks.require_harmless`)."""
     failed = None
     if comm.rank == 0:
         flags = ["--task", task] * (":" in task and task in tasks.NAMED) + ["--track"] * tracked

@@ -101,8 +101,8 @@ class WorldModel:
         return chance < tf.sigmoid(logit - math.log(self.rnn.end_weight))
 
     def surprise(self, z, h):
-        """How unlikely M thought what came: z (B, Z), h (B, U) from before it -> (B,), the negative log-likelihood,
-        mean over z's dimensions, in nats."""
+        """Negative log-likelihood of z under M's prediction: z (B, Z), h (B, U) from before it -> (B,), mean over
+        z's dimensions, in nats."""
         return -tf.reduce_mean(mdn.mixture(*self.rnn.split(self.rnn.head(h))).log_prob(z), axis=1)
 
 

@@ -34,7 +34,10 @@ OTHERS |= {"--logdir"}
 PLUS_MINUS = re.compile(r"\d+(?:\.\d+)? ± \d+(?:\.\d+)?")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+CARDS = sorted((ROOT / "pretrained").rglob("*.md"))
+
+
+@pytest.mark.parametrize("page", [*PAGES, *CARDS], ids=lambda page: str(page.relative_to(ROOT)))
 def test_relative_links_exist(page):
     links = [link for link in LINK.findall(page.read_text()) if "://" not in link]
     assert not [link for link in links if not (page.parent / link).exists()]

@@ -1,7 +1,7 @@
 """Measures the speeds that the documentation states, on the machine it runs on; under 5 minutes.
 
     python -m tools.bench --json speeds.json
-    python -m tools.bench --to-score     # ten minutes or more: how long the search takes to 600, 700 and 800 points
+    python -m tools.bench --to-score     # ten minutes or more: the time to a return of 600, 700, 800
 
 Each speed is the median of repeated runs after a warm-up (tools/speeds.py, tools/training_speeds.py). Let nothing else
 run meanwhile.

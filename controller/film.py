@@ -198,7 +198,7 @@ def write_video(path: Path, shown: list[Panel], fps: int) -> Path:
     with atomic_write(path) as tmp:
         written = tmp.with_name(tmp.name + path.suffix)  # the ending decides the format
         try:
-            with imageio.get_writer(written, fps=fps, macro_block_size=16, quality=5) as writer:
+            with imageio.get_writer(written, fps=fps, macro_block_size=16, quality=4) as writer:
                 for step in range(len(shown[0].frames)):
                     signals.stop(UNFILMED)
                     frames, notes = zip(*[(panel.frames[step], panel.notes[step]) for panel in shown], strict=True)

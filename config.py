@@ -116,7 +116,7 @@ class Config:
     spread: float = option(
         1.0, "agents that record: standard deviations of the search's distribution around its mean", "round"
     )
-    noisy: float = option(0.3, "share of an agent's recorded episodes with noise on its actions", "round")
+    noisy: float = option(0.3, "share of an agent's recorded episodes with noise on C's outputs", "round")
     action_noise: float = option(0.3, "standard deviation of that noise", "round")
     curious: float = option(
         0.0, "share of an agent's recorded episodes that the agent evolved for M's surprise plays", "round"
@@ -204,7 +204,13 @@ class Config:
         "C",
         ("pairs", "common"),
     )  # [train.py: antithetic]
-    restart: str = option("no", "evolve C from zero, not from the agent of the round before", "C", ("no", "yes"))
+    restart: str = option(
+        "no",
+        "where a later round's C begins. no: at the agent of the round before; yes: at zero; curious: at the agent "
+        "that was evolved there for M's surprise, which has been where the other has not",
+        "C",
+        ("no", "yes", "curious"),
+    )
     patience: int = option(
         0,
         "end a training episode after so many frames without reward, its return as if the agent stood still from there "

@@ -27,7 +27,7 @@ from common.command_log import log_command
 from common.tracking import add_flag, track
 from common.training import quiet_tensorflow
 from config import UserError
-from controller import evaluation, evolution, recording
+from controller import agent_file, evaluation, evolution, recording
 
 SLEEP = 0.5  # seconds between two tests of a rank that waits for a training
 
@@ -59,7 +59,7 @@ def train(comm, script: str, run: Path, tracked: bool, task: str = "") -> None:
 
 def stages(comm, run: Path, config: configs.Config, episodes: int, tracked: bool = False) -> dict[str, float]:
     """Runs all stages; returns the seconds of each."""
-    tests = [config.env] if config.env == "real" else ["dream", "real"]
+    tests = ["dream", "real"] if tasks.pays_in_dreams(config) else ["real"]
     work = {
         "extract": lambda: recording.extract(comm, run, config),
         "vae": lambda: train(comm, "train_vae.py", run, tracked, config.task),
@@ -94,7 +94,8 @@ def measure(comm, run: Path, config: configs.Config, count: int) -> None:
     def errors() -> None:
         from controller import held_out
 
-        made_from = integrity.digests(run, "vae", "rnn") | {"episodes": count}
+        agent = integrity.read_json(run / "controller" / "best.json")["parameters"]
+        made_from = integrity.digests(run, "vae", "rnn") | {"agent": agent_file.digest(agent), "episodes": count}
         if not path.exists() or integrity.read_json(path).get("made_from", made_from) != made_from:
             held_out.held_out_episodes(run, config)
             found = held_out.errors(run, config, recording.held_out_paths(run, count))
@@ -156,7 +157,7 @@ def main(comm) -> None:
                 if config.curious:
                     with log_command(runs[number - 2], comm):
                         evolution.evolve(comm, runs[number - 2], config, "surprise")
-                given = {"episodes": args.round_episodes}
+                given = {"episodes": args.round_episodes, "restart": config.restart}
                 config = mpi.on_root(comm, run_dir.open_run, run, given, None, runs[number - 2])
             with log_command(run, comm), track(args.track, run, config, comm):
                 seconds = stages(comm, run, config, args.test_episodes, args.track)

@@ -142,7 +142,8 @@ def copy_from_base(run: Path, config: Config, base: Path) -> None:
     run.mkdir(parents=True, exist_ok=True)
     remove_links(run)
     # Only if complete: a stage that records the base's missing episodes must not do so with this run's seed.
-    recorded = data and len(list((base / "record").glob("[0-9]*.npz"))) == start.total_episodes
+    complete = len(list((base / "record").glob("[0-9]*.npz"))) == start.total_episodes
+    recorded = data and complete and (config.vae_weight == 1 or start.vae_weight != 1)  # with the masks that V needs
     links = (("record", recorded), ("series.npz", vae and config.mirror == start.mirror), (BEFORE, data))
     for name, fits in links:
         if fits and (base / name).exists():
@@ -165,7 +166,14 @@ def begin_round(run: Path, config: Config, after: Path) -> None:
     """Links the recordings of the round before, and copies its V, M and C, where training goes on from."""
     for name in GOES_ON_FROM:
         need(after / name, f"python train_all.py --run {after}")
-    if config.curious:
+    start = load(after)
+    if config.linked and config.vae_weight != 1 and start.vae_weight == 1:
+        raise UserError(
+            f"--vae-weight: the recordings of {after} have no masks; they are made with it in the first round"
+        )
+    if (config.z_size, config.rnn_units, config.mixtures) != (start.z_size, start.rnn_units, start.mixtures):
+        raise UserError(f"--z-size, --rnn-units, --mixtures: V and M go on from {after}'s, whose sizes they keep")
+    if config.curious or config.restart == "curious":
         need(after / "curious/best.json", f"python train_controller.py --run {after} --objective surprise")
     more = [f"{part}/{name}" for part in ("controller", "curious") for name in ("checkpoint.npz", "history.jsonl")]
     remove_links(run)

@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+import tasks
 from config import Config, UserError
 from controller.policy import Controller
 from vae.model import sample
@@ -22,24 +23,23 @@ def use_one_core() -> None:
         raise UserError(f"TensorFlow's threads and devices were fixed before: {error}") from None
 
 
-def make_agent(config: Config, model: WorldModel, lanes: int, bounds: tuple | None = None, surprise: bool = False):
+def make_agent(config: Config, model: WorldModel, lanes: int, pushed: bool = False, surprise: bool = False):
     """The agents' step (`WorldModel.observe`), compiled for a fixed number of lanes (B).
 
     Returns a function (frames uint8 (B, 64, 64, 3), noise (B, Z), params (B, P), is_first (B, 1), h, c (B, U))
-    -> (action (B, A), h, c). With `bounds`, the least and the greatest action (A,) each, it takes noise on actions
-    (B, A) as well. With `surprise` it also returns M's surprise at z (B,), 0 at an episode's first step.
+    -> (action (B, A), h, c). With `pushed` it takes noise on C's outputs (B, A) as well. With `surprise` it also
+    returns M's surprise at z (B,), 0 at an episode's first step.
     """
     controller = Controller.of(config)
     shapes = dict(noise=config.z_size, params=controller.num_params, is_first=1, h=config.rnn_units, c=config.rnn_units)
     signature = [tf.TensorSpec((lanes, 64, 64, 3), tf.uint8)]
-    if bounds is not None:
-        shapes["push"] = len(bounds[0])
+    if pushed:
+        shapes["push"] = tasks.get(config.task).action_size
     signature += [tf.TensorSpec((lanes, size), tf.float32) for size in shapes.values()]
 
     def step(mu, logvar, noise, params, is_first, h, c, push=None):
         def act(z, c, h):
-            action = controller.act(params, z, c, h, keras.ops)
-            return action if push is None else tf.clip_by_value(action + push, *bounds)
+            return controller.act(params, z, c, h, keras.ops, push)
 
         results = model.observe(act, mu, logvar, noise, is_first, h, c)
         if surprise:

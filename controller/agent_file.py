@@ -18,6 +18,11 @@ def origin(config: configs.Config, objective: str) -> dict:
     return {name: getattr(config, name) for name in names} | {"objective": objective, "settings": settings}
 
 
+def digest(parameters: list[float]) -> str:
+    """Digest of an agent."""
+    return integrity.json_digest({"parameters": parameters})
+
+
 def read_best(search: Path, size: int) -> dict:
     """The kept agent (best.json) of a search's folder: its `parameters`, `score`, and `generation`, which an imported
     one does not have: None. UserError if there is none, it is damaged, of another architecture, evolved with another V

@@ -12,7 +12,7 @@ import tasks
 from common import command_line, integrity, mpi, provenance, published, results, run_dir, seeds, statistics, storage
 from common.command_log import processor
 from common.progress import bar as progress_bar
-from controller.agent_file import read_best
+from controller.agent_file import digest, read_best
 from controller.policy import Controller
 
 
@@ -38,7 +38,7 @@ def score(comm, run: Path, config: configs.Config, best: dict, episodes: int) ->
     return results.identity(trained, **dataclasses.asdict(config)) | {
         "generation": best["generation"],
         **integrity.digests(run, "vae", "rnn"),
-        "agent": integrity.json_digest({"parameters": best["parameters"]}),
+        "agent": digest(best["parameters"]),
         "episodes": episodes,
         **statistics.summary(returns, tasks.get(config.task).mark),
         "mean_steps": float(steps.mean()),

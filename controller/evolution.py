@@ -51,8 +51,9 @@ class Evolution:
         self.made_from = integrity.digests(run, *FROM) | origin(config, objective)
         start = None
         # What was surprising to the last round's M is known to this one's: curiosity begins anew.
-        if config.round > 1 and config.restart == "no" and objective == "return":
-            start = np.array(read_best(run / run_dir.BEFORE / "controller", size)["parameters"])
+        if config.round > 1 and config.restart != "yes" and objective == "return":
+            folder = FOLDERS["surprise" if config.restart == "curious" else "return"]
+            start = np.array(read_best(run / run_dir.BEFORE / folder, size)["parameters"])
         rng = seeds.generator(config.seed, "evolution", *[config.round] * (config.round > 1))
         self.es = make_optimizer(config, size, rng, start)
         self.history: list[dict] = []

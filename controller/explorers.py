@@ -7,7 +7,7 @@ import numpy as np
 
 from common import run_dir, seeds, storage
 from config import Config
-from controller.agent_file import FOLDERS, origin, read_best
+from controller.agent_file import FOLDERS, digest, origin, read_best
 from controller.evolution import FROM
 from controller.optimizers import make_optimizer
 from controller.policy import Controller
@@ -87,7 +87,9 @@ class Explorers:
 
     def kept(self) -> Explorer:
         """The kept agent itself, without noise."""
-        return Explorer(self.searches["controller"].mean, 0.0, self._source("controller", 0.0, 0.0))
+        search = self.searches["controller"]
+        source = self._source("controller", 0.0, 0.0) | {"agent": digest(search.best["parameters"])}
+        return Explorer(search.mean, 0.0, source)
 
     def _source(self, kind: str, spread: float, noise: float) -> dict:
         agent = {"policy": kind, "generation": self.searches[kind].best["generation"]}

@@ -15,6 +15,8 @@ import tasks
 from common import integrity, signals
 from common.progress import bar as progress_bar
 from config import Config
+from controller.agent_file import digest, read_best
+from controller.policy import Controller
 from rnn import mdn
 from vae.data import check_episodes, read_episode, read_mask, read_outcome
 from vae.model import sample
@@ -145,7 +147,8 @@ def end_prediction(episodes: list[tuple[np.ndarray, bool]]) -> dict[str, float]:
 def held_out_episodes(run: Path, config: Config) -> list[Path]:
     """The episodes in DIR/held_out; UserError naming the first that is not of the run's own agent, V and M."""
     paths = sorted((run / "held_out").glob("[0-9]*.npz"))
-    check_episodes(paths, config, held_out=True, **integrity.digests(run, "vae", "rnn"))
+    agent = digest(read_best(run / "controller", Controller.of(config).num_params)["parameters"])
+    check_episodes(paths, config, held_out=True, agent=agent, **integrity.digests(run, "vae", "rnn"))
     return paths
 
 

@@ -54,7 +54,7 @@ class Controller:
         """Parameters (P): 867 for CarRacing's [z, h], 1,088 for Doom's [z, c, h]."""
         return sum((inputs + biases) * outputs for inputs, outputs, biases in self.layers)
 
-    def act(self, params, z, c, h, ops=np):
+    def act(self, params, z, c, h, ops=np, push=None):
         """The actions of B agents, each with parameters of its own (paper A.4, A.5).
 
         Args:
@@ -62,6 +62,7 @@ class Controller:
             z: (B, Z).
             c, h: (B, U), M's state; unused where the features lack them.
             ops: the array module, `numpy` or `keras.ops`.
+            push: (B, A), noise on C's outputs, which stay in -1..1.
 
         Returns:
             (B, A), squashed as the task's actions are.
@@ -75,4 +76,6 @@ class Controller:
             weight = ops.reshape(params[:, start : start + inputs * outputs], (-1, inputs, outputs))
             start += inputs * outputs
             x = ops.tanh(ops.einsum("bi,bio->bo", x, weight) + bias)
+        if push is not None:
+            x = ops.clip(x + push, -1.0, 1.0)
         return self.task.squash(x, ops)

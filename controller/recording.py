@@ -10,7 +10,7 @@ import numpy as np
 import tasks
 from common import integrity, mpi, run_dir, seeds, storage
 from common.command_line import say
-from common.integrity import require_finite
+from common.integrity import UNREADABLE, require_finite
 from common.jobs import Jobs
 from common.progress import bar as progress_bar
 from common.training import quiet_tensorflow
@@ -18,7 +18,7 @@ from config import UserError
 from controller.episode import Episode, total_reward
 from controller.explorers import Explorers
 from env import make_env
-from vae.data import episode_path, origin
+from vae.data import episode_path, origin, read_outcome, read_source, shape_of
 
 ATTEMPTS = 1000  # at an episode that is long enough; so many seeds belong to its number
 
@@ -90,6 +90,21 @@ def extract(comm, run: Path, config) -> None:
             f"{len(returns)} episodes, {frames} frames in {seconds:.0f} s: {frames / seconds:.0f} frames/s, "
             f"{disk / 1e6:.0f} MB on disk; return {np.mean(returns):.0f} ± {np.std(returns):.0f}"
         )
+        if config.round > 1:
+            for line in by_source(run, missing):
+                say(line)
+
+
+def by_source(run: Path, recorded: list[int]) -> list[str]:
+    """A line for each kind of player of recorded episodes: how many it has played, and their returns."""
+    players = {}
+    for index in recorded:
+        source = read_source(path := episode_path(run, index))
+        names = {"controller": "the agent", "curious": "the curious agent"}
+        who = names.get(source["policy"], "the random policy") + ", with noise" * (source.get("action_noise", 0) > 0)
+        reward, end = read_outcome(path, shape_of(path, "obs")[0], 0, False)
+        players.setdefault(who, []).append(reward[:end].sum(dtype=np.float64))
+    return [f"  {who}: {len(found)}, {np.mean(found):.0f} ± {np.std(found):.0f}" for who, found in players.items()]
 
 
 def missing_episodes(run: Path, config) -> list[int]:
@@ -157,16 +172,26 @@ def held_out_paths(run: Path, count: int) -> list[Path]:
 
 
 def extract_held_out(comm, run: Path, config, count: int) -> None:
-    """Records `count` episodes of the run's own agent in DIR/held_out, which no V or M learns from."""
+    """Records `count` episodes of the run's own agent in DIR/held_out, which no V or M learns from; anew where they are
+    of an agent that it had before."""
     paths = held_out_paths(run, count)
-    missing = mpi.on_root(comm, lambda: [k for k, path in enumerate(paths) if not path.exists()])
+    agent = mpi.on_all_ranks(comm, Explorers, run, config).kept()
+    agent.source |= {"held_out": True}
+    missing = mpi.on_root(comm, lambda: [k for k, path in enumerate(paths) if not is_of(path, agent.source["agent"])])
     if missing:
-        agent = mpi.on_all_ranks(comm, Explorers, run, config).kept()
-        agent.source |= {"held_out": True}
         # Behind the seeds of all that a run may record.
         plan = [seeds.episode_seeds(config.seed, "record", seeds.RANGE // 2 + index, 1)[0] for index in missing]
         play_and_write(comm, run, config, [agent] * len(missing), plan, [paths[index] for index in missing])
     mpi.stop_together(comm, f"the finished episodes are in {run}/held_out")
+
+
+def is_of(path: Path, agent: str) -> bool:
+    """Whether an episode is there, and not of another agent than that of this digest. Damage is reported by who reads
+    it."""
+    try:
+        return path.exists() and read_source(path).get("agent", agent) == agent
+    except UNREADABLE:
+        return True
 
 
 def play_and_write(comm, models: Path, config, agents: list, plan: list[int], paths: list[Path]):

@@ -13,7 +13,7 @@ from controller.episode import Episode
 from controller.rollout import RealLanes, make_real_lanes
 from world_model import WorldModel
 
-KEEP = 0.95  # of the noise on actions, from step to step: a push lasts about 20 steps
+KEEP = 0.95  # of the noise on C's outputs, from step to step: a push lasts about 20 steps
 
 
 def make_lanes(run: Path, config: Config) -> "RecordingLanes":
@@ -22,25 +22,23 @@ def make_lanes(run: Path, config: Config) -> "RecordingLanes":
 
 
 class RecordingLanes(RealLanes):
-    """Real lanes whose episodes are kept, and whose agents may have noise on their actions.
+    """Real lanes whose episodes are kept, and whose agents may have noise on C's outputs.
 
     As in random recordings, episodes go on to `max_frames` if the task does not stop at the end.
 
     Attributes:
         episodes: what each lane plays, an `Episode`.
-        noises: standard deviation of the noise on actions, by the episode's seed.
+        noises: standard deviation of the noise on C's outputs, by the episode's seed.
     """
 
     def __init__(self, config: Config, model: WorldModel, count: int):
         super().__init__(config, model, count)
-        space = self.envs[0].action_space
-        self.low, self.high = space.low, space.high
         self.masked = config.vae_weight != 1
         self.stops = tasks.get(config.task).stops_at_end
-        self.agent = make_agent(config, model, count, (self.low, self.high))
+        self.agent = make_agent(config, model, count, pushed=True)
         self.episodes: list[Episode] = [Episode() for _ in range(count)]
         self.noises: dict[int, float] = {}
-        self.push = np.zeros((count, len(self.low)), np.float32)
+        self.push = np.zeros((count, tasks.get(config.task).action_size), np.float32)
         self.pushes = [0.0] * count
         self.streams: list[np.random.Generator | None] = [None] * count
 
@@ -55,7 +53,7 @@ class RecordingLanes(RealLanes):
         playing = [lane for lane in range(self.count) if self.random[lane] is not None]
         for lane in playing:
             self.random[lane].standard_normal(dtype=np.float32, out=self.noise[lane])
-            draw = self.streams[lane].standard_normal(len(self.low), np.float32)
+            draw = self.streams[lane].standard_normal(self.push.shape[1], np.float32)
             self.push[lane] = KEEP * self.push[lane] + self.pushes[lane] * np.sqrt(1 - KEEP**2) * draw
         inputs = (self.frames, self.noise, self.params, self.is_first, self.h, self.c, self.push)
         action, self.h, self.c = self.agent(*inputs)

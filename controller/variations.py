@@ -12,7 +12,7 @@ import tasks
 from common import command_line, integrity, lock, mpi, published, results, run_dir, statistics, storage
 from config import UserError
 from controller import evaluation
-from controller.agent_file import read_best
+from controller.agent_file import digest, read_best
 from controller.evolution import evolve
 from controller.policy import Controller
 
@@ -65,7 +65,7 @@ def configured(run: Path, given: dict, varied: dict) -> configs.Config:
     config = tasks.replace(run_dir.load(run), **given | varied)
     if "temperature" in varied and config.env == "real":
         raise UserError("--vary temperature: the real environment has none; say --env dream")
-    if config.round > 1 and config.restart == "no":
+    if config.round > 1 and config.restart != "yes":
         before = run / run_dir.BEFORE
         if not before.exists():  # as of a packed run, from whose V and M another C begins anew
             config = dataclasses.replace(config, restart="yes")
@@ -137,7 +137,7 @@ def tested(run: Path, config: configs.Config, episodes: int) -> dict | None:
     best = read_best(run / "controller", Controller.of(config).num_params)
     wanted = results.identity(run_dir.load(run), **dataclasses.asdict(config)) | {
         **integrity.digests(run, "vae", "rnn"),
-        "agent": integrity.json_digest({"parameters": best["parameters"]}),
+        "agent": digest(best["parameters"]),
         "episodes": episodes,
     }
     rows = results.read(run / "results.json")

@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import re
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -82,20 +84,15 @@ class Unbounded(gym.Env):
 
 
 def test_all_stages_on_pendulum_and_its_dream(tmp_path):
-    """As docs/own-environment.md has it, in small: two rounds, in the dream, then in reality."""
-    flags = [
-        "--task",
-        "gymnasium:Pendulum-v1",
-        *SMALL.split(),
-        "--rounds",
-        "2",
-        "--round-episodes",
-        "4",
-        "--held-out",
-        "2",
-    ]
+    """The command of docs/own-environment.md, in small: two rounds, in the dream, then in reality."""
     run = tmp_path / "pendulum"
-    done = run_script("train_all.py", "--run", run, *flags, "--test-episodes", "2")
+    page = (Path(__file__).parent.parent / "docs" / "own-environment.md").read_text()
+    command = re.search(r"train_all\.py (--run runs/pendulum .*--rounds 3)$", page, re.MULTILINE).group(1)
+    for shown, small in (("--preset laptop", SMALL), ("--rounds 3", "--rounds 2"), ("runs/pendulum", str(run))):
+        assert shown in command
+        command = command.replace(shown, small)
+    more = "--round-episodes 4 --held-out 2 --test-episodes 2"
+    done = run_script("train_all.py", *command.split(), *more.split())
     assert "XDG_RUNTIME_DIR" not in done.stderr
     table = done.stdout.splitlines()[-3:]
     assert all(line.count("±") == 2 for line in table[1:])

@@ -1,6 +1,7 @@
 """Rounds: a run that comes after another, with the real commands on real CarRacing and ViZDoom."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -15,6 +16,7 @@ from config import UserError
 from controller import curiosity
 from controller.evolution import Evolution
 from controller.explorers import Explorers
+from controller.held_out import held_out_episodes
 from controller.policy import Controller
 from controller.recording import is_random, record
 from controller.rollout import play
@@ -37,15 +39,21 @@ def first_round(car_run, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def second_round(first_round):
+def recorded_round(first_round):
     """Its next round, recorded by two ranks. In sixteen lanes a lane's place changes no number on any processor."""
     run = first_round.with_name("car-2")
     flags = "--episodes 5 --noisy 0.5 --rnn-steps 2 --new-share 0.5 --generations 2 --lanes 16 --seed 5"
-    run_script("extract.py", "--run", run, "--after", first_round, *flags.split(), ranks=2)
-    return run
+    done = run_script("extract.py", "--run", run, "--after", first_round, *flags.split(), ranks=2)
+    return run, done.stdout
 
 
-def test_a_round_links_the_recordings_and_adds_the_agent_s(first_round, second_round):
+@pytest.fixture
+def second_round(recorded_round):
+    return recorded_round[0]
+
+
+def test_a_round_links_the_recordings_and_adds_the_agent_s(first_round, recorded_round):
+    second_round, said = recorded_round
     config = run_dir.load(second_round)
     assert (config.round, config.linked, config.episodes, config.total_episodes) == (2, 4, 5, 9)
     for index in range(4):
@@ -59,7 +67,10 @@ def test_a_round_links_the_recordings_and_adds_the_agent_s(first_round, second_r
             assert file["action"].min(axis=0)[1] >= 0 and abs(file["action"]).max() <= 1
         assert source["round"] == 2 and source["policy"] == "controller"
         noises.append(source["action_noise"])
-    assert set(noises) <= {0.0, 0.3}
+    assert set(noises) == {0.0, 0.3}
+    noisy = noises.count(0.3)
+    for who, count in (("the agent", 5 - noisy), ("the agent, with noise", noisy)):
+        assert re.search(rf"^  {who}: {count}, -?\d+ ± \d+$", said, re.MULTILINE)
 
 
 def test_an_episode_does_not_depend_on_who_records_it(first_round, second_round):
@@ -107,9 +118,14 @@ def test_a_curious_agent_records_its_share(first_round, tmp_path):
     done = run_script("extract.py", "--run", tmp_path / "b", *flags, check=False)
     assert done.returncode == 2 and "--objective surprise" in done.stderr
     run_script("train_controller.py", "--run", run, "--objective", "surprise")
+    straight = shutil.copytree(first_round, tmp_path / "straight", symlinks=True)
+    for folder, generations in ((run, "6"), (straight, "6")):  # what has stopped after its fifth ends as if it had not
+        run_script("train_controller.py", "--run", folder, "--objective", "surprise", "--generations", generations)
+    kept = [json.loads((folder / "curious" / "best.json").read_text()) for folder in (run, straight)]
+    assert kept[0] == kept[1] and kept[0]["generation"]
     # A surprise is some nats a dimension, where returns are points; the agent that seeks those is untouched.
     history = [json.loads(line) for line in (run / "curious" / "history.jsonl").read_text().splitlines()]
-    assert len(history) == 5 and all(0 < line["mean"] < 5 and line["std"] > 0 for line in history)
+    assert len(history) == 6 and all(0 < line["mean"] < 5 and line["std"] > 0 for line in history)
     kept = (run / "controller" / "best.json").read_bytes()
     assert kept == (first_round / "controller" / "best.json").read_bytes()
     run_script("extract.py", "--run", tmp_path / "c", *flags)
@@ -118,6 +134,10 @@ def test_a_curious_agent_records_its_share(first_round, tmp_path):
         with np.load(episode_path(tmp_path / "c", index)) as file:
             policies.append(json.loads(str(file["source"]))["policy"])
     assert set(policies) == {"curious", "controller"}
+    for restart, folder in (("no", "controller"), ("curious", "curious")):
+        config = tasks.replace(run_dir.load(tmp_path / "c"), restart=restart)
+        started = np.array(json.loads((run / folder / "best.json").read_text())["parameters"])
+        np.testing.assert_array_equal(Evolution(tmp_path / "c", config, len(started)).es.best(), started)
 
 
 def test_a_share_of_a_round_is_random_and_a_packed_run_s_round_begins_without_recordings(first_round, tmp_path):
@@ -185,7 +205,7 @@ def test_surprise_is_m_s_loss_of_what_it_meets(first_round):
     assert found[1][0] == pytest.approx(total / config.max_frames, rel=1e-4)
 
 
-def test_what_a_round_cannot_begin_with_is_one_line(car_run, tmp_path):
+def test_what_a_round_cannot_begin_with_is_one_line(car_run, first_round, tmp_path):
     given = {"episodes": 2}
     with pytest.raises(UserError, match=r"best\.json is missing"):
         run_dir.open_run(
@@ -199,7 +219,35 @@ def test_what_a_round_cannot_begin_with_is_one_line(car_run, tmp_path):
         run_dir.open_run(tmp_path / "a", given, None, tmp_path / "b")
     with pytest.raises(UserError, match="--episodes"):
         run_dir.open_run(tmp_path / "a", {}, None, car_run)
+    for name, value in (("z_size", 8), ("rnn_units", 32), ("mixtures", 3)):
+        with pytest.raises(UserError, match="whose sizes they keep"):
+            run_dir.open_run(tmp_path / "a", given | {name: value}, None, first_round)
+    with pytest.raises(UserError, match="have no masks"):
+        run_dir.open_run(tmp_path / "a", given | {"vae_weight": 4.0}, None, first_round)
     assert not (tmp_path / "a").exists()
+
+
+def test_a_run_without_masks_lends_no_episodes_to_one_that_needs_them(first_round, tmp_path):
+    run_dir.open_run(tmp_path / "plain", {"vae_epochs": 2}, first_round)
+    assert episode_path(tmp_path / "plain", 0).exists()
+    run_dir.open_run(tmp_path / "weighed", {"vae_weight": 4.0}, first_round)
+    assert not (tmp_path / "weighed" / "record").exists()
+
+
+def test_held_out_episodes_are_of_the_agent_of_now(first_round, tmp_path):
+    run = shutil.copytree(first_round, tmp_path / "car", symlinks=True)
+    config = run_dir.load(run)
+    run_script("extract.py", "--run", run, "--held-out", "1")
+    path = held_out_episodes(run, config)[0]
+    before = path.read_bytes()
+    best = json.loads((run / "controller" / "best.json").read_text())
+    best["parameters"] = [value + 0.5 for value in best["parameters"]]
+    del best["digest"]
+    (run / "controller" / "best.json").write_text(json.dumps(best))
+    with pytest.raises(UserError, match=r"agent \w+, expected"):
+        held_out_episodes(run, config)
+    run_script("extract.py", "--run", run, "--held-out", "1")
+    assert held_out_episodes(run, config) == [path] and path.read_bytes() != before
 
 
 def test_a_linked_episode_that_is_gone_is_not_recorded_anew(second_round, tmp_path):

@@ -122,6 +122,10 @@ def trained_on(config: configs.Config) -> str:
     own = f"{config.episodes} episodes that the agent of round {config.round - 1} recorded"
     if config.random:
         own += f" ({config.random:.0%} of them the random policy, `{config.policy}`)"
+    if config.curious:
+        own += f", {config.curious:.0%} of its own by C evolved for M's surprise"
+    if config.noisy and config.random < 1:
+        own += f", {config.noisy:.0%} of its own with noise on C's outputs"
     return own + (f", and the {config.linked} of the rounds before" if config.linked else "")
 
 

@@ -79,7 +79,7 @@ def same_file(one: Path, other: Path) -> bool:
 def origins(run: Path) -> list[Origin]:
     """What counts of a run's origins, the oldest first. It ends with a note at one whose files are broken."""
     paths, found = folders(run), []
-    counts = config_file.parse(run / "config.json")[0].restart != "yes"  # of the search that C came of
+    counts = config_file.parse(run / "config.json")[0].restart == "no"  # of the search that C came of
     for path, following in reversed(list(zip(paths, [*paths, run][1:], strict=True))):
         try:
             config = run_dir.load(path)
@@ -91,7 +91,7 @@ def origins(run: Path) -> list[Origin]:
             break
         found.insert(0, Origin(path, metrics if after else [], history if after and counts else [], kept))
         if after:
-            counts = counts and config.restart != "yes"
+            counts = counts and config.restart == "no"
     return found
 
 

@@ -14,7 +14,9 @@ import tensorflow as tf
 from rnn import lstm, mdn
 
 HEADS = ("end", "reward")  # in the order of their outputs, which stand before the mixture's
-CUT = 5.0  # standard deviations at which M's rewards are cut: one of -100 would outweigh a thousand of 3
+# Standard deviations of the reward beyond which M's error counts linearly: squared, one of -100 would outweigh a
+# thousand of 3; but where it can be predicted it is learnt in full.
+LINEAR = 5.0
 
 
 class MDNRNN(keras.Model):
@@ -81,6 +83,18 @@ class MDNRNN(keras.Model):
         if "reward" in self.heads and "reward" in other.heads:
             self.reward_scale.assign(other.reward_scale)
 
+    def scale_rewards(self, scale: float) -> None:
+        """Sets the unit of the reward head. One that was trained in another unit (an earlier round's) keeps what it
+        predicts."""
+        old = float(self.reward_scale)
+        if old != 1.0:
+            column = self.heads.index("reward")
+            columns = self.head.get_weights()
+            for weight in columns:
+                weight[..., column] *= old / scale
+            self.head.set_weights(columns)
+        self.reward_scale.assign(scale)
+
     def inputs(self, z, action, restart):
         """The LSTM's input: [z, action], and restart where M has an end head (doomrnn/rnn.py)."""
         return tf.concat([z, action, restart] if "end" in self.heads else [z, action], axis=-1)
@@ -134,8 +148,9 @@ class MDNRNN(keras.Model):
             entropy = tf.nn.sigmoid_cross_entropy_with_logits(labels=end, logits=self.end_logit(output))
             losses["r_loss"] = tf.reduce_mean(valid * entropy * (1 + (self.end_weight - 1) * end))
         if "reward" in self.heads:
-            target = tf.clip_by_value(reward / self.reward_scale, -CUT, CUT)
-            error = self.reward(output) / self.reward_scale - target
+            error = (self.reward(output) - reward) / self.reward_scale
+            size = tf.abs(error)
+            cost = tf.where(size < LINEAR, error**2, LINEAR * (2 * size - LINEAR))
             weight = tf.where(error > 0, self.optimism_weight, 1.0)
-            losses["reward_loss"] = tf.reduce_mean(valid * weight * error**2)
+            losses["reward_loss"] = tf.reduce_mean(valid * weight * cost)
         return {"loss": tf.add_n(list(losses.values())), **losses}

@@ -93,7 +93,7 @@ def fit_rnn(run: Path, model: MDNRNN, latents: LatentDataset, config: Config) ->
 
 
 def scale_rewards(run: Path, model: MDNRNN, latents: LatentDataset) -> None:
-    """Sets the unit of M's rewards, their standard deviation, unless M has one from an earlier round."""
+    """Sets the unit of M's rewards, their standard deviation: a later round's may be of rewards never met before."""
     last = np.minimum(latents.lengths, latents.ends)
     valid = np.concatenate([latents.reward[s : s + n] for s, n in zip(latents.starts, last, strict=True)])
     if np.isnan(valid).any():
@@ -101,8 +101,7 @@ def scale_rewards(run: Path, model: MDNRNN, latents: LatentDataset) -> None:
             f"--heads {'+'.join(model.heads)}: some episodes of {run} were recorded before rewards were kept; delete "
             f"{run}/record and {run}/series.npz, and record them again with: python extract.py --run {run}"
         )
-    if float(model.reward_scale) == 1.0:
-        model.reward_scale.assign(max(float(valid.std()), 1e-6))
+    model.scale_rewards(max(float(valid.std()), 1e-6))
 
 
 def dream_starts(model: MDNRNN, latents: LatentDataset, config: Config) -> dict[str, np.ndarray]:

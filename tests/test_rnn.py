@@ -205,8 +205,23 @@ def test_reward_loss_is_a_squared_error_that_weighs_optimism():
     # Units of 2: rewards 4 and -2 are 2 and -1; predicted 3 (too high by 1, weight 3) and -2 (too low by 1).
     losses = heads_losses([0, 0], [4, -2], [1, 1], [[0, 3], [0, -2]])
     assert float(losses["reward_loss"]) == pytest.approx((3 * 1 + 1) / 2)
-    # Cut at 5 units, whatever an episode's last reward was.
-    assert float(heads_losses([0], [-100], [1], [[0, -5]])["reward_loss"]) == pytest.approx(0)
+    # Linear from an error of 5 units on, 45 of them too high: an episode's last reward does not outweigh the others.
+    assert float(heads_losses([0], [-100], [1], [[0, -5]])["reward_loss"]) == pytest.approx(3 * 5 * (2 * 45 - 5))
+    assert float(heads_losses([0], [-100], [1], [[0, -50]])["reward_loss"]) == pytest.approx(0)
+
+
+def test_another_unit_of_rewards_changes_no_prediction():
+    """As where a later round has met rewards that the first never saw."""
+    config = dataclasses.replace(small("carracing"), heads="end+reward")
+    model = make_rnn(config)
+    model.scale_rewards(0.5)
+    h = np.random.default_rng(0).normal(size=(4, config.rnn_units)).astype(np.float32)
+    before = model.head(h).numpy(), model.reward(model.head(h)).numpy()
+    model.scale_rewards(20.0)
+    after = model.head(h).numpy(), model.reward(model.head(h)).numpy()
+    np.testing.assert_allclose(after[1], before[1], rtol=1e-5)
+    np.testing.assert_array_equal(np.delete(after[0], 1, axis=1), np.delete(before[0], 1, axis=1))
+    assert float(model.reward_scale) == 20.0
 
 
 def test_frames_after_the_end_teach_no_end_and_no_reward():

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, SMALL, run_script
+from conftest import ROOT, run_script
 
 import train_rnn
 import train_vae
@@ -325,11 +325,3 @@ def test_a_workers_exception_ends_the_job_and_its_traceback_is_shown(car_run, tm
     done = run_script(broken, ROOT, "--run", run, ranks=2, check=False)
     assert done.returncode != 0
     assert "RuntimeError: the wheel came off" in done.stderr and "in advance" in done.stderr
-
-
-def test_the_whole_pipeline_in_one_command(tmp_path):
-    run = tmp_path / "run"
-    flags = [*SMALL["carracing"].split(), "--generations", "1", "--test-episodes", "2"]
-    done = run_script("train_all.py", "--run", run, "--task", "carracing", "--preset", "smoke", *flags, ranks=2)
-    assert "906 ± 21" in done.stdout and "seconds: extract" in done.stdout and "vae.weights.h5" in done.stdout
-    assert len(json.loads((run / "results.json").read_text())["results"]) == 1

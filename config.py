@@ -238,6 +238,11 @@ class Config:
         return self.linked + self.episodes
 
     @property
+    def needs_curious(self) -> bool:
+        """Whether a later round needs an agent that was evolved for M's surprise in the one before."""
+        return self.curious > 0 or self.restart == "curious"
+
+    @property
     def rnn_heads(self) -> tuple[str, ...]:
         """M's heads beside the mixture's."""
         return () if self.heads == "none" else tuple(self.heads.split("+"))

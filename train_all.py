@@ -154,7 +154,7 @@ def main(comm) -> None:
             if number == 1:
                 config = mpi.on_root(comm, run_dir.open_run, run, command_line.overrides(args), args.base, args.after)
             else:
-                if config.curious:
+                if config.needs_curious:
                     with log_command(runs[number - 2], comm):
                         evolution.evolve(comm, runs[number - 2], config, "surprise")
                 given = {"episodes": args.round_episodes, "restart": config.restart}

@@ -173,7 +173,7 @@ def begin_round(run: Path, config: Config, after: Path) -> None:
         )
     if (config.z_size, config.rnn_units, config.mixtures) != (start.z_size, start.rnn_units, start.mixtures):
         raise UserError(f"--z-size, --rnn-units, --mixtures: V and M go on from {after}'s, whose sizes they keep")
-    if config.curious or config.restart == "curious":
+    if config.needs_curious:
         need(after / "curious/best.json", f"python train_controller.py --run {after} --objective surprise")
     more = [f"{part}/{name}" for part in ("controller", "curious") for name in ("checkpoint.npz", "history.jsonl")]
     remove_links(run)

@@ -15,6 +15,7 @@ from controller import evaluation
 from controller.agent_file import digest, read_best
 from controller.evolution import evolve
 from controller.policy import Controller
+from tasks import limits
 
 VARIED = tuple(name for name in ("seed", *configs.fields_of("C")) if name != "rollouts")  # whose values have commas
 
@@ -43,7 +44,7 @@ def value(name: str, text: str):
         found = item.type(text)
     except ValueError:
         found = text
-    configs.check_value(item, found)
+    limits.check_value(item, found)
     return found
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import config as configs
 from config import Config, UserError
-from tasks import carracing, gymnasium_task, takecover
+from tasks import carracing, gymnasium_task, limits, takecover
 from tasks.task import Task
 
 TASKS: dict[str, Task] = {}
@@ -69,7 +69,7 @@ def pays_in_dreams(config: Config) -> bool:
 
 def check(config: Config) -> Config:
     """Returns `config`, or raises UserError naming the field that makes no sense, or not for its task."""
-    configs.check(config)
+    limits.check(config)
     task = get(config.task)
     if config.policy not in task.policies:
         raise UserError(f"--policy: expected one of {', '.join(task.policies)}, got {config.policy!r}")

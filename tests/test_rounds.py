@@ -282,50 +282,13 @@ def test_windows_and_streams_take_new_episodes_by_their_share():
     assert taken.mean() == pytest.approx(0.5, abs=0.05)
 
 
-def test_all_rounds_in_a_row_end_with_a_table(tmp_path):
-    flags = [
-        "--task",
-        "doom",
-        "--preset",
-        "smoke",
-        "--episodes",
-        "4",
-        "--vae-epochs",
-        "1",
-        "--rnn-steps",
-        "2",
-        "--rnn-batch",
-        "4",
-        "--rnn-length",
-        "40",
-        "--max-frames",
-        "150",
-        "--population",
-        "4",
-        "--rollouts",
-        "1",
-        "--generations",
-        "1",
-        "--eval-every",
-        "1",
-        "--eval-episodes",
-        "2",
-        "--lanes",
-        "4",
-        "--test-episodes",
-        "2",
-        "--rounds",
-        "2",
-        "--round-episodes",
-        "3",
-        "--held-out",
-        "3",
-    ]
+def test_all_rounds_in_a_row_end_with_a_table(doom_run, tmp_path):
+    """Two ranks go on from a recorded run with V and M: what is left of its round, and one more."""
+    shutil.copytree(doom_run, tmp_path / "doom", ignore=shutil.ignore_patterns("controller", "agents"))
+    flags = ["--test-episodes", "2", "--rounds", "2", "--round-episodes", "3", "--held-out", "3"]
     done = run_script("train_all.py", "--run", tmp_path / "doom", *flags, ranks=2)
     assert "1092 ± 556" in done.stdout and "seconds: extract" in done.stdout and "  vae.weights.h5" in done.stdout
     table = done.stdout.splitlines()[-3:]
     assert table[0].split()[0] == "round" and "death recall" in table[0]
     assert [line.split()[0] for line in table[1:]] == ["1", "2"] and all(line.count("±") == 2 for line in table[1:])
-    assert run_dir.load(tmp_path / "doom-2").total_episodes == 7
-    again = run_script("train_all.py", "--run", tmp_path / "doom", *flags)
-    assert again.stdout.splitlines()[-3:] == table
+    assert run_dir.load(tmp_path / "doom-2").total_episodes == 8

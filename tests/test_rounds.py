@@ -292,3 +292,8 @@ def test_all_rounds_in_a_row_end_with_a_table(doom_run, tmp_path):
     assert table[0].split()[0] == "round" and "death recall" in table[0]
     assert [line.split()[0] for line in table[1:]] == ["1", "2"] and all(line.count("±") == 2 for line in table[1:])
     assert run_dir.load(tmp_path / "doom-2").total_episodes == 8
+    films = {path.name for path in (tmp_path / "doom" / "videos").iterdir()}
+    assert films == {"doom-best.mp4", "doom-worst.mp4"}
+    rows = json.loads((tmp_path / "doom" / "results.json").read_text())["results"]
+    assert [row["env"] for row in rows] == ["dream", "real"]
+    assert all(row["temperature"] == 1.15 and row["mean"] == row["mean_steps"] for row in rows)

@@ -91,10 +91,10 @@ def test_training_killed_before_its_picture_only_makes_that(car_run):
 
 
 def test_the_curve_does_not_depend_on_the_number_of_ranks(evolved, tmp_path):
-    for ranks in (1, 2):
-        run = copy_of(evolved, tmp_path / str(ranks))
-        run_script("train_controller.py", "--run", run, ranks=ranks if ranks > 1 else 0)
-        assert curve(run) == curve(evolved)
+    """Three ranks evolved it; one does here, and two do where it is killed."""
+    run = copy_of(evolved, tmp_path / "1")
+    run_script("train_controller.py", "--run", run)
+    assert curve(run) == curve(evolved)
 
 
 @pytest.mark.parametrize("flag", [("--optimizer", "openai-es"), ("--patience", "20"), ("--dtype", "bfloat16")])

@@ -8,7 +8,7 @@ import shutil
 from small_report import cells_of, make_car, make_run, result
 
 import tasks
-from common import storage
+from common import packed, storage
 from tools.reporting.card import card, front_matter, trained_on
 from tools.reporting.pages import write_report
 from tools.reporting.runs import read_run, read_runs
@@ -107,3 +107,21 @@ def test_the_cards_scores_in_float32_and_bfloat16_are_told_apart():
     text = front_matter(tasks.preset("carracing", "paper"), [row, row | {"dtype": "bfloat16", "mean": 790.2}])
     names = [line.strip() for line in text.splitlines() if line.startswith("      name: CarRacing")]
     assert names == ["name: CarRacing-v0", "name: CarRacing-v0, bfloat16"]
+
+
+def test_a_pack_has_its_pictures_once(tmp_path):
+    run, out = make_car(tmp_path / "car"), tmp_path / "out"
+    shutil.copyfile(run / "pictures/reconstructions.png", run / "pictures/carracing-v0-best.png")
+    shutil.copytree(run, out, ignore=shutil.ignore_patterns("report"))
+    packed.mark(out, None)
+    write_report([read_run(out, "car")], out / "report")
+    names = {"reconstructions", "carracing-v0-best"}
+    assert {path.stem for path in out.rglob("*.png")} >= names
+    assert not names & {path.stem for path in (out / "report").glob("*.png")}
+    for page, text in (
+        *((path, path.read_text()) for path in out.glob("report/*.md")),
+        (out / "README.md", card(read_run(out, "car"), out)),
+    ):
+        shown = re.findall(r"\]\((\S+\.png)\)", text)
+        assert names <= {(page.parent / name).stem for name in shown}
+        assert all((page.parent / name).exists() for name in shown)

@@ -193,7 +193,11 @@ def test_a_pack_that_was_interrupted_while_it_was_replaced_comes_back(run, tmp_p
 
 def test_what_dreams_start_from_is_packed(run, tmp_path):
     storage.write_text(run / "dream_starts.npz", "starts")
-    run_dir.save(tasks.preset("carracing", "smoke"), run / "agents/temperature-0.5")
+    first = tasks.preset("carracing", "smoke")
+    run_dir.save(first, run / "agents/temperature-0.5")
+    pack.pack(run, tmp_path / "out", checkpoint=False)
+    assert not (tmp_path / "out/dream_starts.npz").exists()  # no agent's dreams start there
+    run_dir.save(dataclasses.replace(first, dream_starts="any"), run / "agents/temperature-0.5")
     pack.pack(run, tmp_path / "out", checkpoint=False)
     assert (tmp_path / "out/agents/temperature-0.5/dream_starts.npz").read_text() == "starts"
     (run / "dream_starts.npz").unlink()

@@ -28,7 +28,6 @@ PARTS = (
     "vae.weights.h5",
     "rnn.weights.h5",
     "initial_z.npz",
-    "dream_starts.npz",
     "controller/best.json",
     "controller/history.jsonl",
     "results.json",
@@ -44,6 +43,7 @@ PARTS = (
     f"{run_dir.AGENTS}/*/results.json",
     f"{run_dir.AGENTS}/*/commands/*.json",
 )
+STARTS = "dream_starts.npz"  # 2 MB, and of use with `--dream-starts any` alone
 CHECKPOINT = "controller/checkpoint.npz"
 HISTORY = "controller/history.jsonl"
 DATA = ("record", "series", "series.npz", "vae.checkpoint.npz", "rnn.checkpoint.npz")  # what a packed run has not
@@ -93,7 +93,9 @@ def replace(run: Path, out: Path, checkpoint: bool) -> float:
 
 def make(run: Path, tmp: Path, name: str, checkpoint: bool) -> None:
     """Fills the new folder `tmp`, which is to be called `name`, and flushes it to the disk."""
-    for pattern in (*PARTS, CHECKPOINT) if checkpoint else PARTS:
+    agents = (path.parent for path in run.glob(f"{run_dir.AGENTS}/*/config.json"))
+    anywhere = any(run_dir.load(part).dream_starts == "any" for part in (run, *agents))
+    for pattern in (*PARTS, *([STARTS] * anywhere), *([CHECKPOINT] * checkpoint)):
         for path in run.glob(pattern):
             if path.name.startswith("."):
                 continue  # a file that is being written

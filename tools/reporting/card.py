@@ -1,11 +1,12 @@
 """The model card: what a reader of the Hugging Face hub, or of a folder of weights, needs to know of a run."""
 
 import dataclasses
+import os
 from pathlib import Path
 
 import config as configs
 import tasks
-from common import command_log, published
+from common import command_log, packed, published
 from common.results import identity, where
 from tools.reporting.runs import Run
 from tools.reporting.tables import duration, launch, searches_of, training_time, trainings_of
@@ -105,14 +106,16 @@ def record(run: Run) -> list[str]:
     return text
 
 
-def gallery(at: Path, suffix: str) -> list[str]:
-    """The report's pictures of a run, as far as they lie at `at` or in the report/ below; `suffix` as of `pictures`."""
-    found = [
-        (path.relative_to(at), caption) for below in (at, at / "report") for path, caption in pictures(below, suffix)
-    ]
+def gallery(run: Path, at: Path, suffix: str) -> list[str]:
+    """The report's pictures of a run, as far as they lie at `at` or in the report/ below, and a pack's own; `suffix` as
+    of `pictures`."""
+    found = [*pictures(at, suffix), *pictures(at / "report", suffix)]
+    if packed.is_packed(run) and at in (run, run / "report"):
+        found += pictures(run / "pictures")
     if not found:
         return []
-    return ["## Qualitative results\n", *(f"{caption}\n\n![{path.stem}]({path})\n" for path, caption in found)]
+    shown = (f"{caption}\n\n![{path.stem}]({os.path.relpath(path, at)})\n" for path, caption in found)
+    return ["## Qualitative results\n", *shown]
 
 
 def trained_on(config: configs.Config) -> str:
@@ -176,7 +179,7 @@ def card(run: Run, at: Path, suffix: str = "") -> str:
             "Mean ± standard deviation over test episodes, whose seeds training never saw.\n",
             table(SCORES, scores or [[""] * len(SCORES)]),
             *record(run),
-            *gallery(at, suffix),
+            *gallery(run.path, at, suffix),
             "## Load and evaluate\n",
             USE,
             "## Files\n",

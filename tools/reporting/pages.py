@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import tasks
-from common import published, storage
+from common import packed, published, storage
 from tools.reporting import names, plots
 from tools.reporting.card import card
 from tools.reporting.runs import Run, groups, searches, trainings
@@ -61,7 +61,10 @@ def model_section(group: list[Run], out: Path, suffix: str) -> list[str]:
         text.append(f"![Learning curves of V and M{band}](losses{suffix}.png)\n")
     for picture, caption in pictures(first.path / "pictures"):
         name = f"{picture.stem}{suffix}.png"
-        storage.copy(picture, out / name)
+        if packed.is_packed(first.path) and out == first.path / "report":
+            name = f"../pictures/{picture.name}"  # a pack has each of them once
+        else:
+            storage.copy(picture, out / name)
         text.append(f"{caption}\n\n![{caption}]({name})\n")
     title = first.name if len(group) == 1 else f"{', '.join(run.name for run in group)}; pictures of {first.name}"
     return [f"## V and M: {title}\n", *text] if text else []

@@ -113,10 +113,14 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("name", ["carracing", "carracing-z", "doom"])
-def test_shipped_runs_are_healthy(name):
+# Doom's M learnt 1,200 episodes by heart (docs/results.md); its death loss is all that is to be looked at.
+SHIPPED_FAULTS = {"carracing": set(), "carracing-z": set(), "doom": {"overfitted death head"}}
+
+
+@pytest.mark.parametrize("name", SHIPPED_FAULTS)
+def test_shipped_runs_have_no_other_fault_than_is_known(name):
     findings = doctor.examine(ROOT / "pretrained" / name)
-    assert not [finding for finding in findings if finding.fault]
+    assert {finding.fault for finding in findings if finding.fault} == SHIPPED_FAULTS[name]
     assert {finding.stage for finding in findings if finding.fault == ""} == {"V", "M", "C", "test"}
 
 

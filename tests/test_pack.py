@@ -227,18 +227,12 @@ def test_only_an_agent_of_this_v_and_m_is_packed(copied, tmp_path):
 
 
 def test_a_run_of_five_temperatures_is_packed(tmp_path):
-    """A copy of the shipped one, with three agents more."""
+    """A copy of the shipped one, with three seeds of each."""
     run, out = tmp_path / "doom", tmp_path / "out"
     shutil.copytree(ROOT / "pretrained" / "doom", run)
-    for tau in (0.8, 1.0, 1.3):
-        part = shutil.copytree(run / "agents/temperature-0.5", run / f"agents/temperature-{tau}")
-        run_dir.save(dataclasses.replace(run_dir.load(part), temperature=tau), part)
-        rows = json.loads((part / "results.json").read_text())["results"]
-        rows = [row | {"trained_temperature": tau} for row in rows]
-        storage.write_text(part / "results.json", json.dumps({"results": rows}))
     pack.pack(run, out, checkpoint=False)
     card = (out / "README.md").read_text()
-    assert all(f"trained at τ {tau:g}" in card for tau in (0.1, 0.5, 0.8, 1, 1.15, 1.3))
+    assert all(f"trained at τ {tau:g}" in card for tau in (0.1, 0.5, 1, 1.15, 1.3))
     assert (out / "report" / "training-doom.png").stat().st_size > 10_000
 
 

@@ -45,6 +45,11 @@ async function unpackArrays(run) {
     } else arrays[name] = raw.slice(halves + at, halves + at + size); // every half before it has a second byte
     at += size;
   });
+  for (const name of Object.keys(arrays).filter((name) => name.endsWith("_rest"))) {
+    const values = arrays[name.slice(0, -"_rest".length)];
+    arrays[name].forEach((rest, n) => (values[n] += rest)); // what float16 has left of it
+    delete arrays[name];
+  }
   return arrays;
 }
 

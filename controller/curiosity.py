@@ -6,7 +6,7 @@ import numpy as np
 
 from config import Config
 from controller.agent import make_agent
-from controller.rollout import RealLanes, make_real_lanes
+from controller.lanes import RealLanes, make_real_lanes
 from world_model import WorldModel
 
 

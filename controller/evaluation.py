@@ -20,9 +20,10 @@ def score(comm, run: Path, config: configs.Config, best: dict, episodes: int) ->
     """Plays `episodes` test episodes; on rank 0 the row of results.json, elsewhere None."""
     trained = run_dir.load(run)
     from controller import rollout
+    from controller.lanes import make_lanes
 
     started = time.monotonic()
-    lanes = mpi.on_all_ranks(comm, rollout.make_lanes, run, config)
+    lanes = mpi.on_all_ranks(comm, make_lanes, run, config)
     plan = seeds.test_seeds(episodes)
     params = np.repeat(np.array(best["parameters"])[None], episodes, axis=0)
     bar = progress_bar(total=episodes, desc="test episodes", unit="episode", disable=comm.rank > 0)

@@ -173,9 +173,10 @@ def evolve(comm, run: Path, config: configs.Config, objective: str = "return") -
         objective: "return", in `config.env`; or "surprise", M's in the real environment.
     """
     from controller import curiosity, rollout
+    from controller.lanes import in_float32, make_lanes
     from controller.precision import choose_dtype
 
-    make_lanes = rollout.make_lanes if objective == "return" else curiosity.make_lanes
+    make = make_lanes if objective == "return" else curiosity.make_lanes
     size = Controller.of(config).num_params
     root = comm.rank == 0
     evolution = mpi.on_root(comm, begin, run, config, size, objective, share=False)
@@ -184,8 +185,8 @@ def evolve(comm, run: Path, config: configs.Config, objective: str = "return") -
     acting = dataclasses.replace(acting, dtype=choose_dtype(comm, run, acting, evolution.dtype if root else None))
     if root:
         evolution.dtype = acting.dtype
-    lanes = mpi.on_all_ranks(comm, make_lanes, run, acting)
-    scoring = mpi.on_all_ranks(comm, rollout.in_float32, lanes, run) if objective == "return" else lanes
+    lanes = mpi.on_all_ranks(comm, make, run, acting)
+    scoring = mpi.on_all_ranks(comm, in_float32, lanes, run) if objective == "return" else lanes
     first = comm.bcast(len(evolution.history) + 1 if root else None)
     curves = Curves(run, FOLDERS[objective]) if root else None
     warned = False  # of candidates that are all equal

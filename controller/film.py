@@ -14,8 +14,8 @@ from common.pictures import Row, panels, save_sheet, to_uint8
 from common.storage import atomic_write
 from config import Config, UserError
 from controller.imagined import dreams_along
+from controller.lanes import RealLanes, make_lanes
 from controller.policy import Controller
-from controller.rollout import RealLanes, make_lanes
 from doom_rnn.dream import DreamEnv
 from world_model import load_vae
 

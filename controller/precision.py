@@ -9,8 +9,8 @@ import numpy as np
 from common import command_line, mpi
 from config import DTYPES, Config
 from controller.agent import make_agent, use_one_core
+from controller.lanes import lanes_of
 from controller.policy import Controller
-from controller.rollout import lanes_of
 from world_model import WorldModel
 
 GAIN = 1.05  # by which bfloat16 must be faster on the slowest rank: less may be a measurement's noise

@@ -10,7 +10,7 @@ from common.seeds import generator
 from config import Config
 from controller.agent import make_agent
 from controller.episode import Episode
-from controller.rollout import RealLanes, make_real_lanes
+from controller.lanes import RealLanes, make_real_lanes
 from world_model import WorldModel
 
 KEEP = 0.95  # of the noise on C's outputs, from step to step: a push lasts about 20 steps

@@ -3,7 +3,7 @@
 A dream starts from a recorded frame, and M predicts one z after the other; with heads for the end of the episode or
 the reward, those too.
 `DreamEnv` is one dream as a Gymnasium environment, `doom_rnn.vector.VectorDreamEnv` a batch of them;
-`controller.rollout.DreamLanes` plays whole populations in one compiled loop. All take `WorldModel.imagine`'s steps and
+`controller.lanes.DreamLanes` plays whole populations in one compiled loop. All take `WorldModel.imagine`'s steps and
 draw from the same streams, so the same seed and actions give the same dream.
 """
 

@@ -53,7 +53,7 @@ class LatentEnv(gym.Env, EzPickle):
         super().reset(seed=seed)
         seed = int(self.np_random.integers(1 << 31)) if seed is None else seed
         frame, info = self.env.reset(seed=seed)
-        self.random, self.steps = generator(seed, "noise of z"), 0  # as of controller.rollout.RealLanes
+        self.random, self.steps = generator(seed, "noise of z"), 0  # as of controller.lanes.RealLanes
         self.is_first = np.ones((1, 1), np.float32)
         self.h = self.c = np.zeros((1, self.config.rnn_units), np.float32)
         return self._observe(frame), info

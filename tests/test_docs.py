@@ -141,5 +141,4 @@ def test_notes_of_a_shipped_run_agree_with_its_files(notes):
         assert notes.read_text() in (notes.parent / card).read_text(), f"{card} was not written anew"
     report = (notes.parent / "report" / "report.md").read_text()
     for picture in notes.parent.glob("pictures/*.png"):
-        copy = notes.parent / "report" / picture.name  # of packs from before there was each picture once
-        assert f"(../pictures/{picture.name})" in report or picture.read_bytes() == copy.read_bytes(), picture
+        assert f"(../pictures/{picture.name})" in report, picture

@@ -113,7 +113,7 @@ BROKEN = {
 }
 
 
-# Doom's M learnt 1,200 episodes by heart (docs/results.md); its death loss is all that is to be looked at.
+# Doom's death head is overfitted to 1,200 episodes (docs/results.md).
 SHIPPED_FAULTS = {"carracing": set(), "carracing-z": set(), "doom": {"overfitted death head"}}
 
 

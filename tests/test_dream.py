@@ -14,10 +14,10 @@ from common import mpi, run_dir
 from common.jobs import Jobs
 from common.training import save_weights
 from config import UserError
-from controller import rollout
 from controller.imagined import dreams_along
+from controller.lanes import DreamLanes
 from controller.policy import Controller
-from controller.rollout import DreamLanes, play
+from controller.rollout import play
 from doom_rnn.dream import DreamEnv, Randomness, Starts
 from vae.data import episode_length, episodes
 from world_model import WorldModel, load_rnn
@@ -95,7 +95,7 @@ def test_a_lane_of_the_batch_equals_the_single_environment(dream_end, mortal, mo
     assert len(set(lengths)) > 2 and min(lengths) < config.max_frames
 
     # And step by step, in segments of one.
-    monkeypatch.setattr(rollout, "SEGMENT", 1)
+    monkeypatch.setattr("controller.lanes.SEGMENT", 1)
     lanes = DreamLanes(*arguments)
     longest = int(np.argmax(lengths))
     lanes.start(2, params[longest], seeds[longest])

@@ -17,8 +17,8 @@ from config import UserError
 from controller import recording
 from controller.cmaes import CMAES
 from controller.episode import Episode
+from controller.lanes import DreamLanes, RealLanes
 from controller.policy import Controller
-from controller.rollout import DreamLanes, RealLanes
 from doom_rnn.dream import DreamEnv, Starts
 from doom_rnn.vector import VectorDreamEnv
 from tasks.actions import checked

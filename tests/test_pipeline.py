@@ -317,9 +317,9 @@ def test_a_workers_exception_ends_the_job_and_its_traceback_is_shown(car_run, tm
     broken = tmp_path / "broken.py"
     broken.write_text(
         "import sys; sys.path.insert(0, sys.argv.pop(1))\n"
-        "import train_controller\nfrom common import mpi\nfrom controller import rollout\n"
+        "import train_controller\nfrom common import mpi\nfrom controller import lanes\n"
         "def advance(self): raise RuntimeError('the wheel came off')\n"
-        "if mpi.world().rank == 1: rollout.RealLanes.advance = advance\n"
+        "if mpi.world().rank == 1: lanes.RealLanes.advance = advance\n"
         "mpi.launch(train_controller.main)\n"
     )
     done = run_script(broken, ROOT, "--run", run, ranks=2, check=False)

@@ -11,8 +11,8 @@ from common import run_dir
 from common.training import save_weights
 from controller import rollout
 from controller.evolution import score_mean
+from controller.lanes import RealLanes, in_float32
 from controller.policy import Controller
-from controller.rollout import RealLanes
 from world_model import WorldModel, make_rnn, make_vae
 
 CONFIG = dataclasses.replace(tasks.preset("carracing", "smoke"), max_frames=150, lanes=2)
@@ -107,7 +107,7 @@ def test_scores_are_in_float32_whatever_the_agents_act_in(tmp_path):
     for dtype in ("float32", "bfloat16"):
         config = dataclasses.replace(CONFIG, dtype=dtype)
         lanes = RealLanes(config, WorldModel.load(tmp_path, config, dtype), CONFIG.lanes)
-        for name, these in ((dtype, lanes), (f"scored, {dtype}", rollout.in_float32(lanes, tmp_path))):
+        for name, these in ((dtype, lanes), (f"scored, {dtype}", in_float32(lanes, tmp_path))):
             rollout.evaluate(Alone(), these, params, SEEDS)
             found[name] = these.h.numpy().tolist()  # at the end: returns differ with tiles, not with digits
         lanes.close()

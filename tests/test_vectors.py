@@ -206,7 +206,7 @@ def test_an_action_is_checked():
 
 def test_the_game_is_seen_as_the_lanes_see_it(doom_run):
     """The same episode of the same agent, alone through V and M and in the lanes of an evaluation."""
-    from controller.rollout import RealLanes
+    from controller.lanes import RealLanes
 
     config = run_dir.load(doom_run)
     params = np.random.default_rng(1).normal(size=(1, Controller.of(config).num_params))

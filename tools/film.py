@@ -27,8 +27,8 @@ from common.pictures import panels  # noqa: E402
 from controller.agent_file import read_best  # noqa: E402
 from controller.evaluation import configured  # noqa: E402
 from controller.film import Panel, beside, episodes  # noqa: E402
+from controller.lanes import make_lanes  # noqa: E402
 from controller.policy import Controller  # noqa: E402
-from controller.rollout import make_lanes  # noqa: E402
 from world_model import load_vae  # noqa: E402
 
 SECONDS, FRAME = 6.4, 0.08  # shown of an episode; between two pictures

@@ -160,8 +160,9 @@ def lengths_of(run: Path, config: configs.Config, model) -> tuple[int, ...]:
     from common import mpi, seeds
     from common.jobs import Jobs
     from controller.agent_file import read_best
+    from controller.lanes import RealLanes
     from controller.policy import Controller
-    from controller.rollout import RealLanes, play
+    from controller.rollout import play
 
     parameters = read_best(run / "controller", Controller.of(config).num_params)["parameters"]
     lanes = RealLanes(config, model, LANES[2])

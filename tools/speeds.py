@@ -107,8 +107,8 @@ def make_run(run: Path, task: str) -> configs.Config:
 
 def agent(comm, run: Path, lanes: int, dtype: str) -> None:
     """One rank of the agents' measurement: prints steps/s, its split and its memory as JSON."""
+    from controller.lanes import SEGMENT, make_lanes
     from controller.policy import Controller
-    from controller.rollout import SEGMENT, make_lanes
 
     config = dataclasses.replace(run_dir.load(run), dtype=dtype)
     dreaming = config.env == "dream"

@@ -13,8 +13,8 @@ from common.seeds import episode_seeds, generator
 from config import Config, UserError
 from controller.agent_file import FOLDERS, read_best
 from controller.film import episode
+from controller.lanes import RealLanes
 from controller.policy import Controller
-from controller.rollout import RealLanes
 from doom_rnn.dream import Starts
 from tasks.controls import Controls, plain
 from tools.reporting.runs import read_run

@@ -55,16 +55,13 @@ def memory(rnn) -> dict[str, np.ndarray]:
     """M: the LSTM's "kernel" (inputs, 4 U), "recurrent" (U, 4 U), "bias" (gates i, f, c, o), the head's "head"
     (U, outputs) and "headb".
 
-    What float16 leaves of the bias is "bias_rest": every step adds the same error of a bias, so that it makes half of
-    the state's, for a thousandth of the weights.
+    What float16 leaves of the bias is "bias_rest", which the page adds again: a bias has the same error at every step,
+    and makes half of the state's, for a thousandth of the weights.
     """
     kernel, recurrent, bias = values(rnn.cell)
     head, head_bias = values(rnn.head)
-    rest = bias - bias.astype(np.float16)
-    return {
-        **{"kernel": kernel, "recurrent": recurrent, "bias": bias, "bias_rest": rest},
-        **{"head": head, "headb": head_bias},
-    }
+    arrays = {"kernel": kernel, "recurrent": recurrent, "bias": bias, "head": head, "headb": head_bias}
+    return arrays | {"bias_rest": bias - bias.astype(np.float16)}
 
 
 def values(layer) -> list[np.ndarray]:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import config as configs
 import tasks
-from common import command_log, packed, published
+from common import command_log, published
 from common.results import identity, where
 from tools.reporting.runs import Run
 from tools.reporting.tables import duration, launch, searches_of, training_time, trainings_of
-from tools.reporting.words import pictures, table
+from tools.reporting.words import pack_of, pictures, table
 
 HOW = {"real": "in the real environment", "dream": "in M's dream"}
 
@@ -110,7 +110,7 @@ def gallery(run: Path, at: Path, suffix: str) -> list[str]:
     """The report's pictures of a run, as far as they lie at `at` or in the report/ below, and a pack's own; `suffix` as
     of `pictures`."""
     found = [*pictures(at, suffix), *pictures(at / "report", suffix)]
-    if packed.is_packed(run) and at in (run, run / "report"):
+    if pack_of(run, at):
         found += pictures(run / "pictures")
     if not found:
         return []

@@ -1,14 +1,15 @@
 """The report, section by section, and its pictures: what tools.report writes."""
 
+import os
 from pathlib import Path
 
 import tasks
-from common import packed, published, storage
+from common import published, storage
 from tools.reporting import names, plots
 from tools.reporting.card import card
 from tools.reporting.runs import Run, groups, searches, trainings
 from tools.reporting.tables import differences, results_table, temperature_table
-from tools.reporting.words import pictures, table
+from tools.reporting.words import pack_of, pictures, table
 
 
 def training_section(runs: list[Run], out: Path) -> list[str]:
@@ -60,10 +61,10 @@ def model_section(group: list[Run], out: Path, suffix: str) -> list[str]:
         band = f", the mean of {len(group)} runs in a band from the lowest to the highest" * (len(group) > 1)
         text.append(f"![Learning curves of V and M{band}](losses{suffix}.png)\n")
     for picture, caption in pictures(first.path / "pictures"):
-        name = f"{picture.stem}{suffix}.png"
-        if packed.is_packed(first.path) and out == first.path / "report":
-            name = f"../pictures/{picture.name}"  # a pack has each of them once
+        if pack_of(first.path, out):
+            name = os.path.relpath(picture, out)
         else:
+            name = f"{picture.stem}{suffix}.png"
             storage.copy(picture, out / name)
         text.append(f"{caption}\n\n![{caption}]({name})\n")
     title = first.name if len(group) == 1 else f"{', '.join(run.name for run in group)}; pictures of {first.name}"

@@ -3,7 +3,7 @@
 import glob
 from pathlib import Path
 
-from common import storage
+from common import packed, storage
 from config import UserError
 
 # Of pictures, by the pattern of their names; {} is what the pattern leaves open.
@@ -33,6 +33,11 @@ def pictures(at: Path, suffix: str = "") -> list[tuple[Path, str]]:
         for path in sorted(at.glob(f"{pattern}{glob.escape(end)}.png")):
             found.append((path, words.format(path.stem.removesuffix(end).removeprefix(pattern.rstrip("*")))))
     return found
+
+
+def pack_of(run: Path, at: Path) -> bool:
+    """Whether `at` is a packed run or its report/, which show the pack's own pictures, where others have copies."""
+    return packed.is_packed(run) and at in (run, run / "report")
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:

@@ -83,15 +83,14 @@ class MDNRNN(keras.Model):
         if "reward" in self.heads and "reward" in other.heads:
             self.reward_scale.assign(other.reward_scale)
 
-    def scale_rewards(self, scale: float) -> None:
+    def scale_rewards(self, scale: float, trained: bool = True) -> None:
         """Sets the unit of the reward head. One that was trained in another unit (an earlier round's) keeps what it
         predicts."""
-        old = float(self.reward_scale)
-        if old != 1.0:
+        if trained:
             column = self.heads.index("reward")
             columns = self.head.get_weights()
             for weight in columns:
-                weight[..., column] *= old / scale
+                weight[..., column] *= float(self.reward_scale) / scale
             self.head.set_weights(columns)
         self.reward_scale.assign(scale)
 

@@ -1,5 +1,6 @@
 """M's training: its learning rate, its step, its loop, and the encoding of episodes by V."""
 
+import math
 from pathlib import Path
 
 import keras
@@ -20,6 +21,7 @@ from vae.model import VAE, sample
 
 FROM = ("vae",)  # what M is made from
 CHUNK = 500  # frames that V encodes at once
+LEAST_SPREAD = 0.1  # of rewards, over their root mean square, from which it is their unit
 
 
 class Rate(keras.optimizers.schedules.LearningRateSchedule):
@@ -83,7 +85,7 @@ def fit_rnn(run: Path, model: MDNRNN, latents: LatentDataset, config: Config) ->
     old = config.linked * (2 if config.mirror == "yes" else 1)
     batches = kind(latents, config.rnn_batch, config.rnn_length, config.seed, old, config.new_share)
     if "reward" in config.rnn_heads:
-        scale_rewards(run, model, latents)
+        scale_rewards(run, model, latents, trained=config.round > 1)
     rate = Rate(config.rnn_rate, config.rnn_rate_end, config.rnn_rate_decay)
     optimizer = make_optimizer(rate, model.trainable_variables)
     state = [tf.Variable(tf.zeros((config.rnn_batch, config.rnn_units)), trainable=False) for _ in range(2)]
@@ -92,8 +94,15 @@ def fit_rnn(run: Path, model: MDNRNN, latents: LatentDataset, config: Config) ->
     fit(run, "rnn", model, [*optimizer.variables, *state], step, batches, config.rnn_steps, 10, FROM, **record)
 
 
-def scale_rewards(run: Path, model: MDNRNN, latents: LatentDataset) -> None:
-    """Sets the unit of M's rewards, their standard deviation: a later round's may be of rewards never met before."""
+def reward_unit(rewards: np.ndarray) -> float:
+    """The unit of M's rewards: their standard deviation, or their root mean square where they hardly vary (CartPole's
+    are all 1), so that what M has to learn is of size 1; 1 if all are 0."""
+    spread, size = float(rewards.std()), math.sqrt(np.mean(rewards.astype(np.float64) ** 2))
+    return (spread if spread > LEAST_SPREAD * size else size) or 1.0
+
+
+def scale_rewards(run: Path, model: MDNRNN, latents: LatentDataset, trained: bool) -> None:
+    """Sets the unit of M's rewards: a later round's (`trained`) may be of rewards never met before."""
     last = np.minimum(latents.lengths, latents.ends)
     valid = np.concatenate([latents.reward[s : s + n] for s, n in zip(latents.starts, last, strict=True)])
     if np.isnan(valid).any():
@@ -101,7 +110,7 @@ def scale_rewards(run: Path, model: MDNRNN, latents: LatentDataset) -> None:
             f"--heads {'+'.join(model.heads)}: some episodes of {run} were recorded before rewards were kept; delete "
             f"{run}/record and {run}/series.npz, and record them again with: python extract.py --run {run}"
         )
-    model.scale_rewards(max(float(valid.std()), 1e-6))
+    model.scale_rewards(reward_unit(valid), trained)
 
 
 def dream_starts(model: MDNRNN, latents: LatentDataset, config: Config) -> dict[str, np.ndarray]:

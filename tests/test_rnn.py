@@ -1,20 +1,17 @@
-"""M: its LSTM, its mixture, its losses, its batches; CarRacing's and Doom's."""
-
-import dataclasses
+"""M: its LSTM, its mixture, its training; CarRacing's and Doom's."""
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from small_rnn import make_series, small
 
-import config as configs
 import tasks
 from common.training import make_optimizer
-from config import UserError
-from rnn import data, lstm, mdn
-from rnn.data import LatentDataset, Windows, encode
+from rnn import lstm, mdn
+from rnn.data import Windows
 from rnn.streams import Streams
-from rnn.train import Rate, dream_starts, make_step
+from rnn.train import Rate, make_step
 from world_model import make_rnn
 
 
@@ -130,19 +127,6 @@ def test_samples_follow_the_mixture_and_the_temperature():
     assert float(exact.mean()[0]) == pytest.approx(0.8 * 10 - 0.2 * 10, rel=1e-5)
 
 
-def small(task: str) -> configs.Config:
-    return configs.Config(**{**vars(tasks.preset(task, "smoke")), "rnn_units": 16, "rnn_length": 12, "rnn_batch": 4})
-
-
-def make_series(config: configs.Config, lengths: list[int]) -> LatentDataset:
-    rng = np.random.default_rng(0)
-    total = sum(lengths)
-    mu = rng.normal(size=(total, config.z_size)).astype(np.float16)
-    action = rng.normal(size=(total, tasks.get(config.task).action_size)).astype(np.float32)
-    ends = np.array(lengths) + (not tasks.get(config.task).stops_at_end)  # CarRacing's go on after the end
-    return LatentDataset(mu, np.full_like(mu, -2), action, np.full(total, 0.5, np.float32), ends, np.array(lengths))
-
-
 @pytest.mark.parametrize("heads", ["none", "reward", "end", "end+reward"])
 def test_an_episode_is_unrolled_as_if_none_came_before_it(heads):
     config = tasks.replace(small("gymnasium:CartPole-v1"), heads=heads, env="real")
@@ -178,90 +162,6 @@ def test_training_lowers_the_loss(task, heads):
     assert not (state[0].numpy() == 0).all()  # the state is carried
 
 
-def test_restart_loss_weighs_deaths_tenfold():
-    config = small("doom")
-    model = make_rnn(config)
-    output = np.zeros((2, 1, 1 + 15 * config.z_size), np.float32)  # logit 0: cross-entropy log 2 either way
-    end, valid = np.float32([[[0]], [[1]]]), np.ones((2, 1, 1), np.float32)
-    losses = model.losses(output, np.zeros((2, 1, config.z_size), np.float32), end, 0 * end, valid)
-    assert float(losses["r_loss"]) == pytest.approx((1 + 10) / 2 * np.log(2), rel=1e-5)
-    assert float(losses["loss"]) == pytest.approx(float(losses["r_loss"] + losses["z_loss"]))
-
-
-def heads_losses(end, reward, valid, outputs) -> dict:
-    """Losses of an M with both heads, for steps whose head outputs (end logit, reward in units of its scale) are
-    given."""
-    config = dataclasses.replace(small("carracing"), heads="end+reward", optimism_weight=3.0)
-    model = make_rnn(config)
-    model.reward_scale.assign(2.0)
-    steps = len(end)
-    output = np.zeros((steps, 1, 2 + 15 * config.z_size), np.float32)
-    output[:, 0, :2] = outputs
-    columns = (np.float32(values).reshape(steps, 1, 1) for values in (end, reward, valid))
-    return model.losses(output, np.zeros((steps, 1, config.z_size), np.float32), *columns)
-
-
-def test_reward_loss_is_a_squared_error_that_weighs_optimism():
-    # Units of 2: rewards 4 and -2 are 2 and -1; predicted 3 (too high by 1, weight 3) and -2 (too low by 1).
-    losses = heads_losses([0, 0], [4, -2], [1, 1], [[0, 3], [0, -2]])
-    assert float(losses["reward_loss"]) == pytest.approx((3 * 1 + 1) / 2)
-    # Linear from an error of 5 units on, 45 of them too high: an episode's last reward does not outweigh the others.
-    assert float(heads_losses([0], [-100], [1], [[0, -5]])["reward_loss"]) == pytest.approx(3 * 5 * (2 * 45 - 5))
-    assert float(heads_losses([0], [-100], [1], [[0, -50]])["reward_loss"]) == pytest.approx(0)
-
-
-def test_another_unit_of_rewards_changes_no_prediction():
-    """As where a later round has met rewards that the first never saw."""
-    config = dataclasses.replace(small("carracing"), heads="end+reward")
-    model = make_rnn(config)
-    model.scale_rewards(0.5)
-    h = np.random.default_rng(0).normal(size=(4, config.rnn_units)).astype(np.float32)
-    before = model.head(h).numpy(), model.reward(model.head(h)).numpy()
-    model.scale_rewards(20.0)
-    after = model.head(h).numpy(), model.reward(model.head(h)).numpy()
-    np.testing.assert_allclose(after[1], before[1], rtol=1e-5)
-    np.testing.assert_array_equal(np.delete(after[0], 1, axis=1), np.delete(before[0], 1, axis=1))
-    assert float(model.reward_scale) == 20.0
-
-
-def test_frames_after_the_end_teach_no_end_and_no_reward():
-    there = heads_losses([0, 1], [4, -2], [1, 0], [[0, 3], [9, 9]])
-    assert float(there["r_loss"]) == pytest.approx(np.log(2) / 2, rel=1e-5)
-    assert float(there["reward_loss"]) == pytest.approx(3 / 2)
-    assert float(there["loss"]) == pytest.approx(float(there["z_loss"] + there["r_loss"] + there["reward_loss"]))
-
-
-def test_frames_know_their_end_reward_and_what_came_after():
-    config = small("carracing")
-    series = make_series(config, [4, 5])
-    series.ends = np.array([3, 6])  # the first is over after three steps, the second never
-    series.reward = np.arange(9, dtype=np.float32)
-    index = np.arange(9)[:, None]
-    *_, end, reward, valid = series.frames(index, np.zeros((9, 1, 1), np.float32))
-    assert end.ravel().tolist() == [0, 0, 1, 0, 0, 0, 0, 0, 0]
-    assert valid.ravel().tolist() == [1, 1, 1, 0, 1, 1, 1, 1, 1]
-    assert reward.ravel().tolist() == list(range(9))
-
-
-@pytest.mark.parametrize(("heads", "others"), [("end+reward", "none"), ("none", "end"), ("reward", "end+reward")])
-def test_an_m_takes_over_another_s_weights_whatever_its_heads(heads, others):
-    """The same z predicted, step by step; heads that both have predict the same too."""
-    ours, theirs = (make_rnn(dataclasses.replace(small("carracing"), heads=name)) for name in (heads, others))
-    for weight in theirs.weights:
-        weight.assign(np.random.default_rng(len(weight.shape)).normal(size=weight.shape))
-    ours.take_over(theirs)
-    rng = np.random.default_rng(0)
-    z, action = rng.normal(size=(2, 32)).astype(np.float32), rng.normal(size=(2, 3)).astype(np.float32)
-    h, c = rng.normal(size=(2, 2, 16)).astype(np.float32)
-    outputs = [model.head(model.step(z, action, np.zeros((2, 1), np.float32), h, c)[0]) for model in (ours, theirs)]
-    for found, expected in zip(ours.split(outputs[0]), theirs.split(outputs[1]), strict=True):
-        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
-    for name in ours.heads:
-        method = "end_logit" if name == "end" else name
-        expected = getattr(theirs, method)(outputs[1]) if name in theirs.heads else np.zeros((2, 1))
-        np.testing.assert_allclose(getattr(ours, method)(outputs[0]), expected, rtol=1e-5, atol=1e-6)
-
-
 def test_restart_zeroes_the_state():
     config = small("doom")
     model = make_rnn(config)
@@ -273,106 +173,7 @@ def test_restart_zeroes_the_state():
     assert not np.array_equal(model.step(z, action, 0 * one, h, c)[0], without[0])
 
 
-def test_streams_join_episodes_and_mark_their_first_frames():
-    config = small("doom")
-    series = make_series(config, [30, 20, 25, 40])
-    streams = Streams(series, 2, 10, seed=0)
-    index, restart = streams.order(0)
-    assert index.shape == (2, 57) and len(np.unique(index)) == 114
-    assert set(index[restart == 1]) <= set(series.starts) and restart.sum() >= 3
-    batches = [next(streams(k)) for k in range(streams.pieces)]
-    assert [batch[0] for batch in batches] == [True] + [False] * (streams.pieces - 1)
-    # The last frame of a piece is the first of the next.
-    np.testing.assert_array_equal(batches[0][1][-1], batches[1][1][0])
-    # Going on from the middle gives the same batches.
-    again = streams(0)
-    for batch in batches:
-        for ours, other in zip(next(again), batch, strict=True):
-            np.testing.assert_array_equal(ours, other)
-
-
-def test_windows_are_whole_episodes_when_as_long():
-    config = small("carracing")
-    series = make_series(config, [13, 13, 13, 13, 8])
-    _, mu, _, action, restart, *_ = next(Windows(series, 4, 12, seed=0)(0))
-    assert mu.shape == (13, 4, config.z_size) and action.shape == (13, 4, 3)
-    firsts = {tuple(row) for row in series.mu[series.starts[:4]]}
-    assert {tuple(row) for row in mu[0]} == firsts
-    assert restart[0].all() and not restart[1:].any()
-
-
-def test_dreams_that_start_anywhere_have_m_s_state_there():
-    """Where z has no noise, M led through an episode up to the frame by hand has the stored state."""
-    config = dataclasses.replace(small("carracing"), heads="end+reward", initial_frames=30)
-    series = make_series(config, [12, 20, 7])
-    series.logvar[:], series.ends = -40, np.array([5, 21, 8])
-    model = make_rnn(config)
-    found = dream_starts(model, series, config)
-    assert {name: len(rows) for name, rows in found.items()} == dict.fromkeys(("mu", "logvar", "h", "c"), 30)
-    places = set()
-    for mu, stored in zip(found["mu"], found["h"], strict=True):
-        frame = int(np.flatnonzero((series.mu == mu).all(axis=1))[0])
-        places.add(frame)
-        first = series.starts[series.starts <= frame][-1]
-        h = c = np.zeros((1, config.rnn_units), np.float32)
-        for t in range(first, frame):
-            restart = np.full((1, 1), t == first, np.float32)
-            h, c = model.step(series.mu[t][None].astype(np.float32), series.action[t][None], restart, h, c)
-        np.testing.assert_allclose(stored, h[0], atol=1e-3)
-    assert len(places) > 10 and not places & set(range(5, 12))  # none after an end
-
-
 def test_rate_falls_as_in_the_release():
     rate = Rate(1e-3, 1e-5, 0.99999)
     assert float(rate(0)) == pytest.approx(1e-3)
     assert float(rate(24_400)) == pytest.approx((1e-3 - 1e-5) * 0.99999**24_400 + 1e-5, rel=1e-3)
-
-
-def test_latents_are_memory_mapped_and_broken_files_named(tmp_path):
-    config = small("carracing")
-    series = make_series(config, [13, 20])
-    series.write(tmp_path / "series.npz")
-    read = LatentDataset.read(tmp_path / "series.npz", config.z_size, 2)
-    for name in ("mu", "logvar", "action", "lengths"):
-        assert isinstance(getattr(read, name), np.memmap)
-        np.testing.assert_array_equal(getattr(read, name), getattr(series, name))
-    with pytest.raises(UserError, match="holds z of 32 numbers, expected 64"):
-        LatentDataset.read(tmp_path / "series.npz", 64, 2)
-    with pytest.raises(UserError, match="holds 2 episodes, expected 6"):
-        LatentDataset.read(tmp_path / "series.npz", config.z_size, 6)
-    content = (tmp_path / "series.npz").read_bytes()
-    (tmp_path / "series.npz").write_bytes(content[: len(content) // 2])
-    with pytest.raises(UserError, match=r"series\.npz does not hold latents"):
-        LatentDataset.read(tmp_path / "series.npz", config.z_size, 2)
-
-
-def test_mirrored_episodes_follow_their_own(tmp_path, monkeypatch):
-    rng = np.random.default_rng(0)
-    frames = [rng.integers(0, 256, (length, 64, 64, 3)).astype(np.uint8) for length in (3, 5)]
-    actions = [rng.normal(size=(len(obs), 3)).astype(np.float32) for obs in frames]
-    paths = [tmp_path / f"{k}.npz" for k in range(2)]
-    for path, obs, action in zip(paths, frames, actions, strict=True):
-        np.savez(path, obs=obs, action=action)
-
-    def encoder(obs):  # z says how bright the first column is, and the last
-        columns = obs[:, :, [0, -1]].mean(axis=(1, 3))
-        return columns, -columns
-
-    def outcome(path, frames):  # the first was recorded before rewards were kept
-        return (None, frames + 1) if path == paths[0] else (np.arange(frames, dtype=np.float32), 4)
-
-    monkeypatch.setattr(data, "PART", 1)
-    (tmp_path / "series").mkdir()
-    (tmp_path / "series" / "000001.npz").write_bytes(b"half a part")
-    with pytest.raises(UserError, match=r"000001\.npz is broken"):
-        encode(tmp_path, paths, encoder, iter, outcome, tasks.get("carracing").mirror)
-    (tmp_path / "series" / "000001.npz").unlink()
-    encode(tmp_path, paths, encoder, iter, outcome, tasks.get("carracing").mirror)
-    series = LatentDataset.read(tmp_path / "series.npz", 2, 4)
-    assert series.lengths.tolist() == [3, 3, 5, 5]
-    for own, other in ((slice(0, 3), slice(3, 6)), (slice(6, 11), slice(11, 16))):
-        np.testing.assert_array_equal(series.mu[other], series.mu[own][:, ::-1])
-        np.testing.assert_array_equal(series.action[other], series.action[own] * [-1, 1, 1])
-    np.testing.assert_array_equal(series.action[6:11], actions[1])
-    assert series.ends.tolist() == [4, 4, 4, 4] and np.isnan(series.reward[:6]).all()
-    np.testing.assert_array_equal(series.reward[6:].reshape(2, 5), [range(5)] * 2)

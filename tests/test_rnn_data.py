@@ -1,0 +1,114 @@
+"""What M learns from: latents, their batches, and where dreams start."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from small_rnn import make_series, small
+
+import tasks
+from config import UserError
+from rnn import data
+from rnn.data import LatentDataset, Windows, encode
+from rnn.streams import Streams
+from rnn.train import dream_starts
+from world_model import make_rnn
+
+
+def test_streams_join_episodes_and_mark_their_first_frames():
+    config = small("doom")
+    series = make_series(config, [30, 20, 25, 40])
+    streams = Streams(series, 2, 10, seed=0)
+    index, restart = streams.order(0)
+    assert index.shape == (2, 57) and len(np.unique(index)) == 114
+    assert set(index[restart == 1]) <= set(series.starts) and restart.sum() >= 3
+    batches = [next(streams(k)) for k in range(streams.pieces)]
+    assert [batch[0] for batch in batches] == [True] + [False] * (streams.pieces - 1)
+    # The last frame of a piece is the first of the next.
+    np.testing.assert_array_equal(batches[0][1][-1], batches[1][1][0])
+    # Going on from the middle gives the same batches.
+    again = streams(0)
+    for batch in batches:
+        for ours, other in zip(next(again), batch, strict=True):
+            np.testing.assert_array_equal(ours, other)
+
+
+def test_windows_are_whole_episodes_when_as_long():
+    config = small("carracing")
+    series = make_series(config, [13, 13, 13, 13, 8])
+    _, mu, _, action, restart, *_ = next(Windows(series, 4, 12, seed=0)(0))
+    assert mu.shape == (13, 4, config.z_size) and action.shape == (13, 4, 3)
+    firsts = {tuple(row) for row in series.mu[series.starts[:4]]}
+    assert {tuple(row) for row in mu[0]} == firsts
+    assert restart[0].all() and not restart[1:].any()
+
+
+def test_dreams_that_start_anywhere_have_m_s_state_there():
+    """Where z has no noise, M led through an episode up to the frame by hand has the stored state."""
+    config = dataclasses.replace(small("carracing"), heads="end+reward", initial_frames=30)
+    series = make_series(config, [12, 20, 7])
+    series.logvar[:], series.ends = -40, np.array([5, 21, 8])
+    model = make_rnn(config)
+    found = dream_starts(model, series, config)
+    assert {name: len(rows) for name, rows in found.items()} == dict.fromkeys(("mu", "logvar", "h", "c"), 30)
+    places = set()
+    for mu, stored in zip(found["mu"], found["h"], strict=True):
+        frame = int(np.flatnonzero((series.mu == mu).all(axis=1))[0])
+        places.add(frame)
+        first = series.starts[series.starts <= frame][-1]
+        h = c = np.zeros((1, config.rnn_units), np.float32)
+        for t in range(first, frame):
+            restart = np.full((1, 1), t == first, np.float32)
+            h, c = model.step(series.mu[t][None].astype(np.float32), series.action[t][None], restart, h, c)
+        np.testing.assert_allclose(stored, h[0], atol=1e-3)
+    assert len(places) > 10 and not places & set(range(5, 12))  # none after an end
+
+
+def test_latents_are_memory_mapped_and_broken_files_named(tmp_path):
+    config = small("carracing")
+    series = make_series(config, [13, 20])
+    series.write(tmp_path / "series.npz")
+    read = LatentDataset.read(tmp_path / "series.npz", config.z_size, 2)
+    for name in ("mu", "logvar", "action", "lengths"):
+        assert isinstance(getattr(read, name), np.memmap)
+        np.testing.assert_array_equal(getattr(read, name), getattr(series, name))
+    with pytest.raises(UserError, match="holds z of 32 numbers, expected 64"):
+        LatentDataset.read(tmp_path / "series.npz", 64, 2)
+    with pytest.raises(UserError, match="holds 2 episodes, expected 6"):
+        LatentDataset.read(tmp_path / "series.npz", config.z_size, 6)
+    content = (tmp_path / "series.npz").read_bytes()
+    (tmp_path / "series.npz").write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match=r"series\.npz does not hold latents"):
+        LatentDataset.read(tmp_path / "series.npz", config.z_size, 2)
+
+
+def test_mirrored_episodes_follow_their_own(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    frames = [rng.integers(0, 256, (length, 64, 64, 3)).astype(np.uint8) for length in (3, 5)]
+    actions = [rng.normal(size=(len(obs), 3)).astype(np.float32) for obs in frames]
+    paths = [tmp_path / f"{k}.npz" for k in range(2)]
+    for path, obs, action in zip(paths, frames, actions, strict=True):
+        np.savez(path, obs=obs, action=action)
+
+    def encoder(obs):  # z says how bright the first column is, and the last
+        columns = obs[:, :, [0, -1]].mean(axis=(1, 3))
+        return columns, -columns
+
+    def outcome(path, frames):  # the first was recorded before rewards were kept
+        return (None, frames + 1) if path == paths[0] else (np.arange(frames, dtype=np.float32), 4)
+
+    monkeypatch.setattr(data, "PART", 1)
+    (tmp_path / "series").mkdir()
+    (tmp_path / "series" / "000001.npz").write_bytes(b"half a part")
+    with pytest.raises(UserError, match=r"000001\.npz is broken"):
+        encode(tmp_path, paths, encoder, iter, outcome, tasks.get("carracing").mirror)
+    (tmp_path / "series" / "000001.npz").unlink()
+    encode(tmp_path, paths, encoder, iter, outcome, tasks.get("carracing").mirror)
+    series = LatentDataset.read(tmp_path / "series.npz", 2, 4)
+    assert series.lengths.tolist() == [3, 3, 5, 5]
+    for own, other in ((slice(0, 3), slice(3, 6)), (slice(6, 11), slice(11, 16))):
+        np.testing.assert_array_equal(series.mu[other], series.mu[own][:, ::-1])
+        np.testing.assert_array_equal(series.action[other], series.action[own] * [-1, 1, 1])
+    np.testing.assert_array_equal(series.action[6:11], actions[1])
+    assert series.ends.tolist() == [4, 4, 4, 4] and np.isnan(series.reward[:6]).all()
+    np.testing.assert_array_equal(series.reward[6:].reshape(2, 5), [range(5)] * 2)

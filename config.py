@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 FEATURES = ("z", "z_hidden", "zh", "zc", "zch")
 DREAM_ENDS = ("cutoff", "draw")
+DREAM_STARTS = ("first", "any")
 UNTRAINED = ("none", "rnn", "vae", "vae+rnn")
 DTYPES = ("float32", "bfloat16")
 OPTIMIZERS = {
@@ -175,7 +176,7 @@ class Config:
         "first",
         "where dreams start: at recorded first frames, or at any frame, with M's state there",
         "C",
-        ("first", "any"),
+        DREAM_STARTS,
     )
     dream_frames: int = option(0, "steps after which a dream is cut; 0: as in the game", "C")
     dream_end: str = option(

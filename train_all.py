@@ -29,6 +29,7 @@ from common.training import quiet_tensorflow
 from config import UserError
 from controller import agent_file, evaluation, evolution, recording
 
+ROUND_EPISODES = 300  # that the agent records for a further round, where nothing is said
 SLEEP = 0.5  # seconds between two tests of a rank that waits for a training
 
 
@@ -86,6 +87,18 @@ def run_of_round(run: Path, number: int) -> Path:
     return run if number == 1 else run.with_name(f"{run.name}-{number}")
 
 
+def episodes_of(run: Path, given: int | None) -> int:
+    """Episodes that a further round records: as `given`, as it was made, or ROUND_EPISODES."""
+    if not (run / "config.json").exists():
+        return given or ROUND_EPISODES
+    made = run_dir.load(run).episodes
+    if given not in (None, made):
+        raise UserError(
+            f"--round-episodes {given}: {run} was made with {made}; leave the flag out, or choose another --run"
+        )
+    return made
+
+
 def measure(comm, run: Path, config: configs.Config, count: int) -> None:
     """V's and M's errors on `count` episodes of the round's own agent, into DIR/held_out/errors.json."""
     recording.extract_held_out(comm, run, config, count)
@@ -134,9 +147,8 @@ def main(comm) -> None:
     parser.add_argument(
         "--round-episodes",
         type=count,
-        default=300,
         metavar="N",
-        help="episodes that the agent records for each further round (default 300)",
+        help=f"episodes that the agent records for each further round (default {ROUND_EPISODES})",
     )
     parser.add_argument(
         "--held-out",
@@ -157,7 +169,8 @@ def main(comm) -> None:
                 if config.needs_curious:
                     with log_command(runs[number - 2], comm):
                         evolution.evolve(comm, runs[number - 2], config, "surprise")
-                given = {"episodes": args.round_episodes, "restart": config.restart}
+                given = {"episodes": mpi.on_root(comm, episodes_of, run, args.round_episodes)}
+                given |= {"restart": config.restart}
                 config = mpi.on_root(comm, run_dir.open_run, run, given, None, runs[number - 2])
             with log_command(run, comm), track(args.track, run, config, comm):
                 seconds = stages(comm, run, config, args.test_episodes, args.track)

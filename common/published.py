@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import tasks
+from common import results
 
 FILE = Path(__file__).parent / "published.json"
 
@@ -23,11 +24,12 @@ def full_features(task: str) -> str:
 
 def no_published_counterpart(row: dict) -> bool:
     """Whether no such test is published: of an agent evolved in the real environment of a task whose published
-    agents are evolved in dreams, or tested in another dream than its own, or in one whose ends are drawn."""
+    agents are evolved in dreams, or tested in another dream than its own, or in one that begins or ends otherwise
+    than the release's."""
     tau = row["trained_temperature"]
     if not tasks.get(row["task"]).evolves_in_dreams:
         return False
-    return tau is None or (row["env"] == "dream" and (row["temperature"] != tau or row["dream_end"] == "draw"))
+    return tau is None or (row["env"] == "dream" and (row["temperature"] != tau or not results.dreams_as_released(row)))
 
 
 def score(row: dict) -> tuple[float, float] | None:

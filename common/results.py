@@ -8,7 +8,7 @@ import tasks
 from common import config_file, integrity
 from common.integrity import is_count, is_number, is_text
 from common.storage import write_text
-from config import DREAM_ENDS, Config, UserError
+from config import DREAM_ENDS, DREAM_STARTS, Config, UserError
 
 # What a test was of: rows that agree in these are the same experiment, repeated with other seeds.
 EXPERIMENT = (
@@ -20,11 +20,14 @@ EXPERIMENT = (
     "temperature",
     "trained_temperature",
     "dream_end",
+    "dream_starts",
+    "dream_frames",
     "features",
     "untrained",
     "dtype",
 )
-ADDED = {"dream_end": "cutoff"}  # what rows that were written before have without saying it
+# The release's dreams; rows that were written before dreams could be others have these values without saying so.
+RELEASED = {"dream_end": "cutoff", "dream_starts": "first", "dream_frames": 0}
 KEY = (*EXPERIMENT, "seed", "episodes")  # the key of a row in a file
 
 
@@ -40,10 +43,11 @@ def list_of(fits: Callable) -> Callable:
 KINDS = {
     **dict.fromkeys(("task", "preset", "pixels", "features", "untrained", "dtype"), is_text),
     "env": lambda value: value in ("real", "dream"),
-    **dict.fromkeys(("seed", "episodes"), is_count),
+    **dict.fromkeys(("seed", "episodes", "dream_frames"), is_count),
     **dict.fromkeys(("temperature", "trained_temperature"), optional(is_number)),
     "view": optional(is_text),
     "dream_end": lambda value: value in DREAM_ENDS,
+    "dream_starts": lambda value: value in DREAM_STARTS,
 }
 MEASURED = dict.fromkeys(("mean", "std"), is_number)
 MORE = {
@@ -71,7 +75,7 @@ def identity(run: Config, **played) -> dict:
             real environment, in float32.
     """
     row = {
-        name: getattr(run, name) for name in ("task", "preset", "pixels", "dream_end", "features", "untrained", "seed")
+        name: getattr(run, name) for name in ("task", "preset", "pixels", *RELEASED, "features", "untrained", "seed")
     }
     tau = trained_temperature(run)
     row |= {"env": "real", "dtype": "float32", "view": run.view, "temperature": run.temperature}
@@ -79,10 +83,15 @@ def identity(run: Config, **played) -> dict:
     task = tasks.get(run.task)
     if row["env"] == "real":
         row["temperature"] = tau  # the real environment has none, its agent may
-        row |= ADDED if tau is None else {}  # no dream is in it
+        row |= RELEASED if tau is None else {}  # no dream is in it
     if not task.views:
         row["view"] = None
     return row | {"trained_temperature": tau}
+
+
+def dreams_as_released(row: dict) -> bool:
+    """Whether a row's dreams begin and end as the release's."""
+    return all(row[name] == value for name, value in RELEASED.items())
 
 
 def where(row: dict) -> str:
@@ -99,6 +108,8 @@ def where(row: dict) -> str:
     else:
         text += trained
     text += ", ends drawn" if row["dream_end"] == "draw" else ""
+    text += ", from any frame" if row["dream_starts"] == "any" else ""
+    text += f", of {row['dream_frames']} steps at most" if row["dream_frames"] else ""
     text += f", {row['pixels']} pixels" if row["pixels"] != "paper" else ""
     return text + (f", {row['dtype']}" if row["dtype"] != "float32" else "")
 
@@ -109,7 +120,7 @@ def read(path: Path) -> list[dict]:
     if not path.exists():
         return []
     try:
-        rows = [ADDED | row for row in integrity.read_json(path)["results"]]
+        rows = [RELEASED | row for row in integrity.read_json(path)["results"]]
         for row in rows:
             if wrong := integrity.mistyped(row, KINDS | (MEASURED if "mean" in row else {}), MORE):
                 raise ValueError(f"of a row {wrong}")

@@ -138,7 +138,13 @@ def copy_from_base(run: Path, config: Config, base: Path) -> None:
         return config_file.settings_digest(config, what) == config_file.settings_digest(start, what)
 
     # A new seed alone starts from the same V and M: it is C that is evolved again.
-    data, vae, rnn = map(same, ("data", "vae", "rnn"))
+    vae, rnn = map(same, ("vae", "rnn"))
+    data = same("episode") and config.episodes == start.episodes
+    if config.round > 1 and not data:
+        raise UserError(
+            f"--from {base}: it is of round {config.round}, whose recordings are of other settings than these: begin a "
+            f"round of your own, with --after, or leave out the flags of what is recorded"
+        )
     run.mkdir(parents=True, exist_ok=True)
     remove_links(run)
     # Only if complete: a stage that records the base's missing episodes must not do so with this run's seed.
@@ -162,17 +168,34 @@ BEFORE = "before"  # folder of a run that holds the V, M and C of the round befo
 GOES_ON_FROM = ("config.json", "vae.weights.h5", "rnn.weights.h5", "controller/best.json")
 
 
-def begin_round(run: Path, config: Config, after: Path) -> None:
-    """Links the recordings of the round before, and copies its V, M and C, where training goes on from."""
-    for name in GOES_ON_FROM:
-        need(after / name, f"python train_all.py --run {after}")
-    start = load(after)
+def require_continuable(config: Config, start: Config, after: Path) -> None:
+    """UserError unless V, M and C of `config` can go on from those of `start`, the run `after`, and learn from its
+    recordings where these are linked."""
     if config.linked and config.vae_weight != 1 and start.vae_weight == 1:
         raise UserError(
             f"--vae-weight: the recordings of {after} have no masks; they are made with it in the first round"
         )
     if (config.z_size, config.rnn_units, config.mixtures) != (start.z_size, start.rnn_units, start.mixtures):
         raise UserError(f"--z-size, --rnn-units, --mixtures: V and M go on from {after}'s, whose sizes they keep")
+    for name in ("view", "pixels") * (config.linked > 0):
+        if getattr(config, name) != getattr(start, name):
+            raise UserError(
+                f"{flag(name)} {getattr(config, name)}: the recordings of {after}, from which V and M learn too, have "
+                f"{flag(name)} {getattr(start, name)}; leave it out"
+            )
+    if config.restart != "yes" and config.features != start.features:
+        raise UserError(
+            f"--features {config.features}: C goes on from {after}'s, which sees {start.features}; leave it out, or "
+            "add --restart yes, which lets C begin anew"
+        )
+
+
+def begin_round(run: Path, config: Config, after: Path) -> None:
+    """Links the recordings of the round before, and copies its V, M and C, where training goes on from."""
+    for name in GOES_ON_FROM:
+        need(after / name, f"python train_all.py --run {after}")
+    start = load(after)
+    require_continuable(config, start, after)
     if config.needs_curious:
         need(after / "curious/best.json", f"python train_controller.py --run {after} --objective surprise")
     more = [f"{part}/{name}" for part in ("controller", "curious") for name in ("checkpoint.npz", "history.jsonl")]

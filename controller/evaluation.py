@@ -79,8 +79,8 @@ def in_words(row: dict) -> str:
 
 def counterpart(row: dict, other: Path) -> dict:
     """The row of another run's results.json that was played as `row`, on the same episodes; UserError if there is
-    none. Of several, the one that shares most episodes."""
-    played = ("task", "env", "view", "pixels") + ("temperature",) * (row["env"] == "dream")
+    none. Of several, the one in the same arithmetic, and of those the one that shares most episodes."""
+    played = ("task", "env", "view", "pixels", *("temperature", *results.RELEASED) * (row["env"] == "dream"))
     rows = [found for found in results.read(other / "results.json") if {"returns", "seeds"} <= found.keys()]
     fits = [found for found in rows if all(found[k] == row[k] for k in played)]
     shared = [len(set(found["seeds"]) & set(row["seeds"])) for found in fits]
@@ -90,7 +90,7 @@ def counterpart(row: dict, other: Path) -> dict:
             f"--against {other}: its results.json has no test of {results.where(row)} on these episodes; make it with: "
             f"python evaluate.py --run {other} --episodes {row['episodes']}{more}"
         )
-    return fits[int(np.argmax(shared))]
+    return max(zip(fits, shared, strict=True), key=lambda fit: (fit[1] > 0, fit[0]["dtype"] == row["dtype"], fit[1]))[0]
 
 
 def require_same_dreams(run: Path, other: Path) -> None:
@@ -173,5 +173,6 @@ def publish(
 
 
 def configured(config: configs.Config, **changes) -> configs.Config:
-    """The run's configuration with a test's changes, among them float32 unless `changes` has another dtype."""
-    return tasks.replace(config, **({"dtype": "float32"} | changes))
+    """The run's configuration with a test's changes, among them float32 unless `changes` has another dtype; tests have
+    no patience."""
+    return tasks.replace(config, **({"dtype": "float32", "patience": 0} | changes))

@@ -18,7 +18,8 @@ from controller.policy import Controller
 DECIMALS = 4  # to which the mean is rounded before it is scored (train.py of the release)
 NOTHING = "no generation was complete, the search begins anew"
 FROM = ("vae", "rnn")  # what C is made from
-ROUND = 1 << 22  # seeds that a round's search may use: each round has tracks of its own
+# Seeds a round: each has tracks of its own, but for a search of more than four million episodes.
+ROUND = 1 << 22
 
 
 def episode_plan(config: configs.Config, generation: int) -> tuple[int, list[int]]:

@@ -71,7 +71,8 @@ class Explorers:
     """
 
     def __init__(self, before: Path, config: Config):
-        self.before, self.config, self.size = before, config, Controller.of(config).num_params
+        self.before, self.config = before, config
+        self.size = Controller.of(run_dir.load(before)).num_params  # the new round's C may see something else
         self.searches = {"controller": Search(before / "controller", config, self.size)}
 
     def agent(self, index: int) -> Explorer:

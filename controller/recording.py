@@ -1,8 +1,10 @@
 """Recorded episodes: what extract.py does. Random ones at first; in later rounds the last round's agent plays all, or
 a share of them."""
 
+import dataclasses
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +25,8 @@ from vae.data import episode_path, origin, read_outcome, read_source, shape_of
 ATTEMPTS = 1000  # at an episode that is long enough; so many seeds belong to its number
 
 
-def record(env, config, index: int) -> dict[str, np.ndarray]:
-    """Plays random episode number `index` of a run.
+def record(env, config, index: int, after_step: Callable[[], None] = lambda: None) -> dict[str, np.ndarray]:
+    """Plays random episode number `index` of a run; calls `after_step` after every step.
 
     The return is that up to the episode's end; recording stops there if the task says so, and at `max_frames`.
     Episodes that are not longer than `min_frames` are played again with other seeds; UserError if all are.
@@ -46,6 +48,7 @@ def record(env, config, index: int) -> dict[str, np.ndarray]:
             before, mask = observation, env.mask if masked else None
             observation, reward, terminated, truncated, _ = env.step(action)
             episode.add(before, action, reward, terminated, truncated, mask)
+            after_step()
             if episode.over and task.stops_at_end:
                 break
         if len(episode.actions) > config.min_frames:
@@ -142,14 +145,13 @@ def extract_random(comm, run: Path, config, missing: list[int]) -> tuple[int, in
         for index in bar:
             if mpi.stopping(comm):
                 break
-            episode = record(env, config, index)
+            episode = record(env, config, index, within_limit)
             source = origin(config, index) | {"round": config.round, "policy": config.policy}
             disk += write(episode_path(run, index), episode, source)
             frames += len(episode["obs"])
             returns.append(total_reward(episode))
             if len(returns) == 1 and comm.rank == 0:
                 storage.require_room(episode_path(run, index), disk, times=len(missing) - 1)
-            within_limit()
     env.close()
     return frames, disk, returns
 
@@ -197,11 +199,13 @@ def is_of(path: Path, agent: str) -> bool:
 def play_and_write(comm, models: Path, config, agents: list, plan: list[int], paths: list[Path]):
     """Episode k is played by agents[k] with the seed plan[k], with the V and M in the folder `models`, and written to
     paths[k]. Returns this rank's frames, bytes and returns."""
+    own = mpi.on_root(comm, run_dir.load, models)
+    acting = dataclasses.replace(config, heads=own.heads, features=own.features)  # a new round may have others
     quiet_tensorflow()
     from controller.recording_lanes import make_lanes
     from controller.rollout import play
 
-    lanes = mpi.on_all_ranks(comm, make_lanes, models, config)
+    lanes = mpi.on_all_ranks(comm, make_lanes, models, acting)
     made_from = mpi.on_root(comm, integrity.digests, models, "vae", "rnn")
     lanes.noises = {seed: agent.noise for seed, agent in zip(plan, agents, strict=True)}
     jobs = Jobs(comm, len(plan))

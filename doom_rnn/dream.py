@@ -45,6 +45,12 @@ class Starts:
 
     def __init__(self, run: Path, config: Config):
         kind = config.dream_starts
+        unmade = "rnn" in config.untrained or not (run / "series.npz").exists()
+        if kind == "any" and unmade and not (run / self.FILES[kind]).exists():
+            raise UserError(
+                f"--dream-starts any: {run} has no {self.FILES[kind]}, and not the recordings and the trained M of "
+                "which it is made; use --dream-starts first"
+            )
         path = need(run / self.FILES[kind], f"python train_rnn.py --run {run}")
         sizes = {"mu": config.z_size, "logvar": config.z_size}
         if config.dream_starts == "any":

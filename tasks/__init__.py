@@ -81,6 +81,11 @@ def check(config: Config) -> Config:
         raise UserError(
             f"--vae-weight {config.vae_weight}: {task.label} does not tell which pixels matter; leave it out"
         )
+    if config.vae_weight != 1 and task.views and (config.view, config.drawer) == ("v3", "gymnasium"):
+        raise UserError(
+            f"--drawer gymnasium: with --vae-weight {config.vae_weight}, which needs to be told what each pixel of "
+            "view v3 shows, use --drawer raster"
+        )
     if task.episode_limit is not None and config.max_frames > task.episode_limit:
         raise UserError(
             f"--max-frames: {task.label} ends an episode after {task.episode_limit} steps, got {config.max_frames}"

@@ -12,6 +12,7 @@ import config as configs
 import tasks
 from common import command_line, run_dir, storage
 from config import UserError
+from controller.evaluation import configured
 from controller.evolution import begin
 
 
@@ -58,6 +59,7 @@ def test_rollout_schedules(schedule, generation, episodes):
             {"task": "doom", "heads": "end", "patience": 20},
             "--patience 20: ViZDoom has no frames known to be without reward",
         ),
+        ({"view": "v3", "drawer": "gymnasium", "vae_weight": 2.0}, "--drawer gymnasium: with --vae-weight 2.0"),
         ({"env": "dream", "heads": "reward", "patience": 20}, "--patience 20: CarRacing's dream has no frames"),
         ({"view": "v9"}, "--view: expected one of v0, v3, got 'v9'"),
     ],
@@ -66,6 +68,11 @@ def test_invalid_values_are_named(changes, message):
     values = {**vars(tasks.preset("carracing", "smoke")), **changes}
     with pytest.raises(UserError, match=message):
         tasks.check(configs.Config(**values))
+
+
+def test_tests_have_no_patience():
+    config = tasks.replace(tasks.preset("carracing", "smoke"), heads="end+reward", patience=20)
+    assert {configured(config, env=env).patience for env in ("dream", "real")} == {0}
 
 
 def test_unknown_task_and_preset():

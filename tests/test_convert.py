@@ -155,3 +155,22 @@ def test_the_commands(exported, imported, tmp_path):
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert done.stderr.startswith("error: ") and "vae.weights.h5 is there already" in done.stderr
     assert kept == {path: path.read_bytes() for path in new.rglob("*") if path.is_file()}
+
+
+def test_rewards_keep_their_unit(tmp_path):
+    """The release's M has no unit of rewards: exported are those in the task's own."""
+    config = tasks.replace(tasks.preset("carracing", "paper"), heads="end+reward")
+    run_dir.save(config, tmp_path / "run")
+    model = make_rnn(config)
+    model.reward_scale.assign(7.0)
+    save_weights(model, tmp_path / "run" / "rnn.weights.h5")
+    said = export_run(tmp_path / "run", tmp_path / "out")
+    assert "--heads end+reward" in said
+    given = {"task": "carracing", "heads": "end+reward"}
+    import_run(tmp_path / "new", {"rnn": tmp_path / "out" / "rnn.json"}, given)
+    h = np.random.default_rng(0).uniform(-1, 1, (5, config.rnn_units)).astype(np.float32)
+    old, new = (
+        m.reward(m.head(h)).numpy() for m in (model, load_rnn(tmp_path / "new", run_dir.load(tmp_path / "new")))
+    )
+    np.testing.assert_allclose(new, old, atol=HALF * config.rnn_units)
+    assert abs(old).max() > 10 * HALF * config.rnn_units

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -222,3 +223,22 @@ def test_the_command_says_what_to_look_at(tmp_path):
     assert healthy.read()["faults"]["death head not trained"]["do"] in done.stdout
     with pytest.raises(UserError, match="holds no run"):
         doctor.examine(tmp_path / "none")
+
+
+def test_of_a_later_round_its_own_episodes_are_looked_at(tmp_path):
+    run = record(tmp_path, [100] * 3)
+    config = dataclasses.replace(run_dir.load(run), round=2, linked=3, episodes=2)
+    run_dir.save(config, run)
+    assert faults(run) == set()  # none yet
+    shutil.copy(run / "record/000002.npz", run / "record/000003.npz")
+    findings = doctor.examine(run)
+    assert [found.text for found in findings if found.fault == "missing episodes"] == ["1 of 2 recorded"]
+
+
+def test_m_learns_from_the_episodes_of_all_rounds(tmp_path):
+    files = healthy_run("doom")
+    files["metrics"][1]["r_loss"] = 0.001
+    for name, linked in (("few", 0), ("many", 12_000)):
+        config = dataclasses.replace(files["config"], episodes=300, round=2, linked=linked)
+        found = faults(write(tmp_path / name, files | {"config": config}))
+        assert ("overfitted death head" in found) == (name == "few")

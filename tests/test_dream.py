@@ -7,7 +7,7 @@ import shutil
 import gymnasium as gym
 import numpy as np
 import pytest
-from conftest import SMALL, run_script
+from conftest import ROOT, SMALL, run_script
 from gymnasium.utils.env_checker import check_env
 
 from common import mpi, run_dir
@@ -260,6 +260,13 @@ def test_agents_of_several_temperatures(doom_run, tmp_path):
     assert (part / "videos" / "doom-dream-0.5.mp4").exists()
     returns = [row["returns"] for row in rows if (row["trained_temperature"], row["env"]) == (0.5, "dream")]
     assert [row["returns"] for row in json.loads((part / "results.json").read_text())["results"]][-1:] == returns
+
+
+def test_dreams_from_anywhere_need_what_they_are_made_of():
+    """A packed run has no recordings: no command could make the frames."""
+    shipped = ROOT / "pretrained" / "doom"
+    with pytest.raises(UserError, match=r"--dream-starts any: .* has no dream_starts\.npz"):
+        Starts(shipped, dataclasses.replace(run_dir.load(shipped), dream_starts="any"))
 
 
 def test_dreams_along_an_episode_begin_at_its_frames_and_hold_after_an_end(doom_run, tmp_path):

@@ -12,6 +12,7 @@ from rnn import data
 from rnn.data import LatentDataset, Windows, encode
 from rnn.streams import Streams
 from rnn.train import dream_starts
+from vae.data import epoch_episodes
 from world_model import make_rnn
 
 
@@ -112,3 +113,27 @@ def test_mirrored_episodes_follow_their_own(tmp_path, monkeypatch):
     np.testing.assert_array_equal(series.action[6:11], actions[1])
     assert series.ends.tolist() == [4, 4, 4, 4] and np.isnan(series.reward[:6]).all()
     np.testing.assert_array_equal(series.reward[6:].reshape(2, 5), [range(5)] * 2)
+
+
+def test_new_episodes_have_their_share_of_an_epoch():
+    lengths = np.array([10] * 40 + [20] * 10)
+    for share in (0.25, 0.5, 0.8, 1.0):
+        order = epoch_episodes(lengths, 40, share, np.random.default_rng(0))
+        assert sorted(order[order >= 40]) == list(range(40, 50)) and len(set(order)) == len(order)
+        assert lengths[order[order >= 40]].sum() / lengths[order].sum() == pytest.approx(max(share, 1 / 3), abs=0.02)
+
+
+def series(lengths: list[int], old: int) -> LatentDataset:
+    """mu is 1 where an episode is new."""
+    flags = np.repeat(np.arange(len(lengths)) >= old, lengths).astype(np.float16)[:, None]
+    numbers = np.array(lengths)
+    return LatentDataset(flags, flags, flags.astype(np.float32), flags[:, 0].astype(np.float32), numbers, numbers)
+
+
+def test_windows_and_streams_take_new_episodes_by_their_share():
+    windows = Windows(series([30] * 40 + [30] * 20, 40), 16, 20, 0, 40, 0.75)
+    _, mu, *_ = next(windows(0))
+    assert mu.shape == (21, 16, 1) and mu[0].sum() == 12
+    streams = Streams(series([30] * 40 + [30] * 20, 40), 4, 10, 0, 40, 0.5)
+    taken = np.concatenate([mu[:-1].ravel() for _, (_, mu, *_) in zip(range(streams.pieces), streams(0), strict=False)])
+    assert taken.mean() == pytest.approx(0.5, abs=0.05)

@@ -22,9 +22,8 @@ from controller.recording import is_random, record
 from controller.rollout import play
 from env import make_env
 from rnn import mdn
-from rnn.data import LatentDataset, Windows
-from rnn.streams import Streams
-from vae.data import episode_path, epoch_episodes, read_episode
+from train_all import episodes_of
+from vae.data import episode_path, read_episode
 from vae.model import sample
 from world_model import WorldModel, load_rnn, load_vae
 
@@ -142,7 +141,8 @@ def test_a_curious_agent_records_its_share(first_round, tmp_path):
 def test_a_share_of_a_round_is_random_and_a_packed_run_s_round_begins_without_recordings(first_round, tmp_path):
     packed = tmp_path / "packed"
     shutil.copytree(first_round, packed, ignore=shutil.ignore_patterns("record"))
-    run_script("extract.py", "--run", tmp_path / "b", "--after", packed, "--episodes", "6", "--random", "0.5")
+    flags = "--episodes 6 --random 0.5 --heads end+reward --features z --restart yes"  # the old agent sees z and h
+    run_script("extract.py", "--run", tmp_path / "b", "--after", packed, *flags.split())
     sources = []
     for index in range(6):
         with np.load(episode_path(tmp_path / "b", index)) as file:
@@ -167,6 +167,15 @@ def test_c_is_evolved_anew_from_a_later_round_without_the_one_before(second_roun
     assert run_dir.resolve_config(mine, {"seed": 1}, second_round).restart == "no"
     config = run_dir.open_run(mine, {"seed": 1}, small)
     assert (config.round, config.restart) == (2, "yes") == (run_dir.load(mine).round, run_dir.load(mine).restart)
+
+
+def test_a_later_round_lends_its_recordings_only_where_they_are_the_same(second_round, tmp_path):
+    run_dir.open_run(tmp_path / "share", {"new_share": 0.7}, second_round)
+    assert (tmp_path / "share" / "before").exists() and episode_path(tmp_path / "share", 8).exists()
+    assert not (tmp_path / "share" / "vae.weights.h5").exists()
+    for other in ({"spread": 2.0}, {"episodes": 7}):
+        with pytest.raises(UserError, match="whose recordings are of other settings"):
+            run_dir.open_run(tmp_path / "other", other, second_round)
 
 
 def test_a_curious_agent_is_read_only_if_it_records(copied):
@@ -223,6 +232,10 @@ def test_what_a_round_cannot_begin_with_is_one_line(car_run, first_round, tmp_pa
             run_dir.open_run(tmp_path / "a", given | {name: value}, None, first_round)
     with pytest.raises(UserError, match="have no masks"):
         run_dir.open_run(tmp_path / "a", given | {"vae_weight": 4.0}, None, first_round)
+    with pytest.raises(UserError, match=r"--view v3: the recordings of .* have --view v0"):
+        run_dir.open_run(tmp_path / "a", given | {"view": "v3"}, None, first_round)
+    with pytest.raises(UserError, match=r"--features z: C goes on from .* which sees zh"):
+        run_dir.open_run(tmp_path / "a", given | {"features": "z"}, None, first_round)
     assert not (tmp_path / "a").exists()
 
 
@@ -258,30 +271,6 @@ def test_a_linked_episode_that_is_gone_is_not_recorded_anew(second_round, tmp_pa
     assert done.returncode == 2 and "no longer there" in done.stderr and not (tmp_path / "gone.npz").exists()
 
 
-def test_new_episodes_have_their_share_of_an_epoch():
-    lengths = np.array([10] * 40 + [20] * 10)
-    for share in (0.25, 0.5, 0.8, 1.0):
-        order = epoch_episodes(lengths, 40, share, np.random.default_rng(0))
-        assert sorted(order[order >= 40]) == list(range(40, 50)) and len(set(order)) == len(order)
-        assert lengths[order[order >= 40]].sum() / lengths[order].sum() == pytest.approx(max(share, 1 / 3), abs=0.02)
-
-
-def series(lengths: list[int], old: int) -> LatentDataset:
-    """mu is 1 where an episode is new."""
-    flags = np.repeat(np.arange(len(lengths)) >= old, lengths).astype(np.float16)[:, None]
-    numbers = np.array(lengths)
-    return LatentDataset(flags, flags, flags.astype(np.float32), flags[:, 0].astype(np.float32), numbers, numbers)
-
-
-def test_windows_and_streams_take_new_episodes_by_their_share():
-    windows = Windows(series([30] * 40 + [30] * 20, 40), 16, 20, 0, 40, 0.75)
-    _, mu, *_ = next(windows(0))
-    assert mu.shape == (21, 16, 1) and mu[0].sum() == 12
-    streams = Streams(series([30] * 40 + [30] * 20, 40), 4, 10, 0, 40, 0.5)
-    taken = np.concatenate([mu[:-1].ravel() for _, (_, mu, *_) in zip(range(streams.pieces), streams(0), strict=False)])
-    assert taken.mean() == pytest.approx(0.5, abs=0.05)
-
-
 def test_all_rounds_in_a_row_end_with_a_table(doom_run, tmp_path):
     """Two ranks go on from a recorded run with V and M: what is left of its round, and one more."""
     shutil.copytree(doom_run, tmp_path / "doom", ignore=shutil.ignore_patterns("controller", "agents"))
@@ -297,3 +286,11 @@ def test_all_rounds_in_a_row_end_with_a_table(doom_run, tmp_path):
     rows = json.loads((tmp_path / "doom" / "results.json").read_text())["results"]
     assert [row["env"] for row in rows] == ["dream", "real"]
     assert all(row["temperature"] == 1.15 and row["mean"] == row["mean_steps"] for row in rows)
+
+
+def test_a_round_s_number_of_episodes_is_said_once(tmp_path):
+    run_dir.save(tasks.replace(tasks.preset("doom", "smoke"), episodes=3), tmp_path)
+    assert [episodes_of(tmp_path, given) for given in (None, 3)] == [3, 3]
+    assert [episodes_of(tmp_path / "new", given) for given in (None, 5)] == [300, 5]
+    with pytest.raises(UserError, match=r"--round-episodes 4: .* was made with 3"):
+        episodes_of(tmp_path, 4)

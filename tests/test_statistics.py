@@ -90,6 +90,26 @@ def test_comparison_with_another_run(tmp_path):
         comparison(row_of([1.0], first=50), tmp_path)
 
 
+def test_dreams_that_begin_or_end_otherwise_are_not_compared(tmp_path):
+    config = tasks.preset("doom", "smoke")
+    dream, others = (
+        results.identity(c, env="dream") | {"episodes": 2, "returns": [100.0, 150.0], "seeds": [0, 1]}
+        for c in (config, tasks.replace(config, dream_starts="any", dream_frames=150))
+    )
+    results.add(tmp_path / "results.json", others)
+    with pytest.raises(UserError, match="has no test of dream"):
+        comparison(dream, tmp_path)
+    results.add(tmp_path / "results.json", dream)
+    assert len(results.read(tmp_path / "results.json")) == 2 and "same 2 episodes: +0.0" in comparison(dream, tmp_path)
+
+
+def test_a_comparison_is_of_the_same_arithmetic_where_there_is_one(tmp_path):
+    for dtype, value in (("bfloat16", 100.0), ("float32", 200.0)):
+        results.add(tmp_path / "results.json", row_of([value, value]) | {"dtype": dtype})
+    assert "same 2 episodes: +10.0" in comparison(row_of([210.0, 210.0]), tmp_path)
+    assert "same 2 episodes: +110.0" in comparison(row_of([210.0, 210.0]) | {"dtype": "bfloat16"}, tmp_path)
+
+
 def test_dreams_of_different_ms_are_not_the_same_episodes(tmp_path):
     shipped = ROOT / "pretrained"
     colder = shipped / "doom" / "agents/seed-1,temperature-0.5"  # evolved on the same V and M

@@ -62,7 +62,8 @@ def compare(run: Run, stage: str, quantity: str, step: int, value: float) -> Fin
 def episodes(run: Run) -> Iterator[Finding]:
     """The recorded episodes: their number, their length, and whether there is something to see in them."""
     config, stage = run.config, "episodes"
-    there = [path for k in range(config.episodes) if (path := episode_path(run.path, k)).exists()]
+    own = range(config.linked, config.total_episodes)
+    there = [path for k in own if (path := episode_path(run.path, k)).exists()]
     if not there:
         yield Finding(stage, "none recorded here", None)
         return
@@ -71,7 +72,7 @@ def episodes(run: Run) -> Iterator[Finding]:
     chosen = [there[k] for k in np.linspace(0, len(there) - 1, min(SAMPLE, len(there))).astype(int)]
     pairs = [read_episode(path) for path in chosen]
     values = values_of(run)
-    if config.policy in values.get("frames", {}):
+    if config.round == 1 and config.policy in values.get("frames", {}):
         length = float(np.mean([len(obs) for obs, _ in pairs]))
         usual = min(values["frames"][config.policy], config.max_frames)
         text = f"{length:.0f} frames an episode, of {len(pairs)} (normal for `{config.policy}`: {usual})"
@@ -132,7 +133,7 @@ def rnn(run: Run) -> Iterator[Finding | None]:
     lines = [line for line in run.metrics if line["model"] == "rnn" and "r_loss" in line]
     limit = values_of(run).get("memorised")
     if lines and limit:
-        loss, count = lines[-1]["r_loss"], run.config.episodes * (2 if run.config.mirror == "yes" else 1)
+        loss, count = lines[-1]["r_loss"], run.config.total_episodes * (2 if run.config.mirror == "yes" else 1)
         if loss < limit["r_loss"] and count < limit["episodes"]:
             yield Finding("M", f"death loss {loss:.4f} from {count:,} episodes", "overfitted death head")
 

@@ -33,7 +33,7 @@ def script(source) -> tuple[dict, dict]:
         "end_weight": source.rnn.end_weight if drawn else 1,
         "heads": len(source.rnn.heads),
         "temperature": config.temperature,
-        "max_frames": config.max_frames,
+        "max_frames": config.dream_limit,
         "short_training": source.short_training,
         "evolved_in_dream": config.env == "dream",
         "features": config.features,

@@ -84,7 +84,11 @@ def take_rnn(run: Path, config: Config) -> list:
 
     rnn = load_rnn(run, config)
     lstm = to_release(*map(np.asarray, (rnn.cell.kernel, rnn.cell.recurrent_kernel, rnn.cell.bias)))
-    arrays = dict(zip(HEAD_FIRST, (*map(np.asarray, (rnn.head.kernel, rnn.head.bias)), *lstm), strict=True))
+    head = [np.asarray(weight).copy() for weight in (rnn.head.kernel, rnn.head.bias)]
+    if "reward" in rnn.heads:  # the release has no unit of rewards: they are exported in the task's own
+        for weight in head:
+            weight[..., rnn.heads.index("reward")] *= float(rnn.reward_scale)
+    arrays = dict(zip(HEAD_FIRST, (*head, *lstm), strict=True))
     return scaled(run / "rnn.weights.h5", {name: arrays[name] for name in rnn_orders(release_of(config))[0]})
 
 

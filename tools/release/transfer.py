@@ -13,7 +13,10 @@ from tools.release.json_format import write_list
 from tools.release.parts import PARTS, json_name
 
 # Settings to give as flags when an exported run is imported: JSON holds no configuration.
-SETTINGS = ("view", "pixels", "max_frames", "z_size", "rnn_units", "mixtures", "features", "temperature")
+SETTINGS = (
+    *("view", "pixels", "max_frames", "z_size", "rnn_units", "mixtures", "heads", "restart_weight"),
+    *("features", "temperature", "dream_end"),
+)
 
 
 def vacant(paths: list[Path]) -> list[Path]:

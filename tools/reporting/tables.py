@@ -7,7 +7,7 @@ import numpy as np
 import config as configs
 import tasks
 from common import published, run_dir, statistics
-from common.results import EXPERIMENT, identity, where
+from common.results import EXPERIMENT, dreams_as_released, identity, where
 from tools.reporting.runs import Run, groups
 from tools.reporting.words import table
 
@@ -215,12 +215,12 @@ def published_table() -> str:
 
 
 def temperature_table(runs: list[Run], task: str) -> str:
-    """A task's full agents, evolved in the dream at each temperature and tested there: published and ours. Dreams whose
-    ends are drawn are others."""
+    """A task's full agents, evolved in the dream at each temperature and tested there: published and ours. Dreams that
+    begin or end otherwise than the release's are others."""
     tests = [row for run in runs for row in run.rows if "mean" in row and row["task"] == task]
     tests = [row for row in tests if row["features"] == published.full_features(task) and row["untrained"] == "none"]
     tests = [row for row in tests if row["trained_temperature"] == row["temperature"] is not None]
-    tests = [row for row in tests if row["dream_end"] == "cutoff"]
+    tests = [row for row in tests if dreams_as_released(row)]
 
     def ours(temperature: float, kind: str) -> str:
         fit = [row for row in tests if (row["trained_temperature"], row["env"]) == (temperature, kind)]

@@ -244,11 +244,12 @@ def test_the_dream_is_after_a_look_at_a_real_frame_as_it_was(opened):
 
 
 def test_three_runs_of_two_tasks_are_told_apart_on_a_phone(chromium, tmp_path):
-    build([ROOT / "pretrained" / name for name in ("carracing", "carracing-z", "doom")], tmp_path)
+    names = ("carracing", "carracing/agents/seed-1,features-z", "doom")
+    build([ROOT / "pretrained" / name for name in names], tmp_path)
     page = chromium.new_page(viewport=PHONE)
     page.goto((tmp_path / "index.html").as_uri())
     page.wait_for_function("state.run", timeout=120_000)
-    assert page.locator("#runs button").all_inner_texts() == ["carracing", "carracing-z", "Doom"]
+    assert page.locator("#runs button").all_inner_texts() == ["carracing", "seed-1,features-z", "Doom"]
     wide = page.evaluate("[document.documentElement, document.querySelector('header')].map((box) => box.scrollWidth)")
     page.close()
     assert max(wide) <= PHONE["width"]

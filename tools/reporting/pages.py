@@ -36,6 +36,16 @@ def training_section(runs: list[Run], out: Path) -> list[str]:
     return ["## Training of C\n", *text] if text else []
 
 
+def is_part_of_another(row: dict, group: list[tuple[Run, dict]]) -> bool:
+    """Whether a test's episodes are among those of a longer test of the same agent, beside which they would count
+    twice."""
+    agent = row.get("agent")
+    others = [
+        other for _, other in group if agent and other.get("agent") == agent and {"seeds"} <= row.keys() & other.keys()
+    ]
+    return any(set(row["seeds"]) < set(other["seeds"]) for other in others)
+
+
 def test_section(runs: list[Run], out: Path) -> list[str]:
     text = []
     by_task: dict[str, list] = {}
@@ -45,7 +55,8 @@ def test_section(runs: list[Run], out: Path) -> list[str]:
     for task, found in by_task.items():
         panels = []
         for title, group in zip(names.titles([names.of_row(*g[0]) for g in found], "where"), found, strict=True):
-            returns = {f"{run.name}, seed {r['seed']}, {r['episodes']} episodes": r["returns"] for run, r in group}
+            shown = [(run, row) for run, row in group if not is_part_of_another(row, group)]
+            returns = {f"{run.name}, seed {r['seed']}, {r['episodes']} episodes": r["returns"] for run, r in shown}
             panels.append((title, returns, published.score(group[0][1])))
         name = f"histogram-{tasks.get(task).file_name}.png"
         plots.histograms(out / name, task, panels)

@@ -18,6 +18,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "++")
 XLABELS = {"generation": "generation", "hours": "hours of evolution"}
 LEGEND_LINE, LEGEND_WIDTH = 0.2, 72  # of the histograms' legends: inches a line, characters
+TITLE_WIDTH = 55  # of their titles, characters
 BINS = 40  # of the histograms, over all that a figure shows
 ROOM = 10  # how many times as far as our runs the published curve is shown
 
@@ -201,7 +202,12 @@ def histograms(path: Path, task: str, groups: list[tuple[str, dict[str, list[flo
         style = {"color": shades, "hatch": hatches, "edgecolor": "black", "lw": 0.6, "label": texts}
         counts, _, _ = axes.hist(list(returns.values()), bins, stacked=True, **style)
         axes.axvline(np.mean(np.concatenate(list(returns.values()))), color="black", lw=2, label="our mean")
-        axes.set(title=title, xlabel=tasks.get(task).returns, ylabel="test episodes", ylim=(0, 1.1 * np.max(counts)))
+        axes.set(
+            title=textwrap.fill(title, TITLE_WIDTH),
+            xlabel=tasks.get(task).returns,
+            ylabel="test episodes",
+            ylim=(0, 1.1 * np.max(counts)),
+        )
         axes.tick_params(labelbottom=True)
         below = axes.transAxes + mpl.transforms.ScaledTranslation(0, -0.5, figure.dpi_scale_trans)  # the axis's label
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0), bbox_transform=below, fontsize="small")

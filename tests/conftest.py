@@ -93,6 +93,21 @@ def made_once(tmp_path_factory, name: str, make: Callable[[Path], object]) -> Pa
     return Path(shutil.copytree(made, tmp_path_factory.mktemp(name) / name, symlinks=True))
 
 
+def copy_of(run: Path, to: Path) -> Path:
+    """A run to evolve in, with the same V and M."""
+    shutil.copytree(run, to, symlinks=True, ignore=shutil.ignore_patterns("controller", "results.json", "videos"))
+    return to
+
+
+def user_error(*command, ranks: int = 0) -> str:
+    """The one line that a failing command says."""
+    done = run_script(*command, ranks=ranks, check=False)
+    assert done.returncode != 0
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1 and "Traceback" not in done.stderr, done.stderr
+    return lines[0]
+
+
 @pytest.fixture(scope="session")
 def site(tmp_path_factory) -> Path:
     """The shipped agents' page."""

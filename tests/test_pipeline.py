@@ -1,6 +1,5 @@
 """The commands themselves, under a real mpirun, on real CarRacing."""
 
-import ctypes.util
 import dataclasses
 import json
 import os
@@ -10,27 +9,20 @@ import signal
 import subprocess
 import sys
 import time
-import types
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, run_script
+from conftest import ROOT, copy_of, run_script, user_error
 
 import train_rnn
 import train_vae
-from common import integrity, mpi, run_dir
+from common import integrity, run_dir
 from config import UserError
 from controller.agent_file import read_best
 from controller.evolution import begin
 from tools.pack import pack
 from vae.data import episode_path, read_episode
-
-
-def copy_of(run: Path, to: Path) -> Path:
-    """A run to evolve in, with the same V and M."""
-    shutil.copytree(run, to, symlinks=True, ignore=shutil.ignore_patterns("controller", "results.json", "videos"))
-    return to
 
 
 def curve(run: Path) -> list[dict]:
@@ -231,97 +223,3 @@ def test_ablations_start_from_another_runs_v_and_m(evolved, tmp_path):
     untrained = tmp_path / "untrained"
     run_script("train_rnn.py", "--run", untrained, "--from", evolved, "--untrained", "rnn")
     assert (untrained / "vae.weights.h5").exists() and (untrained / "rnn.weights.h5").exists()
-
-
-def user_error(*command, ranks: int = 0) -> str:
-    """The one line that a failing command says."""
-    done = run_script(*command, ranks=ranks, check=False)
-    assert done.returncode != 0
-    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1 and "Traceback" not in done.stderr, done.stderr
-    return lines[0]
-
-
-def test_a_missing_stage_names_the_command_that_makes_it(tmp_path):
-    run = tmp_path / "run"
-    flags = ["--task", "carracing", "--preset", "smoke"]
-    assert f"python extract.py --run {run}" in user_error("train_vae.py", "--run", run, *flags)
-    assert f"python train_vae.py --run {run}" in user_error("train_rnn.py", "--run", run)
-    assert f"python train_vae.py --run {run}" in user_error("train_controller.py", "--run", run, ranks=2)
-    assert "is a new run: say --task" in user_error("extract.py", "--run", tmp_path / "other", ranks=2)
-    assert "holds no run" in user_error("evaluate.py", "--run", tmp_path / "nothing")
-
-
-def test_user_errors_overwrite_nothing(car_run, tmp_path):
-    run = copy_of(car_run, tmp_path / "run")
-    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    assert "--task doom" in user_error("train_vae.py", "--run", run, "--task", "doom")
-    assert "--task: unknown task 'pong': expected one of carracing, doom" in user_error(
-        "extract.py", "--run", tmp_path / "new", "--task", "pong", ranks=2
-    )
-    other = copy_of(car_run, tmp_path / "other")
-    run_dir.save(dataclasses.replace(run_dir.load(other), z_size=16), other)
-    line = user_error("train_controller.py", "--run", other, ranks=2)
-    assert re.search(
-        r"vae\.weights\.h5 does not hold V with z of 16 numbers: expected [\d,]+ numbers, found 4,348,547", line
-    )
-    assert f"make it with: python train_vae.py --run {other}" in line
-    assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-
-
-def test_an_mpirun_of_another_mpi_is_found_out(car_run, monkeypatch, capsys):
-    """Else each of its processes would take itself for the only one."""
-    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "64")
-    monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "0")
-    line = user_error("train_controller.py", "--run", car_run)
-    if not ctypes.util.find_library("mpi"):  # else Open MPI may be loaded, and sees one process
-        assert line.startswith("error: MPI cannot be loaded")
-    with pytest.raises(SystemExit):
-        mpi.require_same_mpi(types.SimpleNamespace(size=1))
-    assert "64 processes were started, but each sees 1" in capsys.readouterr().err
-
-
-def test_a_truncated_episode_stops_training_by_name(car_run, tmp_path):
-    run = copy_of(car_run, tmp_path / "run")
-    (run / "vae.weights.h5").unlink()
-    for name in ("series.npz", "rnn.weights.h5"):
-        (run / name).unlink()
-    path = episode_path(run, 2)
-    path.write_bytes(path.read_bytes()[:1000])
-    line = user_error("train_vae.py", "--run", run)
-    assert "000002.npz is not a complete episode" in line and f"python extract.py --run {run}" in line
-    assert not (run / "vae.weights.h5").exists()
-
-
-def test_one_ranks_user_error_is_one_line_and_ends_the_others(tmp_path):
-    alone = tmp_path / "alone.py"
-    alone.write_text(
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from config import UserError\nfrom common import mpi\n"
-        "def main(comm):\n"
-        "    if comm.rank == 1: raise UserError('the wheel came off')\n"
-        "    mpi.wait(comm)\n"
-        "mpi.launch(main)\n"
-    )
-    assert user_error(alone, ROOT, ranks=2) == "error: the wheel came off (rank 1)"
-
-
-def test_a_file_that_cannot_be_written_is_one_line(tmp_path):
-    (tmp_path / "file").touch()
-    flags = ["--task", "carracing", "--preset", "smoke"]
-    assert "Not a directory" in user_error("extract.py", "--run", tmp_path / "file" / "run", *flags, ranks=2)
-
-
-def test_a_workers_exception_ends_the_job_and_its_traceback_is_shown(car_run, tmp_path):
-    run = copy_of(car_run, tmp_path / "run")
-    broken = tmp_path / "broken.py"
-    broken.write_text(
-        "import sys; sys.path.insert(0, sys.argv.pop(1))\n"
-        "import train_controller\nfrom common import mpi\nfrom controller import lanes\n"
-        "def advance(self): raise RuntimeError('the wheel came off')\n"
-        "if mpi.world().rank == 1: lanes.RealLanes.advance = advance\n"
-        "mpi.launch(train_controller.main)\n"
-    )
-    done = run_script(broken, ROOT, "--run", run, ranks=2, check=False)
-    assert done.returncode != 0
-    assert "RuntimeError: the wheel came off" in done.stderr and "in advance" in done.stderr

@@ -129,7 +129,7 @@ def test_a_score_says_what_its_interval_covers():
 def test_every_run_has_the_same_test_episodes():
     # Those of seed 0, which the shipped agents were scored on.
     assert seeds.test_seeds(5) == seeds.episode_seeds(0, "test", 0, 5)
-    for run in ("carracing", "doom"):
+    for run in ("carracing", "carracing-v3", "doom"):
         rows = results.read(Path(__file__).parent.parent / "pretrained" / run / "results.json")
         assert rows and all(row["seeds"] == seeds.test_seeds(row["episodes"]) for row in rows)
 

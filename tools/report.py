@@ -2,7 +2,7 @@
 
     python -m tools.report runs/car
     python -m tools.report runs/car-0 runs/car-1 runs/car-2 --out runs/seeds
-    python -m tools.report pretrained/carracing pretrained/doom --into docs/results.md
+    python -m tools.report pretrained/carracing pretrained/carracing-v3 pretrained/doom --into docs/results.md
 
 Reads what the run folders hold: config.json, results.json (from evaluate.py), controller/history.jsonl and
 metrics.jsonl (from training), pictures/. Writes report.md, PNG pictures beside it, and model_card.md, the

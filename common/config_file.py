@@ -34,7 +34,6 @@ DATA = ("environment", "data", "before", "round")
 # What a run's files depend on beside its task and seed: the headings of settings, and which of them do not count.
 DEPENDS = {
     "episode": (DATA, {"episodes", "new_share"}),  # a run of more episodes begins with the same
-    "data": (DATA, set()),
     "vae": ((*DATA, "V"), set()),
     "rnn": ((*DATA, "V", "M"), {"untrained"}),
     "search": (("C",), {"generations"}),  # which may grow

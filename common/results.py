@@ -27,7 +27,7 @@ EXPERIMENT = (
     "dtype",
 )
 # The release's dreams; rows that were written before dreams could be others have these values without saying so.
-RELEASED = {"dream_end": "cutoff", "dream_starts": "first", "dream_frames": 0}
+RELEASED = {name: config_file.ADDED[name] for name in ("dream_end", "dream_starts", "dream_frames")}
 KEY = (*EXPERIMENT, "seed", "episodes")  # the key of a row in a file
 
 

@@ -143,7 +143,7 @@ def copy_from_base(run: Path, config: Config, base: Path) -> None:
     if config.round > 1 and not data:
         raise UserError(
             f"--from {base}: it is of round {config.round}, whose recordings are of other settings than these: begin a "
-            f"round of your own, with --after, or leave out the flags of what is recorded"
+            "round of your own, with --after, or leave out the flags of what is recorded"
         )
     run.mkdir(parents=True, exist_ok=True)
     remove_links(run)

@@ -80,7 +80,7 @@ def in_words(row: dict) -> str:
 def counterpart(row: dict, other: Path) -> dict:
     """The row of another run's results.json that was played as `row`, on the same episodes; UserError if there is
     none. Of several, the one in the same arithmetic, and of those the one that shares most episodes."""
-    played = ("task", "env", "view", "pixels", *("temperature", *results.RELEASED) * (row["env"] == "dream"))
+    played = ("task", "env", "view", "pixels", *("temperature",) * (row["env"] == "dream"))
     rows = [found for found in results.read(other / "results.json") if {"returns", "seeds"} <= found.keys()]
     fits = [found for found in rows if all(found[k] == row[k] for k in played)]
     shared = [len(set(found["seeds"]) & set(row["seeds"])) for found in fits]
@@ -94,11 +94,16 @@ def counterpart(row: dict, other: Path) -> dict:
 
 
 def require_same_dreams(run: Path, other: Path) -> None:
-    """UserError unless two runs dream with the same M: the seeds of different Ms' dreams are not the same episodes."""
-    if integrity.digests(run, "rnn") != integrity.digests(other, "rnn"):
+    """UserError unless two runs dream with the same M, and begin and end their dreams alike: the same seeds give other
+    dreams than these."""
+    ours, theirs = map(run_dir.load, (run, other))
+    odd = [name for name in results.RELEASED if getattr(ours, name) != getattr(theirs, name)]
+    how = [f"{configs.flag(name)} {getattr(theirs, name)}" for name in odd]
+    how += ["another M"] * (integrity.digests(run, "rnn") != integrity.digests(other, "rnn"))
+    if how:
         raise configs.UserError(
-            f"--against {other}: it dreams with another M than {run}, so no episode is the same; compare the agents in "
-            "the game, without --env dream"
+            f"--against {other}: it dreams with {' and '.join(how)}, unlike {run}, so no episode is the same; compare the "
+            "agents in the game, without --env dream"
         )
 
 

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 
 from common import published
 from tools import simulate_ranks, time_to_score
-from tools.simulate_ranks import Times, simulate
+from tools.rank_times import Times, times_of
+from tools.simulate_ranks import simulate
 
 EVEN = Times(models={1: 0.01, 4: 0.02}, env=0.001, message=0.0, search=0.0, lengths=(100, 100))
 
@@ -53,7 +54,7 @@ def test_every_episode_is_played():
 
 def test_the_documented_table_is_of_the_times_beside_it():
     held = json.loads((ROOT / "docs" / "ranks.json").read_text())
-    times = simulate_ranks.times_of(held)
+    times = times_of(held)
     rows = [row for row in simulate_ranks.table(times) if row["population"] <= 256]
     lines = [line for line in simulate_ranks.text(times, rows).splitlines() if line.startswith("|")]
     assert len(lines) == 8 and "\n".join(lines) in (ROOT / "docs" / "clusters.md").read_text()

@@ -49,9 +49,9 @@ def test_a_digest_outlasts_new_settings_and_ways_to_write_a_number():
         ({"untrained": "rnn"}, {"rnn"}),
         ({"untrained": "vae"}, {"vae", "rnn"}),
         ({"vae_epochs": 3}, {"vae", "rnn"}),
-        ({"episodes": 9}, {"data", "vae", "rnn"}),
-        ({"policy": "smooth"}, {"episode", "data", "vae", "rnn"}),
-        ({"max_frames": 77}, {"episode", "data", "vae", "rnn"}),
+        ({"episodes": 9}, {"vae", "rnn"}),
+        ({"policy": "smooth"}, {"episode", "vae", "rnn"}),
+        ({"max_frames": 77}, {"episode", "vae", "rnn"}),
     ],
 )
 def test_what_depends_on_a_setting(changes, changed):

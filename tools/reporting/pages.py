@@ -39,11 +39,13 @@ def training_section(runs: list[Run], out: Path) -> list[str]:
 def is_part_of_another(row: dict, group: list[tuple[Run, dict]]) -> bool:
     """Whether a test's episodes are among those of a longer test of the same agent, beside which they would count
     twice."""
-    agent = row.get("agent")
-    others = [
-        other for _, other in group if agent and other.get("agent") == agent and {"seeds"} <= row.keys() & other.keys()
-    ]
-    return any(set(row["seeds"]) < set(other["seeds"]) for other in others)
+
+    def played(row: dict) -> tuple[str | None, set[int]]:
+        return row.get("agent"), set(row.get("seeds", ()))
+
+    agent, episodes = played(row)
+    others = [played(other) for _, other in group]
+    return bool(agent and episodes) and any(other == agent and episodes < more for other, more in others)
 
 
 def test_section(runs: list[Run], out: Path) -> list[str]:

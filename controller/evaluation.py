@@ -102,8 +102,8 @@ def require_same_dreams(run: Path, other: Path) -> None:
     how += ["another M"] * (integrity.digests(run, "rnn") != integrity.digests(other, "rnn"))
     if how:
         raise configs.UserError(
-            f"--against {other}: it dreams with {' and '.join(how)}, unlike {run}, so no episode is the same; compare the "
-            "agents in the game, without --env dream"
+            f"--against {other}: it dreams with {' and '.join(how)}, unlike {run}, so no episode is the same; compare "
+            "the agents in the game, without --env dream"
         )
 
 

@@ -97,7 +97,8 @@ class Config:
 
     episodes: int = option(
         10_000,
-        "new episodes to record: the random policy's in the first round, later the agent's but for --random",
+        "new episodes to record: the random policy's in the first round, later the agent's but for --random; 0, in a "
+        "later round: V and M stay as they are, and C goes on",
         "data",
     )  # [A.4, extract.bash]
     policy: str = option(

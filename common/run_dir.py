@@ -15,7 +15,8 @@ from config import Config, UserError, flag
 
 AGENTS = "agents"  # folder, in a run's, of the runs of further agents (controller/variations.py)
 # What they share with it.
-MODELS = ("vae.weights.h5", "rnn.weights.h5", "initial_z.npz", "dream_starts.npz")
+DREAMS_BEGIN = ("initial_z.npz", "dream_starts.npz")
+MODELS = ("vae.weights.h5", "rnn.weights.h5", *DREAMS_BEGIN)
 
 
 def resolve_config(run: Path, given: dict, base: Path | None = None, after: Path | None = None) -> Config:
@@ -53,7 +54,10 @@ def resolve_config(run: Path, given: dict, base: Path | None = None, after: Path
             raise UserError(f"--task {given['task']}: {source} is a run of task {start.task}")
         if after is not None:
             if "episodes" not in given:
-                raise UserError(f"--after {after}: say how many --episodes its agent is to record, for example 300")
+                raise UserError(
+                    f"--after {after}: say how many --episodes its agent is to record, for example 300; or 0, with "
+                    "which V and M stay as they are, and C goes on"
+                )
             # What an earlier round was given for itself alone does not hold for the next.
             linked = count_recordings(after, start)
             start = dataclasses.replace(start, round=start.round + 1, linked=linked, restart="no")
@@ -183,6 +187,8 @@ def require_continuable(config: Config, start: Config, after: Path) -> None:
                 f"{flag(name)} {getattr(config, name)}: the recordings of {after}, from which V and M learn too, have "
                 f"{flag(name)} {getattr(start, name)}; leave it out"
             )
+    if config.episodes == 0 and config.heads != start.heads:
+        raise UserError(f"--heads {config.heads}: with --episodes 0 M stays as it is, and {after}'s has {start.heads}")
     if config.restart != "yes" and config.features != start.features:
         raise UserError(
             f"--features {config.features}: C goes on from {after}'s, which sees {start.features}; leave it out, or "
@@ -203,6 +209,9 @@ def begin_round(run: Path, config: Config, after: Path) -> None:
     for name in (*GOES_ON_FROM, "curious/best.json", *more):
         if (after / name).exists():
             storage.copy(after / name, run / BEFORE / name)
+    for name in DREAMS_BEGIN * (config.episodes == 0):  # V and M stay, and so do the frames where dreams begin
+        if (after / name).exists():
+            storage.copy(after / name, run / name)
     (run / "record").mkdir(parents=True, exist_ok=True)
     for index in range(config.linked):
         name = f"{index:06d}.npz"

@@ -32,7 +32,7 @@ NUMBERS = 1 << 28  # of M's output layer, 1 GiB: sizes that are each allowed may
 def check_number(item, value: float) -> None:
     """UserError unless a field's number is finite and in its bounds."""
     if item.type is int:
-        low = 0 if item.name in ("seed", "min_frames", "linked", "dream_frames", "patience") else 1
+        low = 0 if item.name in ("seed", "episodes", "min_frames", "linked", "dream_frames", "patience") else 1
         high = GREATEST.get(item.name, MOST)
         if value < low:
             raise UserError(f"{flag(item.name)}: expected {low} or more, got {value}")
@@ -62,6 +62,8 @@ def check(config: Config) -> Config:
     for item in dataclasses.fields(config):
         check_value(item, getattr(config, item.name))
     schedule_of(config.rollouts)
+    if config.episodes == 0 and config.round == 1:
+        raise UserError("--episodes: expected 1 or more in a first round, got 0")
     if 3 * config.z_size * config.mixtures * config.rnn_units > NUMBERS:
         raise UserError(
             f"--z-size {config.z_size}, --mixtures {config.mixtures}, --rnn-units {config.rnn_units}: M's output layer "

@@ -3,11 +3,11 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 TASK ?= carracing
 PRESET ?= smoke
 RUN ?= runs/$(TASK)-$(PRESET)
-# As many ranks as there are cores, but no more than there are episodes for (the least of a generation), and than fit
-# into memory at a gigabyte each.
+# As many ranks as there are cores, but no more than there are episodes for (of a generation: in laptop, 48 at first
+# and 192 from the thirtieth on; smoke has few), and than fit into memory at a gigabyte each.
 CORES ?= $(shell nproc)
 GIGABYTES ?= $(shell awk '/MemAvailable/ {print int($$2 / 1000000)}' /proc/meminfo)
-EPISODES = $(if $(filter smoke,$(PRESET)),16,192)
+EPISODES = $(if $(filter smoke,$(PRESET)),16,$(if $(filter paper,$(PRESET)),1024,192))
 RANKS ?= $(shell printf '%s\n' $(CORES) $(GIGABYTES) $(EPISODES) | sort -n | awk 'NR == 1 {print ($$1 > 1 ? $$1 : 1)}')
 VENV := .venv
 BIN := $(VENV)/bin
@@ -47,6 +47,6 @@ page: $(READY)
 $(READY): requirements.txt requirements-dev.txt requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info[:2] <= (3, 13) else \
 		"error: Python 3.11 to 3.13 is needed, found %s; say which: make PYTHON=..." % sys.version.split()[0])'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)  # Debian without python3-venv leaves one that lacks pip
 	$(BIN)/pip install --disable-pip-version-check -q -r requirements.txt -r requirements-dev.txt -c requirements.lock
 	touch $(READY)

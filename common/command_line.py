@@ -101,7 +101,7 @@ def parser(text: str, quiet: bool = False, stage: tuple[str, ...] = ()) -> argpa
         type=Path,
         metavar="DIR",
         help="when --run is new: the next round of this run. Its recordings are linked, its agent plays --episodes new "
-        "ones, and its V, M and C are where training goes on from",
+        "ones, and its V, M and C are where training goes on from; with --episodes 0 C alone goes on",
     )
     policies = [name for task in tasks.TASKS.values() for name in task.policies]
     any_other = "gymnasium:ID (any Gymnasium environment with rgb_array pictures)"

@@ -70,8 +70,9 @@ class Evolution:
             self.write_logs()  # in case it was killed before they were written
         elif (self.path / "best.json").exists():
             raise configs.UserError(
-                f"{self.path}/best.json has no checkpoint.npz beside it to go on from; evolve another agent with: "
-                f"train_controller.py --run OTHER --from {run}"
+                f"{self.path}/best.json has no checkpoint.npz beside it to go on from; evolve it further with: "
+                f"train_all.py --run OTHER --after {run} --episodes 0, or another agent with: train_controller.py "
+                f"--run OTHER --from {run}"
             )
 
     def log_generation(self, fitness: np.ndarray, steps: np.ndarray, seconds: float) -> dict:

@@ -34,14 +34,15 @@ def test_the_card_says_what_a_round_was_trained_on():
     first = tasks.preset("doom", "smoke")
     assert "random episodes, of policy" in trained_on(first)
     later = dataclasses.replace(first, round=3, episodes=300, linked=900)
-    own = "300 episodes that the agent of round 2 recorded"
+    own = "V and M are trained on 300 episodes that the agent of round 2 recorded"
     quiet = dataclasses.replace(later, noisy=0.0)
-    assert trained_on(quiet) == f"{own}, and the 900 of the rounds before"
-    assert trained_on(later) == f"{own}, 30% of its own with noise on C's outputs, and the 900 of the rounds before"
+    assert trained_on(quiet) == f"{own}, and the 900 of the rounds before."
+    assert trained_on(later) == f"{own}, 30% of its own with noise on C's outputs, and the 900 of the rounds before."
     assert f"{own}, 50% of its own by C evolved for M's surprise" in trained_on(dataclasses.replace(quiet, curious=0.5))
     assert "300 episodes that the agent of round 2 recorded (75% of them the random policy" in trained_on(
         dataclasses.replace(later, random=0.75)
     )
+    assert trained_on(dataclasses.replace(later, episodes=0)) == "V and M are those of round 2."
 
 
 def test_a_card_has_the_commands_and_scores_of_the_runs_below(tmp_path):

@@ -10,6 +10,7 @@ import tasks
 from common import config_file, packed, results, run_dir, storage
 from config import UserError
 from tools import pack
+from tools.page import source
 from tools.reporting import origins
 from tools.reporting.card import card
 from tools.reporting.runs import read_run
@@ -81,6 +82,20 @@ def test_time_and_commands_are_of_all_rounds(chain):
     anew = dataclasses.replace(run.config, restart="yes")
     storage.write_text(chain / "third" / "config.json", config_file.text(anew, {"from": "../second"}))
     assert training_time(read_run(chain / "third", "third"), row).endswith("C 2.0 h (evolution 4.0 h)")
+
+
+def test_a_round_without_new_episodes_has_the_training_of_those_before(chain):
+    still = dataclasses.replace(tasks.preset("carracing", "smoke"), episodes=0, round=3)
+    storage.write_text(chain / "third" / "config.json", config_file.text(still, {"after": "../second"}))
+    storage.write_text(chain / "third" / "before" / "vae.weights.h5", "second's V")
+    storage.write_text(chain / "third" / "metrics.jsonl", "")
+    row = results.read(chain / "third" / "results.json")[0]
+    assert training_time(read_run(chain / "third", "third"), row).startswith("V 2.0 min, M 1.0 min, C")
+    steps = {"first": 40, "second": 40}  # of make_run's curves
+    with_rounds = tasks.preset("carracing", "smoke"), dataclasses.replace(still, episodes=6, round=2)
+    for name, config, origin in zip(steps, with_rounds, ({}, {"after": "../first"}), strict=True):
+        storage.write_text(chain / name / "config.json", config_file.text(config, origin))
+    assert source.rnn_steps(chain / "third", still) == (sum(steps.values()), 2)
 
 
 def test_a_pack_holds_the_records_of_all_rounds_and_so_does_a_pack_of_its_copy(chain):

@@ -124,14 +124,15 @@ def test_an_m_of_fewer_steps_than_the_papers_says_so(task, changes, said, tmp_pa
     config = dataclasses.replace(tasks.preset(task, "paper"), **changes)
     run_dir.save(config, tmp_path)
     rest = {field.name: None for field in dataclasses.fields(sources.Source)}
-    source = sources.Source(**rest | {"config": config, "rnn_steps": sources.rnn_steps(tmp_path, config)})
+    steps, rounds = sources.rnn_steps(tmp_path, config)
+    source = sources.Source(**rest | {"config": config, "rnn_steps": steps, "rnn_rounds": rounds})
     assert said in source.short_training and bool(said) == bool(source.short_training)
 
 
 def test_a_later_round_s_m_has_the_steps_of_all_rounds():
     shipped = ROOT / "pretrained" / "carracing"
     config = run_dir.load(shipped)
-    assert config.round == 3 and sources.rnn_steps(shipped, config) == 300 + 150 + 300
+    assert config.round == 3 and sources.rnn_steps(shipped, config) == (300 + 150 + 300, 3)
 
 
 def test_controls_name_every_number_of_an_action():

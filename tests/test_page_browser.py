@@ -161,6 +161,22 @@ def test_step_and_restart(opened):
     assert not page.evaluate("state.playing")
 
 
+@pytest.mark.parametrize(("selector", "screen"), [("#runs", DESK), ("#strip", DESK), ("#tabs", PHONE)])
+def test_after_a_click_on_any_button_space_is_the_dream_s(selector, screen, opened):
+    page, selector = opened("doom", screen), f"{selector} button"
+    page.locator(selector).first.click()
+    page.wait_for_function("state.run")
+    assert page.evaluate("document.activeElement === document.body")
+
+
+def test_the_system_s_theme_is_kept_only_where_another_is_chosen(opened):
+    page = opened("doom", color_scheme="light")
+    said = "[document.documentElement.dataset.theme, localStorage.getItem('theme')]"
+    assert page.evaluate(said) == ["light", None]
+    page.keyboard.press("t")
+    assert page.evaluate(said) == ["dark", "dark"]
+
+
 def test_death_ends_the_dream_and_r_begins_another(opened):
     page = opened("doom")
     page.evaluate("state.dream.memory.headBias[0] += 50")  # M is now sure of it

@@ -160,6 +160,32 @@ def test_a_share_of_a_round_is_random_and_a_packed_run_s_round_begins_without_re
     assert all(is_random(tasks.replace(config, random=1.0), index) for index in range(20))
 
 
+def test_without_new_episodes_v_and_m_stay_and_c_goes_on(first_round, tmp_path):
+    run, flags = tmp_path / "b", ["--episodes", "0", "--generations", "1"]
+    for script in (
+        "train_vae.py",
+        "train_rnn.py",
+        "train_vae.py",
+        "train_rnn.py",
+        "extract.py",
+    ):  # again: nothing to do
+        run_script(script, "--run", run, *(["--after", first_round, *flags] if not run.exists() else []))
+    config = run_dir.load(run)
+    assert (config.round, config.episodes, config.total_episodes) == (2, 0, 4)
+    for load in (load_vae, load_rnn):
+        for new, old in zip(*(load(path, config).get_weights() for path in (run, run / "before")), strict=True):
+            np.testing.assert_array_equal(new, old)
+    assert (run / "initial_z.npz").read_bytes() == (first_round / "initial_z.npz").read_bytes()
+    kept = np.array(json.loads((first_round / "controller" / "best.json").read_text())["parameters"])
+    np.testing.assert_array_equal(Evolution(run, config, len(kept)).es.best(), kept)
+    run_script("train_controller.py", "--run", run)
+    assert (run / "controller" / "best.json").exists()
+    with pytest.raises(UserError, match="--heads reward: with --episodes 0 M stays"):
+        run_dir.open_run(tmp_path / "c", {"episodes": 0, "heads": "reward"}, None, first_round)
+    with pytest.raises(UserError, match="--episodes: expected 1 or more in a first round"):
+        run_dir.open_run(tmp_path / "d", {"episodes": 0, "task": "carracing"})
+
+
 def test_c_is_evolved_anew_from_a_later_round_without_the_one_before(second_round, tmp_path):
     """As a packed one is: where its own search began is not in it."""
     small, mine = tmp_path / "small", tmp_path / "mine"

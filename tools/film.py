@@ -2,9 +2,9 @@
 
     python -m tools.film pretrained/carracing pretrained/doom --out docs/film.gif
 
-Shows SECONDS of each run's best test episode (results.json), in which the run's agent acts, as it does in M's dreams.
-Where an episode is brightest there is most to see, in CarRacing the kerbs of sharp curves, in Doom fireballs, the more
-the nearer they are: that stretch of it is shown.
+Shows SECONDS of the best episode of each run's shortest test (results.json), in which the run's agent acts, as it does
+in M's dreams. Where an episode is brightest there is most to see, in CarRacing the kerbs of sharp curves, in Doom
+fireballs, the more the nearer they are: that stretch of it is shown.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import numpy as np
 import tasks
 from common import command_line, results, run_dir, storage
 from common.training import quiet_tensorflow
+from config import UserError
 
 if __name__ == "__main__":
     command_line.start()  # TensorFlow's import takes seconds, in which a signal is heard
@@ -51,7 +52,11 @@ def row_of(run: Path) -> tuple[list[Panel], np.ndarray]:
     config = dataclasses.replace(configured(run_dir.load(run), env="real"), lanes=1)
     task = tasks.get(config.task)
     parameters = read_best(run / "controller", Controller.of(config).num_params)["parameters"]
-    row = next(row for row in results.read(run / "results.json") if row["env"] == "real")
+    rows = [row for row in results.read(run / "results.json") if row["env"] == "real"]
+    rows = [row for row in rows if row["view"] in (None, config.view) and row["dtype"] == "float32"]
+    if not rows:
+        raise UserError(f"{run} has no test in the game; make one with: python evaluate.py --run {run} --save")
+    row = min(rows, key=lambda row: row["episodes"])
     lanes, vae = make_lanes(run, config), load_vae(run, config)
     (played,) = episodes(lanes, parameters, [row["seeds"][int(np.argmax(row["returns"]))]])
     lanes.close()

@@ -33,8 +33,10 @@ def main() -> None:
     config = run_dir.load(args.run)
     if args.of:
         other = run_dir.load(args.of)
-        if other.task != config.task:
-            raise configs.UserError(f"--of {args.of}: a run of task {other.task}; {args.run} is one of {config.task}")
+        for name in ("task", "view", "pixels"):
+            theirs, own = getattr(other, name), getattr(config, name)
+            if theirs != own:
+                raise configs.UserError(f"--of {args.of}: a run of {name} {theirs}; {args.run} is one of {own}")
         paths = episodes(args.of, other.total_episodes)[other.linked :]
         check_episodes(paths, other)
     else:

@@ -12,6 +12,7 @@ import numpy as np
 import config as configs
 import tasks
 from controller.optimizers import make_optimizer
+from tools.launcher import mpirun
 
 LANES = (1, 4, 16, 48)
 WARM, GENERATIONS = 3, 18  # of the search: its matrix is decomposed in one of about 2.6 generations
@@ -127,9 +128,7 @@ if comm.rank == 0:
 
 def message_time() -> float:
     """Seconds for a pickled message of jobs from one process to another: the fastest, undisturbed by what else runs."""
-    mpirun = Path(sys.executable).parent / "mpirun"
-    command = [mpirun if mpirun.exists() else "mpirun", "-n", "2", sys.executable, "-c", PING]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    done = subprocess.run([*mpirun(2), sys.executable, "-c", PING], capture_output=True, text=True)
     if done.returncode:
         raise configs.UserError(f"a message could not be measured:\n{done.stderr}")
     return float(done.stdout)

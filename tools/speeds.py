@@ -8,7 +8,6 @@ Agents are measured as programs of their own, under mpirun where ranks are sever
 import dataclasses
 import json
 import resource
-import shutil
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ import config as configs
 import tasks
 from common import command_line, mpi, run_dir
 from common.training import quiet_tensorflow
+from tools.launcher import mpirun
 
 ROOT = Path(__file__).parent.parent
 LANES, DREAM_LANES, STEPS = 48, 1024, 60  # of the agents' measurement
@@ -153,9 +153,7 @@ def agent(comm, run: Path, lanes: int, dtype: str) -> None:
 
 def agents(run: Path, ranks: int, lanes: int, dtype: str = "float32") -> dict:
     """`agent` on that many ranks."""
-    mpirun = Path(sys.executable).parent / "mpirun"
-    mpirun = mpirun if mpirun.exists() else shutil.which("mpirun")
-    launcher = [mpirun, "-n", ranks] if ranks > 1 else []
+    launcher = mpirun(ranks) if ranks > 1 else []
     return program("tools.speeds", "--run", run, "--lanes", lanes, "--dtype", dtype, launcher=launcher)
 
 

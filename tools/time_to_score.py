@@ -3,7 +3,6 @@
 The published curve is read beside it. Its first scoring is generation 25's: what it says of a mark is an upper bound.
 """
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import config as configs
 import tasks
 from common import published, storage
+from tools.launcher import mpirun
 
 MARKS = (600, 700, 800)
 CHUNK = 10  # generations between two looks
@@ -52,9 +52,7 @@ def time_to_score(
     Args:
         flags: settings of the search in which it differs from `base`.
     """
-    mpirun = Path(sys.executable).parent / "mpirun"
-    mpirun = mpirun if mpirun.exists() else shutil.which("mpirun")
-    prefix = [mpirun, "-n", str(ranks)] if ranks > 1 else []
+    prefix = mpirun(ranks) if ranks > 1 else []
     script = Path(__file__).parent.parent / "train_controller.py"
     made = (run / "config.json").exists()
     history = storage.read_lines(run / "controller" / "history.jsonl") if made else []

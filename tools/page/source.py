@@ -1,4 +1,4 @@
-"""What the page takes from a run: the only module here that imports the project's own."""
+"""What the page takes from a run."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -38,8 +38,8 @@ class Source:
         starts: (mu, logvar) of first frames, each (N, Z).
         frames: uint8 (FRAMES, 64, 64, 3), from a real episode; z: V's mu of them, (FRAMES, Z).
         frames_of: which episode, in words.
-        rnn_steps: M's training steps in all rounds; 0 if that is not known.
-        scores: dicts of "who", "mean", "std", "by" ("ours", "paper"), "where" ("dream", "game").
+        rnn_steps: M's training steps in all rounds; 0 if that is not known. rnn_rounds: in how many it was trained.
+        scores: dicts of "mean", "std", "by" ("ours", "paper"), "where" ("dream", "real") and, of ours, "episodes".
     """
 
     config: Config
@@ -52,6 +52,7 @@ class Source:
     z: np.ndarray
     frames_of: str
     rnn_steps: int
+    rnn_rounds: int
     scores: list[dict]
 
     @property
@@ -73,7 +74,7 @@ class Source:
         paper, own = tasks.preset(task.name, "paper").rnn_steps, self.rnn_steps
         if not own or own >= paper or "rnn" in self.config.untrained:
             return ""
-        rounds = f" in {self.config.round} rounds" if self.config.round > 1 else ""
+        rounds = f" in {self.rnn_rounds} rounds" if self.rnn_rounds > 1 else ""
         what = f" and {self.controls.lost}: R starts another dream" if self.controls.lost else ""
         return f"M was trained for {own:,} steps{rounds} of the published {paper:,}{what}."
 
@@ -96,17 +97,20 @@ def read(run: Path) -> Source:
     frames, frames_of = real_frames(run, config, vae, rnn, parameters)
     z = vae.encode(frames)[0].numpy()
     starts = (first.mu[chosen], first.logvar[chosen])
-    steps = rnn_steps(run, config)
-    return Source(config, vae, rnn, parameters, layers, starts, frames, z, frames_of, steps, scores(run, config))
+    trained = rnn_steps(run, config)
+    return Source(config, vae, rnn, parameters, layers, starts, frames, z, frames_of, *trained, scores(run, config))
 
 
-def rnn_steps(run: Path, config: Config) -> int:
-    """M's training steps: those of the setting, and of a later round those logged in all rounds; 0 if one's are not
-    here."""
+def rnn_steps(run: Path, config: Config) -> tuple[int, int]:
+    """M's training steps, and in how many rounds: those of the setting, and of a later round those logged in all rounds
+    that trained it; 0 steps if one's are not here."""
     if config.round == 1:
-        return config.rnn_steps
-    logs = trainings_of(read_run(run, run.name), "rnn")
-    return sum(log[-1]["step"] for log in logs) if len(logs) == config.round else 0
+        return config.rnn_steps, 1
+    found = read_run(run, run.name)
+    logs = trainings_of(found, "rnn")
+    made = [config, *(run_dir.load(origin.path) for origin in found.origins)]
+    trained = config.round - len({each.round for each in made if each.episodes == 0})
+    return sum(log[-1]["step"] for log in logs) if len(logs) == trained else 0, trained
 
 
 def real_frames(run: Path, config: Config, vae, rnn, parameters) -> tuple[np.ndarray, str]:

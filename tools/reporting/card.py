@@ -119,17 +119,19 @@ def gallery(run: Path, at: Path, suffix: str) -> list[str]:
 
 
 def trained_on(config: configs.Config) -> str:
-    """Which episodes V and M are trained on, in words."""
+    """What V and M are trained on, a sentence."""
+    if config.episodes == 0:
+        return f"V and M are those of round {config.round - 1}."
     if config.round == 1:
-        return f"{config.episodes} random episodes, of policy `{config.policy}`"
-    own = f"{config.episodes} episodes that the agent of round {config.round - 1} recorded"
+        return f"V and M are trained on {config.episodes} random episodes, of policy `{config.policy}`."
+    own = f"V and M are trained on {config.episodes} episodes that the agent of round {config.round - 1} recorded"
     if config.random:
         own += f" ({config.random:.0%} of them the random policy, `{config.policy}`)"
     if config.curious:
         own += f", {config.curious:.0%} of its own by C evolved for M's surprise"
     if config.noisy and config.random < 1:
         own += f", {config.noisy:.0%} of its own with noise on C's outputs"
-    return own + (f", and the {config.linked} of the rounds before" if config.linked else "")
+    return own + (f", and the {config.linked} of the rounds before." if config.linked else ".")
 
 
 def card(run: Run, at: Path, suffix: str = "") -> str:
@@ -156,7 +158,7 @@ def card(run: Run, at: Path, suffix: str = "") -> str:
         for row in rows
     ]
     files = [[f"`{name}`", what] for name, what in FILES.items() if (run.path / name).exists()]
-    made = [f"V and M are trained on {trained_on(config)}."]
+    made = [trained_on(config)]
     if config.untrained != "none":
         made.append(f"Not trained here (--untrained): {config.untrained}.")
     made.append(

@@ -47,12 +47,12 @@ def training_time(run: Run, row: dict) -> str:
 
 def trainings_of(run: Run, model: str) -> list[list[dict]]:
     """The learning curves of "vae" or "rnn", a training each: those of the rounds before, the oldest first, and the
-    run's own; [] if it has none itself."""
+    run's own; [] if it has none itself, and is not one in which V and M stay as they were."""
     curves = [
         [line for line in metrics if line["model"] == model]
         for metrics in (*(origin.metrics for origin in run.origins), run.metrics)
     ]
-    return [curve for curve in curves if curve] if curves[-1] else []
+    return [curve for curve in curves if curve] if curves[-1] or run.config.episodes == 0 else []
 
 
 def searches_of(run: Run) -> list[list[dict]]:

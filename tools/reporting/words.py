@@ -1,6 +1,7 @@
 """What the report and the model card say in the same words, and Markdown tables."""
 
 import glob
+import re
 from pathlib import Path
 
 from common import packed, storage
@@ -18,6 +19,7 @@ CAPTIONS = {
     "*-worst": "The end of the worst test episode.",
 }
 
+NUMBER = re.compile(r"[\d.e+-]+")
 COMMON = ("training-*", "histogram-*")  # of all runs in a report
 
 
@@ -31,7 +33,9 @@ def pictures(at: Path, suffix: str = "") -> list[tuple[Path, str]]:
     for pattern, words in CAPTIONS.items():
         end = "" if pattern in COMMON else suffix
         for path in sorted(at.glob(f"{pattern}{glob.escape(end)}.png")):
-            found.append((path, words.format(path.stem.removesuffix(end).removeprefix(pattern.rstrip("*")))))
+            left_open = path.stem.removesuffix(end).removeprefix(pattern.rstrip("*"))
+            if pattern != "dream-*" or NUMBER.fullmatch(left_open):  # else a dream of another run, old-doom for doom
+                found.append((path, words.format(left_open)))
     return found
 
 

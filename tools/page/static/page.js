@@ -288,7 +288,13 @@ const commands = {
     setPlaying(state.waits);
     $("over").hidden = !state.dream.ended;
   },
-  theme: () => setTheme(document.documentElement.dataset.theme === "light" ? "dark" : "light"),
+  theme() {
+    const theme = document.documentElement.dataset.theme === "light" ? "dark" : "light";
+    setTheme(theme);
+    try {
+      localStorage.setItem("theme", theme); // what was chosen; else it is the system's
+    } catch {} // a browser may keep nothing for a file
+  },
 };
 
 function look(k) {
@@ -319,9 +325,6 @@ function setTemperature(tau) {
 function setTheme(theme) {
   document.documentElement.dataset.theme = theme;
   colors = {};
-  try {
-    localStorage.setItem("theme", theme);
-  } catch {} // a browser may keep nothing for a file
   redraw();
 }
 
@@ -394,10 +397,11 @@ for (const [id, command] of Object.entries({
   "driver-c": commands.agent, "driver-you": commands.you, "look-dream": commands.dreamOn, "look-own": commands.own,
   "look-back": commands.back,
 }))
-  $(id).addEventListener("click", (event) => {
+  $(id).addEventListener("click", () => {
     if (state.run || id === "theme") command();
-    if (event.detail) event.currentTarget.blur(); // after a click Space and the arrows are the dream's
   });
+// After a click Space and the arrows are the dream's, not the button's.
+addEventListener("click", (event) => event.detail && event.target.closest?.("button")?.blur());
 $("temperature").addEventListener("input", (event) => setTemperature(Number(event.target.value)));
 $("temperature").addEventListener("pointerup", (event) => event.target.blur());
 for (const button of $("tabs").children) button.addEventListener("click", () => setTab(button.dataset.tab));

@@ -13,6 +13,7 @@ import pytest
 from warm import Warm
 
 from common.training import quiet_tensorflow
+from tools import launcher
 
 # Compiled functions are kept for the commands and workers to come, which compile the same.
 KEPT = None if "TF_XLA_FLAGS" in os.environ else tempfile.mkdtemp(prefix="compiled-")
@@ -35,12 +36,11 @@ SMALL = {
 }
 
 
-def mpirun(ranks: int) -> list[str | Path]:
+def mpirun(ranks: int) -> list[str]:
     """The beginning of a command under mpirun; nothing for 0 ranks."""
     if not ranks:
         return []
-    beside = Path(sys.executable).parent / "mpirun"
-    return [beside if beside.exists() else "mpirun", "-n", str(ranks)]
+    return launcher.mpirun(ranks)
 
 
 def run_script(*command: str | Path, ranks: int = 0, check: bool = True) -> subprocess.CompletedProcess:

@@ -14,12 +14,12 @@ from controller.policy import Controller
 from vae.model import VAE
 from world_model import WorldModel, make_rnn, make_vae
 
-LANES = 6
+LANES = 16  # on any processor so many are computed alike, wherever they stand
 CONFIG = tasks.preset("carracing", "smoke")
 
 
 def step(config, vae, rnn, order=None, is_first=0.0, state=0.3):
-    """One step of six agents of fixed, different numbers, their lanes in `order`: (action, h, c)."""
+    """One step of LANES agents of fixed, different numbers, their lanes in `order`: (action, h, c)."""
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 256, (LANES, 64, 64, 3)).astype(np.uint8)
     noise, params = (
@@ -40,7 +40,7 @@ def models():
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_an_agents_numbers_do_not_depend_on_its_lane(dtype, models):
-    order, config = np.array([3, 0, 5, 1, 4, 2]), dataclasses.replace(CONFIG, dtype=dtype)
+    order, config = np.random.default_rng(1).permutation(LANES), dataclasses.replace(CONFIG, dtype=dtype)
     vae = VAE(CONFIG.z_size, dtype)
     vae.set_weights(models[0].get_weights())
     for straight, shuffled in zip(step(config, vae, models[1]), step(config, vae, models[1], order), strict=True):

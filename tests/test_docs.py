@@ -10,7 +10,9 @@ from conftest import ROOT
 
 import config as configs
 from common import published, storage
+from tools import report
 from tools.release.parts import PARTS
+from tools.reporting.runs import read_runs
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
@@ -105,11 +107,26 @@ def test_the_readmes_scores_are_those_of_the_results():
     rows = [line for line in headline.splitlines() if PLUS_MINUS.search(line)]
     measured = (ROOT / "docs" / "results.md").read_text().splitlines()
     assert 3 <= len(rows) <= 6
+    means = re.findall(r"^\| [^|]*\| \w+ \| [^|]*\| \*{0,2}([\d.]+)", "\n".join(measured), re.M)
+    for row in re.findall(r"^\|.*\|$", headline, re.M)[2:]:
+        _, _, _, ours, _, remark, _ = (cell.strip() for cell in row.split("|"))
+        said = re.findall(r"\d+\.\d", ours.partition("±")[0]) + re.findall(
+            r"without it ([\d.]+\d)|; ([\d.]+\d) on the", remark
+        )
+        for number in said:
+            assert "".join(number) in means, row
     for row in rows:
         _, _, paper, ours, episodes, *_ = (cell.strip() for cell in row.split("|"))
         cells = [set(map(str.strip, line.split("|"))) for line in measured]
         wanted = {ours, episodes, *([paper] if "±" in paper else [])}
         assert any(wanted <= line for line in cells), row
+
+
+def test_the_results_page_is_of_the_shipped_runs():
+    text = (ROOT / "docs" / "results.md").read_text()
+    shipped = read_runs([ROOT / "pretrained" / name for name in ("carracing", "carracing-v3", "doom")])
+    for name, write in report.SECTIONS.items():
+        assert f"<!-- {name} -->\n{write(shipped)}<!-- end of {name} -->" in text
 
 
 def test_the_film_is_small():

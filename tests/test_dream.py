@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, SMALL, run_script
 from gymnasium.utils.env_checker import check_env
+from small_play import play_alone
 
 from common import mpi, run_dir
 from common.jobs import Jobs
@@ -21,21 +22,6 @@ from controller.rollout import play
 from doom_rnn.dream import DreamEnv, Randomness, Starts
 from vae.data import episode_length, episodes
 from world_model import WorldModel, load_rnn
-
-
-def dream_alone(env: DreamEnv, params: np.ndarray, seed: int) -> tuple[int, np.ndarray]:
-    """(steps, observations) of one dream in the single environment, played by the linear controller."""
-    config = env.config
-    observation, _ = env.reset(seed=seed)
-    seen = [observation]
-    while True:
-        z, c, h = np.split(observation[None], [config.z_size, config.z_size + config.rnn_units], axis=1)
-        action = Controller.of(config).act(params[None], z, c, h)
-        observation, reward, terminated, truncated, _ = env.step(action[0])
-        assert reward == 1.0
-        seen.append(observation)
-        if terminated or truncated:
-            return len(seen) - 1, np.stack(seen)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +76,8 @@ def test_a_lane_of_the_batch_equals_the_single_environment(dream_end, mortal, mo
     lanes = DreamLanes(*arguments)
     results = play(lanes, Jobs(mpi.world(), 9), params, seeds)
     lengths = [results[k][1] for k in range(9)]
-    assert lengths == [dream_alone(env, params[k], seeds[k])[0] for k in range(9)]
+    alone = [play_alone(env, config, params[k], seeds[k])[0] for k in range(9)]
+    assert lengths == list(map(len, alone)) and {reward for rewards in alone for reward in rewards} == {1.0}
     assert all(results[k][0] == lengths[k] for k in range(9))
     assert len(set(lengths)) > 2 and min(lengths) < config.max_frames
 
@@ -99,7 +86,7 @@ def test_a_lane_of_the_batch_equals_the_single_environment(dream_end, mortal, mo
     lanes = DreamLanes(*arguments)
     longest = int(np.argmax(lengths))
     lanes.start(2, params[longest], seeds[longest])
-    _, seen = dream_alone(env, params[longest], seeds[longest])
+    _, seen = play_alone(env, config, params[longest], seeds[longest])
     assert len(seen) > 10
     for observation in seen[1:]:
         lanes.advance()
@@ -174,14 +161,7 @@ def test_carracing_evolves_in_a_dream_that_pays(paying_run):
     params = np.random.default_rng(1).normal(size=(1, Controller.of(config).num_params))
     lanes = DreamLanes(config, WorldModel.load_dream(paying_run, config), Starts(paying_run, config), 4)
     [(total, steps)] = play(lanes, Jobs(mpi.world(), 1), params, [5]).values()
-    observation, _ = env.reset(seed=5)
-    rewards, over = [], False
-    while not over:
-        z, c, h = np.split(observation[None], [config.z_size, config.z_size + config.rnn_units], axis=1)
-        action = Controller.of(config).act(params, z, c, h)
-        observation, reward, terminated, truncated, _ = env.step(action[0])
-        rewards.append(reward)
-        over = terminated or truncated
+    rewards, _ = play_alone(env, config, params[0], 5)
     assert len(rewards) == steps and sum(rewards) == pytest.approx(total, abs=1e-3) and len(set(rewards)) > 1
     done = run_script("evaluate.py", "--run", paying_run, "--episodes", "2", "--no-video")
     assert "CarRacing, view v0" in done.stdout

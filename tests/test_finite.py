@@ -164,9 +164,7 @@ def test_a_score_of_nan_is_refused():
         es.tell(np.array([1, 2, np.nan, 3]))
 
 
-@pytest.mark.parametrize(
-    "name", [item.name for item in dataclasses.fields(configs.Config) if item.type is float and item.name != "task"]
-)
+@pytest.mark.parametrize("name", [item.name for item in dataclasses.fields(configs.Config) if item.type is float])
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_settings_are_finite(name, value):
     with pytest.raises(UserError, match=configs.flag(name)):

@@ -51,6 +51,13 @@ def test_deaths_and_false_positives_are_counted(doom_run, rnn, monkeypatch):
         assert f"{share:.0%} of {deaths}" in held_out.in_words(found)
 
 
+def test_recall_is_of_the_steps_that_end_and_false_positives_of_all_others():
+    rows = [([0, 1, 0, 1], True), ([1, 0, 0], True), ([0, 0, 1, 0], False)]
+    found = held_out.end_prediction([(np.array(predicted, bool), ended) for predicted, ended in rows])
+    assert found == pytest.approx({"deaths": 2, "recall": 1 / 2, "false_positives": 3 / 9})
+    assert held_out.end_prediction([(np.array([False, True]), False)]) == {}
+
+
 def test_v_s_error_is_the_squared_error_of_what_it_decodes(car_run):
     vae = load_vae(car_run, run_dir.load(car_run))
     obs, _ = read_episode(episodes(car_run, 4)[0])
@@ -79,9 +86,12 @@ def test_the_error_on_pixels_that_matter_is_that_under_the_mask(car_run, tmp_pat
         held_out.errors(car_run, config, [path])
 
 
-def test_without_held_out_episodes_it_says_how_to_record_them(car_run, tmp_path):
-    done = run_script("tools.held_out", "--run", car_run, check=False)
-    assert done.returncode == 2 and "--held-out" in done.stderr and done.stderr.count("\n") == 1
+def test_what_it_cannot_measure_is_one_line(copied, tmp_path):
+    run, config = copied
+    run_dir.save(dataclasses.replace(config, view="v3"), tmp_path / "other")
+    for of, said in (((), "--held-out 48"), (("--of", tmp_path / "other"), "a run of view v3;")):
+        done = run_script("tools.held_out", "--run", run, *of, check=False)
+        assert done.returncode == 2 and said in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_a_model_without_a_head_for_the_end_has_no_recall(car_run):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, copy_of, run_script, user_error
+from conftest import ROOT, copy_of, mpirun, run_script, user_error
 
 import train_rnn
 import train_vae
@@ -32,10 +32,11 @@ def curve(run: Path) -> list[dict]:
 
 
 @pytest.fixture(scope="module")
-def evolved(car_run) -> Path:
-    """`car_run` with C evolved by three ranks."""
-    run_script("train_controller.py", "--run", car_run, ranks=3)
-    return car_run
+def evolved(car_run, tmp_path_factory) -> Path:
+    """A copy of `car_run` with C evolved by three ranks."""
+    run = copy_of(car_run, tmp_path_factory.mktemp("evolved") / "car")
+    run_script("train_controller.py", "--run", run, ranks=3)
+    return run
 
 
 def test_extract_wrote_every_episode_and_does_nothing_twice(car_run):
@@ -114,8 +115,7 @@ def test_the_kept_agent_is_the_best_scored_mean(evolved):
 def test_killed_and_started_again_gives_the_same_curve(evolved, tmp_path):
     """SIGKILL to every rank in the middle of a generation; the third, at the earliest."""
     run = copy_of(evolved, tmp_path / "run")
-    mpirun = Path(sys.executable).parent / "mpirun"
-    command = [mpirun if mpirun.exists() else "mpirun", "-n", "2", sys.executable, ROOT / "train_controller.py"]
+    command = [*mpirun(2), sys.executable, ROOT / "train_controller.py"]
     job = subprocess.Popen([*command, "--run", run], start_new_session=True, stderr=subprocess.DEVNULL)
     history = run / "controller" / "history.jsonl"
     deadline = time.monotonic() + 300
@@ -131,7 +131,10 @@ def test_killed_and_started_again_gives_the_same_curve(evolved, tmp_path):
     assert curve(run) == curve(evolved)
 
 
-def test_evaluate_scores_films_and_keeps_its_rows(evolved):
+def test_evaluate_scores_films_and_keeps_its_rows(evolved, tmp_path):
+    evolved = shutil.copytree(
+        evolved, tmp_path / "car", ignore=shutil.ignore_patterns("results.json", "videos", "pictures")
+    )
     done = run_script("evaluate.py", "--run", evolved, "--episodes", "3", ranks=2)
     assert "906 ± 21" in done.stdout
     [row] = json.loads((evolved / "results.json").read_text())["results"]

@@ -61,9 +61,12 @@ def test_the_agents_step_is_measured_here(tmp_path):
     save_weights(make_rnn(CONFIG), tmp_path / "rnn.weights.h5")
     run_dir.save(CONFIG, tmp_path)
     measure = (
-        "import pathlib; from common import run_dir; from controller.precision import gain_of_bfloat16; "
-        f"run = pathlib.Path({str(tmp_path)!r}); print(gain_of_bfloat16(run, run_dir.load(run)))"
+        "import pathlib; from common import run_dir; from controller import precision; "
+        f"run = pathlib.Path({str(tmp_path)!r}); made = []; make = precision.make_agent; "
+        "precision.make_agent = lambda config, *rest: made.append(config.dtype) or make(config, *rest); "
+        "print(precision.gain_of_bfloat16(run, run_dir.load(run)), *made)"
     )
     # In a process of its own: how many threads TensorFlow has is decided once.
     done = subprocess.run([sys.executable, "-c", measure], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert 0 < float(done.stdout) < 20
+    gain, slow, fast = done.stdout.split()
+    assert float(gain) > 0 and (slow, fast) == ("float32", "bfloat16")

@@ -44,7 +44,7 @@ def published_frames():
 def test_v0_reproduces_the_published_environments_pixels():
     same = [np.abs(a.astype(int) - b).max(axis=-1) <= 1 for a, b in published_frames()]
     assert len(same) == 30
-    assert np.mean(same) >= 0.999
+    assert np.mean(same) >= 0.9999  # without the stripes of its tyres, the least part of the car, 0.99985
 
 
 @pytest.mark.parametrize("view", ["v0", "v3"])

@@ -162,6 +162,29 @@ def test_training_lowers_the_loss(task, heads):
     assert not (state[0].numpy() == 0).all()  # the state is carried
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_step_s_targets_are_the_frames_that_come_next_from_the_state_before(is_first):
+    """Its losses are those of M unrolled over all frames but the last, against all but the first."""
+    config = tasks.replace(small("doom"), heads="end+reward")
+    rng, model = np.random.default_rng(3), make_rnn(config)
+    shape = 13, 4
+    mu, action = (rng.normal(size=(*shape, n)).astype(np.float32) for n in (config.z_size, model.action_size))
+    restart, end, valid = (rng.integers(0, 2, (*shape, 1)).astype(np.float32) for _ in range(3))
+    reward = rng.normal(size=(*shape, 1)).astype(np.float32)
+    before = rng.normal(size=(2, 4, 16)).astype(np.float32)
+    state = [tf.Variable(part, trainable=False) for part in before]
+    began = before * (not is_first)
+    output, h, c = model.unroll(mu[:-1], action[:-1], restart[:-1], *began)
+    expected = model.losses(output, mu[1:], end[:-1], reward[:-1], valid[:-1])
+    expected = {name: float(value) for name, value in expected.items()}
+    step = make_step(model, make_optimizer(1e-3, model.trainable_variables), state, config)
+    exact = np.full_like(mu, -40)  # no noise on z
+    found = step(tf.constant(0, tf.int64), tf.constant(is_first), mu, exact, action, restart, end, reward, valid)
+    assert {name: float(value) for name, value in found.items()} == pytest.approx(expected, rel=1e-4)
+    np.testing.assert_allclose(state[0], h, atol=1e-5)
+    np.testing.assert_allclose(state[1], c, atol=1e-5)
+
+
 def test_restart_zeroes_the_state():
     config = small("doom")
     model = make_rnn(config)

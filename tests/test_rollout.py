@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from small_play import Alone
 
 import tasks
 from common import run_dir
@@ -18,26 +19,6 @@ from world_model import WorldModel, make_rnn, make_vae
 CONFIG = dataclasses.replace(tasks.preset("carracing", "smoke"), max_frames=150, lanes=2)
 STILL, FORWARD = (0.0, -9.0, 9.0), (0.0, 0.5, -9.0)  # biases of steer, gas, brake, before C's tanh
 SEEDS = [12, 17]
-
-
-class Alone:
-    """A communicator of one rank, without MPI."""
-
-    rank, size = 0, 1
-
-    def gather(self, value) -> list:
-        return [value]
-
-    allgather = gather
-
-    def bcast(self, value):
-        return value
-
-    def Ibarrier(self):
-        return self
-
-    def Test(self) -> bool:
-        return True
 
 
 @pytest.fixture(scope="module")

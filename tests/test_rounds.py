@@ -19,6 +19,7 @@ from controller.explorers import Explorers
 from controller.held_out import held_out_episodes
 from controller.policy import Controller
 from controller.recording import is_random, record
+from controller.recording_lanes import make_lanes
 from controller.rollout import play
 from env import make_env
 from rnn import mdn
@@ -111,6 +112,21 @@ def test_agents_that_record_spread_around_the_kept_one(first_round, second_round
     np.testing.assert_array_equal(explorers.kept().parameters, best)
 
 
+def test_noise_moves_what_the_agent_does(second_round):
+    before, config = second_round / "before", run_dir.load(second_round)
+    played = {}
+    for noise in (0.0, 0.3):
+        lanes, explorer = make_lanes(before, config), Explorers(before, config).kept()
+        lanes.noises = {5: noise}
+        ended = []
+        play(
+            lanes, Jobs(mpi.world(), 1), explorer.parameters[None], [5], lambda _, lane, ended=ended: ended.append(lane)
+        )
+        played[noise] = lanes.episodes[ended[0]].arrays()["action"]
+        lanes.close()
+    assert played[0.0].shape == (60, 3) and (played[0.3][0] != played[0.0][0]).any()
+
+
 def test_a_curious_agent_records_its_share(first_round, tmp_path):
     run = shutil.copytree(first_round, tmp_path / "car", symlinks=True)
     flags = ["--after", run, "--episodes", "6", "--curious", "0.5"]
@@ -132,6 +148,10 @@ def test_a_curious_agent_records_its_share(first_round, tmp_path):
         with np.load(episode_path(tmp_path / "c", index)) as file:
             policies.append(json.loads(str(file["source"]))["policy"])
     assert set(policies) == {"curious", "controller"}
+    explorers = Explorers(tmp_path / "c" / "before", tasks.replace(run_dir.load(tmp_path / "c"), spread=0.0))
+    for index, policy in enumerate(policies, 4):
+        played = json.loads((run / policy / "best.json").read_text())["parameters"]
+        np.testing.assert_array_equal(explorers.agent(index).parameters, played)
     for restart, folder in (("no", "controller"), ("curious", "curious")):
         config = tasks.replace(run_dir.load(tmp_path / "c"), restart=restart)
         started = np.array(json.loads((run / folder / "best.json").read_text())["parameters"])

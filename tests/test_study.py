@@ -138,3 +138,5 @@ def test_a_study_goes_on_where_it_stopped(doom_run, tmp_path):
     assert len(first) == 1 and len(lines) == 2 and lines[0] == first[0]
     scores = [json.loads(line)["evaluation"]["mean"] for line in lines]
     assert f"| {scores[0]:.0f} | " in (tmp_path / "search.md").read_text()
+    done = run_script(*command, "96", "--temperature", "0.5", "--seeds", "2", check=False)
+    assert done.returncode == 2 and "holds a study of another temperature; choose another --out" in done.stderr

@@ -12,6 +12,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from conftest import ROOT
+from small_play import play_alone
 
 from common import mpi, run_dir
 from common.jobs import Jobs
@@ -214,12 +215,7 @@ def test_the_game_is_seen_as_the_lanes_see_it(doom_run):
     [(total, steps)] = play(lanes, Jobs(mpi.world(), 1), params, [5]).values()
     lanes.close()
     game = gym.make("doom_rnn:WorldModels/Latent-v0", run=doom_run)
-    observation, rewards, over = game.reset(seed=5)[0], [], False
-    while not over:
-        z, c, h = np.split(observation[None], [config.z_size, config.z_size + config.rnn_units], axis=1)
-        observation, reward, terminated, truncated, _ = game.step(Controller.of(config).act(params, z, c, h)[0])
-        rewards.append(reward)
-        over = terminated or truncated
+    rewards, _ = play_alone(game, config, params[0], 5)
     game.close()
     assert (sum(rewards), len(rewards)) == (total, steps)
 

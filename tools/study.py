@@ -6,7 +6,8 @@
 Every setting and seed is a run of its own, DIR/SETTING/seed-S: the same command again goes on where it stopped, with
 more or fewer episodes, or other settings, beyond. Writes DIR/search.md, a table, DIR/search.png, the score of the
 search's mean on fresh episodes over the episodes spent, and DIR/search.json, the numbers of both. All are made anew
-after every run, from all that there are; of runs that are no longer there, search.json keeps the scores.
+after every run, from all that there are; of runs that are no longer there, search.json keeps the scores, and
+DIR/study.json what they are scores of.
 """
 
 import json
@@ -18,7 +19,7 @@ import numpy as np
 import config as configs
 import tasks
 from common import command_line, lock, mpi, run_dir, storage
-from common.integrity import read_json
+from common.integrity import digests, read_json
 from common.training import quiet_tensorflow
 from controller.evolution import evolve
 
@@ -233,6 +234,24 @@ def chosen(text: str | None, base: configs.Config) -> list[str]:
     return names
 
 
+# Beside V and M, what decides what a score is of; the settings of the search are in the names of the runs.
+SCORED = ("env", "view", "pixels", "max_frames", "temperature", "dream_starts", "dream_frames", "dream_end", "features")
+
+
+def require_same(out: Path, run: Path, base: configs.Config, args) -> None:
+    """UserError if the scores in `out` are of another V or M, or of other episodes, than this study's would be."""
+    made = digests(run, "vae", "rnn") | {name: getattr(base, name) for name in SCORED}
+    made["test_episodes"] = args.test_episodes
+    if args.temperature is not None:
+        made["temperature"] = args.temperature
+    path = out / "study.json"
+    before = read_json(path) if path.exists() else made
+    if before != made:
+        other = ", ".join(name for name in made if before.get(name) != made[name])
+        raise configs.UserError(f"{out} holds a study of another {other}; choose another --out")
+    storage.write_text(path, json.dumps(made, indent=1) + "\n")
+
+
 def complete(out: Path, run: Path, episodes: int) -> bool:
     """Whether search.json has all scores of a run that is no longer there."""
     kept = courses(out).get(str(run.relative_to(out)))
@@ -272,6 +291,7 @@ def main(comm) -> None:
     base = mpi.on_root(comm, run_dir.load, args.run)
     names = mpi.on_root(comm, chosen, args.settings, base)
     mpi.on_root(comm, run_dir.need_models, args.run)
+    mpi.on_root(comm, require_same, args.out, args.run, base, args)
     quiet_tensorflow()
     for seed in range(args.seeds):
         for name in names:

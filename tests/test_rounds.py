@@ -19,7 +19,7 @@ from controller.explorers import Explorers
 from controller.held_out import held_out_episodes
 from controller.policy import Controller
 from controller.recording import is_random, record
-from controller.recording_lanes import make_lanes
+from controller.recording_lanes import RecordingLanes
 from controller.rollout import play
 from env import make_env
 from rnn import mdn
@@ -116,7 +116,7 @@ def test_noise_moves_what_the_agent_does(second_round):
     before, config = second_round / "before", run_dir.load(second_round)
     played = {}
     for noise in (0.0, 0.3):
-        lanes, explorer = make_lanes(before, config), Explorers(before, config).kept()
+        lanes, explorer = RecordingLanes(config, WorldModel.load(before, config), 1), Explorers(before, config).kept()
         lanes.noises = {5: noise}
         ended = []
         play(

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 import signal
+import sys
 import time
 
 import h5py
@@ -174,6 +175,7 @@ def test_a_checkpoint_of_another_model_is_named(tmp_path):
 def test_a_command_is_logged_while_it_runs_and_when_it_ends(tmp_path, monkeypatch):
     monkeypatch.setattr(command_log, "BEAT", 0.05)
     monkeypatch.setattr("sys.argv", ["train_vae.py", "--run", "runs/a b"])
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)  # a script, whatever runs the tests
     with command_log.log_command(tmp_path):
         deadline = time.monotonic() + 60
         while not (line := command_log.read(tmp_path)[0])["seconds"]:  # until the next beat

@@ -1,8 +1,5 @@
-"""The paper's rollout (its section 2.4): one episode of a shipped agent in one environment.
-
-python -m examples.rollout
-python -m examples.rollout --run pretrained/doom --seed 3 --render film.mp4
-"""
+"""The paper's rollout (its section 2.4), one episode of a shipped agent:
+python -m examples.rollout --run pretrained/doom --seed 3 --render film.mp4"""
 
 from pathlib import Path
 
@@ -30,8 +27,7 @@ def rollout(run: Path, seed: int, show=lambda obs: None) -> float:
     env, controller = make_env(config), Controller.of(config)
     encode, forward = tf.function(load_vae(run, config).encode), tf.function(load_rnn(run, config).step)
     parameters = np.array([read_best(run / "controller", controller.num_params)["parameters"]])
-    rng = np.random.default_rng(seed)
-    obs, _ = env.reset(seed=seed)
+    rng, (obs, _) = np.random.default_rng(seed), env.reset(seed=seed)
     h = c = np.zeros((1, config.rnn_units), np.float32)
     done, steps, cumulative_reward = False, 0, 0.0
     while not done:
@@ -48,13 +44,17 @@ def rollout(run: Path, seed: int, show=lambda obs: None) -> float:
     return cumulative_reward
 
 
-if __name__ == "__main__":
+def main() -> None:
     parser = command_line.Parser(description=__doc__)
     parser.add_argument("--run", type=Path, default=Path("pretrained/carracing"), metavar="DIR", help="the run folder")
     parser.add_argument("--seed", type=int, default=0, help="decides the episode (default 0)")
     parser.add_argument("--render", metavar="FILE", help="write a film of what the agent sees, such as film.mp4")
     args, frames = parser.parse_args(), []
-    total = rollout(args.run, args.seed, show=lambda obs: frames.append(obs.repeat(4, 0).repeat(4, 1)))
-    print(f"return: {total:.1f}")
+    show = (lambda obs: frames.append(obs.repeat(4, 0).repeat(4, 1))) if args.render else lambda obs: None
+    print(f"return: {rollout(args.run, args.seed, show):.1f}")
     if args.render:
         imageio.mimwrite(args.render, frames, fps=tasks.get(run_dir.load(args.run).task).fps)
+
+
+if __name__ == "__main__":
+    command_line.command(main)

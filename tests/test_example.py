@@ -11,11 +11,12 @@ import pytest
 from conftest import ROOT, run_script
 
 
-@pytest.mark.parametrize(("task", "low", "high"), [("carracing", 400, 950), ("doom", 100, 2100)])
+@pytest.mark.parametrize(("task", "low", "high"), [("carracing", 400, 950), ("doom", 400, 2100)])
 def test_the_rollout_plays_a_shipped_agent_and_films_it(task, low, high, tmp_path):
+    """As well as only an agent does that sees z, h and c: a random player of Doom survives 205 steps."""
     film = tmp_path / "film.mp4"
     run = ROOT / "pretrained" / task
-    done = run_script("examples.rollout", "--run", run, "--seed", "1", "--render", film)
+    done = run_script("examples.rollout", "--run", run, "--seed", "2", "--render", film)
     [total] = re.findall(r"^return: (-?[\d.]+)$", done.stdout, re.M)
     assert low < float(total) <= high
     with imageio.get_reader(film) as reader:

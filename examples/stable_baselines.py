@@ -10,11 +10,12 @@ of it. The game is `WorldModels/Latent-v0`, with the same observations [z, c, h]
     python -m examples.stable_baselines --run pretrained/doom --steps 1000 --single --envs 1 --episodes 0
 """
 
-import argparse
 import time
 
 import gymnasium
 import numpy as np
+
+from common import command_line
 
 try:
     from stable_baselines3 import PPO
@@ -88,9 +89,7 @@ def score(agent, run: str, episodes: int) -> np.ndarray:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = command_line.Parser(description=__doc__)
     parser.add_argument("--run", required=True, metavar="DIR", help="a run with V and M, of a task that pays in dreams")
     parser.add_argument("--steps", type=int, default=200_000, help="steps of training, in all dreams (default 200,000)")
     parser.add_argument("--envs", type=int, default=256, help="dreams at once (default 256)")
@@ -116,4 +115,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command_line.command(main)

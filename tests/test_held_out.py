@@ -5,10 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 from conftest import run_script
+from small_play import Alone
 
-from common import run_dir
+from common import run_dir, seeds
 from config import UserError
-from controller import held_out
+from controller import held_out, recording
 from vae.data import episode_length, episodes, read_episode, read_outcome
 from world_model import load_rnn, load_vae, make_rnn
 
@@ -84,6 +85,15 @@ def test_the_error_on_pixels_that_matter_is_that_under_the_mask(car_run, tmp_pat
     np.savez(path, obs=obs, action=action, mask=mask[1:])
     with pytest.raises(UserError, match="not a complete episode"):
         held_out.errors(car_run, config, [path])
+
+
+def test_held_out_episodes_have_seeds_that_no_recording_has(copied, monkeypatch):
+    run, config = copied
+    plans = []
+    monkeypatch.setattr(recording, "play_and_write", lambda *arguments: plans.append(arguments[4]))
+    recording.extract_held_out(Alone(), run, config, 3)
+    recorded = seeds.episode_seeds(config.seed, "record", 0, 1000 * recording.ATTEMPTS)  # of a thousand episodes
+    assert len(set(plans[0])) == 3 and not set(plans[0]) & set(recorded)
 
 
 def test_what_it_cannot_measure_is_one_line(copied, tmp_path):

@@ -41,12 +41,6 @@ def encoded(run: Path, config: Config) -> LatentDataset:
     return LatentDataset.read(path, config.z_size, episodes, tasks.get(config.task).action_size)
 
 
-def rnn_before(run: Path):
-    """The M of the round before."""
-    before = run / run_dir.BEFORE
-    return load_rnn(before, run_dir.load(before))
-
-
 def train(run: Path, config: Config) -> None:
     latents = encoded(run, config)
     first = latents.starts[: config.initial_frames]
@@ -59,7 +53,8 @@ def train(run: Path, config: Config) -> None:
         say(f"M: skipping training (--untrained {config.untrained})")
         return
     if config.round > 1:
-        model.take_over(rnn_before(run))
+        before = run / run_dir.BEFORE
+        model.take_over(load_rnn(before, run_dir.load(before)))
     fit_rnn(run, model, latents, config)
     save_starts(run, model, latents, config)
 
@@ -80,14 +75,7 @@ def has_starts(run: Path, config: Config) -> bool:
 def run(args: argparse.Namespace) -> None:
     use_one_gpu()
     config = run_dir.open_run(args.run, command_line.overrides(args), args.base, args.after)
-    there = (args.run / "rnn.weights.h5").exists()
-    if not there and config.episodes == 0:
-        load_vae(args.run, config)  # an error if it is not there
-        with log_command(args.run):
-            record = integrity.digests(args.run, *FROM) | made_from(config)
-            save_weights(rnn_before(args.run), args.run / "rnn.weights.h5", record)
-        say("M stays as it is: no new episodes")
-    elif not there:
+    if not (args.run / "rnn.weights.h5").exists():
         hold_memory()
         with log_command(args.run), track(args.track, args.run, config):
             train(args.run, config)

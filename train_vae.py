@@ -27,12 +27,6 @@ from vae.train import PICTURE, begin_at_mean, fit_vae, made_from, save_reconstru
 from world_model import load_vae, make_vae  # noqa: E402
 
 
-def vae_before(run: Path):
-    """The V of the round before."""
-    before = run / run_dir.BEFORE
-    return load_vae(before, run_dir.load(before))
-
-
 def train(run: Path, config: Config) -> None:
     paths = episodes(run, config.total_episodes)
     check_episodes(paths, config)
@@ -43,7 +37,8 @@ def train(run: Path, config: Config) -> None:
         say(f"V: skipping training (--untrained {config.untrained})")
     else:
         if config.round > 1:
-            model.set_weights(vae_before(run).get_weights())
+            before = run / run_dir.BEFORE
+            model.set_weights(load_vae(before, run_dir.load(before)).get_weights())
         elif config.vae_bias == "mean":
             begin_at_mean(model, paths, config.seed)
         fit_vae(run, model, paths, config)
@@ -54,15 +49,11 @@ def run(args: argparse.Namespace) -> None:
     use_one_gpu()
     config = run_dir.open_run(args.run, command_line.overrides(args), args.base, args.after)
     run_dir.need(args.run / "record", f"python extract.py --run {args.run}")
-    there = (args.run / "vae.weights.h5").exists()
-    if not there and config.episodes == 0:
-        with log_command(args.run):
-            save_weights(vae_before(args.run), args.run / "vae.weights.h5", made_from(config))
-        say("V stays as it is: no new episodes")
-    elif there and (config.episodes == 0 or (args.run / PICTURE).exists()):
+    pictured = (args.run / PICTURE).exists() or config.episodes == 0  # V is the round before's, whose picture was made
+    if (args.run / "vae.weights.h5").exists() and pictured:
         load_vae(args.run, config)  # an error if it is damaged
         say(f"{args.run}/vae.weights.h5 is there already")
-    elif there:  # stopped between the two, or V came from another run
+    elif (args.run / "vae.weights.h5").exists():  # stopped between the two, or V came from another run
         paths = episodes(args.run, config.total_episodes)
         save_reconstructions(args.run, load_vae(args.run, config), paths, config.seed)
     else:

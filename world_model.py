@@ -139,10 +139,13 @@ def load_rnn(run: Path, config: Config) -> MDNRNN:
 
 def own_settings(run: Path, name: str) -> dict:
     """What V ("vae") or M ("rnn") must say of where it is from: the digest of the settings that it depends on; and, in
-    a run that is known not to have begun `--from` another, its seed and round. {} without config.json."""
+    a run that is known not to have begun `--from` another, its seed and round. {} without config.json, or where V and
+    M are those of an earlier round (--episodes 0), and say its settings."""
     path = run / "config.json"
     if not path.exists():
         return {}
     own, origin = config_file.parse(path)  # not `config`: the round before has its V in a folder of its own
+    if own.episodes == 0:
+        return {}
     settings = {"settings": config_file.settings_digest(own, name)}
     return settings if origin is None or "from" in origin else {"seed": own.seed, "round": own.round} | settings

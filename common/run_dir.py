@@ -15,8 +15,7 @@ from config import Config, UserError, flag
 
 AGENTS = "agents"  # folder, in a run's, of the runs of further agents (controller/variations.py)
 # What they share with it.
-DREAMS_BEGIN = ("initial_z.npz", "dream_starts.npz")
-MODELS = ("vae.weights.h5", "rnn.weights.h5", *DREAMS_BEGIN)
+MODELS = ("vae.weights.h5", "rnn.weights.h5", "initial_z.npz", "dream_starts.npz")
 
 
 def resolve_config(run: Path, given: dict, base: Path | None = None, after: Path | None = None) -> Config:
@@ -209,7 +208,7 @@ def begin_round(run: Path, config: Config, after: Path) -> None:
     for name in (*GOES_ON_FROM, "curious/best.json", *more):
         if (after / name).exists():
             storage.copy(after / name, run / BEFORE / name)
-    for name in DREAMS_BEGIN * (config.episodes == 0):  # V and M stay, and so do the frames where dreams begin
+    for name in MODELS * (config.episodes == 0):  # they stay
         if (after / name).exists():
             storage.copy(after / name, run / name)
     (run / "record").mkdir(parents=True, exist_ok=True)

@@ -71,8 +71,7 @@ class Evolution:
         elif (self.path / "best.json").exists():
             raise configs.UserError(
                 f"{self.path}/best.json has no checkpoint.npz beside it to go on from; evolve it further with: "
-                f"train_all.py --run OTHER --after {run} --episodes 0, or another agent with: train_controller.py "
-                f"--run OTHER --from {run}"
+                f"train_controller.py --run OTHER --after {run} --episodes 0, or another agent with: --from {run}"
             )
 
     def log_generation(self, fitness: np.ndarray, steps: np.ndarray, seconds: float) -> dict:

@@ -208,7 +208,7 @@ def begin_round(run: Path, config: Config, after: Path) -> None:
     for name in (*GOES_ON_FROM, "curious/best.json", *more):
         if (after / name).exists():
             storage.copy(after / name, run / BEFORE / name)
-    for name in MODELS * (config.episodes == 0):  # they stay
+    for name in (*MODELS, "pictures/reconstructions.png") * (config.episodes == 0):  # V and M stay
         if (after / name).exists():
             storage.copy(after / name, run / name)
     (run / "record").mkdir(parents=True, exist_ok=True)

@@ -187,7 +187,7 @@ def test_without_new_episodes_v_and_m_stay_and_c_goes_on(first_round, tmp_path):
         run_script(script, "--run", run)  # nothing is left to do
     config = run_dir.load(run)
     assert (config.round, config.episodes, config.total_episodes) == (2, 0, 4)
-    for name in ("vae.weights.h5", "rnn.weights.h5", "initial_z.npz"):
+    for name in ("vae.weights.h5", "rnn.weights.h5", "initial_z.npz", "pictures/reconstructions.png"):
         assert (run / name).read_bytes() == (first_round / name).read_bytes()
     kept = np.array(json.loads((first_round / "controller" / "best.json").read_text())["parameters"])
     (run / "controller").rename(tmp_path / "evolved")

@@ -20,6 +20,7 @@ from common.integrity import UNREADABLE
 from config import UserError
 from tools import healthy
 from tools.reporting.runs import Run, read_run
+from tools.reporting.tables import trainings_of
 from tools.reporting.words import fill
 from vae.data import episode_path, read_episode
 
@@ -103,10 +104,16 @@ def active(run: Run) -> tuple[int, str] | None:
     return None
 
 
+def curve(run: Run, name: str) -> list[dict]:
+    """The losses of V's or M's last training, which in a round without new episodes is an earlier one's; [] if there is
+    none."""
+    return (trainings_of(run, name) or [[]])[-1]
+
+
 def model(run: Run, name: str) -> Iterator[Finding | None]:
     """V's or M's losses, at their last line."""
     stage, weights = LETTERS[name], run.path / f"{name}.weights.h5"
-    lines = [line for line in run.metrics if line["model"] == name]
+    lines = curve(run, name)
     if not lines:
         yield Finding(stage, "weights without a learning curve" if weights.exists() else "not trained here", None)
         return
@@ -130,9 +137,9 @@ def vae(run: Run) -> Iterator[Finding | None]:
 def rnn(run: Run) -> Iterator[Finding | None]:
     """M: its losses; and whether its death head is overfitted."""
     yield from model(run, "rnn")
-    lines = [line for line in run.metrics if line["model"] == "rnn" and "r_loss" in line]
+    lines = [line for line in curve(run, "rnn") if "r_loss" in line]
     limit = values_of(run).get("memorised")
-    if lines and limit:
+    if lines and limit and run.config.episodes:  # else it is not known here how many M has learnt from
         loss, count = lines[-1]["r_loss"], run.config.total_episodes * (2 if run.config.mirror == "yes" else 1)
         if loss < limit["r_loss"] and count < limit["episodes"]:
             yield Finding("M", f"death loss {loss:.4f} from {count:,} episodes", "overfitted death head")

@@ -238,6 +238,11 @@ class Config:
         return self.linked + self.episodes
 
     @property
+    def models_stay(self) -> bool:
+        """Whether V and M are those of the round before, since nothing new is recorded."""
+        return self.episodes == 0
+
+    @property
     def needs_curious(self) -> bool:
         """Whether a later round needs an agent that was evolved for M's surprise in the one before."""
         return self.curious > 0 or self.restart == "curious"

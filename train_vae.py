@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> None:
     use_one_gpu()
     config = run_dir.open_run(args.run, command_line.overrides(args), args.base, args.after)
     run_dir.need(args.run / "record", f"python extract.py --run {args.run}")
-    pictured = (args.run / PICTURE).exists() or config.episodes == 0  # V is the round before's
+    pictured = (args.run / PICTURE).exists() or config.models_stay
     if (args.run / "vae.weights.h5").exists() and pictured:
         load_vae(args.run, config)  # an error if it is damaged
         say(f"{args.run}/vae.weights.h5 is there already")

@@ -145,7 +145,7 @@ def own_settings(run: Path, name: str) -> dict:
     if not path.exists():
         return {}
     own, origin = config_file.parse(path)  # not `config`: the round before has its V in a folder of its own
-    if own.episodes == 0:
+    if own.models_stay:
         return {}
     settings = {"settings": config_file.settings_digest(own, name)}
     return settings if origin is None or "from" in origin else {"seed": own.seed, "round": own.round} | settings

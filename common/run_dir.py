@@ -186,7 +186,7 @@ def require_continuable(config: Config, start: Config, after: Path) -> None:
                 f"{flag(name)} {getattr(config, name)}: the recordings of {after}, from which V and M learn too, have "
                 f"{flag(name)} {getattr(start, name)}; leave it out"
             )
-    if config.episodes == 0 and config.heads != start.heads:
+    if config.models_stay and config.heads != start.heads:
         raise UserError(f"--heads {config.heads}: with --episodes 0 M stays as it is, and {after}'s has {start.heads}")
     if config.restart != "yes" and config.features != start.features:
         raise UserError(
@@ -208,7 +208,7 @@ def begin_round(run: Path, config: Config, after: Path) -> None:
     for name in (*GOES_ON_FROM, "curious/best.json", *more):
         if (after / name).exists():
             storage.copy(after / name, run / BEFORE / name)
-    for name in (*MODELS, "pictures/reconstructions.png") * (config.episodes == 0):  # V and M stay
+    for name in (*MODELS, "pictures/reconstructions.png") * config.models_stay:
         if (after / name).exists():
             storage.copy(after / name, run / name)
     (run / "record").mkdir(parents=True, exist_ok=True)

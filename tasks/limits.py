@@ -62,7 +62,7 @@ def check(config: Config) -> Config:
     for item in dataclasses.fields(config):
         check_value(item, getattr(config, item.name))
     schedule_of(config.rollouts)
-    if config.episodes == 0 and config.round == 1:
+    if config.models_stay and config.round == 1:
         raise UserError("--episodes: expected 1 or more in a first round, got 0")
     if 3 * config.z_size * config.mixtures * config.rnn_units > NUMBERS:
         raise UserError(

@@ -12,12 +12,12 @@ import config as configs
 import tasks
 from common import run_dir, storage
 from config import UserError
-from tools import study
+from tools import study, study_scores, study_settings
 
 ARGS = argparse.Namespace(episodes=6144, every=500, test_episodes=64, temperature=None, lanes=None)
 
 
-@pytest.mark.parametrize("name", study.SETTINGS)
+@pytest.mark.parametrize("name", study_settings.SETTINGS)
 @pytest.mark.parametrize("task", ["carracing", "doom"])
 def test_every_setting_is_valid_and_spends_as_many_episodes(name, task):
     base = tasks.preset(task, "laptop")
@@ -27,7 +27,7 @@ def test_every_setting_is_valid_and_spends_as_many_episodes(name, task):
         return
     given = study.overrides(name, 1, base, ARGS)
     config = tasks.check(configs.Config(**{**vars(base), **given}))
-    spent = study.spent_by(config)
+    spent = study_scores.spent_by(config)
     following = config.population * configs.rollouts_at(config.rollouts, config.generations + 1)
     assert spent[-1] <= 6144 < spent[-1] + following
     between = np.diff(spent[config.eval_every - 1 :: config.eval_every])
@@ -56,20 +56,20 @@ def test_table_and_plot_say_what_the_runs_scored(tmp_path):
     write_run(tmp_path / "48x4" / "seed-0", "48x4", 0, [0, 100, 200, 300])
     write_run(tmp_path / "48x4" / "seed-1", "48x4", 1, [100, 200, 300, 500])
     write_run(tmp_path / "ga" / "seed-0", "ga", 0, [0, 10, 20, 30])
-    study.write(tmp_path, 768, mark=200)
+    study_scores.write(tmp_path, 768, mark=200)
     table = (tmp_path / "search.md").read_text()
     assert "| 48x4 | no | 2 | 50 ± 50 | 150 ± 50 | 250 ± 50 | 400 ± 100 | 480 ± 96 | 25 ± 5 | 900 ± 0 |" in table
     assert "| ga | `--optimizer ga` | 1 | 0 | 10 | 20 | 30 |  |  | 900 |" in table
     assert (tmp_path / "search.png").stat().st_size > 10_000
-    [ga] = study.by_setting(tmp_path)["ga"]
-    assert study.points(ga) == [(192, 0), (384, 10), (576, 20), (768, 30)]
+    [ga] = study_scores.by_setting(tmp_path)["ga"]
+    assert study_scores.points(ga) == [(192, 0), (384, 10), (576, 20), (768, 30)]
     shutil.rmtree(tmp_path / "48x4")  # what search.json keeps of runs that are gone
-    study.write(tmp_path, 768, mark=200)
+    study_scores.write(tmp_path, 768, mark=200)
     assert (tmp_path / "search.md").read_text() == table
     assert study.complete(tmp_path, tmp_path / "48x4" / "seed-1", 768)
     for run, episodes in (("48x4/seed-1", 1000), ("48x4/seed-2", 768), ("ga/seed-0", 768)):
         assert not study.complete(tmp_path, tmp_path / run, episodes)
-    assert study.at([(10, 1.0), (20, 3.0)], 15) == 2 and np.isnan(study.at([(10, 1.0)], 5))
+    assert study_scores.at([(10, 1.0), (20, 3.0)], 15) == 2 and np.isnan(study_scores.at([(10, 1.0)], 5))
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_a_history_of_another_run_is_named(line, tmp_path):
     same = {"seconds": 1, "mean": 0, "mean_steps": 900}
     storage.write_lines(tmp_path / "controller" / "history.jsonl", [same | line])
     with pytest.raises(UserError, match=r"history\.jsonl is not a history of this run"):
-        study.course(tmp_path)
+        study_scores.course(tmp_path)
 
 
 @pytest.mark.parametrize("name, generations", [("ga", 20), ("48-rising", 38)])
@@ -110,14 +110,14 @@ def test_a_second_rounds_models_are_compared_from_zero():
 )
 def test_the_documented_tables_are_of_the_numbers_beside_them(name, episodes, mark, tmp_path):
     shutil.copy(ROOT / "docs" / "search" / f"{name}.json", tmp_path / "search.json")
-    assert study.table(tmp_path, episodes, mark) in (ROOT / "docs" / "search.md").read_text()
+    assert study_scores.table(tmp_path, episodes, mark) in (ROOT / "docs" / "search.md").read_text()
 
 
 @pytest.mark.parametrize("kept", ['{"ga/seed-0": [[1, 2]]}', '{"ga/seed-0": {"spent": [1]}}', "[]"])
 def test_a_file_that_holds_no_courses_is_named(kept, tmp_path):
     (tmp_path / "search.json").write_text(kept)
     with pytest.raises(UserError, match=r"search\.json"):
-        study.courses(tmp_path)
+        study_scores.courses(tmp_path)
 
 
 def test_a_setting_that_there_is_not_is_named():
@@ -125,7 +125,7 @@ def test_a_setting_that_there_is_not_is_named():
     with pytest.raises(UserError, match=r"--settings: expected some of 48x4, .*, got 48x5"):
         study.chosen("48x4,48x5", doom)
     assert not [name for name in study.chosen(None, doom) if "patience" in name]
-    assert study.chosen(None, tasks.preset("carracing", "laptop")) == list(study.SETTINGS)
+    assert study.chosen(None, tasks.preset("carracing", "laptop")) == list(study_settings.SETTINGS)
 
 
 def test_a_study_goes_on_where_it_stopped(doom_run, tmp_path):

@@ -139,7 +139,7 @@ def rnn(run: Run) -> Iterator[Finding | None]:
     yield from model(run, "rnn")
     lines = [line for line in curve(run, "rnn") if "r_loss" in line]
     limit = values_of(run).get("memorised")
-    if lines and limit and run.config.episodes:  # else it is not known here how many M has learnt from
+    if lines and limit and not run.config.models_stay:  # else it is not known here how many M has learnt from
         loss, count = lines[-1]["r_loss"], run.config.total_episodes * (2 if run.config.mirror == "yes" else 1)
         if loss < limit["r_loss"] and count < limit["episodes"]:
             yield Finding("M", f"death loss {loss:.4f} from {count:,} episodes", "overfitted death head")

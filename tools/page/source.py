@@ -109,7 +109,7 @@ def rnn_steps(run: Path, config: Config) -> tuple[int, int]:
     found = read_run(run, run.name)
     logs = trainings_of(found, "rnn")
     made = [config, *(run_dir.load(origin.path) for origin in found.origins)]
-    trained = config.round - len({each.round for each in made if each.episodes == 0})
+    trained = config.round - len({each.round for each in made if each.models_stay})
     return sum(log[-1]["step"] for log in logs) if len(logs) == trained else 0, trained
 
 

@@ -120,7 +120,7 @@ def gallery(run: Path, at: Path, suffix: str) -> list[str]:
 
 def trained_on(config: configs.Config) -> str:
     """What V and M are trained on, a sentence."""
-    if config.episodes == 0:
+    if config.models_stay:
         return f"V and M are those of round {config.round - 1}."
     if config.round == 1:
         return f"V and M are trained on {config.episodes} random episodes, of policy `{config.policy}`."

@@ -52,7 +52,7 @@ def trainings_of(run: Run, model: str) -> list[list[dict]]:
         [line for line in metrics if line["model"] == model]
         for metrics in (*(origin.metrics for origin in run.origins), run.metrics)
     ]
-    return [curve for curve in curves if curve] if curves[-1] or run.config.episodes == 0 else []
+    return [curve for curve in curves if curve] if curves[-1] or run.config.models_stay else []
 
 
 def searches_of(run: Run) -> list[list[dict]]:

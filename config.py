@@ -14,6 +14,8 @@ DREAM_ENDS = ("cutoff", "draw")
 DREAM_STARTS = ("first", "any")
 UNTRAINED = ("none", "rnn", "vae", "vae+rnn")
 DTYPES = ("float32", "bfloat16")
+Z = ("sampled", "mean")
+TRACKS = ("uniform", "replay")
 OPTIMIZERS = {
     "cma": "CMA-ES",
     "cma-diagonal": "CMA-ES with a diagonal covariance",
@@ -187,6 +189,13 @@ class Config:
         "C",
         DREAM_ENDS,
     )
+    z: str = option(
+        "sampled",
+        "what C and M receive of a frame when C acts. sampled: z drawn from N(mu, exp(logvar)), as released, which adds "
+        "noise where V leaves dimensions of z unused; mean: mu",
+        "C",
+        Z,
+    )  # [carracing/model.py: encode_obs]
     features: str = option("zh", "what C sees: z, z through 40 hidden units, [z,h], [z,c], [z,c,h]", "C", FEATURES)
     optimizer: str = option(
         "cma",
@@ -204,6 +213,13 @@ class Config:
         "C",
         ("pairs", "common"),
     )  # [train.py: antithetic]
+    tracks: str = option(
+        "uniform",
+        "seeds of training episodes. uniform: always new ones; replay: half of each generation's come from earlier "
+        "generations, drawn from those on which the population lost most (prioritised level replay, arXiv 2010.03934)",
+        "C",
+        TRACKS,
+    )
     restart: str = option(
         "no",
         "where a later round's C begins. no: at the agent of the round before; yes: at zero; curious: at the agent "
@@ -224,6 +240,11 @@ class Config:
     )  # [es.py: compute_weight_decay, whose sign rewards large weights]
     eval_every: int = option(25, "generations between scorings of the distribution's mean", "C")  # [train.py]
     eval_episodes: int = option(1024, "episodes of such a scoring", "C")  # [train.py]
+    average: int = option(
+        0,
+        "generations whose means are averaged into a second agent, which is scored beside the mean; 0: none",
+        "C",
+    )
     lanes: int = option(16, "episodes a rank advances at once; in a dream, dreamed at once", "C")
     dtype: str = option(
         "float32",

@@ -28,6 +28,9 @@ ADDED = {
     "dream_end": "cutoff",
     "optimizer": "cma",
     "patience": 0,
+    "z": "sampled",
+    "tracks": "uniform",
+    "average": 0,
 }
 
 DATA = ("environment", "data", "before", "round")

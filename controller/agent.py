@@ -38,6 +38,9 @@ def make_agent(config: Config, model: WorldModel, lanes: int, pushed: bool = Fal
     signature += [tf.TensorSpec((lanes, size), tf.float32) for size in shapes.values()]
 
     def step(mu, logvar, noise, params, is_first, h, c, push=None):
+        if config.z == "mean":
+            noise = tf.zeros_like(noise)
+
         def act(z, c, h):
             return controller.act(params, z, c, h, keras.ops, push)
 

@@ -14,29 +14,11 @@ from common.tracking import Curves
 from controller.agent_file import FOLDERS, origin, read_best
 from controller.optimizers import make_optimizer
 from controller.policy import Controller
+from controller.tracks import ROUND, Tracks
 
 DECIMALS = 4  # to which the mean is rounded before it is scored (train.py of the release)
 NOTHING = "no generation was complete, the search begins anew"
 FROM = ("vae", "rnn")  # what C is made from
-# Seeds a round: each has tracks of its own, but for a search of more than four million episodes.
-ROUND = 1 << 22
-
-
-def episode_plan(config: configs.Config, generation: int) -> tuple[int, list[int]]:
-    """(episodes a candidate, the seeds of all candidates' episodes, candidate by candidate) of a generation.
-
-    With "pairs", candidates i and i + half share theirs (the release's "antithetic"); with "common", all do.
-    """
-    first_seed = ROUND * (config.round - 1)
-    sets = config.population // 2 if config.seeds == "pairs" else 1
-    used = sum(configs.rollouts_at(config.rollouts, g) for g in range(1, generation)) * sets
-    episodes = configs.rollouts_at(config.rollouts, generation)
-    unused = seeds.episode_seeds(config.seed, "train", first_seed + used, sets * episodes)
-    plan = []
-    for candidate in range(config.population):
-        first = candidate % sets * episodes
-        plan += unused[first : first + episodes]
-    return episodes, plan
 
 
 class Evolution:
@@ -61,12 +43,16 @@ class Evolution:
         self.best: dict | None = None
         self.seconds = 0.0
         self.dtype: str | None = None
+        self.means: list[list[float]] = []  # of the last `config.average` generations
+        self.tracks = Tracks(config)
         if (self.path / "checkpoint.npz").exists():
             settings = origin(config, objective)
             extra = self.es.restore(self.path / "checkpoint.npz", run, FROM, **settings)
             check_log(self.path / "checkpoint.npz", extra, size)
             self.history, self.best, self.seconds = extra["history"], extra["best"], extra["seconds"]
             self.dtype = extra.get("dtype")
+            self.means = extra.get("means", [])
+            self.tracks = Tracks(config, {int(seed): loss for seed, loss in extra.get("tracks", {}).items()})
             self.write_logs()  # in case it was killed before they were written
         elif (self.path / "best.json").exists():
             raise configs.UserError(
@@ -91,30 +77,37 @@ class Evolution:
         self.history.append(line)
         return line
 
-    def log_evaluation(self, mean: np.ndarray, returns: np.ndarray, seconds: float) -> None:
-        """Adds the evaluation of the distribution's mean to the last generation; keeps the mean if it is the best, of
-        equal ones the later: where all dreams last to their limit, what has been evolved longer."""
+    def agents(self) -> dict[str, np.ndarray]:
+        """The agents to be scored, (P,) each: the distribution's mean, and with `average` that of the last means."""
+        found = {"mean": self.es.best()}
+        if len(self.means) > 1:
+            found["average"] = np.mean(self.means, axis=0)
+        return {name: np.round(agent, DECIMALS) for name, agent in found.items()}
+
+    def log_evaluation(self, agents: dict[str, np.ndarray], returns: dict[str, np.ndarray], seconds: float) -> None:
+        """Adds the scores of `agents` to the last generation; keeps the best agent of all, of equal ones the later:
+        where all dreams last to their limit, what has been evolved longer."""
         self.seconds += seconds
         line = self.history[-1]
         line["seconds"] = round(self.seconds, 2)
-        line["evaluation"] = {
-            "mean": float(returns.mean()),
-            "std": float(returns.std()),
-            "episodes": len(returns),
+        scores = {
+            name: {"mean": float(of.mean()), "std": float(of.std()), "episodes": len(of)} for name, of in returns.items()
         }
-        if self.best is None or line["evaluation"]["mean"] >= self.best["score"]:
-            self.best = {
-                "generation": line["generation"],
-                "score": line["evaluation"]["mean"],
-                "std": line["evaluation"]["std"],
-                "episodes": len(returns),
-                "parameters": [round(float(w), DECIMALS) for w in mean],
-            }
+        line["evaluation"] = scores["mean"] | {name: score for name, score in scores.items() if name != "mean"}
+        for name, score in scores.items():
+            if self.best is None or score["mean"] >= self.best["score"]:
+                self.best = {
+                    "generation": line["generation"],
+                    "score": score["mean"],
+                    "std": score["std"],
+                    "episodes": score["episodes"],
+                    "parameters": agents[name].tolist(),
+                }
 
     def save(self) -> None:
         """Writes the checkpoint, then history and best agent, which are part of it."""
         extra = {"history": self.history, "best": self.best, "seconds": self.seconds, "dtype": self.dtype}
-        extra["made_from"] = self.made_from
+        extra |= {"made_from": self.made_from, "means": self.means, "tracks": self.tracks.loss}
         self.es.save(self.path / "checkpoint.npz", extra)
         self.write_logs()
 
@@ -200,15 +193,18 @@ def evolve(comm, run: Path, config: configs.Config, objective: str = "return") -
     )
     for generation in range(first, config.generations + 1):
         started = time.monotonic()
-        episodes, plan = episode_plan(config, generation)
-        candidates = comm.bcast(evolution.es.ask() if root else None)
+        candidates, plan = comm.bcast((evolution.es.ask(), evolution.tracks.plan(generation)) if root else None)
         saved = f"generation {generation - 1} is saved in {run / FOLDERS[objective]}" if generation > 1 else NOTHING
-        batch = np.repeat(candidates, episodes, axis=0)
-        returns, steps = rollout.evaluate(comm, lanes, batch, plan, saved=saved, patience=acting.patience)
+        batch, played = np.repeat(candidates, plan.shape[1], axis=0), plan.ravel().tolist()
+        returns, steps = rollout.evaluate(comm, lanes, batch, played, saved=saved, patience=acting.patience)
         if root:
-            fitness = returns.reshape(config.population, episodes).mean(axis=1)
+            returns = returns.reshape(plan.shape)
+            evolution.tracks.learn(plan, returns)
+            fitness = returns.mean(axis=1)
             bonus = config.weight_bonus * np.mean(candidates**2, axis=1)
             evolution.es.tell(fitness + bonus)
+            if config.average:
+                evolution.means = [*evolution.means, evolution.es.best().tolist()][-config.average :]
             line = evolution.log_generation(fitness, steps, time.monotonic() - started)
             if fitness.max() == fitness.min() and not warned:
                 bar.write(nothing_to_learn(config, generation, line))
@@ -255,12 +251,14 @@ def score_mean(comm, lanes, config: configs.Config, evolution, generation: int, 
     from controller import rollout
 
     started = time.monotonic()
-    mean = comm.bcast(np.round(evolution.es.best(), DECIMALS) if comm.rank == 0 else None)
+    agents = comm.bcast(evolution.agents() if comm.rank == 0 else None)
     count = config.eval_episodes
     plan = seeds.episode_seeds(config.seed, "select", ROUND * (config.round - 1) + generation * count, count)
-    returns, _ = rollout.evaluate(comm, lanes, np.repeat(mean[None], count, axis=0), plan, saved=saved)
+    batch = np.repeat(np.stack([*agents.values()]), count, axis=0)
+    returns, _ = rollout.evaluate(comm, lanes, batch, plan * len(agents), saved=saved)
     if comm.rank == 0:
-        evolution.log_evaluation(mean, returns, time.monotonic() - started)
+        scores = dict(zip(agents, returns.reshape(len(agents), count), strict=True))
+        evolution.log_evaluation(agents, scores, time.monotonic() - started)
 
 
 def best_of(evolution: Evolution) -> str:

@@ -71,6 +71,8 @@ class LatentEnv(gym.Env, EzPickle):
 
     def _observe(self, frame: np.ndarray) -> np.ndarray:
         noise = self.random.standard_normal((1, self.config.z_size), np.float32)
+        if self.config.z == "mean":
+            noise[:] = 0
         self.z = self._models[0](frame[None], noise).numpy()
         return np.concatenate([self.z[0], self.c[0], self.h[0]])
 

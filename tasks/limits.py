@@ -32,7 +32,7 @@ NUMBERS = 1 << 28  # of M's output layer, 1 GiB: sizes that are each allowed may
 def check_number(item, value: float) -> None:
     """UserError unless a field's number is finite and in its bounds."""
     if item.type is int:
-        low = 0 if item.name in ("seed", "episodes", "min_frames", "linked", "dream_frames", "patience") else 1
+        low = 0 if item.name in ("seed", "episodes", "min_frames", "linked", "dream_frames", "patience", "average") else 1
         high = GREATEST.get(item.name, MOST)
         if value < low:
             raise UserError(f"{flag(item.name)}: expected {low} or more, got {value}")

@@ -1,19 +1,9 @@
-"""The tasks as Gymnasium environments with 64x64 observations.
+"""The tasks as Gymnasium environments; they live in `world_models.environments`.
 
 gymnasium.make("env:WorldModels/CarRacing-v0", view="v0", pixels="paper")
 gymnasium.make("env:WorldModels/DoomTakeCover-v0")
 """
 
-import gymnasium as gym
+from world_models.environments import make_env
 
-import tasks
-from config import Config
-
-for task in tasks.TASKS.values():
-    if task.entry_point is not None:
-        gym.register(f"WorldModels/{task.env_id}", entry_point=task.entry_point, max_episode_steps=task.time_limit)
-
-
-def make_env(config: Config, render_mode: str | None = None) -> gym.Env:
-    """The task's environment as `config` asks for it, without Gymnasium's wrappers: the caller cuts episodes."""
-    return tasks.get(config.task).make_env(config, render_mode)
+__all__ = ["make_env"]

@@ -12,12 +12,12 @@ import argparse
 from contextlib import nullcontext
 from pathlib import Path
 
-import config as configs
-import tasks
-from common import command_line, lock, mpi, run_dir
-from common.packed import is_packed
-from common.training import quiet_tensorflow
-from controller.evaluation import configured, evaluate
+from world_models import command_line, mpi, tasks
+from world_models import config as configs
+from world_models.runs import lock, run_dir
+from world_models.runs.packed import is_packed
+from world_models.stages.evaluation import configured, evaluate
+from world_models.training import quiet_tensorflow
 
 
 def parse(quiet: bool) -> argparse.Namespace:

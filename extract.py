@@ -9,9 +9,10 @@ what was done at each, reward float32 (T,), what it earned, and end (), after ho
 missing ones.
 """
 
-from common import command_line, lock, mpi, run_dir
-from common.command_log import log_command
-from controller.recording import extract, extract_held_out
+from world_models import command_line, mpi
+from world_models.runs import lock, run_dir
+from world_models.runs.command_log import log_command
+from world_models.stages.recording import extract, extract_held_out
 
 
 def main(comm) -> None:

@@ -19,15 +19,16 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-import config as configs
-import tasks
-from common import command_line, integrity, lock, mpi, provenance, results, run_dir, signals, storage
-from common.command_line import say
-from common.command_log import log_command
-from common.tracking import add_flag, track
-from common.training import quiet_tensorflow
-from config import UserError
-from controller import agent_file, evaluation, evolution, recording
+from controller import evolution
+from world_models import command_line, mpi, results, signals, tasks
+from world_models import config as configs
+from world_models.command_line import say
+from world_models.config import UserError
+from world_models.runs import agent_file, integrity, lock, provenance, run_dir, storage
+from world_models.runs.command_log import log_command
+from world_models.stages import evaluation, recording
+from world_models.tracking import add_flag, track
+from world_models.training import quiet_tensorflow
 
 ROUND_EPISODES = 300  # that the agent records for a further round, where nothing is said
 SLEEP = 0.5  # seconds between two tests of a rank that waits for a training
@@ -105,7 +106,7 @@ def measure(comm, run: Path, config: configs.Config, count: int) -> None:
     path = run / "held_out" / "errors.json"
 
     def errors() -> None:
-        from controller import held_out
+        from world_models.stages import held_out
 
         agent = integrity.read_json(run / "controller" / "best.json")["parameters"]
         made_from = integrity.digests(run, "vae", "rnn") | {"agent": agent_file.digest(agent), "episodes": count}

@@ -12,13 +12,14 @@ generation, and --generations N beyond the last. The curves do not depend on the
 
 import argparse
 
-import config as configs
-from common import command_line, lock, mpi, run_dir
-from common.command_log import log_command
-from common.tracking import add_flag, track
-from common.training import quiet_tensorflow
-from controller import variations
 from controller.evolution import evolve
+from world_models import command_line, mpi
+from world_models import config as configs
+from world_models.runs import lock, run_dir
+from world_models.runs.command_log import log_command
+from world_models.stages import variations
+from world_models.tracking import add_flag, track
+from world_models.training import quiet_tensorflow
 
 
 def run(comm, args: argparse.Namespace) -> None:

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-import tasks
-from common import command_line, integrity, lock, run_dir, seeds
-from common.command_line import say
-from common.command_log import log_command
-from common.tracking import add_flag, track
-from common.training import hold_memory, quiet_tensorflow, save_arrays, save_weights, use_one_gpu
-from config import Config
+from world_models import command_line, seeds, tasks
+from world_models.command_line import say
+from world_models.config import Config
+from world_models.runs import integrity, lock, run_dir
+from world_models.runs.command_log import log_command
+from world_models.tracking import add_flag, track
+from world_models.training import hold_memory, quiet_tensorflow, save_arrays, save_weights, use_one_gpu
 
 if __name__ == "__main__":
     command_line.start()  # TensorFlow's import takes seconds, in which a signal is heard
@@ -28,7 +28,7 @@ import keras  # noqa: E402
 
 from rnn.data import LatentDataset  # noqa: E402
 from rnn.train import FROM, dream_starts, encode_episodes, fit_rnn, made_from  # noqa: E402
-from world_model import load_rnn, load_vae, make_rnn  # noqa: E402
+from world_models.world_model import load_rnn, load_vae, make_rnn  # noqa: E402
 
 
 def encoded(run: Path, config: Config) -> LatentDataset:

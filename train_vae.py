@@ -9,12 +9,13 @@ pictures/reconstructions.png. Uses all cores, or a GPU; the same command again g
 import argparse
 from pathlib import Path
 
-from common import command_line, lock, run_dir, seeds
-from common.command_line import say
-from common.command_log import log_command
-from common.tracking import add_flag, track
-from common.training import hold_memory, quiet_tensorflow, save_weights, use_one_gpu
-from config import Config
+from world_models import command_line, seeds
+from world_models.command_line import say
+from world_models.config import Config
+from world_models.runs import lock, run_dir
+from world_models.runs.command_log import log_command
+from world_models.tracking import add_flag, track
+from world_models.training import hold_memory, quiet_tensorflow, save_weights, use_one_gpu
 
 if __name__ == "__main__":
     command_line.start()  # TensorFlow's import takes seconds, in which a signal is heard
@@ -24,7 +25,7 @@ import keras  # noqa: E402
 
 from vae.data import check_episodes, episodes  # noqa: E402
 from vae.train import PICTURE, begin_at_mean, fit_vae, made_from, save_reconstructions  # noqa: E402
-from world_model import load_vae, make_vae  # noqa: E402
+from world_models.world_model import load_vae, make_vae  # noqa: E402
 
 
 def train(run: Path, config: Config) -> None:

@@ -3,11 +3,11 @@
 import keras
 import tensorflow as tf
 
-import tasks
-from config import Config, UserError
 from controller.policy import Controller
 from vae.model import sample
-from world_model import WorldModel
+from world_models import tasks
+from world_models.config import Config, UserError
+from world_models.world_model import WorldModel
 
 
 def use_one_core() -> None:

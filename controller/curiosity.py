@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from config import Config
 from controller.agent import make_agent
 from controller.lanes import RealLanes, make_real_lanes
-from world_model import WorldModel
+from world_models.config import Config
+from world_models.world_model import WorldModel
 
 
 def make_lanes(run: Path, config: Config) -> "CuriousLanes":

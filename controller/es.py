@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from common.arrays import NUMBERS, Kind, open_npz
-from common.integrity import UNREADABLE, check_made_from, require_finite
-from common.storage import atomic_write
-from config import UserError
+from world_models.config import UserError
+from world_models.runs.arrays import NUMBERS, Kind, open_npz
+from world_models.runs.integrity import UNREADABLE, check_made_from, require_finite
+from world_models.runs.storage import atomic_write
 
 # What a search raises when it goes on from numbers that make no sense; other exceptions are faults of the program.
 NONSENSE = (*UNREADABLE, ArithmeticError, AttributeError, AssertionError)

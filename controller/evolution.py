@@ -7,14 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-import config as configs
-from common import command_line, integrity, mpi, run_dir, seeds, storage
-from common.progress import bar as progress_bar
-from common.tracking import Curves
-from controller.agent_file import FOLDERS, origin, read_best
 from controller.optimizers import make_optimizer
 from controller.policy import Controller
 from controller.tracks import ROUND, Tracks
+from world_models import command_line, mpi, seeds
+from world_models import config as configs
+from world_models.progress import bar as progress_bar
+from world_models.runs import integrity, run_dir, storage
+from world_models.runs.agent_file import FOLDERS, origin, read_best
+from world_models.tracking import Curves
 
 DECIMALS = 4  # to which the mean is rounded before it is scored (train.py of the release)
 NOTHING = "no generation was complete, the search begins anew"
@@ -91,7 +92,8 @@ class Evolution:
         line = self.history[-1]
         line["seconds"] = round(self.seconds, 2)
         scores = {
-            name: {"mean": float(of.mean()), "std": float(of.std()), "episodes": len(of)} for name, of in returns.items()
+            name: {"mean": float(of.mean()), "std": float(of.std()), "episodes": len(of)}
+            for name, of in returns.items()
         }
         line["evaluation"] = scores["mean"] | {name: score for name, score in scores.items() if name != "mean"}
         for name, score in scores.items():

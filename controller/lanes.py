@@ -11,17 +11,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-import tasks
-from common.integrity import require_finite
-from common.seeds import generator
-from config import Config
 from controller.agent import make_agent, use_one_core
 from controller.policy import Controller
 from controller.rollout import Lanes
 from doom_rnn.dream import Randomness, Starts
-from env import make_env
-from tasks.actions import finite
-from world_model import WorldModel
+from world_models import tasks
+from world_models.config import Config
+from world_models.environments import make_env
+from world_models.runs.integrity import require_finite
+from world_models.seeds import generator
+from world_models.tasks.actions import finite
+from world_models.world_model import WorldModel
 
 SEGMENT = 50  # steps of a dream between two tests of which have ended
 

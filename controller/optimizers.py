@@ -8,10 +8,10 @@ from functools import partial
 
 import numpy as np
 
-from common.arrays import Kind
-from config import Config
 from controller.cmaes import CMAES
 from controller.es import Optimizer
+from world_models.config import Config
+from world_models.runs.arrays import Kind
 
 
 class OpenAIES(Optimizer):

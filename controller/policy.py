@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-import tasks
-from config import Config
-from tasks.task import Task
+from world_models import tasks
+from world_models.config import Config
+from world_models.tasks.task import Task
 
 HIDDEN = 40  # tanh units of "z_hidden" (paper 3.4; carracing/model.py)
 # What C sees: M's cell state stands before its hidden state (doomrnn/model.py).

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from common import command_line, mpi
-from config import DTYPES, Config
 from controller.agent import make_agent, use_one_core
 from controller.lanes import lanes_of
 from controller.policy import Controller
-from world_model import WorldModel
+from world_models import command_line, mpi
+from world_models.config import DTYPES, Config
+from world_models.world_model import WorldModel
 
 GAIN = 1.05  # by which bfloat16 must be faster on the slowest rank: less may be a measurement's noise
 ROUNDS, SECONDS = 9, 3.0  # at most so many steps of each are timed, or for so long

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-import tasks
-from common.seeds import generator
-from config import Config
 from controller.agent import make_agent
 from controller.episode import Episode
 from controller.lanes import RealLanes, make_real_lanes
-from world_model import WorldModel
+from world_models import tasks
+from world_models.config import Config
+from world_models.seeds import generator
+from world_models.world_model import WorldModel
 
 KEEP = 0.95  # of the noise on C's outputs, from step to step: a push lasts about 20 steps
 

@@ -10,9 +10,9 @@ from typing import Protocol
 
 import numpy as np
 
-from common import mpi
-from common.integrity import require_finite
-from common.jobs import Jobs
+from controller.jobs import Jobs
+from world_models import mpi
+from world_models.runs.integrity import require_finite
 
 
 class Lanes(Protocol):

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-import config as configs
-from common import seeds
+from world_models import config as configs
+from world_models import seeds
 
 # Seeds a round: each has tracks of its own, but for a search of more than four million episodes.
 ROUND = 1 << 22

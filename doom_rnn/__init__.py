@@ -13,7 +13,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is impor
 
 import gymnasium
 
-import tasks
+from world_models import tasks
 
 DREAM = dict(entry_point="doom_rnn.dream:DreamEnv", vector_entry_point="doom_rnn.vector:VectorDreamEnv")
 

@@ -15,17 +15,17 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.utils import EzPickle
 
-import tasks
-from common.arrays import FLOATS, RECORD, open_npz
-from common.integrity import UNREADABLE, check_made_from, read_record, require_finite
-from common.pictures import to_uint8
-from common.quiet import tf
-from common.run_dir import load, need
-from config import Config, UserError
 from doom_rnn.forks import require_own_tensorflow
-from tasks.actions import checked
 from vae.model import VAE
-from world_model import WorldModel, load_vae
+from world_models import tasks
+from world_models.config import Config, UserError
+from world_models.pictures import to_uint8
+from world_models.quiet import tf
+from world_models.runs.arrays import FLOATS, RECORD, open_npz
+from world_models.runs.integrity import UNREADABLE, check_made_from, read_record, require_finite
+from world_models.runs.run_dir import load, need
+from world_models.tasks.actions import checked
+from world_models.world_model import WorldModel, load_vae
 
 
 class Starts:

@@ -4,7 +4,7 @@ import os
 
 from tensorflow.python.eager import context
 
-from config import UserError
+from world_models.config import UserError
 
 _inherited = [False]  # whether TensorFlow had started when this process was forked
 

@@ -7,14 +7,14 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.utils import EzPickle
 
-from common.quiet import tf
-from common.seeds import generator
 from doom_rnn.dream import Dreams
 from doom_rnn.forks import require_own_tensorflow
-from env import make_env
-from tasks.actions import checked
 from vae.model import sample
-from world_model import WorldModel
+from world_models.environments import make_env
+from world_models.quiet import tf
+from world_models.seeds import generator
+from world_models.tasks.actions import checked
+from world_models.world_model import WorldModel
 
 
 class LatentEnv(gym.Env, EzPickle):

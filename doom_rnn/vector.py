@@ -8,7 +8,7 @@ from gymnasium.utils import EzPickle, seeding
 from gymnasium.vector import AutoresetMode
 
 from doom_rnn.dream import Dreams, Randomness
-from tasks.actions import checked
+from world_models.tasks.actions import checked
 
 DRAWN = 50  # steps for which a lane's randomness is drawn at once
 

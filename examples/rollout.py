@@ -6,19 +6,19 @@ from pathlib import Path
 import imageio
 import numpy as np
 
-import tasks
-from common import command_line, run_dir
-from common.training import quiet_tensorflow
+from world_models import command_line, tasks
+from world_models.runs import run_dir
+from world_models.training import quiet_tensorflow
 
 quiet_tensorflow()
 
 import tensorflow as tf  # noqa: E402
 
-from controller.agent_file import read_best  # noqa: E402
 from controller.policy import Controller  # noqa: E402
-from env import make_env  # noqa: E402
 from vae.model import sample  # noqa: E402
-from world_model import load_rnn, load_vae  # noqa: E402
+from world_models.environments import make_env  # noqa: E402
+from world_models.runs.agent_file import read_best  # noqa: E402
+from world_models.world_model import load_rnn, load_vae  # noqa: E402
 
 
 def rollout(run: Path, seed: int, show=lambda obs: None) -> float:

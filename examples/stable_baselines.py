@@ -15,7 +15,7 @@ import time
 import gymnasium
 import numpy as np
 
-from common import command_line
+from world_models import command_line
 
 try:
     from stable_baselines3 import PPO

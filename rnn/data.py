@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from common import arrays, integrity, seeds, signals
-from common.arrays import open_npz
-from common.integrity import UNREADABLE, require_finite
-from common.storage import atomic_write
-from common.training import save_arrays
-from config import UserError
 from vae.data import read_episode
+from world_models import seeds, signals
+from world_models.config import UserError
+from world_models.runs import arrays, integrity
+from world_models.runs.arrays import open_npz
+from world_models.runs.integrity import UNREADABLE, require_finite
+from world_models.runs.storage import atomic_write
+from world_models.training import save_arrays
 
 KINDS = {
     **dict.fromkeys(("mu", "logvar"), ("float16", (None, None))),

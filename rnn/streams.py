@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from common import seeds
-from config import UserError
 from rnn.data import LatentDataset
 from vae.data import epoch_episodes
+from world_models import seeds
+from world_models.config import UserError
 
 
 class Streams:

@@ -7,17 +7,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-import tasks
-from common import config_file, seeds, signals
-from common.progress import bar as progress_bar
-from common.storage import require_room
-from common.training import fit, make_optimizer
-from config import Config, UserError
 from rnn.data import LatentDataset, Windows, encode
 from rnn.model import MDNRNN
 from rnn.streams import Streams
 from vae.data import check_episodes, episode_length, episodes, read_outcome
 from vae.model import VAE, sample
+from world_models import seeds, signals, tasks
+from world_models.config import Config, UserError
+from world_models.progress import bar as progress_bar
+from world_models.runs import config_file
+from world_models.runs.storage import require_room
+from world_models.training import fit, make_optimizer
 
 FROM = ("vae",)  # what M is made from
 CHUNK = 500  # frames that V encodes at once
@@ -80,7 +80,7 @@ def made_from(config: Config) -> dict:
 
 
 def fit_rnn(run: Path, model: MDNRNN, latents: LatentDataset, config: Config) -> None:
-    """Trains M on encoded episodes (see `common.training.fit`)."""
+    """Trains M on encoded episodes (see `world_models.training.fit`)."""
     kind = Streams if tasks.get(config.task).stops_at_end else Windows
     old = config.linked * (2 if config.mirror == "yes" else 1)
     batches = kind(latents, config.rnn_batch, config.rnn_length, config.seed, old, config.new_share)

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from warm import Warm
 
-from common.training import quiet_tensorflow
 from tools import launcher
+from world_models.training import quiet_tensorflow
 
 # Compiled functions are kept for the commands and workers to come, which compile the same.
 KEPT = None if "TF_XLA_FLAGS" in os.environ else tempfile.mkdtemp(prefix="compiled-")

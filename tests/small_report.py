@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-import tasks
-from common import run_dir, storage
-from common.results import identity
+from world_models import tasks
+from world_models.results import identity
+from world_models.runs import run_dir, storage
 
 
 def result(config, returns, **changes) -> dict:

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-import config as configs
-import tasks
 from rnn.data import LatentDataset
+from world_models import config as configs
+from world_models import tasks
 
 
 def small(task: str) -> configs.Config:

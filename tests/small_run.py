@@ -6,15 +6,15 @@ import json
 import numpy as np
 import pytest
 
-import config as configs
-import tasks
-from common import integrity, run_dir, training
-from config import UserError
-from controller import agent_file, recording
 from controller.evolution import Evolution
 from controller.policy import Controller
 from vae.data import episode_path
-from world_model import make_rnn, make_vae
+from world_models import config as configs
+from world_models import tasks, training
+from world_models.config import UserError
+from world_models.runs import agent_file, integrity, run_dir
+from world_models.stages import recording
+from world_models.world_model import make_rnn, make_vae
 
 SMALL = dict(z_size=4, rnn_units=5, mixtures=2, rnn_length=9, rnn_batch=2, population=4, max_frames=20, episodes=2)
 
@@ -45,7 +45,7 @@ def evolve(run, config) -> Evolution:
     for generation in range(1, 4):
         evolution.es.tell(-(evolution.es.ask() ** 2).sum(axis=1))
         evolution.log_generation(np.arange(4.0), np.full(4, 9), 1.0)
-        evolution.log_evaluation(evolution.es.best(), np.array([1.0, 2.0]) * generation, 1.0)
+        evolution.log_evaluation(evolution.agents(), {"mean": np.array([1.0, 2.0]) * generation}, 1.0)
     evolution.save()
     return evolution
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import tasks
-from config import UserError
 from controller import agent
 from controller.agent import make_agent
 from controller.policy import Controller
 from vae.model import VAE
-from world_model import WorldModel, make_rnn, make_vae
+from world_models import tasks
+from world_models.config import UserError
+from world_models.world_model import WorldModel, make_rnn, make_vae
 
 LANES = 16  # on any processor so many are computed alike, wherever they stand
 CONFIG = tasks.preset("carracing", "smoke")

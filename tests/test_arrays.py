@@ -8,9 +8,6 @@ import pytest
 import tensorflow as tf
 from small_run import episode_of, make_run, small
 
-from common import integrity, training
-from common.arrays import RECORD, open_npz
-from config import UserError
 from doom_rnn.dream import Starts
 from rnn.data import LatentDataset
 from tools import doctor
@@ -18,6 +15,10 @@ from tools.page import source
 from tools.release.transfer import export_run
 from tools.reporting.runs import read_run
 from vae.data import check_episodes, episode_path, read_episode, read_frames, read_outcome
+from world_models import training
+from world_models.config import UserError
+from world_models.runs import integrity
+from world_models.runs.arrays import RECORD, open_npz
 
 FRAMES = np.zeros((3, 4), np.float32)
 

@@ -7,12 +7,12 @@ import types
 import numpy as np
 import pytest
 
-import tasks
-from common import run_dir
-from config import UserError
 from controller import agent
 from tools import bench, peer, speeds, training_speeds
-from world_model import make_rnn, make_vae
+from world_models import tasks
+from world_models.config import UserError
+from world_models.runs import run_dir
+from world_models.world_model import make_rnn, make_vae
 
 
 def test_rates_are_units_over_time(monkeypatch):

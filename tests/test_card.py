@@ -7,12 +7,12 @@ import shutil
 
 from small_report import cells_of, make_car, make_run, result
 
-import tasks
-from common import packed, storage
 from tools.reporting.card import card, front_matter, trained_on
 from tools.reporting.pages import write_report
 from tools.reporting.runs import read_run, read_runs
 from tools.reporting.tables import training_time
+from world_models import tasks
+from world_models.runs import packed, storage
 
 
 def test_the_card_of_a_report_of_several_runs_shows_the_first_ones_pictures(tmp_path):

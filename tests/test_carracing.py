@@ -7,9 +7,9 @@ from gymnasium.envs.box2d.car_racing import CarRacing as Stock
 from gymnasium.utils.env_checker import check_env
 from test_raster import actions
 
-from tasks.carracing_env import CarRacing
-from tasks.pixels import shrink, stretch, wrap_black
-from tasks.resize import shrink_car
+from world_models.tasks.carracing_env import CarRacing
+from world_models.tasks.pixels import shrink, stretch, wrap_black
+from world_models.tasks.resize import shrink_car
 
 
 @pytest.mark.parametrize(("view", "pixels"), [("v0", "paper"), ("v3", "release")])

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from tasks import compiled
+from world_models.tasks import compiled
 
 CODE = f"""
 import sys; sys.path.insert(0, {str(ROOT)!r})
 import numpy as np
-from tasks.compiled import compiled
+from world_models.tasks.compiled import compiled
 @compiled
 def twice(x):
     return 2 * x

@@ -8,12 +8,12 @@ import sys
 import pytest
 from conftest import ROOT, run_script
 
-import config as configs
-import tasks
-from common import command_line, run_dir, storage
-from config import UserError
-from controller.evaluation import configured
 from controller.evolution import begin
+from world_models import command_line, tasks
+from world_models import config as configs
+from world_models.config import UserError
+from world_models.runs import run_dir, storage
+from world_models.stages.evaluation import configured
 
 
 def test_paper_preset_is_the_published_configuration():

@@ -7,15 +7,15 @@ import types
 import numpy as np
 import pytest
 
-import config as configs
-import tasks
-from common import mpi, seeds
-from common.jobs import Jobs
-from config import UserError
-from controller import recording
-from controller.evolution import Evolution, episode_plan
+from controller.evolution import DECIMALS, Evolution
+from controller.jobs import Jobs
 from controller.policy import Controller
-from tasks import carracing
+from controller.tracks import Tracks
+from world_models import config as configs
+from world_models import mpi, seeds, tasks
+from world_models.config import UserError
+from world_models.stages import recording
+from world_models.tasks import carracing
 
 CAR = Controller(tasks.get("carracing"), "z", 2, 0)
 
@@ -110,21 +110,19 @@ def test_dooms_smooth_policy_goes_further():
 
 def test_pairs_share_seeds_and_generations_do_not():
     config = tasks.preset("carracing", "paper")
-    episodes, plan = episode_plan(config, 1)
-    assert episodes == 16 and len(plan) == 64 * 16
-    rows = np.array(plan).reshape(64, 16)
+    rows = Tracks(config).plan(1)
+    assert rows.shape == (64, 16)
     np.testing.assert_array_equal(rows[:32], rows[32:])
     assert len(np.unique(rows)) == 32 * 16
-    assert not set(plan) & set(episode_plan(config, 2)[1])
+    assert not set(rows.flat) & set(Tracks(config).plan(2).flat)
 
 
 def test_common_seeds_and_a_schedule():
     config = configs.Config(**{**vars(tasks.preset("carracing", "laptop")), "rollouts": "4,3:8"})
-    plans = [episode_plan(config, generation) for generation in (1, 2, 3)]
-    assert [episodes for episodes, _ in plans] == [4, 4, 8]
-    rows = np.array(plans[2][1]).reshape(config.population, 8)
-    assert (rows == rows[0]).all()
-    used = [set(plan) for _, plan in plans]
+    plans = [Tracks(config).plan(generation) for generation in (1, 2, 3)]
+    assert [plan.shape for plan in plans] == [(config.population, episodes) for episodes in (4, 4, 8)]
+    assert (plans[2] == plans[2][0]).all()
+    used = [set(plan.flat) for plan in plans]
     assert not used[0] & used[1] and not used[1] & used[2]
 
 
@@ -140,7 +138,8 @@ def test_the_best_mean_is_kept_not_the_last(tmp_path):
     evolution = Evolution(tmp_path, config, 9)
     for score in (10.0, 30.0, 20.0):
         evolution.log_generation(np.arange(8.0), np.full(8, 60), 1.5)
-        evolution.log_evaluation(np.full(9, score / 1000 + 0.00001), np.array([score - 1, score + 1]), 0.5)
+        means = {"mean": np.round(np.full(9, score / 1000 + 0.00001), DECIMALS)}
+        evolution.log_evaluation(means, {"mean": np.array([score - 1, score + 1])}, 0.5)
     assert evolution.best["score"] == 30 and evolution.best["generation"] == 2
     assert evolution.best["parameters"] == [0.03] * 9  # rounded to 4 decimals
     assert evolution.history[0]["std"] == np.arange(8.0).std() and evolution.history[2]["seconds"] == 6.0

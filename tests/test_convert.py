@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from conftest import ROOT, run_script
 
-import config as configs
-import tasks
-from common import run_dir, storage
-from common.training import save_arrays, save_weights
-from config import UserError
 from controller.policy import Controller
 from tools.release.json_format import SCALE
 from tools.release.parts import json_name
 from tools.release.transfer import export_run, import_run
-from world_model import load_rnn, load_vae, make_rnn, make_vae
+from world_models import config as configs
+from world_models import tasks
+from world_models.config import UserError
+from world_models.runs import run_dir, storage
+from world_models.training import save_arrays, save_weights
+from world_models.world_model import load_rnn, load_vae, make_rnn, make_vae
 
 TASKS = ("carracing", "doom")
 CONTROLLERS = {"carracing": "carracing.cma.16.64.best.json", "doom": "doomrnn.cma.16.64.best.json"}

@@ -13,10 +13,11 @@ import pytest
 from conftest import ROOT
 from small_run import episode_of
 
-from common import arrays, signals
-from common.arrays import open_npz
 from rnn.data import LatentDataset
 from vae.data import check_episodes, episode_length, episode_path
+from world_models import signals
+from world_models.runs import arrays
+from world_models.runs.arrays import open_npz
 
 
 def npy(descr: str, shape: tuple, content: bytes) -> bytes:
@@ -83,7 +84,7 @@ def test_crafted_latents_are_refused(tmp_path):
     code = f"""
 import sys; sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
-from config import UserError
+from world_models.config import UserError
 from rnn.data import LatentDataset
 for path in {paths!r}:
     try:

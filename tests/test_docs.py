@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-import config as configs
-from common import published, storage
 from tools import report
 from tools.release.parts import PARTS
 from tools.reporting.runs import read_runs
+from world_models import config as configs
+from world_models import published
+from world_models.runs import storage
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")

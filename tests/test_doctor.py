@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from conftest import ROOT, run_script
 
-import tasks
-from common import run_dir, storage
-from common.results import identity
-from config import UserError
 from tools import doctor, healthy
+from world_models import tasks
+from world_models.config import UserError
+from world_models.results import identity
+from world_models.runs import run_dir, storage
 
 GENERATIONS = 30
 

@@ -11,17 +11,18 @@ from conftest import ROOT, SMALL, run_script
 from gymnasium.utils.env_checker import check_env
 from small_play import play_alone
 
-from common import mpi, run_dir
-from common.jobs import Jobs
-from common.training import save_weights
-from config import UserError
-from controller.imagined import dreams_along
+from controller.jobs import Jobs
 from controller.lanes import DreamLanes
 from controller.policy import Controller
 from controller.rollout import play
 from doom_rnn.dream import DreamEnv, Randomness, Starts
 from vae.data import episode_length, episodes
-from world_model import WorldModel, load_rnn
+from world_models import mpi
+from world_models.config import UserError
+from world_models.runs import run_dir
+from world_models.stages.imagined import dreams_along
+from world_models.training import save_weights
+from world_models.world_model import WorldModel, load_rnn
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from small_play import Alone
 
-import tasks
-from common import run_dir
 from controller import evolution, lanes
 from controller.policy import Controller
+from controller.tracks import Tracks
+from world_models import tasks
+from world_models.runs import run_dir
 
 CONFIG = dataclasses.replace(
     tasks.preset("carracing", "smoke"),
@@ -87,8 +88,7 @@ def test_each_candidate_is_told_the_mean_return_of_its_own_episodes(evolved, see
     config = dataclasses.replace(CONFIG, seeds=seeds)
     history, asked, told = evolved(seeds=seeds, generations=3)
     for generation, (line, candidates, fitness) in enumerate(zip(history, asked, told, strict=True), 1):
-        _, plan = evolution.episode_plan(config, generation)
-        own = np.reshape(plan, (8, 2))
+        own = Tracks(config).plan(generation)
         expected = [np.mean([score(one, seed) for seed in row]) for one, row in zip(candidates, own, strict=True)]
         np.testing.assert_allclose(fitness, expected)
         assert line["mean"] == pytest.approx(np.mean(expected)) and line["std"] == pytest.approx(np.std(expected))
@@ -113,8 +113,27 @@ def test_a_bonus_is_for_large_weights_and_stands_in_no_score(evolved):
 def test_no_two_rounds_play_the_same_tracks():
     """Nor two generations, nor the scorings of the mean."""
     plans = [
-        set(evolution.episode_plan(dataclasses.replace(CONFIG, round=number), generation)[1])
+        set(Tracks(dataclasses.replace(CONFIG, round=number)).plan(generation).flat)
         for number in (1, 2, 3)
         for generation in (1, 2, 50)
     ]
     assert sum(map(len, plans)) == len(set.union(*plans)) == 9 * 2
+
+
+def test_half_of_replayed_tracks_are_the_hardest_met():
+    config = dataclasses.replace(CONFIG, tracks="replay", rollouts="8")
+    tracks = Tracks(config)
+    first = tracks.plan(1)
+    assert len(np.unique(first)) == 8 and (first == first[0]).all()
+    tracks.learn(first, np.where(first % 2, 900.0, 100.0 + first % 100))  # even tracks are lost
+    hardest = sorted(np.unique(first[first % 2 == 0]), key=lambda seed: seed % 100)[:4]
+    second = tracks.plan(2)
+    assert set(second[0, :4]) == set(hardest) and not set(second[0, 4:]) & set(first.flat)
+    np.testing.assert_array_equal(Tracks(config, tracks.loss).plan(2), second)  # as after a resume
+
+
+def test_the_average_of_the_last_means_is_scored_too(evolved):
+    history, _, _ = evolved(generations=4, average=2)
+    scored = [line["evaluation"] for line in history if line["evaluation"]]
+    assert all({"mean", "average"} <= score.keys() for score in scored)
+    assert scored[-1]["average"]["mean"] != scored[-1]["mean"]

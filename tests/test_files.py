@@ -15,17 +15,18 @@ import pytest
 from conftest import ROOT
 from small_run import episode_of, small
 
-import tasks
-from common import mpi, signals, storage
-from common.command_line import os_errors_as_user_errors
-from config import UserError
-from controller import recording, recording_lanes
+from controller import recording_lanes
 from controller.evolution import begin
-from controller.film import Panel, Played, write_video
 from controller.policy import Controller
 from controller.recording_lanes import RecordingLanes
 from rnn.train import encode_episodes
-from world_model import WorldModel, load_vae
+from world_models import mpi, signals, tasks
+from world_models.command_line import os_errors_as_user_errors
+from world_models.config import UserError
+from world_models.runs import storage
+from world_models.stages import recording
+from world_models.stages.film import Panel, Played, write_video
+from world_models.world_model import WorldModel, load_vae
 
 
 def limited(code: str, folder: Path, size: int) -> subprocess.CompletedProcess:
@@ -42,8 +43,8 @@ def test_a_write_that_fails_leaves_the_earlier_file_and_names_it(tmp_path):
     code = """
 import numpy as np
 from pathlib import Path
-from common import command_line
-from common.storage import atomic_write
+from world_models import command_line
+from world_models.runs.storage import atomic_write
 def main():
     with atomic_write(Path("x.npz")) as tmp, open(tmp, "wb") as file:
         np.savez(file, a=np.zeros(100_000))
@@ -66,7 +67,8 @@ def test_a_copy_that_does_not_fit_names_what_it_was_to_be(tmp_path):
 def test_a_lock_that_does_not_fit_names_its_file_and_does_not_stay(tmp_path):
     code = """
 from pathlib import Path
-from common import command_line, lock
+from world_models import command_line
+from world_models.runs import lock
 def main():
     with lock.hold(Path("new/run")):
         pass
@@ -83,7 +85,8 @@ def test_a_command_record_that_does_not_fit_changes_nothing(ends, tmp_path):
     code = f"""
 import resource, time
 from pathlib import Path
-from common import command_line, command_log, signals
+from world_models import command_line, signals
+from world_models.runs import command_log
 command_log.BEAT = 0.05
 def main():
     with command_log.log_command(Path("run")):
@@ -107,8 +110,8 @@ def test_weights_that_do_not_fit_are_a_user_error_and_no_segmentation_fault(tmp_
     (tmp_path / "vae.weights.h5").write_bytes(b"earlier")
     code = """
 from pathlib import Path
-from common import command_line
-from common.training import quiet_tensorflow, save_weights
+from world_models import command_line
+from world_models.training import quiet_tensorflow, save_weights
 quiet_tensorflow()
 import keras
 model = keras.Sequential([keras.layers.Input((100,)), keras.layers.Dense(100)])
@@ -123,8 +126,8 @@ def test_a_film_that_ffmpeg_cuts_short_is_no_film(tmp_path):
     code = """
 import numpy as np
 from pathlib import Path
-from common import command_line
-from controller.film import Panel, write_video
+from world_models import command_line
+from world_models.stages.film import Panel, write_video
 def main():
     for count in (30, 300):  # the disk is full as ffmpeg closes the file, and before the last frame
         noise = np.random.default_rng(0).integers(0, 255, (count, 64, 64, 3)).astype(np.uint8)

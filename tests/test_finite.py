@@ -10,21 +10,21 @@ import tensorflow as tf
 from conftest import run_script
 from small_run import edit_json, make_run, read_best, small
 
-import config as configs
-import tasks
-from common import integrity, training
-from config import UserError
-from controller import recording
 from controller.cmaes import CMAES
 from controller.episode import Episode
 from controller.lanes import DreamLanes, RealLanes
 from controller.policy import Controller
 from doom_rnn.dream import DreamEnv, Starts
 from doom_rnn.vector import VectorDreamEnv
-from tasks.actions import checked
-from tasks.carracing_env import CarRacing
-from tasks.gymnasium_task import greatest
-from world_model import WorldModel, load_rnn
+from world_models import config as configs
+from world_models import tasks, training
+from world_models.config import UserError
+from world_models.runs import integrity
+from world_models.stages import recording
+from world_models.tasks.actions import checked
+from world_models.tasks.carracing_env import CarRacing
+from world_models.tasks.gymnasium_task import greatest
+from world_models.world_model import WorldModel, load_rnn
 
 
 class Weight:

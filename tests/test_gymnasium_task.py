@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from conftest import run_script
 
-import tasks
-from common import run_dir
-from config import UserError
 from controller.policy import Controller
-from env import make_env
+from world_models import tasks
+from world_models.config import UserError
+from world_models.environments import make_env
+from world_models.runs import run_dir
 
 SMALL = (
     "--preset smoke --episodes 5 --max-frames 40 --vae-epochs 1 --vae-batch 10 --rnn-steps 3 --rnn-batch 3 "

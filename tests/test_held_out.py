@@ -7,11 +7,12 @@ import pytest
 from conftest import run_script
 from small_play import Alone
 
-from common import run_dir, seeds
-from config import UserError
-from controller import held_out, recording
 from vae.data import episode_length, episodes, read_episode, read_outcome
-from world_model import load_rnn, load_vae, make_rnn
+from world_models import seeds
+from world_models.config import UserError
+from world_models.runs import run_dir
+from world_models.stages import held_out, recording
+from world_models.world_model import load_rnn, load_vae, make_rnn
 
 
 @pytest.fixture

@@ -9,17 +9,18 @@ import pytest
 import tensorflow as tf
 from small_run import edit_json, episode_of, evolve, flip, make_run, read_best, refused_search, small
 
-from common import config_file, integrity, results, run_dir, storage, training
-from config import UserError
-from controller import evaluation, recording
 from controller.evolution import Evolution
-from controller.held_out import held_out_episodes
 from controller.policy import Controller
 from doom_rnn.dream import Starts
 from rnn.data import LatentDataset
 from tools.release.transfer import import_run
 from vae.data import check_episodes, episode_path
-from world_model import load_rnn, load_vae, make_rnn, make_vae
+from world_models import results, training
+from world_models.config import UserError
+from world_models.runs import config_file, integrity, run_dir, storage
+from world_models.stages import evaluation, recording
+from world_models.stages.held_out import held_out_episodes
+from world_models.world_model import load_rnn, load_vae, make_rnn, make_vae
 
 
 @pytest.mark.parametrize("name", ["vae.weights.h5", "rnn.weights.h5"])

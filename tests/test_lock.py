@@ -15,15 +15,16 @@ import pytest
 from conftest import ROOT
 from small_run import make_run
 
-from common import leftovers, lock, mpi
-from config import UserError
-from controller.variations import evolve_and_test
+from world_models import mpi
+from world_models.config import UserError
+from world_models.runs import leftovers, lock
+from world_models.stages.variations import evolve_and_test
 
 HOLDER = f"""
 import sys, time
 sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
-from common import lock
+from world_models.runs import lock
 with lock.hold(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.readline()

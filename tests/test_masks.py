@@ -7,14 +7,14 @@ import pytest
 import tensorflow as tf
 from conftest import SMALL, run_script
 
-import tasks
-from common.training import make_optimizer
-from config import UserError
-from env import make_env
 from vae.data import Frames, episode_path, read_episode, read_frames
 from vae.model import sample
 from vae.train import make_step
-from world_model import make_vae
+from world_models import tasks
+from world_models.config import UserError
+from world_models.environments import make_env
+from world_models.training import make_optimizer
+from world_models.world_model import make_vae
 
 
 def masked(task: str, **changes):

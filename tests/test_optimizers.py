@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-import config as configs
-import tasks
-from common import run_dir
-from config import UserError
 from controller.evolution import Evolution
-from controller.explorers import Explorers
 from controller.optimizers import OPTIMIZERS, GeneticAlgorithm, OpenAIES, centred_ranks, make_optimizer
 from controller.policy import Controller
+from world_models import config as configs
+from world_models import tasks
+from world_models.config import UserError
+from world_models.runs import run_dir
+from world_models.stages.explorers import Explorers
 
 EVERY = pytest.mark.parametrize("name", OPTIMIZERS)
 
@@ -119,7 +119,7 @@ def test_agents_that_record_are_drawn_around_the_kept_one(name, tmp_path):
         scores = sphere(evolution.es.ask())
         evolution.es.tell(scores)
         evolution.log_generation(scores, np.full(12, 60), 1.0)
-    evolution.log_evaluation(evolution.es.best(), np.array([1.0, 2.0]), 1.0)
+    evolution.log_evaluation(evolution.agents(), {"mean": np.array([1.0, 2.0])}, 1.0)
     evolution.save()
     explorers = Explorers(tmp_path, config)
     drawn = np.stack([explorers.agent(index).parameters for index in range(30)])

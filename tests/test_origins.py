@@ -6,15 +6,15 @@ import json
 import pytest
 from small_report import make_run, result
 
-import tasks
-from common import config_file, packed, results, run_dir, storage
-from config import UserError
 from tools import pack
 from tools.page import source
 from tools.reporting import origins
 from tools.reporting.card import card
 from tools.reporting.runs import read_run
 from tools.reporting.tables import training_time
+from world_models import results, tasks
+from world_models.config import UserError
+from world_models.runs import config_file, packed, run_dir, storage
 
 
 @pytest.fixture

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from common import command_line, mpi, results, seeds, statistics, storage
-from config import UserError
-from controller import evaluation
+from world_models import command_line, mpi, results, seeds, statistics
+from world_models.config import UserError
+from world_models.runs import storage
+from world_models.stages import evaluation
 
 
 @pytest.fixture
@@ -32,8 +33,8 @@ def test_a_result_is_saved_whatever_becomes_of_the_output(out, tmp_path):
 import sys; sys.path.insert(0, {str(ROOT)!r})
 import numpy as np
 from pathlib import Path
-from common import command_line
-from common.storage import write_text
+from world_models import command_line
+from world_models.runs.storage import write_text
 def main():
     command_line.say("dream, τ 1.15: 918 ± 249")
     write_text(Path("after"), "the stage went on")
@@ -64,9 +65,10 @@ def test_a_stage_ends_as_it_would_whatever_becomes_of_stderr(ends, stderr, tmp_p
     code = f"""
 import sys; sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
-from common import command_line, config_file, progress, run_dir, signals, storage
-from config import UserError
-import tasks
+from world_models import command_line, progress, signals
+from world_models.runs import config_file, run_dir, storage
+from world_models.config import UserError
+from world_models import tasks
 run = Path("run")
 def main():
     storage.write_text(run / "config.json", config_file.text(tasks.preset("carracing", "smoke"), None))

@@ -12,10 +12,10 @@ import pytest
 from conftest import ROOT, run_script
 from small_run import edit_json, make_run
 
-import tasks
-from common import integrity, lock, packed, run_dir, storage
-from config import UserError
 from tools import pack
+from world_models import tasks
+from world_models.config import UserError
+from world_models.runs import integrity, lock, packed, run_dir, storage
 
 
 @pytest.fixture

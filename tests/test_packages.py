@@ -5,10 +5,10 @@ import json
 import pytest
 from small_run import edit_json, small
 
-import tasks
-from common import command_line, results, run_dir, storage
-from config import UserError
 from tools.reporting.runs import read_run
+from world_models import command_line, results, tasks
+from world_models.config import UserError
+from world_models.runs import run_dir, storage
 
 PACKAGE = """
 from pathlib import Path

@@ -13,15 +13,15 @@ import pytest
 from conftest import ROOT, SHIPPED, need_program, run_script
 from small_run import episode_of, small
 
-import tasks
-from common import results, run_dir
-from config import UserError
-from tasks.controls import plain
 from tools.page import source as sources
 from tools.page import weights
 from tools.page.__main__ import build
 from vae.data import episodes as recordings
 from vae.data import read_episode
+from world_models import results, tasks
+from world_models.config import UserError
+from world_models.runs import run_dir
+from world_models.tasks.controls import plain
 
 
 def test_weights_of_a_run_are_at_most_5_mb(site):

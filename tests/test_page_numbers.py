@@ -10,13 +10,13 @@ import pytest
 import tensorflow as tf
 from conftest import ROOT, SHIPPED, need_program
 
-from common import run_dir, storage
-from common.pictures import to_uint8
-from common.training import save_arrays, save_weights
 from controller.policy import Controller
 from tools.page import source as sources
 from tools.page.__main__ import build
-from world_model import WorldModel, make_rnn, make_vae
+from world_models.pictures import to_uint8
+from world_models.runs import run_dir, storage
+from world_models.training import save_arrays, save_weights
+from world_models.world_model import WorldModel, make_rnn, make_vae
 
 STEPS = 200
 END_WEIGHT = 1e-3  # of drawn ends, instead of 10: so that many of 200 steps have one

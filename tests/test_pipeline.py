@@ -17,12 +17,12 @@ from conftest import ROOT, copy_of, mpirun, run_script, user_error
 
 import train_rnn
 import train_vae
-from common import integrity, run_dir
-from config import UserError
-from controller.agent_file import read_best
 from controller.evolution import begin
 from tools.pack import pack
 from vae.data import episode_path, read_episode
+from world_models.config import UserError
+from world_models.runs import integrity, run_dir
+from world_models.runs.agent_file import read_best
 
 
 def curve(run: Path) -> list[dict]:

@@ -11,13 +11,13 @@ from conftest import ROOT, run_script
 from PIL import Image
 from small_report import make_car, make_run, result
 
-import tasks
-from common import run_dir, storage
 from tools.reporting import names, plots
 from tools.reporting.curves import curves_csv
 from tools.reporting.pages import is_part_of_another, write_report
 from tools.reporting.plots import together
 from tools.reporting.runs import read_runs, searches
+from world_models import tasks
+from world_models.runs import run_dir, storage
 
 
 def test_pictures_are_there_and_not_blank(car):

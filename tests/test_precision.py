@@ -7,10 +7,10 @@ import sys
 import pytest
 from conftest import ROOT
 
-import tasks
-from common import run_dir
-from common.training import save_weights
 from controller import precision
+from world_models import tasks
+from world_models.runs import run_dir
+from world_models.training import save_weights
 
 CONFIG = dataclasses.replace(tasks.preset("carracing", "smoke"), dtype="auto", lanes=4)
 
@@ -55,7 +55,7 @@ def test_gain_is_the_ratio_of_the_fastest_calls(monkeypatch):
 
 
 def test_the_agents_step_is_measured_here(tmp_path):
-    from world_model import make_rnn, make_vae
+    from world_models.world_model import make_rnn, make_vae
 
     save_weights(make_vae(CONFIG), tmp_path / "vae.weights.h5")
     save_weights(make_rnn(CONFIG), tmp_path / "rnn.weights.h5")

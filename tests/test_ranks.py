@@ -9,10 +9,10 @@ import pytest
 from conftest import ROOT
 from matplotlib.figure import Figure
 
-from common import published
 from tools import simulate_ranks, time_to_score
 from tools.rank_times import Times, times_of
 from tools.simulate_ranks import simulate
+from world_models import published
 
 EVEN = Times(models={1: 0.01, 4: 0.02}, env=0.001, message=0.0, search=0.0, lengths=(100, 100))
 

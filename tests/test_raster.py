@@ -7,9 +7,9 @@ import pytest
 from gymnasium.envs.box2d import car_racing
 from PIL import Image
 
-from tasks import raster
-from tasks.carracing_env import CAMERAS, HULL, HULL_SIDES, WHEEL, WHITE, CarRacing, camera_of
-from tasks.resize import shrink_car, shrink_doom
+from world_models.tasks import raster
+from world_models.tasks.carracing_env import CAMERAS, HULL, HULL_SIDES, WHEEL, WHITE, CarRacing, camera_of
+from world_models.tasks.resize import shrink_car, shrink_doom
 
 DATA = Path(__file__).parent / "data" / "carracing_v0_frames.npz"
 

@@ -12,13 +12,12 @@ import tensorflow as tf
 from conftest import ROOT
 from small_run import small
 
-import tasks
-from common import command_line
-from controller import recording
 from controller.cmaes import CMAES
 from controller.evolution import Evolution
-from env import make_env
 from rnn.data import LatentDataset
+from world_models import command_line, tasks
+from world_models.environments import make_env
+from world_models.stages import recording
 
 
 def test_a_file_of_signals_does_not_steer_the_search(tmp_path, monkeypatch):
@@ -60,7 +59,7 @@ def test_of_equal_means_the_later_is_kept(tmp_path):
     evolution = Evolution(tmp_path, small(), 9)
     for generation in range(1, 4):
         evolution.log_generation(np.arange(4.0), np.full(4, 60), 1.5)
-        evolution.log_evaluation(np.full(9, generation / 10), np.array([2100.0, 2100.0]), 0.5)
+        evolution.log_evaluation({"mean": np.full(9, generation / 10)}, {"mean": np.array([2100.0, 2100.0])}, 0.5)
     assert evolution.best["generation"] == 3 and evolution.best["parameters"] == [0.3] * 9
 
 
@@ -107,7 +106,9 @@ def test_flags_are_not_abbreviated(capsys):
 
 def test_keras_may_still_draw():
     """TensorFlow's start takes no module from those that import it later."""
-    code = "from common.training import quiet_tensorflow; quiet_tensorflow(); import keras.src.visualization as v; "
+    code = (
+        "from world_models.training import quiet_tensorflow; quiet_tensorflow(); import keras.src.visualization as v; "
+    )
     code += "from keras.src.visualization import plot_image_gallery as p; assert p.plt is not None"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import tasks
-from common import run_dir
-from config import UserError
 from tools.release.layouts import to_keras, to_release
 from tools.release.parts import read_rnn
 from tools.release.transfer import export_run, import_run
+from world_models import tasks
+from world_models.config import UserError
+from world_models.runs import run_dir
 
 # An M that is quick to write by hand: inputs 4 + 3, outputs 4 * 3 * 2.
 SMALL = dict(task="carracing", z_size=4, rnn_units=5, mixtures=2)

@@ -8,14 +8,14 @@ import pytest
 from conftest import ROOT, run_script
 from small_report import cells_of, make_car, make_run, result
 
-import config as configs
-import tasks
-from common import config_file, packed, published, results, storage
-from common.results import identity
 from tools.reporting.card import card
 from tools.reporting.pages import write_report
 from tools.reporting.runs import read_runs, searches
 from tools.reporting.tables import HEADER, results_table, searched, seconds_of, short_table, training_time
+from world_models import config as configs
+from world_models import published, results, tasks
+from world_models.results import identity
+from world_models.runs import config_file, packed, storage
 
 
 def test_row_has_the_runs_and_the_published_numbers(car):
@@ -195,7 +195,7 @@ def test_published_numbers_have_sources_and_stand_nowhere_else():
     assert all(entry["source"] for entry in entries)
     assert all(curve["source"] and curve["evaluation_source"] for curve in data["training_curves"].values())
     numbers = {f"{entry[key]:g}" for entry in entries for key in ("mean", "dream_mean", "real_mean") if key in entry}
-    names = ("tools/report.py", "common/published.py", "evaluate.py", "controller/evaluation.py")
+    names = ("tools/report.py", "world_models/published.py", "evaluate.py", "world_models/stages/evaluation.py")
     files = [*(ROOT / name for name in names), *(ROOT / "tools" / "reporting").glob("*.py")]
     assert ROOT / "tools" / "reporting" / "tables.py" in files
     for path in files:

@@ -6,13 +6,13 @@ import pytest
 import tensorflow as tf
 from small_rnn import make_series, small
 
-import tasks
-from common.training import make_optimizer
 from rnn import lstm, mdn
 from rnn.data import Windows
 from rnn.streams import Streams
 from rnn.train import Rate, make_step
-from world_model import make_rnn
+from world_models import tasks
+from world_models.training import make_optimizer
+from world_models.world_model import make_rnn
 
 
 @pytest.mark.parametrize(("task", "parameters"), [("carracing", 422_368), ("doom", 1_678_785)])

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from small_rnn import make_series, small
 
-import tasks
-from config import UserError
 from rnn import data
 from rnn.data import LatentDataset, Windows, encode
 from rnn.streams import Streams
 from rnn.train import dream_starts
 from vae.data import epoch_episodes
-from world_model import make_rnn
+from world_models import tasks
+from world_models.config import UserError
+from world_models.world_model import make_rnn
 
 
 def test_streams_join_episodes_and_mark_their_first_frames():

@@ -8,11 +8,11 @@ import pytest
 import tensorflow as tf
 from small_rnn import make_series, small
 
-import tasks
-from common.training import make_optimizer
 from rnn.streams import Streams
 from rnn.train import make_step, reward_unit
-from world_model import make_rnn
+from world_models import tasks
+from world_models.training import make_optimizer
+from world_models.world_model import make_rnn
 
 
 def test_restart_loss_weighs_deaths_tenfold():

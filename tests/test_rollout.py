@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from small_play import Alone
 
-import tasks
-from common import run_dir
-from common.training import save_weights
 from controller import rollout
 from controller.evolution import score_mean
 from controller.lanes import RealLanes, in_float32
 from controller.policy import Controller
-from world_model import WorldModel, make_rnn, make_vae
+from world_models import tasks
+from world_models.runs import run_dir
+from world_models.training import save_weights
+from world_models.world_model import WorldModel, make_rnn, make_vae
 
 CONFIG = dataclasses.replace(tasks.preset("carracing", "smoke"), max_frames=150, lanes=2)
 STILL, FORWARD = (0.0, -9.0, 9.0), (0.0, 0.5, -9.0)  # biases of steer, gas, brake, before C's tanh
@@ -73,7 +73,7 @@ def test_the_scoring_of_the_mean_has_no_patience(lanes, monkeypatch):
     params[:3] = STILL
     played, evaluate = [], rollout.evaluate
     monkeypatch.setattr(rollout, "evaluate", lambda *a, **k: played.append(evaluate(*a, **k)) or played[-1])
-    search = SimpleNamespace(es=SimpleNamespace(best=lambda: params), log_evaluation=lambda *_: None)
+    search = SimpleNamespace(agents=lambda: {"mean": params}, log_evaluation=lambda *_: None)
     score_mean(Alone(), lanes, dataclasses.replace(CONFIG, patience=20, eval_episodes=2), search, 1, "")
     assert list(played[0][1]) == [150, 150]
 

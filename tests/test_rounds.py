@@ -8,25 +8,25 @@ import numpy as np
 import pytest
 from conftest import run_script
 
-import tasks
-from common import mpi, run_dir
-from common.jobs import Jobs
-from common.seeds import generator
-from config import UserError
 from controller import curiosity
 from controller.evolution import Evolution
-from controller.explorers import Explorers
-from controller.held_out import held_out_episodes
+from controller.jobs import Jobs
 from controller.policy import Controller
-from controller.recording import is_random, record
 from controller.recording_lanes import RecordingLanes
 from controller.rollout import play
-from env import make_env
 from rnn import mdn
 from train_all import episodes_of
 from vae.data import episode_path, read_episode
 from vae.model import sample
-from world_model import WorldModel, load_rnn, load_vae
+from world_models import mpi, tasks
+from world_models.config import UserError
+from world_models.environments import make_env
+from world_models.runs import run_dir
+from world_models.seeds import generator
+from world_models.stages.explorers import Explorers
+from world_models.stages.held_out import held_out_episodes
+from world_models.stages.recording import is_random, record
+from world_models.world_model import WorldModel, load_rnn, load_vae
 
 
 @pytest.fixture(scope="module")

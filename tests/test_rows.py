@@ -6,14 +6,14 @@ import pytest
 from small_report import make_car, make_run, result
 from small_run import edit_json
 
-import tasks
-from common import command_log, storage
-from config import UserError
-from controller.evaluation import counterpart
-from controller.explorers import Explorers
 from tools.reporting.pages import write_report
 from tools.reporting.runs import read_run
 from tools.reporting.tables import short_table
+from world_models import tasks
+from world_models.config import UserError
+from world_models.runs import command_log, storage
+from world_models.stages.evaluation import counterpart
+from world_models.stages.explorers import Explorers
 
 
 def test_a_history_without_what_is_drawn_is_named(tmp_path):

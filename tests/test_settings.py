@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from small_run import edit_json, episode_of, evolve, make_run, read_best, refused_search, small
 
-import tasks
-from common import config_file, integrity, results, run_dir, training
-from config import UserError
-from controller import evaluation
 from rnn.train import made_from as m_made_from
 from vae.data import check_episodes, episode_path, read_source
 from vae.train import made_from as v_made_from
-from world_model import load_rnn, load_vae, make_rnn, make_vae
+from world_models import results, tasks, training
+from world_models.config import UserError
+from world_models.runs import config_file, integrity, run_dir
+from world_models.stages import evaluation
+from world_models.world_model import load_rnn, load_vae, make_rnn, make_vae
 
 
 def trained(run, **changes):

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, mpirun
 
-from common import signals
+from world_models import signals
 
 STAGE = """
 import os, sys, time
 sys.path.insert(0, {root!r})
-from common import command_line, mpi, signals
-from common.jobs import Jobs
+from world_models import command_line, mpi, signals
+from controller.jobs import Jobs
 
 def main(comm):
     open(f"rank{{comm.rank}}", "w").write(str(os.getpid()))
@@ -207,7 +207,7 @@ def test_a_rank_that_hangs_ends_the_job_and_shows_where(tmp_path):
 ALONE = f"""
 import sys, time
 sys.path.insert(0, {str(ROOT)!r})
-from common import command_line, signals
+from world_models import command_line, signals
 
 def main():
     print("ready", flush=True)

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from conftest import ROOT, run_script
 
-import tasks
-from common import packed, provenance, results, run_dir, seeds, statistics
-from common.command_log import log_command
-from config import UserError
-from controller.evaluation import comparison, in_words, require_same_dreams
 from controller.evolution import nothing_to_learn
+from world_models import results, seeds, statistics, tasks
+from world_models.config import UserError
+from world_models.runs import packed, provenance, run_dir
+from world_models.runs.command_log import log_command
+from world_models.stages.evaluation import comparison, in_words, require_same_dreams
 
 
 def row_of(returns, first: int = 0, task: str = "carracing") -> dict:

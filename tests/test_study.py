@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from conftest import ROOT, run_script
 
-import config as configs
-import tasks
-from common import run_dir, storage
-from config import UserError
 from tools import study, study_scores, study_settings
+from world_models import config as configs
+from world_models import tasks
+from world_models.config import UserError
+from world_models.runs import run_dir, storage
 
 ARGS = argparse.Namespace(episodes=6144, every=500, test_episodes=64, temperature=None, lanes=None)
 

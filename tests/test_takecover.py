@@ -14,10 +14,10 @@ import pytest
 from conftest import ROOT
 from gymnasium.utils.env_checker import check_env
 
-from config import UserError
-from tasks import takecover_env
-from tasks.takecover import RandomStrafer
-from tasks.takecover_env import DoomTakeCover, engines, shared_memory
+from world_models.config import UserError
+from world_models.tasks import takecover_env
+from world_models.tasks.takecover import RandomStrafer
+from world_models.tasks.takecover_env import DoomTakeCover, engines, shared_memory
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-import tasks
-from config import UserError
-from env import make_env
+from world_models import tasks
+from world_models.config import UserError
+from world_models.environments import make_env
 
 TOY = ROOT / "tests" / "toy_task.py"
 

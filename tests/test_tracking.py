@@ -6,9 +6,9 @@ from contextlib import nullcontext
 
 import pytest
 
-import tasks
-from common.tracking import Curves, track
-from config import UserError
+from world_models import tasks
+from world_models.config import UserError
+from world_models.tracking import Curves, track
 
 
 class Run:

@@ -16,9 +16,10 @@ import rnn.train
 import train_rnn
 import train_vae
 import vae.train
-from common import command_log, run_dir, signals, storage, training
-from config import UserError
-from world_model import load_rnn, load_vae
+from world_models import signals, training
+from world_models.config import UserError
+from world_models.runs import command_log, run_dir, storage
+from world_models.world_model import load_rnn, load_vae
 
 
 class Weight:

@@ -10,12 +10,12 @@ import pytest
 from conftest import ROOT
 from small_run import edit_json, episode_of, small
 
-import tasks
-from common import config_file, integrity, run_dir, storage
-from config import UserError
 from tools.release.parts import read_initial_z, read_vae
 from train_all import rounds_table
 from vae.data import check_episodes, episode_length, episode_path, read_episode
+from world_models import tasks
+from world_models.config import UserError
+from world_models.runs import config_file, integrity, run_dir, storage
 
 
 def test_an_episode_without_frames_is_refused(tmp_path):

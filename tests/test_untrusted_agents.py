@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from small_run import edit_json, evolve, make_run, read_best, refused_search
 
-from config import UserError
 from controller.evolution import Evolution
 from controller.policy import Controller
+from world_models.config import UserError
 
 
 @pytest.mark.parametrize("damage", ["nan", "lacks", "header", "half"])

@@ -8,8 +8,9 @@ import types
 import pytest
 from conftest import ROOT, copy_of, run_script, user_error
 
-from common import mpi, run_dir
 from vae.data import episode_path
+from world_models import mpi
+from world_models.runs import run_dir
 
 
 def test_a_missing_stage_names_the_command_that_makes_it(tmp_path):

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import tasks
-from common.training import make_optimizer
-from config import UserError
 from vae.data import Frames, episode_path, read_episode
 from vae.model import VAE, Down, Up, losses
 from vae.train import begin_at_mean, make_step
+from world_models import tasks
+from world_models.config import UserError
+from world_models.training import make_optimizer
 
 
 @pytest.mark.parametrize(("z_size", "parameters"), [(32, 4_348_547), (64, 4_446_915)])

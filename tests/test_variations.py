@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 from small_run import evolve, make_run
 
-import tasks
-from common import integrity, mpi, results, run_dir
-from config import UserError
-from controller import variations
+from world_models import mpi, results, tasks
+from world_models.config import UserError
+from world_models.runs import integrity, run_dir
+from world_models.stages import variations
 
 
 def test_every_combination_is_an_agent_of_its_own():

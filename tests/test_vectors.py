@@ -14,18 +14,19 @@ import pytest
 from conftest import ROOT
 from small_play import play_alone
 
-from common import mpi, run_dir
-from common.jobs import Jobs
-from config import UserError
+from controller.jobs import Jobs
 from controller.policy import Controller
 from controller.rollout import play
 from doom_rnn.dream import DreamEnv
 from doom_rnn.latent import LatentEnv
 from doom_rnn.vector import VectorDreamEnv
-from tasks.actions import checked
-from tasks.carracing_env import CarRacing
-from tasks.takecover_env import DoomTakeCover
-from world_model import WorldModel
+from world_models import mpi
+from world_models.config import UserError
+from world_models.runs import run_dir
+from world_models.tasks.actions import checked
+from world_models.tasks.carracing_env import CarRacing
+from world_models.tasks.takecover_env import DoomTakeCover
+from world_models.world_model import WorldModel
 
 DREAM = "doom_rnn:WorldModels/DoomRNN-v0"
 

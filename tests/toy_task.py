@@ -16,8 +16,8 @@ import numpy as np
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-import tasks  # noqa: E402
-from tasks.task import Task  # noqa: E402
+from world_models import tasks  # noqa: E402
+from world_models.tasks.task import Task  # noqa: E402
 
 
 class Drift(gym.Env):

@@ -11,10 +11,11 @@ import json
 import tempfile
 from pathlib import Path
 
-from common import command_line, published, storage
-from common.training import quiet_tensorflow
 from tools import peer, speeds, time_to_score
 from tools.training_speeds import training_speeds
+from world_models import command_line, published
+from world_models.runs import storage
+from world_models.training import quiet_tensorflow
 
 PAPER = {
     task: curve["agent_steps_per_second_on_64_cores"] for task, curve in published.read()["training_curves"].items()

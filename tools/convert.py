@@ -18,11 +18,12 @@ of the gates i, j (candidate), f, o. Nothing is written unless all that was give
 import argparse
 from pathlib import Path
 
-import config as configs
-from common import command_line, lock, packed
-from config import UserError
 from tools.release.parts import PARTS
 from tools.release.transfer import export_run, import_run
+from world_models import command_line
+from world_models import config as configs
+from world_models.config import UserError
+from world_models.runs import lock, packed
 
 IMPORT = """Makes a run folder of the release's files, one or more, or adds to a run that lacks them.
 

@@ -14,15 +14,15 @@ from pathlib import Path
 
 import numpy as np
 
-from common import command_line
-from common.arrays import FLOATS, open_npz
-from common.integrity import UNREADABLE
-from config import UserError
 from tools import healthy
 from tools.reporting.runs import Run, read_run
 from tools.reporting.tables import trainings_of
 from tools.reporting.words import fill
 from vae.data import episode_path, read_episode
+from world_models import command_line
+from world_models.config import UserError
+from world_models.runs.arrays import FLOATS, open_npz
+from world_models.runs.integrity import UNREADABLE
 
 SAMPLE = 20  # episodes that are opened
 FRAMES = 1000  # on which the dimensions of z are looked at

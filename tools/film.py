@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-import tasks
-from common import command_line, results, run_dir, storage
-from common.training import quiet_tensorflow
-from config import UserError
+from world_models import command_line, results, tasks
+from world_models.config import UserError
+from world_models.runs import run_dir, storage
+from world_models.training import quiet_tensorflow
 
 if __name__ == "__main__":
     command_line.start()  # TensorFlow's import takes seconds, in which a signal is heard
@@ -24,13 +24,13 @@ quiet_tensorflow()
 
 from PIL import Image  # noqa: E402
 
-from common.pictures import panels  # noqa: E402
-from controller.agent_file import read_best  # noqa: E402
-from controller.evaluation import configured  # noqa: E402
-from controller.film import Panel, beside, episodes  # noqa: E402
 from controller.lanes import make_lanes  # noqa: E402
 from controller.policy import Controller  # noqa: E402
-from world_model import load_vae  # noqa: E402
+from world_models.pictures import panels  # noqa: E402
+from world_models.runs.agent_file import read_best  # noqa: E402
+from world_models.stages.evaluation import configured  # noqa: E402
+from world_models.stages.film import Panel, beside, episodes  # noqa: E402
+from world_models.world_model import load_vae  # noqa: E402
 
 SECONDS, FRAME = 6.4, 0.08  # shown of an episode; between two pictures
 BRIGHT = 170  # of 255: brighter than grass and walls

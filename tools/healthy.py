@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from common import published
 from tools.reporting.words import table
+from world_models import published
 
 FILE = Path(__file__).parent / "healthy.json"
 

@@ -10,17 +10,18 @@ new recordings instead.
 
 from pathlib import Path
 
-import config as configs
-from common import command_line, run_dir
-from common.packed import require_writable
-from common.training import quiet_tensorflow
+from world_models import command_line
+from world_models import config as configs
+from world_models.runs import run_dir
+from world_models.runs.packed import require_writable
+from world_models.training import quiet_tensorflow
 
 if __name__ == "__main__":
     command_line.start()  # TensorFlow's import takes seconds, in which a signal is heard
 quiet_tensorflow()
 
-from controller.held_out import errors, held_out_episodes, in_words  # noqa: E402
 from vae.data import check_episodes, episodes  # noqa: E402
+from world_models.stages.held_out import errors, held_out_episodes, in_words  # noqa: E402
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from config import UserError
+from world_models.config import UserError
 
 
 def mpirun(ranks: int) -> list[str]:

@@ -12,15 +12,16 @@ evaluate.py only prints there, unless --save is given. An older one is replaced,
 from contextlib import ExitStack
 from pathlib import Path
 
-import config as configs
-from common import command_line, lock, packed, provenance, run_dir, storage
-from controller.agent_file import read_best
 from controller.policy import Controller
 from tools import packs
 from tools.reporting import origins
 from tools.reporting.card import card
 from tools.reporting.pages import write_report
 from tools.reporting.runs import read_run
+from world_models import command_line
+from world_models import config as configs
+from world_models.runs import lock, packed, provenance, run_dir, storage
+from world_models.runs.agent_file import read_best
 
 PARTS = (
     "config.json",

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import tasks
-from common import leftovers, lock, run_dir, storage
-from config import Config, UserError
 from tools.reporting.origins import COMMAND, FOLDER, SEARCH
+from world_models import tasks
+from world_models.config import Config, UserError
+from world_models.runs import leftovers, lock, run_dir, storage
 
 
 def held(folder: Path) -> bool:

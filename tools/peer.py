@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-import config as configs
-from common import command_line, run_dir
-from common.training import quiet_tensorflow
+from world_models import command_line
+from world_models import config as configs
+from world_models.runs import run_dir
+from world_models.training import quiet_tensorflow
 
 WARM_UP, STEPS, REPEATS = 55, 60, 3  # past the zoom of the first second; then the median of three
 
@@ -37,9 +38,9 @@ def make_envs(count: int):
 
 def observe(frames: np.ndarray, pixels: str) -> np.ndarray:
     """EnvPool's frames (B, 96, 96, 3) as V sees them, (B, 64, 64, 3)."""
-    from tasks.pixels import shrink
-    from tasks.raster import ROWS
-    from tasks.resize import shrink_car
+    from world_models.tasks.pixels import shrink
+    from world_models.tasks.raster import ROWS
+    from world_models.tasks.resize import shrink_car
 
     return np.stack([shrink(np.ascontiguousarray(frame[:ROWS]), pixels, shrink_car) for frame in frames])
 
@@ -49,7 +50,7 @@ def rates(run: Path, config: configs.Config) -> dict[str, float]:
     from controller.agent import make_agent, use_one_core
     from controller.policy import Controller
     from controller.precision import blank
-    from world_model import WorldModel
+    from world_models.world_model import WorldModel
 
     use_one_core()
     rng = np.random.default_rng(0)

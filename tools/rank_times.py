@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-import config as configs
-import tasks
 from controller.optimizers import make_optimizer
 from tools.launcher import mpirun
+from world_models import config as configs
+from world_models import tasks
 
 LANES = (1, 4, 16, 48)
 WARM, GENERATIONS = 3, 18  # of the search: its matrix is decomposed in one of about 2.6 generations
@@ -48,8 +48,8 @@ def measure(run: Path, config: configs.Config) -> Times:
     from controller.agent import make_agent, use_one_core
     from controller.policy import Controller
     from controller.precision import blank
-    from env import make_env
-    from world_model import WorldModel
+    from world_models.environments import make_env
+    from world_models.world_model import WorldModel
 
     use_one_core()
     model = WorldModel.load(run, config)
@@ -78,12 +78,12 @@ def measure(run: Path, config: configs.Config) -> Times:
 
 def lengths_of(run: Path, config: configs.Config, model) -> tuple[int, ...]:
     """The steps of EPISODES test episodes of the run's agent."""
-    from common import mpi, seeds
-    from common.jobs import Jobs
-    from controller.agent_file import read_best
+    from controller.jobs import Jobs
     from controller.lanes import RealLanes
     from controller.policy import Controller
     from controller.rollout import play
+    from world_models import mpi, seeds
+    from world_models.runs.agent_file import read_best
 
     parameters = read_best(run / "controller", Controller.of(config).num_params)["parameters"]
     lanes = RealLanes(config, model, LANES[2])

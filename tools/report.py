@@ -18,14 +18,15 @@ only writes the curves of V, M and C, a row a value: run, task, seed, model, ste
 import argparse
 from pathlib import Path
 
-from common import command_line, storage
-from common.packed import require_writable
 from tools.reporting.card import card
 from tools.reporting.curves import curves_csv
 from tools.reporting.pages import suffix, write_report
 from tools.reporting.runs import read_runs
 from tools.reporting.tables import published_table, short_table
 from tools.reporting.words import fill
+from world_models import command_line
+from world_models.runs import storage
+from world_models.runs.packed import require_writable
 
 # What `--into` writes between the lines "<!-- NAME -->" and "<!-- end of NAME -->" of a page.
 SECTIONS = {"results": short_table, "published": lambda runs: published_table()}

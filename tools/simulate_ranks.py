@@ -3,7 +3,7 @@
     python -m tools.simulate_ranks --run pretrained/carracing --out docs/ranks.png
 
 Measures, on this machine: a step of a rank by the episodes it plays at once, the search's own time a generation, and a
-message between two ranks. Then plays the protocol of common/jobs.py (`Jobs`) event by event: rank 0 hands out
+message between two ranks. Then plays the protocol of controller/jobs.py (`Jobs`) event by event: rank 0 hands out
 episodes and plays too, and answers between two of its own steps. Prints a table and draws it. No cluster was used; what
 is assumed stands in docs/clusters.md.
 """
@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-import config as configs
-import tasks
-from common import command_line, run_dir, storage
-from common.training import quiet_tensorflow
 from tools.rank_times import LANES, Times, measure, times_of
+from world_models import command_line, tasks
+from world_models import config as configs
+from world_models.runs import run_dir, storage
+from world_models.training import quiet_tensorflow
 
 RANKS = (64, 256, 1024)
 SETTINGS = ((64, 16), (256, 16), (1024, 16), (1024, 64))  # population x episodes

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-import config as configs
-import tasks
-from common import command_line, mpi, run_dir
-from common.training import quiet_tensorflow
 from tools.launcher import mpirun
+from world_models import command_line, mpi, tasks
+from world_models import config as configs
+from world_models.runs import run_dir
+from world_models.training import quiet_tensorflow
 
 ROOT = Path(__file__).parent.parent
 LANES, DREAM_LANES, STEPS = 48, 1024, 60  # of the agents' measurement
@@ -42,8 +42,8 @@ def environments() -> dict[str, float]:
     from gymnasium.envs.box2d.car_racing import CarRacing as Stock
     from PIL import Image
 
-    from tasks.carracing_env import CarRacing
-    from tasks.takecover_env import DoomTakeCover
+    from world_models.tasks.carracing_env import CarRacing
+    from world_models.tasks.takecover_env import DoomTakeCover
 
     class Shrunk(Stock):
         """Gymnasium's, with the crop and the resize that every user of it adds."""
@@ -90,8 +90,8 @@ def make_run(run: Path, task: str) -> configs.Config:
     """A run of the paper's sizes with random weights: speed does not depend on them."""
     import tensorflow as tf
 
-    from common.training import save_arrays, save_weights
-    from world_model import make_rnn, make_vae
+    from world_models.training import save_arrays, save_weights
+    from world_models.world_model import make_rnn, make_vae
 
     lanes = DREAM_LANES if tasks.preset(task, "paper").env == "dream" else LANES
     config = run_dir.open_run(run, {"task": task, "preset": "paper", "lanes": lanes})

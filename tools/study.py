@@ -14,14 +14,14 @@ import json
 import math
 from pathlib import Path
 
-import config as configs
-import tasks
-from common import command_line, lock, mpi, run_dir, storage
-from common.integrity import digests, read_json
-from common.training import quiet_tensorflow
 from controller.evolution import evolve
 from tools.study_scores import at_end, by_setting, courses, points, write
 from tools.study_settings import BASE, SETTINGS
+from world_models import command_line, mpi, tasks
+from world_models import config as configs
+from world_models.runs import lock, run_dir, storage
+from world_models.runs.integrity import digests, read_json
+from world_models.training import quiet_tensorflow
 
 
 def generations_for(setting: dict, episodes: int) -> int:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-import config as configs
-from common import run_dir, storage
-from common.integrity import read_json
 from tools.study_settings import BASE, SETTINGS
+from world_models import config as configs
+from world_models.runs import run_dir, storage
+from world_models.runs.integrity import read_json
 
 COURSE = ("spent", "seconds", "steps", "score")  # what is kept of a run, generation by generation
 EARLY = 30  # generations

@@ -7,10 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import config as configs
-import tasks
-from common import published, storage
 from tools.launcher import mpirun
+from world_models import config as configs
+from world_models import published, tasks
+from world_models.runs import storage
 
 MARKS = (600, 700, 800)
 CHUNK = 10  # generations between two looks

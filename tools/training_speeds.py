@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 
-import tasks
-from common.training import hold_memory
 from tools.speeds import median_rate
+from world_models import tasks
+from world_models.training import hold_memory
 
 
 def vae_products(vae) -> int:
@@ -36,10 +36,10 @@ def training_speeds() -> dict[str, float]:
     """
     import tensorflow as tf
 
-    from common.training import make_optimizer
     from rnn.train import make_step as rnn_step
     from vae.train import make_step as vae_step
-    from world_model import make_rnn, make_vae
+    from world_models.training import make_optimizer
+    from world_models.world_model import make_rnn, make_vae
 
     hold_memory()
     config = tasks.preset("carracing", "paper")

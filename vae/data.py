@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-import tasks
-from common import config_file, seeds, signals
-from common.arrays import header, open_npz
-from common.integrity import UNREADABLE, parse_object, require_finite
-from config import Config, UserError
+from world_models import seeds, signals, tasks
+from world_models.config import Config, UserError
+from world_models.runs import config_file
+from world_models.runs.arrays import header, open_npz
+from world_models.runs.integrity import UNREADABLE, parse_object, require_finite
 
 # What an episode's file holds; rewards, the end and where it came from are missing in those of older versions.
 KINDS = {

@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from common import config_file, seeds
-from common.pictures import Row, save_sheet
-from common.training import fit, make_optimizer
-from config import Config
 from vae.data import Frames, read_episode
 from vae.model import VAE, losses
+from world_models import seeds
+from world_models.config import Config
+from world_models.pictures import Row, save_sheet
+from world_models.runs import config_file
+from world_models.training import fit, make_optimizer
 
 PICTURE = Path("pictures") / "reconstructions.png"
 
@@ -65,7 +66,7 @@ def begin_at_mean(model: VAE, paths: list[Path], seed: int) -> None:
 
 
 def fit_vae(run: Path, model: VAE, paths: list[Path], config: Config) -> None:
-    """Trains V on the frames of recorded episodes (see `common.training.fit`)."""
+    """Trains V on the frames of recorded episodes (see `world_models.training.fit`)."""
     frames = Frames(paths, config.vae_batch, config.seed, config.linked, config.new_share, config.vae_weight != 1)
     ends = np.cumsum([frames.steps(epoch) for epoch in range(config.vae_epochs)])
     optimizer = make_optimizer(config.vae_rate, model.trainable_variables)

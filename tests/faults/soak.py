@@ -26,7 +26,7 @@ from run import mpirun
 
 sys.path.insert(0, str(ROOT))
 
-from config import rollouts_at
+from world_models.config import rollouts_at
 
 EVERY = 2.0  # seconds between two samples
 LAST = 5 / 6  # of the time, after which generations are also played by new processes

@@ -10,10 +10,10 @@ agent plays for it. The files can be put on any static host as they are.
 import json
 from pathlib import Path
 
-from common import command_line
-from common.storage import copy, write_text
-from common.training import quiet_tensorflow
-from config import UserError
+from world_models import command_line
+from world_models.config import UserError
+from world_models.runs.storage import copy, write_text
+from world_models.training import quiet_tensorflow
 
 STATIC = Path(__file__).parent / "static"
 

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from config import UserError
+from world_models.config import UserError
 
 
 @contextlib.contextmanager

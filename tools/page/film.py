@@ -10,10 +10,10 @@ from pathlib import Path
 
 from PIL import Image, ImageColor
 
-from common import command_line
-from common.run_dir import need
-from common.storage import atomic_write
 from tools.page.browser import chromium
+from world_models import command_line
+from world_models.runs.run_dir import need
+from world_models.runs.storage import atomic_write
 
 VIEW = {"width": 1280, "height": 840}
 WIDTH = 640  # of the film

@@ -6,22 +6,22 @@ from pathlib import Path
 
 import numpy as np
 
-import tasks
-from common import published, results, run_dir
-from common.integrity import UNREADABLE
-from common.seeds import episode_seeds, generator
-from config import Config, UserError
-from controller.agent_file import FOLDERS, read_best
-from controller.film import episode
 from controller.lanes import RealLanes
 from controller.policy import Controller
 from doom_rnn.dream import Starts
-from tasks.controls import Controls, plain
 from tools.reporting.runs import read_run
 from tools.reporting.tables import trainings_of
 from vae.data import broken, read_episode, read_source
 from vae.data import episodes as recordings
-from world_model import WorldModel, load_rnn, load_vae
+from world_models import published, results, tasks
+from world_models.config import Config, UserError
+from world_models.runs import run_dir
+from world_models.runs.agent_file import FOLDERS, read_best
+from world_models.runs.integrity import UNREADABLE
+from world_models.seeds import episode_seeds, generator
+from world_models.stages.film import episode
+from world_models.tasks.controls import Controls, plain
+from world_models.world_model import WorldModel, load_rnn, load_vae
 
 FRAMES = 16  # of the strip
 STARTS = 100  # first frames where dreams begin

@@ -10,9 +10,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from common import command_line
-from common.run_dir import need
 from tools.page.browser import chromium, processor_seconds
+from world_models import command_line
+from world_models.runs.run_dir import need
 
 VIEW = {"width": 1440, "height": 900}
 # No dream ends: the speed does not depend on it.

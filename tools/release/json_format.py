@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from config import UserError
+from world_models.config import UserError
 
 SCALE = 10_000  # of a weight in JSON (get_model_params of the release)
 

@@ -6,7 +6,7 @@ h, columns of the gates i, j (the candidate), f, o.
 
 import numpy as np
 
-from tasks.task import Release
+from world_models.tasks.task import Release
 
 FORGET_BIAS = 1.0  # added to the gate f when the release's LSTM runs; Keras' bias holds it
 

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
-import config as configs
-import tasks
-from common.arrays import FLOATS, open_npz
-from common.integrity import UNREADABLE, read_json, require_finite, sealed
-from common.training import save_arrays, save_weights
-from config import Config, UserError
 from controller.policy import Controller
-from tasks.task import Release
 from tools.release.json_format import array, read, read_scaled, scaled
 from tools.release.layouts import HEAD_FIRST, rnn_orders, to_keras, to_release
+from world_models import config as configs
+from world_models import tasks
+from world_models.config import Config, UserError
+from world_models.runs.arrays import FLOATS, open_npz
+from world_models.runs.integrity import UNREADABLE, read_json, require_finite, sealed
+from world_models.tasks.task import Release
+from world_models.training import save_arrays, save_weights
 
 # What needs TensorFlow is imported where it is used: its start-up messages must have been quieted before.
 
@@ -40,7 +40,7 @@ def vae_variables(vae) -> dict:
 
 def read_vae(path: Path, config: Config):
     """V with the weights of a vae.json."""
-    from world_model import make_vae
+    from world_models.world_model import make_vae
 
     vae = make_vae(config)
     variables = vae_variables(vae)
@@ -51,7 +51,7 @@ def read_vae(path: Path, config: Config):
 
 
 def take_vae(run: Path, config: Config) -> list:
-    from world_model import load_vae
+    from world_models.world_model import load_vae
 
     variables = vae_variables(load_vae(run, config))
     return scaled(run / "vae.weights.h5", {name: np.asarray(variable) for name, variable in variables.items()})
@@ -59,7 +59,7 @@ def take_vae(run: Path, config: Config) -> list:
 
 def read_rnn(path: Path, config: Config):
     """M with the weights of an rnn.json."""
-    from world_model import make_rnn
+    from world_models.world_model import make_rnn
 
     rnn = make_rnn(config)
     inputs, outputs = rnn.cell.kernel.shape[0], rnn.head.kernel.shape[1]
@@ -80,7 +80,7 @@ def read_rnn(path: Path, config: Config):
 
 
 def take_rnn(run: Path, config: Config) -> list:
-    from world_model import load_rnn
+    from world_models.world_model import load_rnn
 
     rnn = load_rnn(run, config)
     lstm = to_release(*map(np.asarray, (rnn.cell.kernel, rnn.cell.recurrent_kernel, rnn.cell.bias)))

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-import config as configs
-import tasks
-from common import config_file, run_dir, storage
-from common.training import quiet_tensorflow
-from config import Config, UserError
 from tools.release.json_format import write_list
 from tools.release.parts import PARTS, json_name
+from world_models import config as configs
+from world_models import tasks
+from world_models.config import Config, UserError
+from world_models.runs import config_file, run_dir, storage
+from world_models.training import quiet_tensorflow
 
 # Settings to give as flags when an exported run is imported: JSON holds no configuration.
 SETTINGS = (

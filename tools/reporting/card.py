@@ -4,13 +4,13 @@ import dataclasses
 import os
 from pathlib import Path
 
-import config as configs
-import tasks
-from common import command_log, published
-from common.results import identity, where
 from tools.reporting.runs import Run
 from tools.reporting.tables import duration, launch, searches_of, training_time, trainings_of
 from tools.reporting.words import pack_of, pictures, table
+from world_models import config as configs
+from world_models import published, tasks
+from world_models.results import identity, where
+from world_models.runs import command_log
 
 HOW = {"real": "in the real environment", "dream": "in M's dream"}
 
@@ -38,8 +38,8 @@ python evaluate.py --run DIR --episodes 100
 import json
 from pathlib import Path
 
-from common import run_dir
-from world_model import load_rnn, load_vae
+from world_models.runs import run_dir
+from world_models.world_model import load_rnn, load_vae
 
 run = Path("DIR")
 config = run_dir.load(run)

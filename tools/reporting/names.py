@@ -2,9 +2,9 @@
 
 import dataclasses
 
-import config as configs
-from common.results import where
 from tools.reporting.runs import Run
+from world_models import config as configs
+from world_models.results import where
 
 # Said by `where`, or no part of an experiment.
 SAID = ("task", "preset", "seed", "lanes", "drawer", "view", "pixels", "temperature", "env", "features", "untrained",

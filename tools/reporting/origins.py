@@ -6,14 +6,14 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from common import config_file, integrity, packed, run_dir, storage
-from common.progress import note
-from config import UserError
+from world_models.config import UserError
+from world_models.progress import note
+from world_models.runs import config_file, integrity, packed, run_dir, storage
 
 FOLDER = "origins"  # of a packed run: copies of their records
 SEARCH = ("controller/history.jsonl", "controller/best.json")
 RECORD = ("config.json", "metrics.jsonl", "results.json", *SEARCH, "commands/*.json")
-COMMAND = re.compile(r"\d{8}T\d{6}-[\w.-]+\.json")  # as common/command_log.py names them
+COMMAND = re.compile(r"\d{8}T\d{6}-[\w.-]+\.json")  # as runs/command_log.py names them
 VAE = "vae.weights.h5"
 
 

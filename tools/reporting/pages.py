@@ -3,13 +3,13 @@
 import os
 from pathlib import Path
 
-import tasks
-from common import published, storage
 from tools.reporting import names, plots
 from tools.reporting.card import card
 from tools.reporting.runs import Run, groups, searches, trainings
 from tools.reporting.tables import differences, results_table, temperature_table
 from tools.reporting.words import pack_of, pictures, table
+from world_models import published, tasks
+from world_models.runs import storage
 
 
 def training_section(runs: list[Run], out: Path) -> list[str]:

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-import config as configs
-import tasks
-from common import integrity, published, results, run_dir, storage
 from tools.reporting.origins import Origin, origins
+from world_models import config as configs
+from world_models import published, results, tasks
+from world_models.runs import integrity, run_dir, storage
 
 IGNORED = {"seed": 0, "lanes": 1, "drawer": "raster"}  # settings in which runs may differ and be the same experiment
 

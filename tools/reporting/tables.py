@@ -4,12 +4,12 @@ import dataclasses
 
 import numpy as np
 
-import config as configs
-import tasks
-from common import published, run_dir, statistics
-from common.results import EXPERIMENT, dreams_as_released, identity, where
 from tools.reporting.runs import Run, groups
 from tools.reporting.words import table
+from world_models import config as configs
+from world_models import published, statistics, tasks
+from world_models.results import EXPERIMENT, dreams_as_released, identity, where
+from world_models.runs import run_dir
 
 HEADER = ["task", "environment", "preset", "features", "paper", "peers", "ours: mean ± std", "episodes", "seed",
           "generation", "training time", "hardware of the test", "command"]  # fmt: skip

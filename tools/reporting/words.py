@@ -4,8 +4,8 @@ import glob
 import re
 from pathlib import Path
 
-from common import packed, storage
-from config import UserError
+from world_models.config import UserError
+from world_models.runs import packed, storage
 
 # Of pictures, by the pattern of their names; {} is what the pattern leaves open.
 CAPTIONS = {

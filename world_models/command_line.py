@@ -1,0 +1,224 @@
+"""The command line: one flag for each field of Config, and how a script ends at a UserError."""
+
+import argparse
+import dataclasses
+import errno
+import os
+import signal
+import sys
+from pathlib import Path
+
+from world_models import signals, tasks
+from world_models.config import Config, UserError, flag
+from world_models.progress import close_bars, note
+from world_models.runs.run_dir import load
+
+NOTHING = "nothing was begun"
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse's parser, which keeps the lines of its description and reports an error in one line, without usage.
+
+    Args:
+        quiet: print no errors: of several ranks only the first does.
+        options: as of `argparse.ArgumentParser`.
+    """
+
+    def __init__(self, quiet: bool = False, **options):
+        # Abbreviations would change their meaning with the flags that are added later.
+        usual = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
+        spec = getattr(sys.modules["__main__"], "__spec__", None)  # of a tool: python -m NAME
+        if spec is not None:
+            usual["prog"] = f"python -m {spec.name.removesuffix('.__main__')}"
+        super().__init__(**{**usual, **options})
+        self.quiet = quiet
+
+    def print_help(self, file=None) -> None:
+        if not self.quiet:
+            super().print_help(file)
+
+    def error(self, message: str):
+        exit_with(UserError(f"{message} (see {self.prog} --help)"), self.quiet)
+
+
+class HelpAll(argparse.Action):
+    """--help-all: the help with the flags of the other stages."""
+
+    def __init__(self, option_strings, dest, hidden: list, **options):
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, **options)
+        self.hidden = hidden
+
+    def __call__(self, parser, *args):
+        for action, text in self.hidden:
+            action.help = text
+        parser.print_help()
+        parser.exit()
+
+
+def defaults(arguments: list[str]) -> tuple[Config, str]:
+    """The configuration whose values the help shows, and whose it is: the run's or, if it is new, that of --from or
+    --after, or the given task's and preset's; where these are wrong, the paper's CarRacing."""
+    peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in ("--run", "--from", "--after", "--preset"):
+        peek.add_argument(name)
+    peek.add_argument("--task", type=tasks.named)
+    given = vars(peek.parse_known_args(arguments)[0])
+    first = next(iter(tasks.TASKS))
+    try:
+        for folder in (given["run"], given["from"], given["after"]):
+            if folder and (Path(folder) / "config.json").exists():
+                return load(Path(folder)), folder
+        task, preset = given["task"] or first, given["preset"] or "paper"
+        return tasks.preset(task, preset), f"{task}, {preset}"
+    except UserError:
+        return tasks.preset(first, "paper"), f"{first}, paper"
+
+
+def parser(text: str, quiet: bool = False, stage: tuple[str, ...] = ()) -> argparse.ArgumentParser:
+    """A parser with --run, --from and one flag for each field of Config, under headings.
+
+    Args:
+        text: the command's description.
+        quiet: as of `Parser`.
+        stage: headings that --help shows; --help-all shows the others too. Empty: all.
+    """
+    out = Parser(quiet, description=text, usage="%(prog)s --run DIR [flags]" if stage else None)
+    hidden: list[tuple[argparse.Action, str]] = []
+    if stage:
+        words = "show this help with the flags of all stages, which a new run takes too"
+        out.add_argument("--help-all", action=HelpAll, hidden=hidden, help=words)
+    out.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run folder; made if it is new")
+    out.add_argument(
+        "--from",
+        dest="base",
+        type=Path,
+        metavar="DIR",
+        help="when --run is new: take another run's configuration, and its data, V and M as far as they still fit",
+    )
+    out.add_argument(
+        "--after",
+        type=Path,
+        metavar="DIR",
+        help="when --run is new: the next round of this run. Its recordings are linked, its agent plays --episodes new "
+        "ones, and its V, M and C are where training goes on from; with --episodes 0 C alone goes on",
+    )
+    policies = [name for task in tasks.TASKS.values() for name in task.policies]
+    any_other = "gymnasium:ID (any Gymnasium environment with rgb_array pictures)"
+    views = [name for task in tasks.TASKS.values() for name in task.views]
+    known = {
+        "view": list(dict.fromkeys(views)),
+        "task": [*tasks.TASKS, any_other],
+        "policy": list(dict.fromkeys(policies)),
+    }
+    values, whose = defaults(sys.argv[1:])
+    fields = [item for item in dataclasses.fields(Config) if item.metadata["group"] != "before"]
+    headings = dict.fromkeys(item.metadata["group"] for item in fields)
+    shown = ("run", *stage) if stage else tuple(headings)
+    for heading in sorted(headings, key=lambda name: name not in shown):  # the stage's first
+        title = "a new run" if heading == "run" else f"{heading} (when the run is new; defaults: {whose})"
+        group = out.add_argument_group(title)
+        for item in (item for item in fields if item.metadata["group"] == heading):
+            words = item.metadata["help"]
+            if item.name in known:
+                words += f" (one of {', '.join(known[item.name])})"
+            if item.default is not dataclasses.MISSING:
+                words += f" (default {getattr(values, item.name)})"
+            words = words.replace("%", "%%")
+            action = group.add_argument(
+                flag(item.name),
+                type=tasks.named if item.name == "task" else item.type,
+                default=argparse.SUPPRESS,
+                metavar=item.type.__name__.upper() if not item.metadata["choices"] else None,
+                choices=item.metadata["choices"],
+                help=words if heading in shown else argparse.SUPPRESS,
+            )
+            if heading not in shown:
+                hidden.append((action, words))
+    return out
+
+
+def overrides(args: argparse.Namespace) -> dict:
+    """The fields of Config that are given on the command line."""
+    names = {item.name for item in dataclasses.fields(Config)}
+    return {name: value for name, value in vars(args).items() if name in names}
+
+
+def count(text: str) -> int:
+    """The value of a flag that counts something: 1 or more."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected 1 or more, got {value}")
+    return value
+
+
+def exit_with(error: UserError, quiet: bool = False) -> None:
+    """Ends the process with status 2, and with the error as one line on stderr unless `quiet`."""
+    if not quiet:
+        report(f"error: {error}")
+    raise SystemExit(2)
+
+
+def report(text: str) -> None:
+    """Prints a line on stderr that ends a stage."""
+    close_bars()
+    note(text)
+
+
+def os_errors_as_user_errors(function, *args):
+    """`function(*args)`; a file that cannot be read or written, or a full disk, becomes a UserError."""
+    try:
+        return function(*args)
+    except OSError as error:
+        if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        where = f"{error.filename}: " if error.filename is not None else ""
+        raise UserError(f"{where}{error.strerror}") from error
+
+
+def start() -> None:
+    """What every command begins with: signals are handled, and a character that the output's encoding lacks (±, τ)
+    becomes a question mark instead of an error. What is printed to an output that was closed before is lost."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # else the next file had its number, and what libraries in C write there
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 open to the end
+    signals.listen()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+def close_output() -> None:
+    """Flushes stdout; if nobody reads it any more or its disk is full, what was printed is lost, and no more."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # Python would flush again as it ends, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def say(text: str) -> None:
+    """Prints a line of a stage's results, which stand in its files as well: a reader that has gone (`| head`) or a full
+    disk behind stdout does not end the stage."""
+    try:
+        print(text, flush=True)
+    except OSError:
+        close_output()
+
+
+def command(main) -> None:
+    """Runs `main()` of a single-process script; a UserError becomes one line on stderr and exit status 2, a signal one
+    line and 128 + its number."""
+    start()
+    try:
+        signals.stop(NOTHING)  # received while libraries were imported
+        os_errors_as_user_errors(main)
+    except UserError as error:
+        exit_with(error)
+    except BrokenPipeError:  # of `| head`
+        raise SystemExit(128 + signal.SIGPIPE) from None
+    except signals.Stopped as stopped:
+        report(str(stopped))
+        raise SystemExit(stopped.status) from None
+    finally:
+        close_output()
+        signals.ignore()

@@ -1,0 +1,283 @@
+"""MPI: start, fail, wait, and stop together.
+
+Everything works in one process too: without `mpirun`, rank 0 is alone.
+"""
+
+import faulthandler
+import os
+import re
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from world_models import command_line, signals
+from world_models.config import UserError
+from world_models.progress import note
+
+
+class CollectiveError(UserError):
+    """A UserError that every rank raises, so that each ends by itself."""
+
+
+# The variables in which launchers tell each process how many there are, and its rank; and the remedy if MPI sees fewer.
+LAUNCHERS = (
+    ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "say which MPI it is: MPI4PY_MPIABI=openmpi mpirun ..."),
+    ("PMI_SIZE", "PMI_RANK", "say which MPI it is: MPI4PY_MPIABI=mpich mpirun ..."),
+    (
+        "SLURM_STEP_NUM_TASKS",
+        "SLURM_PROCID",
+        "say how Slurm is to start it: srun --mpi=pmi2 ..., or pmix for Open MPI (docs/clusters.md)",
+    ),
+)
+NESTED = "WORLD_MODELS_RANKS"  # the ranks each process is to see, where several runs are started by one launcher
+STOP = 4  # message tag: a signal's number
+LEAVING = 20.0  # seconds that a rank which ends waits for the others to end as well
+HANG = 900.0  # seconds after which a step that has not ended never will
+SHARED_MEMORY = Path("/dev/shm")
+# Names there of MPICH, and of Open MPI 4 and 5; others' are never removed. A game's engine has a guard of its own.
+OWN_MEMORY = re.compile(r"(mpich_shm_|vader_segment\.|sm_segment\.)[\w.-]+")
+RENEW = 5.0  # seconds between two renewals of that time limit: each starts a thread
+
+
+def world():
+    """The communicator of all ranks. Imported here, so that single-process scripts never start MPI."""
+    if "OMPI_COMM_WORLD_SIZE" in os.environ:
+        # Else the MPICH that is installed beside mpi4py would be loaded, which ends the process in MPI_Init.
+        os.environ.setdefault("MPI4PY_MPIABI", "openmpi")
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        first = str(error).strip().partition("\n")[0]
+        raise UserError(
+            f"MPI cannot be loaded ({first}); with a cluster's own MPI, its libraries must be found: "
+            "LD_LIBRARY_PATH=DIR/lib MPI4PY_MPIABI=openmpi mpirun ..."
+        ) from None
+    return MPI.COMM_WORLD
+
+
+def shared_memory() -> list[str]:
+    """Names of the shared memory that this process uses and that would stay behind if it was killed."""
+    try:
+        lines = Path("/proc/self/maps").read_text().splitlines()
+    except OSError:
+        return []
+    found = {line.split(maxsplit=5)[5] for line in lines if f" {SHARED_MEMORY}/" in line}
+    names = {Path(name).name for name in found}  # some with " (deleted)" behind them
+    return sorted(filter(OWN_MEMORY.fullmatch, names))
+
+
+def unlink_shared_memory(comm) -> None:
+    """Removes the name of MPICH's shared memory, so that it ends with the ranks however they end.
+
+    To be called by all, who are attached to it by then. Other MPIs attach later: theirs is cleared by the next command
+    (world_models/runs/lock.py).
+    """
+    wait(comm)
+    for name in shared_memory():
+        if name.startswith("mpich_shm_"):
+            with suppress(FileNotFoundError):  # another rank was first
+                (SHARED_MEMORY / name).unlink()
+
+
+def require_same_mpi(comm) -> None:
+    """Ends the process if what started it started more than it sees: each would take itself for the only one, and all
+    would write one run folder. It is another MPI than the one that is loaded, or Slurm without `--mpi`. One of them
+    prints the error. UserError if the number of nested ranks is none."""
+    expected, quiet, remedy = expected_ranks(os.environ)
+    if expected > comm.size:
+        error = UserError(
+            f"{expected} processes were started, but each sees {comm.size}: the MPI that is loaded is not the "
+            f"launcher's; {remedy}, or {NESTED}={comm.size} if each is to be a run of its own"
+        )
+        command_line.exit_with(error, quiet=quiet)
+
+
+def expected_ranks(environ) -> tuple[int, bool, str]:
+    """By the launcher's variables: (processes that it started, whether another of them says so if MPI sees fewer, what
+    to do then)."""
+    if NESTED in environ:
+        try:
+            return int(environ[NESTED]), False, f"{NESTED} says how many"
+        except ValueError:
+            raise UserError(f"{NESTED}: expected a number of ranks, got {environ[NESTED]!r}") from None
+    found = [(int(environ.get(size, 1)), int(environ.get(rank, 0)) > 0, remedy) for size, rank, remedy in LAUNCHERS]
+    # PMIx tells a process its rank only: there are at least as many and one, which rank 1 is the first to know.
+    rank = int(environ.get("PMIX_RANK", 0))
+    found.append((rank + 1, rank > 1, "say which MPI it is: MPI4PY_MPIABI=openmpi mpirun ..., or srun --mpi=pmix ..."))
+    return max(found, key=lambda item: item[0])
+
+
+def on_root(comm, function: Callable, *args, share: bool = True):
+    """Calls `function(*args)` on rank 0; a UserError of it, or Stopped, is raised on every rank.
+
+    Returns its result, on every rank; with share=False, on rank 0 only, and None elsewhere.
+    """
+    result = error = None
+    if comm.rank == 0:
+        try:
+            result = command_line.os_errors_as_user_errors(function, *args)
+        except (UserError, signals.Stopped) as caught:
+            error = caught
+        except BaseException:
+            fail(comm)
+    wait(comm)
+    shared, error = comm.bcast((result if share else None, error))
+    raise_on_all(error)
+    return shared if share else result
+
+
+def on_all_ranks(comm, function: Callable, *args):
+    """Calls `function(*args)` on every rank, and returns each rank's result; if any raises a UserError or Stopped, all
+    do."""
+    result = error = None
+    try:
+        result = command_line.os_errors_as_user_errors(function, *args)
+    except (UserError, signals.Stopped) as caught:
+        error = caught
+    wait(comm)
+    raise_on_all(next(filter(None, comm.allgather(error)), None))
+    return result
+
+
+def raise_on_all(error: Exception | None) -> None:
+    """Raises on this rank what one of them has raised."""
+    if isinstance(error, signals.Stopped):
+        raise error
+    if error is not None:
+        raise CollectiveError(str(error))
+
+
+def wait(comm, seconds: float = 0.01) -> None:
+    """A barrier at which waiting ranks sleep `seconds` between two tests: MPI's own would keep their cores busy."""
+    request = comm.Ibarrier()
+    while not request.Test():
+        stopping(comm)
+        time.sleep(seconds)
+
+
+def stopping(comm) -> bool:
+    """Whether a signal has reached any rank, as far as this one has heard. Cheap: asked after every step.
+
+    Signals need not reach all: the rank that has received one tells rank 0, and that the others. The ranks agree in
+    `stop_together`; what rank 0 does alone asks by `signals.stop`.
+    """
+    before = signals.received()
+    if comm.size > 1:
+        while comm.iprobe(tag=STOP):
+            signals.receive(comm.recv(tag=STOP))
+        if signals.received() and not _told:
+            _told.append(True)
+            for rank in range(1, comm.size) if comm.rank == 0 else (0,):
+                comm.send(signals.received(), dest=rank, tag=STOP)
+    return bool(before or signals.received())
+
+
+_told: list[bool] = []  # not empty once this rank has passed its signal on
+
+
+def stop_together(comm, saved: str) -> None:
+    """Raises Stopped on every rank if a signal has reached any. To be called by all of them.
+
+    Args:
+        saved: as of `signals.Stopped`; rank 0's counts.
+    """
+    wait(comm)
+    number = max(comm.allgather(signals.received()))
+    if number:
+        signals.receive(number)
+        raise signals.Stopped(number, saved)
+
+
+class hang_limit:
+    """Context manager for a loop of steps: one that takes longer than HANG prints where it hangs, and ends the process,
+    whereupon mpirun ends the others, which would wait for it forever. Does nothing in a process that is alone.
+
+    Call it after every step.
+    """
+
+    def __init__(self, comm):
+        self.alone, self.renewed = comm.size == 1, -RENEW
+
+    def __enter__(self):
+        self()
+        return self
+
+    def __call__(self) -> None:
+        now = time.monotonic()
+        if not self.alone and now - self.renewed >= RENEW:
+            faulthandler.dump_traceback_later(HANG, exit=True)
+            self.renewed = now
+
+    def __exit__(self, *error) -> None:
+        if not self.alone:
+            faulthandler.cancel_dump_traceback_later()
+
+
+def launch(main: Callable) -> None:
+    """Runs `main(comm)` on this rank.
+
+    A UserError becomes one line and exit status 2, a signal one line and 128 + its number; any other exception its
+    traceback, whole, and the end of every rank.
+    """
+    command_line.start()
+    try:
+        comm = world()
+    except UserError as error:
+        command_line.exit_with(error, quiet=os.environ.get("OMPI_COMM_WORLD_RANK", "0") != "0")
+    signals.listen()  # MPICH puts a handler of its own before SIGUSR1's, without a stack of its own
+    others = comm.Dup() if comm.size > 1 else comm  # of its own: other barriers may be under way
+    unlink_shared_memory(others)
+    try:
+        require_same_mpi(comm)
+        signals.ask(lambda: stopping(comm))
+        stop_together(comm, command_line.NOTHING)
+        command_line.os_errors_as_user_errors(main, comm)
+    except CollectiveError as error:
+        command_line.exit_with(error, quiet=comm.rank > 0)
+    except UserError as error:
+        if comm.size == 1:
+            command_line.exit_with(error)
+        command_line.report(f"error: {error} (rank {comm.rank})")
+        abort(comm, 2)
+    except signals.Stopped as stopped:
+        if comm.rank == 0:
+            command_line.report(str(stopped))
+        leave(others, stopped.status)
+    except SystemExit as ended:
+        leave(others, ended.code)
+    except BaseException:
+        fail(comm)
+    finally:
+        command_line.close_output()
+        signals.ignore()
+
+
+def leave(comm, status) -> None:
+    """Exits with a status, together with the other ranks: if one of them does not end as well, ends it."""
+    request = comm.Ibarrier()
+    deadline = time.monotonic() + LEAVING
+    while not request.Test():
+        if time.monotonic() > deadline:
+            note(f"rank {comm.rank} has ended, others have not: ending them")
+            abort(comm, status if isinstance(status, int) and status else 1)
+        time.sleep(0.01)
+    raise SystemExit(status)
+
+
+def fail(comm) -> None:
+    """Prints the exception being handled and ends the job; called from an `except` block."""
+    note(traceback.format_exc().rstrip("\n"))
+    if comm.size == 1:
+        command_line.close_output()
+        # As an exception would, but also past threads that still run.
+        os._exit(1)
+    abort(comm, 1)
+
+
+def abort(comm, status: int) -> None:
+    """Ends every rank, after a second in which mpirun passes on this rank's output: it drops what it has not read."""
+    command_line.close_output()
+    time.sleep(1)
+    comm.Abort(status)

@@ -1,0 +1,97 @@
+"""Pictures of frames that explain themselves: sheets with labels and an axis, and titled panels of films."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from world_models.runs.storage import atomic_write
+
+SCALE, PANEL = 2, 4  # times as large as a frame: on a sheet, in a film
+GAP, MARGIN, LINE = 6, 8, 18  # pixels between frames, around them, of a line of text
+INK, PAPER = (20, 20, 20), (255, 255, 255)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a sheet.
+
+    Attributes:
+        label: what its frames are.
+        frames: (N, 64, 64, 3), uint8 or in 0..1.
+        ticks: (N,), a word under each frame: when it was, or how well it is reconstructed; empty: none.
+    """
+
+    label: str
+    frames: np.ndarray
+    ticks: tuple[str, ...] = ()
+
+
+def to_uint8(frames: np.ndarray) -> np.ndarray:
+    """Frames in 0..1 (or already uint8) -> uint8."""
+    if frames.dtype == np.uint8:
+        return frames
+    return (np.clip(frames, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def enlarged(frame: np.ndarray, scale: int) -> Image.Image:
+    image = Image.fromarray(to_uint8(frame))
+    return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
+
+
+def sheet(rows: list[Row], title: str = "", axis: str = "") -> Image.Image:
+    """Rows of frames with gaps between them, their labels at the left and their ticks below.
+
+    Args:
+        rows: from top to bottom.
+        title: a line above all.
+        axis: what the ticks say; a line below all.
+    """
+    font = ImageFont.load_default(13)
+    side = rows[0].frames.shape[1] * SCALE
+    left = MARGIN + max(round(font.getlength(row.label)) for row in rows) + MARGIN
+    width = left + max(len(row.frames) for row in rows) * (side + GAP) - GAP + MARGIN
+    width = max(width, round(font.getlength(title)) + 2 * MARGIN)
+    height = sum(side + GAP + LINE * bool(row.ticks) for row in rows) + LINE * bool(title) + LINE * bool(axis)
+    image = Image.new("RGB", (width, height + 2 * MARGIN), PAPER)
+    draw, y = ImageDraw.Draw(image), MARGIN
+    if title:
+        draw.text((MARGIN, y), title, INK, font)
+        y += LINE
+    for row in rows:
+        draw.text((MARGIN, y + side / 2), row.label, INK, font, anchor="lm")
+        for k, frame in enumerate(row.frames):
+            image.paste(enlarged(frame, SCALE), (left + k * (side + GAP), y))
+        y += side
+        for k, tick in enumerate(row.ticks):
+            draw.text((left + k * (side + GAP) + side / 2, y + 2), tick, INK, font, anchor="ma")
+        y += GAP + LINE * bool(row.ticks)
+    if axis:
+        draw.text((left, y), axis, INK, font)
+    return image
+
+
+def save_sheet(path: Path, rows: list[Row], title: str = "", axis: str = "") -> None:
+    """Writes a sheet as PNG."""
+    with atomic_write(path) as tmp:
+        sheet(rows, title, axis).save(tmp, format="PNG")
+
+
+def panels(titles: Sequence[str], frames: Sequence[np.ndarray], notes: Sequence[str], scale: int = PANEL) -> np.ndarray:
+    """One picture of a film: frames (64, 64, 3) side by side, `scale` times as large, a title above and a note below
+    each.
+
+    Returns uint8 (H, W, 3), H and W multiples of 16, as video codecs want them.
+    """
+    font, side = ImageFont.load_default(11 + scale), frames[0].shape[0] * scale
+    width, height = len(frames) * (side + 2 * MARGIN), side + 48
+    image = Image.new("RGB", (width, height), PAPER)
+    draw = ImageDraw.Draw(image)
+    for k, (title, frame, note) in enumerate(zip(titles, frames, notes, strict=True)):
+        left = k * (side + 2 * MARGIN) + MARGIN
+        draw.text((left, 12), title, INK, font, anchor="lm")
+        image.paste(enlarged(frame, scale), (left, 24))
+        draw.text((left, side + 36), note, INK, font, anchor="lm")
+    return np.asarray(image)

@@ -1,0 +1,29 @@
+"""TensorFlow, imported without its start-up messages, which it writes past every log level of its own.
+
+from world_models.quiet import tf
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # an error that matters is raised as well
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Context manager: what this process writes to stderr, from any language, is dropped."""
+    saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(null)
+
+
+with silent():
+    import tensorflow as tf
+
+__all__ = ["silent", "tf"]

@@ -1,0 +1,217 @@
+"""Films: an agent's episode beside V's reconstruction of it and a dream of M; and a dream alone."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import imageio
+import imageio_ffmpeg
+import numpy as np
+
+from controller.lanes import RealLanes, make_lanes
+from controller.policy import Controller
+from doom_rnn.dream import DreamEnv
+from world_models import signals, tasks
+from world_models.command_line import say
+from world_models.config import Config, UserError
+from world_models.pictures import Row, panels, save_sheet, to_uint8
+from world_models.runs.storage import atomic_write
+from world_models.stages.imagined import dreams_along
+from world_models.world_model import load_vae
+
+UNFILMED = "the film is not finished, its test is in results.json"
+WIDE = 12  # frames in a row of a sheet
+END = 10  # steps between the pictured frames of an episode's end
+HORIZON = 1.0  # seconds for which M dreams on from a frame of an episode: later little is left of it
+
+
+@dataclass(frozen=True)
+class Played:
+    """An episode or a dream.
+
+    Attributes:
+        frames: uint8 (T, 64, 64, 3).
+        scores: (T,), the return so far when each was seen.
+        total: the return.
+        h, c: (T, U), M's state from before it has seen each frame; None of a dream.
+    """
+
+    frames: np.ndarray
+    scores: np.ndarray
+    total: float
+    h: np.ndarray | None = None
+    c: np.ndarray | None = None
+
+    @property
+    def notes(self) -> list[str]:
+        """Step and score at each frame; at the last one the return, which its own step has changed once more."""
+        before = [f"step {step}   score {score:.1f}" for step, score in enumerate(self.scores[:-1])]
+        return [*before, f"step {len(self.scores) - 1}   return {self.total:.1f}"]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A part of a film: its title, frames uint8 (T, 64, 64, 3), and a note below each."""
+
+    title: str
+    frames: np.ndarray
+    notes: list[str]
+
+
+def films(run: Path, config: Config, parameters: list[float], row: dict) -> list[Path]:
+    """Films what a row of results.json scored: its best, its median and its worst episode, or its first dream."""
+    if config.env == "dream":
+        if not (run / "vae.weights.h5").exists():
+            say(f"no film: {run}/vae.weights.h5, which would draw the dream, is missing")
+            return []
+        dreamed = dream(run, config, parameters, row["seeds"][0])
+        name = f"{tasks.get(config.task).file_name}-dream-{config.temperature:g}"
+        panel = Panel(dream_title(config), dreamed.frames, dreamed.notes)
+        video = write_video(run / "videos" / f"{name}.mp4", [panel], tasks.get(config.task).fps)
+        return [video, strip(run, config, dreamed)]
+    lanes, vae = make_lanes(run, config), load_vae(run, config)
+    chosen = chosen_episodes(row["returns"])
+    played = episodes(lanes, parameters, [row["seeds"][number] for number in chosen.values()])
+    lanes.close()
+    written = []
+    if (run / "initial_z.npz").exists():
+        written.append(strip(run, config, dream(run, config, parameters, row["seeds"][0])))
+    for (name, number), one in zip(chosen.items(), played, strict=True):
+        if one.total != row["returns"][number]:
+            say(f"the film's {name} episode returned {one.total:.1f}, the test's {row['returns'][number]:.1f}")
+        written += film(run, config, vae, parameters, one, name)
+    return written
+
+
+def chosen_episodes(returns: list[float]) -> dict[str, int]:
+    """The numbers of the best, the median and the worst episode; of few episodes not all three."""
+    order = np.argsort(returns, kind="stable")
+    found = {"worst": order[0], "best": order[-1], "median": order[len(order) // 2]}
+    return {name: int(number) for k, (name, number) in enumerate(found.items()) if number not in [*found.values()][:k]}
+
+
+def film(run: Path, config: Config, vae, parameters: list[float], played: Played, name: str) -> list[Path]:
+    """Films an episode beside V's reconstruction of it and what M dreams from its frames.
+
+    Writes DIR/videos/TASK-VIEW-NAME.mp4 and pictures/TASK-VIEW-NAME.png, the last frames over their reconstructions.
+    Returns their paths.
+    """
+    frames, task = played.frames, tasks.get(config.task)
+    shown = beside(run, config, vae, parameters, played, f"the game, {name} test episode")
+    seen = shown[1].frames
+    name = "-".join([task.file_name, *([config.view] if task.views else []), name])
+    end = run / "pictures" / f"{name}.png"
+    last = np.unique(np.maximum(len(frames) - 1 - END * np.arange(WIDE - 1, -1, -1), 0))
+    before = tuple(f"{(step - len(frames) + 1) / task.fps:.1f}" for step in last)
+    title = f"{name}: the end of an episode of {len(frames)} steps, return {played.total:.1f}"
+    rows = [Row("game", frames[last]), Row("V", seen[last], before)]
+    save_sheet(end, rows, title, f"seconds before the end, at {task.fps} steps a second")
+    return [write_video(run / "videos" / f"{name}.mp4", shown, task.fps), end]
+
+
+def beside(run: Path, config: Config, vae, parameters: list[float], played: Played, title: str) -> list[Panel]:
+    """The panels of an episode: the game under `title`, V's reconstruction, and, if the run has what dreams begin with,
+    M's dreams along it."""
+    parts = [played.frames[k : k + 100] for k in range(0, len(played.frames), 100)]
+    z = np.concatenate([vae.encode(part)[0] for part in parts])
+    seen = to_uint8(np.concatenate([vae.decode(z[k : k + 100]) for k in range(0, len(z), 100)]))
+    errors = ((played.frames / 255.0 - seen / 255.0) ** 2).sum(axis=(1, 2, 3))
+    panels = [
+        Panel(title, played.frames, played.notes),
+        Panel("V's reconstruction", seen, [f"squared error {error:.1f}" for error in errors]),
+    ]
+    if (run / "initial_z.npz").exists():
+        fps = tasks.get(config.task).fps
+        length = round(HORIZON * fps)
+        dreamt, over = dreams_along(run, config, parameters, z, played.h, played.c, length, seed=0)
+        since = np.arange(len(dreamt)) % length / fps
+        notes = [
+            f"{s:.1f} s since the frame" + ", M predicts the end" * ended
+            for s, ended in zip(since, over.tolist(), strict=True)
+        ]
+        panels.append(Panel(f"M's dream, anew every {HORIZON:g} s", dreamt, notes))
+    return panels
+
+
+def episodes(lanes: RealLanes, parameters: list[float], seeds: list[int]) -> list[Played]:
+    """Plays real episodes, in a batch of as many lanes as the test had."""
+    found = []
+    for first in range(0, len(seeds), lanes.count):
+        part = seeds[first : first + lanes.count]
+        seen: list[list] = [[] for _ in part]
+        totals: dict[int, float] = {}
+        for lane, seed in enumerate(part):
+            lanes.start(lane, np.array(parameters), seed)
+        while len(totals) < len(part):
+            signals.stop(UNFILMED)
+            state = (lanes.h * (1 - lanes.is_first), lanes.c * (1 - lanes.is_first))  # of the lane's episode before
+            h, c = (value.numpy() for value in state)
+            for lane in set(range(len(part))) - set(totals):
+                seen[lane].append((lanes.frames[lane].copy(), float(lanes.total[lane]), h[lane], c[lane]))
+            totals |= {lane: total for lane, total, _ in lanes.advance()}
+        for lane, rows in enumerate(seen):
+            frames, scores, h, c = map(np.stack, zip(*rows, strict=True))
+            found.append(Played(frames, scores, totals[lane], h, c))
+    return found
+
+
+def episode(lanes: RealLanes, parameters: list[float], seed: int) -> tuple[np.ndarray, float]:
+    """The frames, uint8 (T, 64, 64, 3), and the return of one real episode."""
+    (played,) = episodes(lanes, parameters, [seed])
+    return played.frames, played.total
+
+
+def dream_title(config: Config) -> str:
+    return f"M's dream, temperature {config.temperature:g}"  # the font has no τ
+
+
+def strip(run: Path, config: Config, dreamed: Played) -> Path:
+    """Writes two rows of twelve frames of a dream, from its first to its last."""
+    path, fps = run / "pictures" / f"dream-{config.temperature:g}.png", tasks.get(config.task).fps
+    steps = np.linspace(0, len(dreamed.frames) - 1, 2 * WIDE, dtype=int).reshape(2, WIDE)
+    rows = [Row("dream", dreamed.frames[part], tuple(f"{step / fps:.1f}" for step in part)) for part in steps]
+    title = f"{dream_title(config)}: {len(dreamed.frames) - 1} steps, return {dreamed.total:.1f}"
+    save_sheet(path, rows, title, f"seconds, at {fps} steps a second")
+    return path
+
+
+def dream(run: Path, config: Config, parameters: list[float], seed: int, steps: int | None = None) -> Played:
+    """One dream at config.temperature, driven by the controller; its first `steps` only, if given."""
+    env = DreamEnv(run, temperature=config.temperature)
+    controller, params = Controller.of(config), np.array(parameters)[None]
+    observation, _ = env.reset(seed=seed)
+    zs, scores, over = [env.z], [0.0], False
+    while not over and len(zs) != steps:
+        signals.stop(UNFILMED)
+        z, c, h = np.split(observation[None], [config.z_size, config.z_size + config.rnn_units], axis=1)
+        observation, reward, terminated, truncated, _ = env.step(controller.act(params, z, c, h)[0])
+        zs.append(env.z)
+        scores.append(scores[-1] + reward)
+        over = terminated or truncated
+    frames = np.concatenate([env.dreams.decode(np.concatenate(zs[k : k + 100])) for k in range(0, len(zs), 100)])
+    return Played(frames, np.array(scores), scores[-1])
+
+
+def write_video(path: Path, shown: list[Panel], fps: int) -> Path:
+    """Writes an mp4 of panels side by side, all of the same number of frames. UserError if ffmpeg ends before it."""
+    titles = [panel.title for panel in shown]
+    with atomic_write(path) as tmp:
+        written = tmp.with_name(tmp.name + path.suffix)  # the ending decides the format
+        try:
+            with imageio.get_writer(written, fps=fps, macro_block_size=16, quality=4) as writer:
+                for step in range(len(shown[0].frames)):
+                    signals.stop(UNFILMED)
+                    frames, notes = zip(*[(panel.frames[step], panel.notes[step]) for panel in shown], strict=True)
+                    writer.append_data(panels(titles, frames, notes))
+            # Nobody asks for ffmpeg's status as it closes the file: a full disk shows in what can be read of it.
+            count, _ = imageio_ffmpeg.count_frames_and_secs(written)
+            if count != len(shown[0].frames):
+                raise RuntimeError(f"{count} of {len(shown[0].frames)} frames were written")
+            written.replace(tmp)
+        except (OSError, RuntimeError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            first = str(error).partition("\n")[0].rstrip(":")
+            raise UserError(f"{path}: ffmpeg has not finished the film, on a full disk for one: {first}") from None
+        finally:
+            written.unlink(missing_ok=True)
+    return path

@@ -1,0 +1,108 @@
+"""The tasks by name, and configurations as they bound them."""
+
+import dataclasses
+import functools
+from pathlib import Path
+
+from world_models import config as configs
+from world_models.config import Config, UserError
+from world_models.tasks import carracing, gymnasium_task, limits, takecover
+from world_models.tasks.task import Task
+
+TASKS: dict[str, Task] = {}
+# What the user has named, as --task: it may import a package from anywhere, what a file names may not.
+NAMED: set[str] = set()
+
+
+def register(task: Task) -> None:
+    """Makes a task known under its name."""
+    TASKS[task.name] = task
+
+
+for module in (carracing, takecover):
+    register(module.TASK)
+
+
+def get(name: str) -> Task:
+    """The task of this name, a registered one or gymnasium:ID; UserError if there is none."""
+    if name in TASKS:
+        return TASKS[name]
+    if name.startswith(gymnasium_task.PREFIX):
+        return gymnasium_task_of(name)
+    raise UserError(f"--task: unknown task {name!r}: expected one of {', '.join(TASKS)}, {gymnasium_task.PREFIX}ID")
+
+
+def named(name: str) -> str:
+    """The value of --task: the user's own word for what may be imported."""
+    NAMED.add(name)
+    return name
+
+
+def require_harmless(name: str, run: Path) -> None:
+    """UserError if the task that a file of the folder `run` names would import code that is neither installed nor named
+    by the user."""
+    if name.startswith(gymnasium_task.PREFIX) and name not in NAMED:
+        gymnasium_task.require_installed(name, run)
+
+
+@functools.cache
+def gymnasium_task_of(name: str) -> Task:
+    return gymnasium_task.task(name)
+
+
+def preset(name: str, preset: str) -> Config:
+    """The configuration of a task under a preset's name; UserError if either is unknown."""
+    task = get(name)
+    if preset not in configs.PRESETS:
+        raise UserError(f"--preset: unknown preset {preset!r}: expected one of {', '.join(configs.PRESETS)}")
+    camera = {"view": task.published_view} if task.views else {}
+    values = {**camera, **task.presets.get("paper", {}), **configs.PRESETS[preset]}
+    if preset != "paper":
+        values |= task.presets.get(preset, {})
+    return Config(task=name, preset=preset, **values)
+
+
+def pays_in_dreams(config: Config) -> bool:
+    """Whether a dream of the run has a reward, so that C can be evolved in it."""
+    return get(config.task).dream_reward is not None or "reward" in config.rnn_heads
+
+
+def check(config: Config) -> Config:
+    """Returns `config`, or raises UserError naming the field that makes no sense, or not for its task."""
+    limits.check(config)
+    task = get(config.task)
+    if config.policy not in task.policies:
+        raise UserError(f"--policy: expected one of {', '.join(task.policies)}, got {config.policy!r}")
+    if task.views and config.view not in task.views:
+        raise UserError(f"--view: expected one of {', '.join(task.views)}, got {config.view!r}")
+    if config.mirror == "yes" and task.mirror is None:
+        raise UserError(f"--mirror yes: {task.label} has no mirror image; leave it out")
+    if config.vae_weight != 1 and not task.masks:
+        raise UserError(
+            f"--vae-weight {config.vae_weight}: {task.label} does not tell which pixels matter; leave it out"
+        )
+    if config.vae_weight != 1 and task.views and (config.view, config.drawer) == ("v3", "gymnasium"):
+        raise UserError(
+            f"--drawer gymnasium: with --vae-weight {config.vae_weight}, which needs to be told what each pixel of "
+            "view v3 shows, use --drawer raster"
+        )
+    if task.episode_limit is not None and config.max_frames > task.episode_limit:
+        raise UserError(
+            f"--max-frames: {task.label} ends an episode after {task.episode_limit} steps, got {config.max_frames}"
+        )
+    if task.dream_reward is not None and "end" not in config.rnn_heads:
+        raise UserError(f"--heads {config.heads}: {task.label}'s dream is paid by the step; use end or end+reward")
+    if config.patience and (task.idle_reward is None or config.env == "dream"):
+        where = f"{task.label}'s dream" if config.env == "dream" else task.label
+        raise UserError(f"--patience {config.patience}: {where} has no frames known to be without reward; leave it out")
+    if config.env == "dream" and not pays_in_dreams(config):
+        raise UserError(
+            f"--env dream: this M of {task.label} predicts no reward, so nothing can be evolved in its dream; use "
+            "--env real, or an M with --heads reward or end+reward"
+        )
+    return config
+
+
+def replace(config: Config, **changes) -> Config:
+    """A configuration with changes, checked."""
+    return check(dataclasses.replace(config, **changes))

@@ -1,0 +1,26 @@
+"""What every environment asks of an action."""
+
+import math
+
+import numpy as np
+
+from world_models.config import UserError
+
+
+def checked(action, *shape: int) -> np.ndarray:
+    """The action as an array of this shape; UserError unless it has so many numbers, all of them finite."""
+    array = np.asarray(action)
+    if array.shape != shape:  # rarely: this is asked at every step
+        if array.size != math.prod(shape):
+            raise UserError(f"action: expected numbers of shape {shape}, got {action!r}")
+        array = array.reshape(shape)
+    if array.dtype.kind not in "fiu":
+        raise UserError(f"action: expected numbers of shape {shape}, got {action!r}")
+    if not finite(array):
+        raise UserError(f"action: expected finite numbers, got {action!r}")
+    return array
+
+
+def finite(numbers: np.ndarray) -> bool:
+    """Whether all are: of the few of an action in a tenth of the time of `np.isfinite(numbers).all()`."""
+    return all(map(math.isfinite, numbers.ravel().tolist()))

@@ -1,0 +1,111 @@
+"""Doom's TakeCover: what the paper dreams of. The environment itself is in takecover_env.py."""
+
+import gymnasium as gym
+import numpy as np
+
+from world_models.config import Config
+from world_models.tasks.controls import Action, Controls, Key
+from world_models.tasks.task import Release, Task
+
+
+def make_env(config: Config, render_mode: str | None = None) -> gym.Env:
+    from world_models.tasks.takecover_env import DoomTakeCover
+
+    return DoomTakeCover(render_mode, pixels=config.pixels, masked=config.vae_weight != 1)
+
+
+class RandomStrafer:
+    """The release's random policy (doomrnn/extract.py): U(-1, 1), redrawn at frames that `repeat` divides, `repeat`
+    itself being redrawn, 1 to `longest`, at that moment.
+
+    The release's `longest` is 10, with which an agent spends 3% of its life beside a wall; with LONG it is 17%.
+    In few episodes M would else not learn that one dies there, too.
+    """
+
+    LONG = 60  # frames; from the middle to a wall it is about 50
+
+    def __init__(self, rng: np.random.Generator, longest: int = 10):
+        self.rng, self.longest = rng, longest
+        self.repeat = int(rng.integers(1, longest + 1))
+        self.action = np.zeros(1, np.float32)
+
+    def act(self, frame: int) -> np.ndarray:
+        """float32 (1,), for frames counted from 0."""
+        if frame % self.repeat == 0:
+            self.action = self.rng.uniform(-1, 1, 1).astype(np.float32)
+            self.repeat = int(self.rng.integers(1, self.longest + 1))
+        return self.action
+
+
+PRESETS = {
+    # What the release's Doom changes [doomrnn/*.py].
+    "paper": dict(
+        max_frames=2100,
+        min_frames=100,
+        z_size=64,
+        rnn_units=512,
+        rnn_steps=24_400,
+        rnn_length=500,
+        heads="end",
+        rnn_rate_end=1e-5,
+        rnn_rate_decay=0.99999,
+        env="dream",
+        temperature=1.15,
+        features="zch",
+        lanes=128,
+    ),
+    # M learns from pieces a fifth as long: the state is carried from piece to piece as before, a step costs a fifth,
+    # and in so few steps it is their number that counts. For the same reason its learning rate falls seventy times
+    # faster. It must predict deaths in held-out episodes (tools/held_out.py): hence a policy that strafes
+    # as far as the walls, where agents go, and mirror images, which are as good as new episodes.
+    "laptop": dict(
+        episodes=3000,
+        policy="smooth",
+        mirror="yes",
+        rnn_steps=2700,
+        rnn_length=100,
+        rnn_rate_decay=0.9993,
+        eval_episodes=128,
+    ),
+    "smoke": dict(episodes=24, max_frames=2100, rnn_steps=40, rnn_length=100, population=16, lanes=16),
+}
+
+CONTROLS = Controls(
+    title="Doom: Take Cover",
+    goal="Monsters at the far wall throw fireballs at you. Step aside, for as long as you can.",
+    fps=35,
+    unit="steps survived",
+    actions=(Action("move"),),
+    keys=(Key("Left", 0, -1.0, "left"), Key("Right", 0, 1.0, "right")),
+    survival=True,
+    end="death",
+    ended="died",
+    dead_zone=1 / 3,  # what lies within it stands still (tasks: Take Cover's buttons)
+)
+
+TASK = Task(
+    name="doom",
+    label="ViZDoom",
+    description="""\
+ViZDoom's Take Cover, seen as 64x64 pixels and cut after {max_frames} steps. The agent moves left or right, away from
+fireballs. Return: time steps survived. "Dream" is the same game as M predicts it, at a temperature τ.""",
+    returns="return (time steps survived)",
+    env_id="DoomTakeCover-v0",
+    make_env=make_env,
+    entry_point="world_models.tasks.takecover_env:DoomTakeCover",
+    episode_limit=2100,
+    low=(-1.0,),  # left or right
+    biases=False,  # as the release's Doom
+    mirror=(-1.0,),
+    masks=True,
+    policies={"release": RandomStrafer, "smooth": lambda rng: RandomStrafer(rng, RandomStrafer.LONG)},
+    fps=35,
+    max_lanes=16,  # each environment has an engine, a process of its own
+    dream_reward=1.0,
+    dream_id="DoomRNN-v0",
+    presets=PRESETS,
+    mark=750.0,  # gym-doom's: "solved" at a mean of 750 steps [paper 4]
+    controls=CONTROLS,
+    published="doom",
+    release=Release(name="doomrnn", head_first=False),
+)

@@ -1,0 +1,254 @@
+"""ViZDoom's TakeCover as the paper ran it: dodge fireballs for as long as you can.
+
+ViZDoom's own configuration and Gymnasium wrapper differ from the published environment (gym-doom 60ff576 with
+doom-py 0.0.15), so the game is set up by hand here.
+"""
+
+import atexit
+import contextlib
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import tempfile
+import warnings
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import vizdoom
+from gymnasium.utils import EzPickle
+
+from world_models.config import UserError
+from world_models.tasks.actions import checked
+from world_models.tasks.pixels import PIXELS, SIZE, choose, shrink
+from world_models.tasks.resize import shrink_doom
+
+ROWS = 400  # of the frame's 480: the status bar begins at 403
+TIMEOUT = 2100  # tics, one a step: a minute
+THIRD = 1 / 3  # the action's middle third stands still (doomrnn/doomreal.py)
+RIGHT, STILL, LEFT = [1, 0], [0, 0], [0, 1]
+
+
+def game_file(*parts: str) -> str:
+    path = Path(vizdoom.__file__).parent.joinpath(*parts)
+    if not path.exists():
+        raise UserError(
+            f"vizdoom's game file {path} is missing; install it again: pip install --force-reinstall vizdoom"
+        )
+    return str(path)
+
+
+def at_death(commands: str) -> subprocess.Popen:
+    """A shell that waits for this process's end, however it ends, and then runs commands; it is to be killed if they
+    are no longer needed."""
+    wait = f"trap '' HUP INT TERM USR1; read nothing; {commands}"
+    return subprocess.Popen(["sh", "-c", wait], stdin=subprocess.PIPE, start_new_session=True)
+
+
+@cache
+def scratch(process: int) -> str:
+    """A folder of this process's engines, deleted at its end. The process may be killed long after its last engine was
+    closed, so it is no engine's guard that deletes it then."""
+    path = tempfile.mkdtemp(prefix="vizdoom-")
+    shell = at_death(f"rm -rf {shlex.quote(path)} 2>/dev/null")
+
+    def remove() -> None:
+        if os.getpid() == process:  # not a fork of it
+            shutil.rmtree(path, ignore_errors=True)
+            shell.kill()
+            shell.communicate()
+
+    atexit.register(remove)
+    return path
+
+
+@contextlib.contextmanager
+def elsewhere() -> Iterator[None]:
+    """Starts engines in a scratch folder: an engine makes a folder _vizdoom where it starts."""
+    before = os.open(".", os.O_RDONLY)
+    os.chdir(scratch(os.getpid()))
+    try:
+        yield
+    finally:
+        os.fchdir(before)
+        os.close(before)
+
+
+def make_game(labels: bool = False) -> vizdoom.DoomGame:
+    """A started engine; with `labels` it tells what each pixel shows."""
+    game = vizdoom.DoomGame()
+    game.set_doom_game_path(game_file("freedoom2.wad"))
+    game.set_doom_scenario_path(game_file("scenarios", "take_cover.wad"))
+    game.set_doom_config_path(os.devnull)  # where the engine insists on saving its settings
+    game.set_doom_map("map01")
+    game.set_doom_skill(4)  # the old code asked for 5, which its engine cut to 4; today 5 is Nightmare
+    game.set_living_reward(1)
+    game.set_screen_resolution(vizdoom.ScreenResolution.RES_640X480)
+    game.set_screen_format(vizdoom.ScreenFormat.RGB24)
+    game.set_render_hud(True)  # without it the horizon moves
+    for setting in ("weapon", "crosshair", "decals", "particles", "messages", "screen_flashes"):
+        getattr(game, f"set_render_{setting}")(False)
+    game.set_labels_buffer_enabled(labels)
+    game.set_render_effects_sprites(True)
+    game.set_render_corpses(True)
+    game.set_episode_start_time(14)
+    game.set_episode_timeout(TIMEOUT)
+    game.set_available_buttons([vizdoom.Button.MOVE_RIGHT, vizdoom.Button.MOVE_LEFT])
+    game.set_window_visible(False)
+    game.set_sound_enabled(False)
+    game.set_mode(vizdoom.Mode.PLAYER)
+    # A terminal's Ctrl-C reaches the engine as well; what plays decides when it ends. It inherits what is blocked.
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        with elsewhere():
+            game.init()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    return game
+
+
+def things(state: vizdoom.GameState) -> np.ndarray:
+    """Which pixels of the observation show a thing of the game, uint8 (64, 64), 0 to 255."""
+    shown = [label.value for label in state.labels if label.object_name != "DoomPlayer"]
+    matters = np.where(np.isin(state.labels_buffer[:ROWS], shown), np.uint8(255), np.uint8(0))
+    return shrink_doom(np.repeat(matters[..., None], 3, axis=2))[..., 0].copy()
+
+
+def engines() -> set[int]:
+    """Process numbers of this process's engines; none where there is no /proc."""
+    found = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            number, rest = stat.read_text().split(" (", 1)
+        except OSError:
+            continue  # ended meanwhile
+        name, rest = rest.rsplit(") ", 1)
+        if name == "vizdoom" and int(rest.split()[1]) == os.getpid():
+            found.add(int(number))
+    return found
+
+
+def shared_memory(process: int) -> set[str]:
+    """Paths of the shared memory that an engine uses; none where there is no /proc."""
+    try:
+        lines = Path(f"/proc/{process}/maps").read_text().splitlines()
+    except OSError:
+        return set()
+    return {line.split(maxsplit=5)[5] for line in lines if " /dev/shm/ViZDoom" in line}
+
+
+def guard(engine: int) -> subprocess.Popen:
+    """A shell that at this process's end ends the engine, which would not notice, and removes its shared memory, which
+    would stay."""
+    left = shlex.join(sorted(shared_memory(engine)))
+    return at_death(f"kill -9 {engine} 2>/dev/null; rm -f {left}")
+
+
+# The exceptions of a crashed engine; the library's have no common base.
+CRASHES = (
+    vizdoom.ViZDoomErrorException,
+    vizdoom.ViZDoomUnexpectedExitException,
+    vizdoom.ViZDoomIsNotRunningException,
+    vizdoom.MessageQueueException,
+    vizdoom.SharedMemoryException,
+)
+
+
+class DoomTakeCover(gym.Env, EzPickle):
+    """TakeCover, seen at 64x64.
+
+    Args:
+        render_mode: None or "rgb_array" (the game's own 480x640 frame).
+        pixels: "paper": rows 0-399, resized; "release": also the release's contrast stretch and wrap.
+        masked: whether `mask`, uint8 (64, 64), tells which pixels of the last observation show fireballs, monsters or
+            other things (255; a share of it on edges) and which walls, floor and ceiling (0).
+
+    Observation: uint8 (64, 64, 3); all zeros once dead. Action: float32 (1,) in -1..1; above 1/3 moves right,
+    below -1/3 left. Reward: 1 a step, the last included. Terminates on death, truncates after 2,100 tics.
+    An episode is decided by its seed and actions.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 35}  # noqa: RUF012 Gymnasium's own convention
+
+    def __init__(self, render_mode: str | None = None, pixels: str = "paper", masked: bool = False):
+        EzPickle.__init__(self, render_mode=render_mode, pixels=pixels, masked=masked)
+        self.masked, self.mask = masked, np.zeros((SIZE, SIZE), np.uint8)
+        self.render_mode = render_mode
+        self.pixels = choose("pixels", pixels, PIXELS)
+        self.observation_space = gym.spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
+        self.action_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
+        self._game: vizdoom.DoomGame | None = None
+        self._guards: list[subprocess.Popen] = []
+        self._seed, self._past = 0, []
+        self._frame = np.zeros((480, 640, 3), np.uint8)
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None):
+        super().reset(seed=seed)
+        self._seed = int(self.np_random.integers(1 << 31)) if seed is None else seed
+        self._past = []
+        try:
+            self._begin()
+        except CRASHES as error:
+            self._restart(error)
+        return self._observe(), {}
+
+    def step(self, action: np.ndarray):
+        if self._game is None:
+            raise gym.error.ResetNeeded("an episode begins with reset(): call it before step()")
+        move = float(checked(action, 1)[0])
+        buttons = RIGHT if move > THIRD else LEFT if move < -THIRD else STILL
+        try:
+            reward = self._game.make_action(buttons)
+        except CRASHES as error:
+            self._restart(error)
+            reward = self._game.make_action(buttons)
+        self._past.append(buttons)
+        terminated = self._game.is_player_dead()
+        truncated = not terminated and (self._game.is_episode_finished() or len(self._past) >= TIMEOUT)
+        return self._observe(), float(reward), terminated, truncated, {}
+
+    def _begin(self) -> None:
+        if self._game is None:
+            before = engines()
+            self._game = make_game(self.masked)
+            self._guards = [guard(engine) for engine in engines() - before]
+        self._game.set_seed(self._seed)  # before the episode, or it does not count
+        self._game.new_episode()
+
+    def _restart(self, error: Exception) -> None:
+        """A new engine in the place of a crashed one, brought to where that was."""
+        warnings.warn(f"Doom's engine died ({error}); it is started again", RuntimeWarning, stacklevel=3)
+        self.close()
+        self._begin()
+        for buttons in self._past:
+            self._game.make_action(buttons)
+
+    def _observe(self) -> np.ndarray:
+        state = self._game.get_state()
+        if state is None:  # the episode is over; after a time-out the last picture stays
+            if self._game.is_player_dead():
+                self._frame = np.zeros_like(self._frame)
+                self.mask = np.zeros((SIZE, SIZE), np.uint8)
+                return np.zeros((SIZE, SIZE, 3), np.uint8)
+        else:
+            self._frame = state.screen_buffer
+            if self.masked:
+                self.mask = things(state)
+        return shrink(self._frame[:ROWS], self.pixels, shrink_doom)
+
+    def render(self) -> np.ndarray | None:
+        return self._frame if self.render_mode == "rgb_array" else None
+
+    def close(self) -> None:
+        """Ends the engine's process. The environment can be reset again afterwards."""
+        for shell in self._guards:
+            shell.kill()
+            shell.communicate()
+        self._guards = []
+        if self._game is not None:
+            self._game.close()
+        self._game = None

@@ -16,7 +16,7 @@ import numpy as np
 from world_models.config import UserError
 from world_models.runs.arrays import NUMBERS, Kind, open_npz
 from world_models.runs.integrity import UNREADABLE, check_made_from, require_finite
-from world_models.runs.storage import atomic_write
+from world_models.runs.files import atomic_write
 
 # What a search raises when it goes on from numbers that make no sense; other exceptions are faults of the program.
 NONSENSE = (*UNREADABLE, ArithmeticError, AttributeError, AssertionError)

@@ -18,7 +18,7 @@ from doom_rnn.dream import Randomness, Starts
 from world_models import tasks
 from world_models.config import Config
 from world_models.environments import make_env
-from world_models.runs.integrity import require_finite
+from world_models.runs.arrays import require_finite
 from world_models.seeds import generator
 from world_models.tasks.actions import finite
 from world_models.world_model import WorldModel

@@ -12,7 +12,7 @@ import numpy as np
 
 from controller.jobs import Jobs
 from world_models import mpi
-from world_models.runs.integrity import require_finite
+from world_models.runs.arrays import require_finite
 
 
 class Lanes(Protocol):

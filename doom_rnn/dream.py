@@ -18,59 +18,36 @@ from gymnasium.utils import EzPickle
 from doom_rnn.forks import require_own_tensorflow
 from vae.model import VAE
 from world_models import tasks
-from world_models.config import Config, UserError
+from world_models.config import UserError
 from world_models.pictures import to_uint8
 from world_models.quiet import tf
-from world_models.runs.arrays import FLOATS, RECORD, open_npz
-from world_models.runs.integrity import UNREADABLE, check_made_from, read_record, require_finite
-from world_models.runs.run_dir import load, need
+from world_models.runs.arrays import FLOATS, UNREADABLE, open_npz, require_finite
+from world_models.runs.run import Run
 from world_models.tasks.actions import checked
 from world_models.world_model import WorldModel, load_vae
 
 
 class Starts:
-    """The frames where dreams start.
-
-    Args:
-        run: folder with initial_z.npz, recorded first frames; or, for config.dream_starts "any", dream_starts.npz,
-            frames from anywhere in the recordings with M's state before each.
-        config: the run's.
+    """The frames where dreams start: recorded first frames, from initial_z.npz.
 
     Attributes:
-        mu, logvar: float32 (N, Z). h, c: (N, U), zero at first frames.
-        is_first: 1.0 if these are episodes' first frames, else 0.0.
+        mu, logvar: float32 (N, Z).
     """
 
-    FILES = {"first": "initial_z.npz", "any": "dream_starts.npz"}  # noqa: RUF012 never changed
-
-    def __init__(self, run: Path, config: Config):
-        kind = config.dream_starts
-        unmade = "rnn" in config.untrained or not (run / "series.npz").exists()
-        if kind == "any" and unmade and not (run / self.FILES[kind]).exists():
-            raise UserError(
-                f"--dream-starts any: {run} has no {self.FILES[kind]}, and not the recordings and the trained M of "
-                "which it is made; use --dream-starts first"
-            )
-        path = need(run / self.FILES[kind], f"python train_rnn.py --run {run}")
-        sizes = {"mu": config.z_size, "logvar": config.z_size}
-        if config.dream_starts == "any":
-            sizes |= {"h": config.rnn_units, "c": config.rnn_units}
+    def __init__(self, run: Run):
+        path = run.need("initial_z.npz")
+        sizes = dict.fromkeys(("mu", "logvar"), run.config.z_size)
         try:
-            with open_npz(path, {name: (FLOATS, (None, size)) for name, size in sizes.items()} | RECORD) as file:
+            with open_npz(path, {name: (FLOATS, (None, size)) for name, size in sizes.items()}) as file:
                 arrays = {name: file[name].astype(np.float32) for name in sizes}
-                made_from = read_record(file)
             counts = {name: len(array) for name, array in arrays.items()}
             if not counts["mu"] or len(set(counts.values())) > 1:
                 raise ValueError(f"rows of {counts}")
         except UNREADABLE as error:
             raise UserError(f"{path} holds no frames to start from ({error}); expected rows of {sizes}") from None
-        check_made_from(path, made_from, run, ("vae",) if kind == "first" else ("vae", "rnn"))
         with np.errstate(over="ignore"):
             require_finite(path, arrays | {"exp(logvar / 2)": np.exp(arrays["logvar"] / 2)})
         self.mu, self.logvar = arrays["mu"], arrays["logvar"]
-        zeros = np.zeros((len(self.mu), config.rnn_units), np.float32)
-        self.h, self.c = arrays.get("h", zeros), arrays.get("c", zeros)
-        self.is_first = float(config.dream_starts == "first")
 
 
 class Randomness:
@@ -79,19 +56,18 @@ class Randomness:
     def __init__(self, seed: int):
         self.start, self.uniform, self.noise = (np.random.default_rng([seed, k]) for k in range(3))
 
-    def first(self, starts: Starts) -> dict[str, np.ndarray]:
-        """The first z (Z,), one of the stored frames, sampled; and M's h and c (U,) before it."""
+    def first(self, starts: Starts) -> np.ndarray:
+        """The first z (Z,): one of the stored frames, sampled. M's state before it is zero."""
         chosen = self.start.integers(len(starts.mu))
         noise = self.start.standard_normal(starts.mu.shape[1], np.float32)
-        z = starts.mu[chosen] + np.exp(starts.logvar[chosen] / 2) * noise
-        return {"z": z, "h": starts.h[chosen], "c": starts.c[chosen]}
+        return starts.mu[chosen] + np.exp(starts.logvar[chosen] / 2) * noise
 
 
 @lru_cache(maxsize=4)
-def _step(run: Path, config: Config, file: tuple):
-    """A step of a run's M, compiled: once for all environments of a process that dream of it. `file` tells its weights
-    from others that stood in their place before."""
-    model = WorldModel.load_dream(run, config)
+def _step(path: Path, digest: str | None):
+    """A step of a run's M, compiled once for all environments of a process that dream of the same weights, which
+    `digest` tells from others."""
+    model = WorldModel.load_dream(Run(path))
 
     def step(action, *args):
         return model.imagine(lambda z, c, h: action, *args)
@@ -109,19 +85,19 @@ class Dreams:
         task: the task that the run must be of; None: any.
 
     Raises:
-        UserError: of a run of another task, of missing files and of a temperature that is none; where M does not
-            fit, at the first step.
+        UserError: if the run is of another task, a file is missing, or the temperature is not above 0; at the first
+            step, if M does not fit.
     """
 
     def __init__(self, run: str | Path, temperature: float | None = None, task: str | None = None):
-        self.run = Path(run)
-        self.config = load(self.run)
+        self.run = Run(run)
+        self.config = self.run.config
         if task is not None and self.config.task != task:
             raise UserError(f"{run} is a run of {self.config.task}; this environment dreams of {task}")
         self.task = tasks.get(self.config.task)
         self.set_temperature(self.config.temperature if temperature is None else temperature)
-        self.starts = Starts(self.run, self.config)
-        need(self.run / "rnn.weights.h5", f"python train_rnn.py --run {run}")
+        self.starts = Starts(self.run)
+        self.run.need("rnn.weights.h5")
 
     def set_temperature(self, value: float) -> None:
         if not 0 < value < np.inf:
@@ -138,12 +114,11 @@ class Dreams:
     @cached_property
     def _compiled(self):
         require_own_tensorflow()
-        file = (self.run / "rnn.weights.h5").stat()
-        return _step(self.run, self.config, (file.st_ino, file.st_mtime_ns, file.st_size))
+        return _step(self.run.path, self.run.digest("rnn.weights.h5"))
 
     @cached_property
     def _vae(self) -> VAE:
-        return load_vae(self.run, self.config)
+        return load_vae(self.run)
 
     def imagine(self, action, z, is_first, h, c, uniform, noise) -> tuple[np.ndarray, ...]:
         """A step of B dreams, given their actions (B, A): `WorldModel.imagine`'s results as new arrays. UserError if z
@@ -172,7 +147,7 @@ class DreamEnv(gym.Env, EzPickle):
 
     Observation: float32 (Z + 2 U,), [z, c, h]. Action: the task's. Reward of a step: what M's reward head predicts;
     without one the task's, 1 in Doom's dream and 0 in CarRacing's. A dream terminates when M predicts the end, if it
-    has a head for it, as the run's `dream_end` says, and is truncated after the run's `dream_frames` or else
+    has a head for it, and is truncated after the run's `dream_frames` or else
     `max_frames` steps.
 
     It is pickled as its arguments: a copy, or one in another process, begins anew.
@@ -203,11 +178,10 @@ class DreamEnv(gym.Env, EzPickle):
         super().reset(seed=seed)
         if "temperature" in (options or {}):
             self.dreams.set_temperature(options["temperature"])
-        starts = self.dreams.starts
         self.random = Randomness(int(self.np_random.integers(1 << 31)) if seed is None else seed)
-        first = self.random.first(starts)
-        self.z, self.h, self.c = (first[name][None] for name in "zhc")
-        self.is_first, self.steps = np.full((1, 1), starts.is_first, np.float32), 0
+        self.z = self.random.first(self.dreams.starts)[None]
+        self.h = self.c = np.zeros((1, self.config.rnn_units), np.float32)
+        self.is_first, self.steps = np.ones((1, 1), np.float32), 0
         return self._observe(), {}
 
     def step(self, action: np.ndarray):

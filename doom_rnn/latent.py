@@ -43,9 +43,9 @@ class LatentEnv(gym.Env, EzPickle):
 
     @cached_property
     def _models(self):
-        """(V's part of a step, M's), compiled."""
+        """V's part of a step and M's, compiled."""
         require_own_tensorflow()
-        model = WorldModel.load(self.dreams.run, self.config)
+        model = WorldModel.load(self.dreams.run)
         see = tf.function(lambda frame, noise: sample(*model.vae.encode(frame), noise), jit_compile=True)
         return see, tf.function(model.rnn.step, jit_compile=True)
 

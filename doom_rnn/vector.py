@@ -57,22 +57,36 @@ class VectorDreamEnv(gym.vector.VectorEnv, EzPickle):
         self.uniform = np.zeros((num_envs, DRAWN, z_size), np.float32)
         self.noise = np.zeros_like(self.uniform)
         self.random: list[Randomness | None] = [None] * num_envs
+        self.generators: list[np.random.Generator | None] = [None] * num_envs
         self.over = np.zeros(num_envs, bool)  # dreams that begin anew in the next step
 
     def reset(self, *, seed: int | list[int | None] | None = None, options: dict | None = None):
-        """Begins all dreams; the integer `seed` gives dream k the seed `seed` + k."""
-        if "temperature" in (options or {}):
+        """Begins all dreams, or those of `options["reset_mask"]`, bool (B,).
+
+        An integer `seed` gives dream k the seed `seed` + k; a list has a seed, or None, for each dream. ValueError if
+        its length, or the mask's shape, is not the number of dreams.
+        """
+        options = options or {}
+        if "temperature" in options:
             self.dreams.set_temperature(options["temperature"])
-        seeds = seed if isinstance(seed, list | tuple) else [None if seed is None else seed + k for k in self._lanes()]
-        if self.random[0] is None or seed is not None:
-            self.generators = [seeding.np_random(value)[0] for value in seeds]
-        for lane in self._lanes():
+        mask = np.asarray(options.get("reset_mask", np.ones(self.num_envs, bool)))
+        if mask.dtype != bool or mask.shape != (self.num_envs,):
+            raise ValueError(f"reset_mask: expected bool ({self.num_envs},), got {mask.dtype} {mask.shape}")
+        if seed is None or isinstance(seed, int | np.integer):
+            seeds = [None if seed is None else int(seed) + k for k in range(self.num_envs)]
+        else:
+            seeds = list(seed)
+        if len(seeds) != self.num_envs:
+            raise ValueError(f"seed: expected {self.num_envs} seeds, one for each dream, got {len(seeds)}")
+        for lane in np.flatnonzero(mask):
+            if self.generators[lane] is None or seeds[lane] is not None:
+                self.generators[lane] = seeding.np_random(seeds[lane])[0]
             self._begin(lane, seeds[lane])
-        self.over[:] = False
+        self.over[mask] = False
         return self._observe(), {}
 
     def step(self, actions: np.ndarray):
-        if self.random[0] is None:
+        if None in self.random:
             raise gym.error.ResetNeeded("dreams begin with reset(): call it before step()")
         actions = checked(actions, *self.action_space.shape).astype(np.float32)
         at = self.steps % DRAWN
@@ -103,15 +117,11 @@ class VectorDreamEnv(gym.vector.VectorEnv, EzPickle):
             infos = {"final_obs": last, "_final_obs": ended}
         return self._observe(), reward, terminated, truncated, infos
 
-    def _lanes(self) -> range:
-        return range(self.num_envs)
-
     def _begin(self, lane: int, seed: int | None) -> None:
         """Begins a dream, with a seed of the lane's own stream if none is given."""
         random = Randomness(int(self.generators[lane].integers(1 << 31)) if seed is None else seed)
-        first = random.first(self.dreams.starts)
-        self.z[lane], self.h[lane], self.c[lane] = first["z"], first["h"], first["c"]
-        self.is_first[lane], self.steps[lane], self.random[lane] = self.dreams.starts.is_first, 0, random
+        self.z[lane], self.h[lane], self.c[lane] = random.first(self.dreams.starts), 0, 0
+        self.is_first[lane], self.steps[lane], self.random[lane] = 1, 0, random
 
     def _observe(self) -> np.ndarray:
         return np.concatenate([self.z, self.c, self.h], axis=1)

@@ -3,19 +3,16 @@
 import shutil
 import struct
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from vae.data import read_episode
-from world_models import seeds, signals
+from world_models import seeds
 from world_models.config import UserError
-from world_models.runs import arrays, integrity
-from world_models.runs.arrays import open_npz
-from world_models.runs.integrity import UNREADABLE, require_finite
-from world_models.runs.storage import atomic_write
-from world_models.training import save_arrays
+from world_models.runs import arrays, episodes, files
+from world_models.runs.arrays import UNREADABLE, open_npz, require_finite
+from world_models.runs.run import Run
 
 KINDS = {
     **dict.fromkeys(("mu", "logvar"), ("float16", (None, None))),
@@ -24,8 +21,6 @@ KINDS = {
     **dict.fromkeys(("ends", "lengths"), ("int64", (None,))),
 }
 PART = 100  # episodes encoded between two savings
-BLOCK = 1 << 24  # bytes read between two questions for a signal
-CHECKED = 100_000  # frames whose latents are read at once to see that they are finite
 
 
 class LatentDataset:
@@ -34,7 +29,7 @@ class LatentDataset:
     Attributes:
         mu, logvar: float16 (N, Z), as the release stores them.
         action: float32 (N, A).
-        reward: float32 (N,), what each step earned; NaN in episodes recorded before rewards were kept.
+        reward: float32 (N,), the reward of each step.
         ends: int (E,), after how many steps each episode was over; more than its length if never.
         lengths: int (E,), frames of each episode; they sum to N.
         starts: int (E,), where each begins.
@@ -48,33 +43,14 @@ class LatentDataset:
         self.starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
 
     @classmethod
-    def read(cls, path: Path, z_size: int, episodes: int, actions: int | None = None) -> "LatentDataset":
-        """Maps a file; UserError if it is damaged, of another V or other episodes, or its actions are not of `actions`
-        numbers."""
+    def read(cls, run: Run) -> "LatentDataset":
+        """Maps a run's series.npz. UserError as of `Run.need`, or if it does not hold latents."""
+        path = run.need("series.npz")
         try:
             latents = cls(*(mapped(path, name) for name in cls.ARRAYS))
             latents.check()
-            with zipfile.ZipFile(path) as archive:
-                for name in archive.namelist():
-                    with archive.open(name) as array:  # mapped arrays are read past the checksums, which this asks for
-                        while array.read(BLOCK):
-                            signals.stop("the latents were being checked, the run is as before")
-            with open_npz(path, arrays.RECORD) as file:
-                made_from = integrity.read_record(file)
         except UNREADABLE as error:
             raise UserError(f"{path} does not hold latents ({error}); delete it and run train_rnn.py again") from None
-        integrity.check_made_from(path, made_from, path.parent, ("vae",))
-        if latents.mu.shape[1] != z_size:
-            raise UserError(f"{path} holds z of {latents.mu.shape[1]} numbers, expected {z_size}; delete it")
-        if latents.action.shape[1] != (actions or latents.action.shape[1]):
-            raise UserError(f"{path} holds actions of {latents.action.shape[1]} numbers, expected {actions}; delete it")
-        if len(latents.lengths) != episodes:
-            raise UserError(f"{path} holds {len(latents.lengths)} episodes, expected {episodes}; delete it")
-        for first in range(0, len(latents.mu), CHECKED):
-            part = slice(first, first + CHECKED)
-            require_finite(path, {name: getattr(latents, name)[part] for name in ("mu", "logvar", "action")})
-            reward = latents.reward[part]
-            require_finite(path, {"reward": reward[~np.isnan(reward)]})  # NaN: from before rewards were kept
         return latents
 
     def check(self) -> None:
@@ -87,9 +63,6 @@ class LatentDataset:
             raise ValueError(f"{len(lengths)} lengths and {len(self.ends)} ends of episodes")
         if lengths.sum() != frames or self.ends.min() < 1:
             raise ValueError(f"episodes of {lengths.sum()} frames in all, {frames} frames")
-
-    def write(self, path: Path, made_from: dict | None = None) -> None:
-        save_arrays(path, {name: getattr(self, name) for name in self.ARRAYS}, made_from)
 
     def frames(self, index: np.ndarray, restart: np.ndarray) -> tuple:
         """What M learns from at the frames `index` (T, B): mu, logvar (T, B, Z), action (T, B, A), and, each
@@ -118,28 +91,26 @@ def mapped(path: Path, name: str) -> np.ndarray:
         return np.memmap(path, dtype, "r", start, shape, "F" if columns_first else "C")
 
 
-def encode(run: Path, paths: list[Path], encoder, progress, outcome, mirror: tuple[float, ...] | None = None) -> None:
-    """Encodes recorded episodes into DIR/series.npz; what an interrupted run had done is kept in parts.
+def encode(run: Run, paths: list[Path], encoder, progress, mirror: tuple[float, ...] | None = None) -> None:
+    """Encodes recorded episodes into series.npz. An interrupted encoding goes on from the parts in series/.
 
     Args:
+        run: the run.
+        paths: the episodes.
         encoder: uint8 (B, 64, 64, 3) -> (mu, logvar), each (B, Z), for any B.
         progress: wraps an iterable, showing a bar.
-        outcome: (path, frames) -> (reward, end), as `vae.data.read_outcome`.
         mirror: factors (A,) that mirror an action. With them every episode is followed by its mirror image.
     """
-    parts, made_from = [], integrity.digests(run, "vae")
+    parts, v = [], run.digest("vae.weights.h5") or ""
     for first in progress(range(0, len(paths), PART)):
-        part = run / "series" / f"{first:06d}.npz"
+        part = run / "series" / f"{v[:8]}-{first:06d}.npz"  # parts of another V have other names
         parts.append(part)
-        if part.exists() and read_part(part, integrity.read_record) == made_from:
+        if part.exists():
             continue
         rows = []
         for path in paths[first : first + PART]:
-            signals.stop(f"the first {first} episodes are encoded in {run}/series")
-            obs, action = read_episode(path)
-            reward, end = outcome(path, len(obs))
-            if reward is None:
-                reward = np.full(len(obs), np.nan, np.float32)
+            obs, action = episodes.read(path)
+            reward, end = episodes.read_outcome(path, len(obs))
             views = [(obs, action)]
             if mirror:
                 views.append((np.ascontiguousarray(obs[:, :, ::-1]), action * np.float32(mirror)))
@@ -149,28 +120,26 @@ def encode(run: Path, paths: list[Path], encoder, progress, outcome, mirror: tup
                 require_finite(f"V's code of {path}", dict(zip(("mu", "logvar"), latents, strict=True)))
                 rows.append((*latents, actions, reward, np.array([end])))
         lengths = np.array([len(row[0]) for row in rows])
-        LatentDataset(*(np.concatenate(column) for column in zip(*rows, strict=True)), lengths).write(part, made_from)
-    join(parts, run / "series.npz")
+        columns = (*(np.concatenate(column) for column in zip(*rows, strict=True)), lengths)
+        with files.atomic_write(part) as tmp, open(tmp, "wb") as file:
+            np.savez(file, **dict(zip(LatentDataset.ARRAYS, columns, strict=True)))
+    with run.write("series.npz") as tmp:
+        join(parts, tmp)
     shutil.rmtree(run / "series")
-
-
-def read_part(part: Path, read: Callable):
-    """`read(file)` of a part of series.npz; UserError if the part is broken."""
-    try:
-        with open_npz(part, KINDS | arrays.RECORD) as file:
-            return read(file)
-    except UNREADABLE as error:
-        raise UserError(f"{part} is broken ({error}); delete it, and run the same command again") from None
 
 
 def join(parts: list[Path], path: Path) -> None:
     """Joins files of arrays, name by name along the first axis, with one part in memory at a time."""
 
     def read(part: Path, name: str) -> np.ndarray:
-        return read_part(part, lambda file: file[name])
+        try:
+            with open_npz(part, KINDS) as file:
+                return file[name]
+        except UNREADABLE as error:
+            raise UserError(f"{part} is broken ({error}); delete it, and run the same command again") from None
 
-    with atomic_write(path) as tmp, zipfile.ZipFile(tmp, "w") as archive:
-        for name in read_part(parts[0], lambda file: file.files):
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in LatentDataset.ARRAYS:
             first, count = read(parts[0], name), sum(len(read(part, name)) for part in parts)
             header = np.lib.format.header_data_from_array_1_0(np.ascontiguousarray(first))
             with archive.open(f"{name}.npy", "w", force_zip64=True) as out:

@@ -63,7 +63,7 @@ class MDNRNN(keras.Model):
         self.layer = lstm.Layer(self.cell) if tf.config.get_visible_devices("GPU") and not joined else None
         self.built = True
 
-    def take_over(self, other: "MDNRNN") -> None:
+    def initialize_from(self, other: "MDNRNN") -> None:
         """Takes the weights of an M of the same sizes that may have other heads; what it lacks starts at zero."""
         sizes = ("z_size", "action_size", "units", "mixtures")
         assert all(getattr(self, name) == getattr(other, name) for name in sizes)

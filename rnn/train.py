@@ -1,7 +1,6 @@
 """M's training: its learning rate, its step, its loop, and the encoding of episodes by V."""
 
 import math
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -10,16 +9,15 @@ import tensorflow as tf
 from rnn.data import LatentDataset, Windows, encode
 from rnn.model import MDNRNN
 from rnn.streams import Streams
-from vae.data import check_episodes, episode_length, episodes, read_outcome
 from vae.model import VAE, sample
-from world_models import seeds, signals, tasks
-from world_models.config import Config, UserError
+from world_models import seeds, tasks
+from world_models.config import Config
 from world_models.progress import bar as progress_bar
-from world_models.runs import config_file
-from world_models.runs.storage import require_room
+from world_models.runs import episodes
+from world_models.runs.files import require_room
+from world_models.runs.run import Run
 from world_models.training import fit, make_optimizer
 
-FROM = ("vae",)  # what M is made from
 CHUNK = 500  # frames that V encodes at once
 LEAST_SPREAD = 0.1  # of rewards, over their root mean square, from which it is their unit
 
@@ -73,25 +71,19 @@ def _slope(model, output, *targets):
     return losses, tape.gradient(losses["loss"], output)
 
 
-def made_from(config: Config) -> dict:
-    """What the record of M's weights says beside V's digest."""
-    settings = config_file.settings_digest(config, "rnn")
-    return {"task": config.task, "seed": config.seed, "round": config.round, "settings": settings}
-
-
-def fit_rnn(run: Path, model: MDNRNN, latents: LatentDataset, config: Config) -> None:
+def fit_rnn(run: Run, model: MDNRNN, latents: LatentDataset) -> None:
     """Trains M on encoded episodes (see `world_models.training.fit`)."""
+    config = run.config
     kind = Streams if tasks.get(config.task).stops_at_end else Windows
     old = config.linked * (2 if config.mirror == "yes" else 1)
     batches = kind(latents, config.rnn_batch, config.rnn_length, config.seed, old, config.new_share)
     if "reward" in config.rnn_heads:
-        scale_rewards(run, model, latents, trained=config.round > 1)
+        scale_rewards(model, latents, trained=config.round > 1)
     rate = Rate(config.rnn_rate, config.rnn_rate_end, config.rnn_rate_decay)
     optimizer = make_optimizer(rate, model.trainable_variables)
     state = [tf.Variable(tf.zeros((config.rnn_batch, config.rnn_units)), trainable=False) for _ in range(2)]
     step = make_step(model, optimizer, state, config)
-    record = made_from(config)
-    fit(run, "rnn", model, [*optimizer.variables, *state], step, batches, config.rnn_steps, 10, FROM, **record)
+    fit(run, "rnn", model, [*optimizer.variables, *state], step, batches, config.rnn_steps, every=10)
 
 
 def reward_unit(rewards: np.ndarray) -> float:
@@ -101,47 +93,16 @@ def reward_unit(rewards: np.ndarray) -> float:
     return (spread if spread > LEAST_SPREAD * size else size) or 1.0
 
 
-def scale_rewards(run: Path, model: MDNRNN, latents: LatentDataset, trained: bool) -> None:
-    """Sets the unit of M's rewards: a later round's (`trained`) may be of rewards never met before."""
+def scale_rewards(model: MDNRNN, latents: LatentDataset, trained: bool) -> None:
+    """Sets the unit of M's rewards. A later round (`trained`) may bring rewards that M has never met."""
     last = np.minimum(latents.lengths, latents.ends)
     valid = np.concatenate([latents.reward[s : s + n] for s, n in zip(latents.starts, last, strict=True)])
-    if np.isnan(valid).any():
-        raise UserError(
-            f"--heads {'+'.join(model.heads)}: some episodes of {run} were recorded before rewards were kept; delete "
-            f"{run}/record and {run}/series.npz, and record them again with: python extract.py --run {run}"
-        )
     model.scale_rewards(reward_unit(valid), trained)
 
 
-def dream_starts(model: MDNRNN, latents: LatentDataset, config: Config) -> dict[str, np.ndarray]:
-    """Frames of all episodes, with M's state before each: where dreams start with `--dream-starts any`.
-
-    Returns:
-        mu, logvar (N, Z) and h, c (N, U), float16, for N = `initial_frames`. None is later than an episode's end.
-    """
-    rng = seeds.generator(config.seed, "dream starts")
-    chosen = rng.integers(0, len(latents.lengths), config.initial_frames)
-    steps = rng.integers(0, np.minimum(latents.lengths, latents.ends)[chosen])
-    rows = {name: getattr(latents, name)[latents.starts[chosen] + steps] for name in ("mu", "logvar")}
-    states = {name: np.zeros((len(chosen), config.rnn_units), np.float16) for name in "hc"}
-    step = tf.function(model.step, jit_compile=True)
-    for first in range(0, len(chosen), config.rnn_batch):
-        signals.stop("M's weights are saved, the frames where dreams start are missing")
-        part = np.arange(first, first + config.rnn_batch) % len(chosen)
-        h = c = tf.zeros((len(part), config.rnn_units))
-        for t in range(steps[part].max() + 1):
-            here = steps[part] == t
-            states["h"][part[here]], states["c"][part[here]] = h.numpy()[here], c.numpy()[here]
-            index = latents.starts[chosen[part]] + np.minimum(t, latents.lengths[chosen[part]] - 1)
-            noise = rng.standard_normal((len(part), config.z_size), np.float32)
-            z = sample(latents.mu[index].astype(np.float32), latents.logvar[index].astype(np.float32), noise)
-            h, c = step(z, latents.action[index], np.full((len(part), 1), float(t == 0), np.float32), h, c)
-    return rows | states
-
-
-def encode_episodes(run: Path, config: Config, vae: VAE, mirror: tuple[float, ...] | None) -> None:
+def encode_episodes(run: Run, vae: VAE, mirror: tuple[float, ...] | None) -> None:
     """Encodes the run's episodes into series.npz; `mirror` as of `rnn.data.encode`."""
-    compiled = tf.function(vae.encode, reduce_retracing=True)
+    compiled, config = tf.function(vae.encode, reduce_retracing=True), run.config
 
     def encoder(obs):
         pairs = [compiled(obs[k : k + CHUNK]) for k in range(0, len(obs), CHUNK)]
@@ -150,13 +111,9 @@ def encode_episodes(run: Path, config: Config, vae: VAE, mirror: tuple[float, ..
     def progress(parts):
         return progress_bar(parts, desc="encoding episodes", unit="part")
 
-    def outcome(path, frames):
-        return read_outcome(path, frames, config.max_frames, tasks.get(config.task).stops_at_end)
-
-    paths = episodes(run, config.total_episodes)
-    check_episodes(paths, config)
+    paths = episodes.complete(run)
     if not (run / "series").exists():
-        frames = sum(map(episode_length, paths)) * (2 if mirror else 1)
+        frames = sum(map(episodes.length_of, paths)) * (2 if mirror else 1)
         size = 2 * 2 * config.z_size + 4 * tasks.get(config.task).action_size + 4  # float16 and float32
         require_room(run / "series.npz", frames * size, times=2)  # and its parts, which it is joined from
-    encode(run, paths, encoder, progress, outcome, mirror)
+    encode(run, paths, encoder, progress, mirror)

@@ -44,7 +44,7 @@ def test_a_write_that_fails_leaves_the_earlier_file_and_names_it(tmp_path):
 import numpy as np
 from pathlib import Path
 from world_models import command_line
-from world_models.runs.storage import atomic_write
+from world_models.runs.files import atomic_write
 def main():
     with atomic_write(Path("x.npz")) as tmp, open(tmp, "wb") as file:
         np.savez(file, a=np.zeros(100_000))

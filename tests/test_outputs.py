@@ -34,7 +34,7 @@ import sys; sys.path.insert(0, {str(ROOT)!r})
 import numpy as np
 from pathlib import Path
 from world_models import command_line
-from world_models.runs.storage import write_text
+from world_models.runs.files import write_text
 def main():
     command_line.say("dream, τ 1.15: 918 ± 249")
     write_text(Path("after"), "the stage went on")

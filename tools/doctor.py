@@ -22,7 +22,7 @@ from vae.data import episode_path, read_episode
 from world_models import command_line
 from world_models.config import UserError
 from world_models.runs.arrays import FLOATS, open_npz
-from world_models.runs.integrity import UNREADABLE
+from world_models.runs.arrays import UNREADABLE
 
 SAMPLE = 20  # episodes that are opened
 FRAMES = 1000  # on which the dimensions of z are looked at

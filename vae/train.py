@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from vae.data import Frames, read_episode
+from vae.data import Frames
 from vae.model import VAE, losses
 from world_models import seeds
 from world_models.config import Config
 from world_models.pictures import Row, save_sheet
-from world_models.runs import config_file
+from world_models.runs import episodes
+from world_models.runs.run import Run
 from world_models.training import fit, make_optimizer
 
 PICTURE = Path("pictures") / "reconstructions.png"
@@ -45,28 +46,22 @@ def make_step(model: VAE, optimizer, config: Config):
     return step
 
 
-def made_from(config: Config) -> dict:
-    """What the record of V's weights says."""
-    names = ("task", "pixels", "seed", "round")
-    settings = config_file.settings_digest(config, "vae")
-    return {name: getattr(config, name) for name in names} | {"settings": settings}
+def initialize_output_bias(model: VAE, paths: list[Path], seed: int) -> None:
+    """Sets the bias of V's last layer so that an untrained V draws the mean colour of up to 12 recorded episodes.
 
-
-def begin_at_mean(model: VAE, paths: list[Path], seed: int) -> None:
-    """Sets the bias of V's last layer so that, but for its weights, V draws the mean colour of recorded frames.
-
-    From a bias of 0 the first steps drive a plain white background to where float32's sigmoid is 1 and has no gradient,
-    everywhere: V then draws white for ever, and z holds nothing. The mean is of up to 12 episodes.
+    From a bias of 0 the first steps drive a plain white background to where float32's sigmoid is 1 and has no gradient.
+    V then saturates at white permanently, and z carries no information.
     """
     rng = seeds.generator(seed, "mean colour")
     chosen = rng.choice(paths, size=min(12, len(paths)), replace=False)
-    mean = np.mean([read_episode(path)[0].mean(axis=(0, 1, 2)) for path in chosen], axis=0) / 255
+    mean = np.mean([episodes.read(path)[0].mean(axis=(0, 1, 2)) for path in chosen], axis=0) / 255
     mean = np.clip(mean, 0.01, 0.99)  # a pure white or black has no finite bias
     model.transposed[-1].bias.assign(np.log(mean / (1 - mean)))
 
 
-def fit_vae(run: Path, model: VAE, paths: list[Path], config: Config) -> None:
+def fit_vae(run: Run, model: VAE, paths: list[Path]) -> None:
     """Trains V on the frames of recorded episodes (see `world_models.training.fit`)."""
+    config = run.config
     frames = Frames(paths, config.vae_batch, config.seed, config.linked, config.new_share, config.vae_weight != 1)
     ends = np.cumsum([frames.steps(epoch) for epoch in range(config.vae_epochs)])
     optimizer = make_optimizer(config.vae_rate, model.trainable_variables)
@@ -79,15 +74,15 @@ def fit_vae(run: Path, model: VAE, paths: list[Path], config: Config) -> None:
                     yield (batch,)
 
     step = make_step(model, optimizer, config)
-    fit(run, "vae", model, optimizer.variables, step, batches, int(ends[-1]), **made_from(config))
+    fit(run, "vae", model, optimizer.variables, step, batches, int(ends[-1]))
 
 
-def save_reconstructions(run: Path, model: VAE, paths: list[Path], seed: int) -> None:
-    """A picture of recorded frames over their reconstructions."""
-    rng = seeds.generator(seed, "reconstructions")
+def save_reconstructions(run: Run, model: VAE, paths: list[Path]) -> None:
+    """Draws recorded frames above their reconstructions."""
+    rng = seeds.generator(run.config.seed, "reconstructions")
     frames = []
     for path in rng.choice(paths, size=min(12, len(paths)), replace=False):
-        obs, _ = read_episode(path)
+        obs, _ = episodes.read(path)
         frames.append(obs[rng.integers(len(obs))])
     frames = np.stack(frames)
     mu, _ = model.encode(frames)

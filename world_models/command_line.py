@@ -11,7 +11,7 @@ from pathlib import Path
 from world_models import signals, tasks
 from world_models.config import Config, UserError, flag
 from world_models.progress import close_bars, note
-from world_models.runs.run_dir import load
+from world_models.runs.config_file import load
 
 NOTHING = "nothing was begun"
 

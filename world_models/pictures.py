@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from world_models.runs.storage import atomic_write
+from world_models.runs.files import atomic_write
 
 SCALE, PANEL = 2, 4  # times as large as a frame: on a sheet, in a film
 GAP, MARGIN, LINE = 6, 8, 18  # pixels between frames, around them, of a line of text

@@ -1,14 +1,13 @@
 """results.json: what a row says, which rows are the same experiment, and how the file is read and written."""
 
 import json
-from collections.abc import Callable
-from pathlib import Path
 
 from world_models import tasks
-from world_models.config import DREAM_ENDS, DREAM_STARTS, Config, UserError
-from world_models.runs import config_file, integrity
-from world_models.runs.integrity import is_count, is_number, is_text
-from world_models.runs.storage import write_text
+from world_models.config import Config, UserError
+from world_models.runs import files
+from world_models.runs.artifacts import ARTIFACTS, M, V
+from world_models.runs.files import is_count, is_number, is_text, list_of, optional
+from world_models.runs.run import Run
 
 # What a test was of: rows that agree in these are the same experiment, repeated with other seeds.
 EXPERIMENT = (
@@ -19,35 +18,29 @@ EXPERIMENT = (
     "pixels",
     "temperature",
     "trained_temperature",
-    "dream_end",
-    "dream_starts",
     "dream_frames",
+    "dream_dropout",
     "features",
+    "z",
     "untrained",
     "dtype",
 )
-# The release's dreams; rows that were written before dreams could be others have these values without saying so.
-RELEASED = {name: config_file.ADDED[name] for name in ("dream_end", "dream_starts", "dream_frames")}
+# How dreams are played beside their temperature, with the values of the release.
+RELEASED = {"dream_frames": 0, "dream_dropout": 0.0}
+NAME = "results.json"
+SHORT = {V: "vae", M: "rnn"}  # the names of their digests in a row
+DEFAULTS = RELEASED | {"z": "sampled"}  # what a row has that was written before these settings existed
 KEY = (*EXPERIMENT, "seed", "episodes")  # the key of a row in a file
-
-
-def optional(fits: Callable) -> Callable:
-    return lambda value: value is None or fits(value)
-
-
-def list_of(fits: Callable) -> Callable:
-    return lambda value: isinstance(value, list) and all(map(fits, value))
 
 
 # What a row's values are. One that was measured has more than what it was of.
 KINDS = {
-    **dict.fromkeys(("task", "preset", "pixels", "features", "untrained", "dtype"), is_text),
+    **dict.fromkeys(("task", "preset", "pixels", "features", "untrained", "dtype", "z"), is_text),
     "env": lambda value: value in ("real", "dream"),
     **dict.fromkeys(("seed", "episodes", "dream_frames"), is_count),
     **dict.fromkeys(("temperature", "trained_temperature"), optional(is_number)),
     "view": optional(is_text),
-    "dream_end": lambda value: value in DREAM_ENDS,
-    "dream_starts": lambda value: value in DREAM_STARTS,
+    "dream_dropout": is_number,
 }
 MEASURED = dict.fromkeys(("mean", "std"), is_number)
 MORE = {
@@ -74,9 +67,8 @@ def identity(run: Config, **played) -> dict:
         played: fields of Config in which the test differs from the run; by default the agent plays in the
             real environment, in float32.
     """
-    row = {
-        name: getattr(run, name) for name in ("task", "preset", "pixels", *RELEASED, "features", "untrained", "seed")
-    }
+    names = ("task", "preset", "pixels", *RELEASED, "features", "z", "untrained", "seed")
+    row = {name: getattr(run, name) for name in names}
     tau = trained_temperature(run)
     row |= {"env": "real", "dtype": "float32", "view": run.view, "temperature": run.temperature}
     row |= {name: value for name, value in played.items() if name in row}
@@ -107,65 +99,52 @@ def where(row: dict) -> str:
         text = f"dream, τ {row['temperature']:g}" + trained * (row["temperature"] != tau)
     else:
         text += trained
-    text += ", ends drawn" if row["dream_end"] == "draw" else ""
-    text += ", from any frame" if row["dream_starts"] == "any" else ""
-    text += f", of {row['dream_frames']} steps at most" if row["dream_frames"] else ""
+    text += f", at most {row['dream_frames']} steps" if row["dream_frames"] else ""
+    text += f", dropout {row['dream_dropout']:g}" if row["dream_dropout"] else ""
+    text += ", z = mean" if row["z"] == "mean" and row["env"] == "real" else ""
     text += f", {row['pixels']} pixels" if row["pixels"] != "paper" else ""
     return text + (f", {row['dtype']}" if row["dtype"] != "float32" else "")
 
 
-def read(path: Path) -> list[dict]:
-    """A file's rows; [] if there is none. UserError if it is broken, not as it was written, or of another task than
-    config.json beside it."""
-    if not path.exists():
+def read(run: Run) -> list[dict]:
+    """The rows of a run's results.json; [] if there is none. UserError if the file was modified, is not a results file,
+    or is of another task than the run."""
+    if not (run / NAME).exists():
         return []
+    path = run.need(NAME)
     try:
-        rows = [RELEASED | row for row in integrity.read_json(path)["results"]]
+        rows = [DEFAULTS | row for row in files.read_json(path)["results"]]
         for row in rows:
-            if wrong := integrity.mistyped(row, KINDS | (MEASURED if "mean" in row else {}), MORE):
-                raise ValueError(f"of a row {wrong}")
+            if wrong := files.describe_type_error(row, KINDS | (MEASURED if "mean" in row else {}), MORE):
+                raise ValueError(f"a row is wrong: {wrong}")
             if row["env"] == "dream" and row["temperature"] is None:
-                raise ValueError("of a row its temperature is None, in a dream")
+                raise ValueError("a row of a dream has no temperature")
             if len({len(row[name]) for name in ("returns", "seeds") if name in row}) > 1:
-                raise ValueError("a row has other numbers of returns and of seeds")
+                raise ValueError("a row has different numbers of returns and of seeds")
+            if row["task"] != run.config.task:
+                raise ValueError(f"a row is of task {row['task']}, and the run of {run.config.task}")
+            views = tasks.get(row["task"]).views
+            if views and row["view"] not in views:
+                raise ValueError(f"a row has view {row['view']!r}, expected one of {', '.join(views)}")
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} is not a results file: {error!r}; move it away") from None
-    config = path.with_name("config.json")
-    if rows and config.exists():
-        task = config_file.parse(config)[0].task
-        require_same(path, rows, task=task)
-        views = tasks.get(task).views
-        if odd := [row["view"] for row in rows if views and row["view"] not in views]:
-            raise UserError(f"{path} is not a results file: of a row its view is {odd[0]!r}, not of {', '.join(views)}")
+        raise UserError(f"{path} is not a results file: {error}; move it away") from None
     return rows
 
 
-def require_same(path: Path, rows: list[dict], **expected) -> None:
-    """UserError naming the first row of a file that says something else than the run's configuration."""
-    for row in rows:
-        for name, own in expected.items():
-            if row.get(name, own) != own:
-                raise UserError(f"{path} is another run's: {name} {row[name]}, config.json says {own}; move it away")
-
-
-def require_own(path: Path, run: Config, models: dict[str, str]) -> None:
-    """UserError if a file is broken, or has rows of another run, or of another V or M than `models` (the digests of
-    `integrity.digests`)."""
-    rows = read(path)
-    names = ("task", "seed", "preset", "features", "untrained", "pixels")
-    require_same(path, rows, **{name: getattr(run, name) for name in names})
-    for name, digest in models.items():
-        if any(row.get(name, digest) != digest for row in rows):
-            letter, file = integrity.MODELS[name]
-            raise UserError(f"{path} has tests of another {letter} than {path.with_name(file)}; move it away")
+def require_own(run: Run) -> None:
+    """UserError if a run's results are broken, or are tests of another V or M than the run holds now."""
+    rows = read(run)
+    for name in (V, M):
+        if any(row.get(SHORT[name], digest) != digest for row in rows if (digest := run.digest(name))):
+            raise UserError(f"{run / NAME} has tests of another {ARTIFACTS[name].what} than {run / name}; move it away")
 
 
 def same(one: dict, other: dict) -> bool:
-    """Whether two rows are of the same test, so that the newer takes the older's place."""
+    """Whether two rows are of the same test, so that the newer one replaces the older one."""
     return all(one[name] == other[name] for name in KEY)
 
 
-def add(path: Path, row: dict) -> None:
-    """Adds a row to a file, in the place of an older one of the same test."""
-    rows = [old for old in read(path) if not same(old, row)]
-    write_text(path, json.dumps(integrity.sealed({"results": [*rows, row]}), indent=1) + "\n")
+def add(run: Run, row: dict) -> None:
+    """Adds a row to a run's results, in the place of an older one of the same test."""
+    rows = [old for old in read(run) if not same(old, row)]
+    run.write_text(NAME, json.dumps({"results": [*rows, row]}, indent=1) + "\n")

@@ -5,10 +5,15 @@ import contextlib
 import dataclasses
 import importlib
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from world_models.config import Config, UserError
+from tensorboard.compat.proto import event_pb2, summary_pb2
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+from world_models.config import UserError
+from world_models.runs.run import Run
 
 PROJECT = "world-models"
 
@@ -20,15 +25,16 @@ def add_flag(parser: argparse.ArgumentParser) -> None:
 
 
 @contextlib.contextmanager
-def track(wanted: bool, run: Path, config: Config, comm=None) -> Iterator[None]:
-    """Sends what `Curves` writes inside of the block to Weights & Biases, grouped by run folder, a job a stage.
+def track(wanted: bool, run: Run, comm=None) -> Iterator[None]:
+    """Context manager that sends what `Curves` writes to Weights & Biases, grouped by run folder, a job for each stage.
 
     Args:
-        wanted: whether to, or to do nothing.
+        wanted: whether to send anything.
+        run: the run.
         comm: of several ranks only the first sends.
 
     Raises:
-        UserError: if the package is not there.
+        UserError: if the package is not installed, or does not let the user in.
     """
     if not wanted or (comm is not None and comm.rank):
         yield
@@ -37,24 +43,31 @@ def track(wanted: bool, run: Path, config: Config, comm=None) -> Iterator[None]:
         wandb = importlib.import_module("wandb")
     except ImportError:
         raise UserError("--track: Weights & Biases is not installed; install it with: pip install wandb") from None
-    stage = Path(sys.argv[0]).stem
-    settings = dict(project=PROJECT, group=run.resolve().name, job_type=stage, name=f"{run.resolve().name}-{stage}")
-    with wandb.init(dir=str(run), config=dataclasses.asdict(config), **settings):
+    stage, group = Path(sys.argv[0]).stem, run.path.resolve().name
+    settings = dict(project=PROJECT, group=group, job_type=stage, name=f"{group}-{stage}")
+    try:
+        job = wandb.init(dir=str(run), config=dataclasses.asdict(run.config), **settings)
+    except wandb.errors.Error as error:
+        first = str(error).strip().partition("\n")[0]
+        raise UserError(f"--track: Weights & Biases refuses ({first}); log in with: wandb login") from None
+    with job:
         yield
 
 
 class Curves:
-    """The curves of a model, by its name: "vae", "rnn" or "controller".
+    """The curves of a model, or of a search.
 
     Args:
-        run: the run folder; gets tensorboard/NAME.
+        run: the run; its folder gets tensorboard/NAME.
+        name: "vae", "rnn", "controller" or "curious".
+        done: the last step that a resumed training keeps. TensorBoard drops the points after it.
     """
 
-    def __init__(self, run: Path, name: str):
-        import tensorflow as tf
-
-        self.name = name
-        self.writer = tf.summary.create_file_writer(str(run / "tensorboard" / name))
+    def __init__(self, run: Run, name: str, done: int = 0):
+        self.name, self.writer = name, EventFileWriter(str(run / "tensorboard" / name))
+        if done:
+            session = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+            self.writer.add_event(event_pb2.Event(wall_time=time.time(), step=done + 1, session_log=session))
         wandb = sys.modules.get("wandb")
         self.tracked = getattr(wandb, "run", None)
         if self.tracked is not None:
@@ -62,11 +75,10 @@ class Curves:
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """Adds a point to each curve."""
-        import tensorflow as tf
-
-        with self.writer.as_default(step):
-            for key, value in values.items():
-                tf.summary.scalar(key, value)
+        points = [summary_pb2.Summary.Value(tag=key, simple_value=value) for key, value in values.items()]
+        summary = summary_pb2.Summary(value=points)
+        self.writer.add_event(event_pb2.Event(wall_time=time.time(), step=step, summary=summary))
+        self.writer.flush()
         if self.tracked is not None:
             self.tracked.log({f"{self.name}/step": step} | {f"{self.name}/{key}": v for key, v in values.items()})
 

@@ -1,7 +1,6 @@
-"""The loop that V and M are trained with: progress, curves, checkpoints, and a stop at a non-finite loss."""
+"""The loop that trains V and M: progress, curves, checkpoints, and an end at a loss that is not finite."""
 
 import ctypes
-import io
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -9,16 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from world_models import signals
 from world_models.config import UserError
 from world_models.progress import bar as progress_bar
-from world_models.runs import integrity
-from world_models.runs.arrays import RECORD, open_npz
-from world_models.runs.integrity import UNREADABLE, require_finite
-from world_models.runs.storage import append_line, atomic_write, read_lines, require_room, write_lines
+from world_models.runs import files, weights
+from world_models.runs.arrays import UNREADABLE, open_npz, require_finite
+from world_models.runs.run import Run
 from world_models.tracking import Curves
 
-CHECKPOINT_SECONDS = 120
+CHECKPOINT_SECONDS = 60
 SUM = "sum of "  # begins the name of a loss in a checkpoint
 
 
@@ -61,72 +58,59 @@ def make_optimizer(rate, variables):
     return optimizer
 
 
-def save_arrays(path: Path, arrays: dict[str, np.ndarray], made_from: dict | None = None) -> None:
-    """Writes an npz, with a record of what it was made from unless that is None."""
-    record = {} if made_from is None else {"made_from": integrity.record_array(made_from)}
-    with atomic_write(path) as tmp, open(tmp, "wb") as file:
-        np.savez(file, **arrays, **record)
-
-
-def named(variables: list) -> dict[str, np.ndarray]:
-    """The values of variables, by name."""
-    return {getattr(variable, "path", variable.name): np.asarray(variable) for variable in variables}
-
-
 class Checkpoint:
-    """A training's state in one file: variables (weights, optimizer, ...), step, and the sums of losses since the last
-    line of metrics.jsonl, as arrays.
+    """The state of a training in one file: variables (weights, optimizer, ...), the step, and the sums of the losses
+    since the last line of metrics.jsonl.
 
     Args:
-        path: the file.
-        variables: what it holds.
-        run: the run folder.
-        models: what the training learns from, as of `integrity.check_made_from`.
-        settings: what tells this training from others, by name.
+        run, name: the run and the file.
+        variables: what the file holds.
     """
 
-    def __init__(self, path: Path, variables: list, run: Path, models: tuple[str, ...] = (), **settings):
-        self.path, self.variables, self.run, self.models, self.settings = path, variables, run, models, settings
+    def __init__(self, run: Run, name: str, variables: list):
+        self.run, self.name, self.variables = run, name, variables
+        self.seconds = 0.0  # that earlier commands have spent on the training
 
     def save(self, step: int, sums: dict[str, float]) -> None:
         arrays = {f"{k:03d}": np.asarray(variable) for k, variable in enumerate(self.variables)}
-        require_finite(f"{self.path.name}, step {step}", arrays)
-        arrays |= {f"{SUM}{name}": np.array(value) for name, value in sums.items()}
-        made_from = integrity.digests(self.run, *self.models) | self.settings
-        save_arrays(self.path, {"step": np.array(step), **arrays}, made_from)
+        require_finite(f"{self.name}, step {step}", arrays)
+        arrays |= {"step": np.array(step)} | {f"{SUM}{name}": np.array(value) for name, value in sums.items()}
+        with self.run.write(self.name, seconds=self.seconds) as tmp, open(tmp, "wb") as file:
+            np.savez(file, **arrays)
 
     def restore(self, steps: float = math.inf) -> tuple[int, dict[str, float]]:
         """The step to go on from, and the sums; (0, {}) if there is no checkpoint.
 
-        UserError, with the variables as they were, if it is damaged, or not of this training, of `steps` steps.
+        UserError, with the variables as they were, if the checkpoint is damaged, or not of this training of `steps`
+        steps.
         """
-        if not self.path.exists():
+        if not self.run.is_current(self.name):
             return 0, {}
+        path = self.run / self.name
         own = [np.asarray(variable) for variable in self.variables]
         kinds = {f"{k:03d}": (array.dtype.name, array.shape) for k, array in enumerate(own)}
         try:
-            with open_npz(self.path) as file:
+            with open_npz(path) as file:
                 kinds |= dict.fromkeys((name for name in file.files if name.startswith(SUM)), ("float64", ()))
-            with open_npz(self.path, kinds | {"step": ("int64", ())} | RECORD) as file:
+            with open_npz(path, kinds | {"step": ("int64", ())}) as file:
                 arrays = {f"{k:03d}": file[f"{k:03d}"] for k in range(len(self.variables))}
                 sums = {name.removeprefix(SUM): float(file[name]) for name in file.files if name.startswith(SUM)}
-                step, made_from = int(file["step"]), integrity.read_record(file)
-                count = len(file.files) - len(sums)
-            if count > len(arrays) + 2 or step < 0:
+                step, count = int(file["step"]), len(file.files) - len(sums)
+            if count != len(arrays) + 1:
                 raise ValueError("its arrays are not those of this model")
-            if step > steps:  # with none left to do, what it holds would be taken for a trained model
+            if not 0 <= step <= steps:  # with no step left to do, its weights would be taken for trained ones
                 raise ValueError(f"step {step} of {steps}")
         except UNREADABLE as error:
-            raise UserError(f"{self.path} does not fit this model: {error}; delete it to train anew") from None
-        integrity.check_made_from(self.path, made_from, self.run, self.models, **self.settings)
-        require_finite(self.path, arrays | sums)
+            raise UserError(f"{path} does not fit this model: {error}; delete it to train from the beginning") from None
+        require_finite(path, arrays | sums)
         for variable, array in zip(self.variables, arrays.values(), strict=True):
             variable.assign(array)
+        self.seconds = self.run.seconds(self.name)
         return step, sums
 
 
 def fit(
-    run: Path,
+    run: Run,
     name: str,
     model,
     state: list,
@@ -134,33 +118,29 @@ def fit(
     batches: Callable[[int], Iterator],
     steps: int,
     every: int = 20,
-    models: tuple[str, ...] = (),
-    **settings,
 ) -> None:
-    """Trains `model` for `steps` steps, going on from the last checkpoint, and writes its weights.
-
-    A signal ends it after a step, with a checkpoint.
+    """Trains `model` for `steps` steps from the last checkpoint on, and writes its weights.
 
     Args:
-        run: the run folder. Gets NAME.weights.h5, metrics.jsonl (a line every `every` steps: model, step,
-            seconds, and the mean of each loss since the last), tensorboard/NAME, and while it trains
-            NAME.checkpoint.npz.
+        run: the run. It gets NAME.weights.h5, metrics.jsonl (a line every `every` steps: model, step, seconds, and the
+            mean of each loss since the last line), tensorboard/NAME, and during the training NAME.checkpoint.npz.
         name: "vae" or "rnn".
+        model: a Keras model.
         state: variables beside the model's that a resumed training needs: the optimizer's, a carried state.
-        step: does one step: step(number, *batch) -> losses by name, scalars.
+        step: one step, step(number, *batch) -> losses by name, scalars.
         batches: batches(first) yields the batches from step number `first` on.
-        steps: how many steps make a whole training.
-        models, settings: what the weights are made from, as of `integrity.check_made_from`.
+        steps: the number of steps of the whole training.
     """
-    import tensorflow as tf
+    import tensorflow as tf  # here, since ranks that record random episodes do not load TensorFlow
 
-    checkpoint = Checkpoint(run / f"{name}.checkpoint.npz", [*model.variables, *state], run, models, **settings)
+    checkpoint = Checkpoint(run, f"{name}.checkpoint.npz", [*model.variables, *state])
     done, sums = checkpoint.restore(steps)
     size = sum(4 * int(np.prod(variable.shape)) for variable in checkpoint.variables)
-    require_room(checkpoint.path, size, times=3)  # the old one stays until the new one is complete; and the weights
+    # The old checkpoint stays until the new one is complete. The third part is for the weights.
+    files.require_room(run / checkpoint.name, size, times=3)
     metrics = run / "metrics.jsonl"
     trim(metrics, name, done)
-    curves = Curves(run, name)
+    curves = Curves(run, name, done)
     start = saved = time.monotonic()
     bar = progress_bar(total=steps, initial=done, desc=f"training {name}", unit="step")
     source, batch = batches(done), None
@@ -177,87 +157,34 @@ def fit(
             sums = {}
             bar.set_postfix({key: f"{value:.3f}" for key, value in means.items()})
             line = {"model": name, "step": number + 1, "seconds": round(time.monotonic() - start, 1), **means}
-            append_line(metrics, line)
+            files.append_line(metrics, line)
             curves.write(number + 1, means)
-        signal = signals.received()
-        if signal or time.monotonic() - saved > CHECKPOINT_SECONDS:
+        if time.monotonic() - saved > CHECKPOINT_SECONDS:
             checkpoint.save(number + 1, sums)
             saved = time.monotonic()
-        if signal:
-            raise signals.Stopped(signal, f"step {number + 1} of {steps} is saved in {checkpoint.path}")
     bar.close()
     curves.close()
     if batch is not None:
-        # Of the last update no step has seen the loss.
-        weights = [np.asarray(variable) for variable in model.variables]
+        # No step has seen the loss after the last update.
+        last = [np.asarray(variable) for variable in model.variables]
         require_finite_losses(name, step(tf.constant(steps, tf.int64), *batch), steps + 1)
-        for variable, values in zip(model.variables, weights, strict=True):
+        for variable, values in zip(model.variables, last, strict=True):
             variable.assign(values)
-    save_weights(model, run / f"{name}.weights.h5", integrity.digests(run, *models) | settings)
-    checkpoint.path.unlink(missing_ok=True)
+    weights.save(model, run, f"{name}.weights.h5", seconds=checkpoint.seconds)
+    (run / checkpoint.name).unlink(missing_ok=True)
 
 
 def require_finite_losses(name: str, losses: dict, number: int) -> None:
     """UserError if a loss of step `number` is NaN or infinite."""
     if not all(np.isfinite(float(value)) for value in losses.values()):
         shown = ", ".join(f"{key} {float(value)}" for key, value in losses.items())
-        raise UserError(f"{name}: {shown} at step {number}; training stopped, nothing saved since its last checkpoint")
+        raise UserError(f"{name}: {shown} at step {number}; the training ends; its last checkpoint stays")
 
 
 def trim(metrics: Path, name: str, done: int) -> None:
     """Drops the lines of steps after `done`, which a resumed training writes again."""
     if not metrics.exists():
         return
-    write_lines(metrics, [line for line in read_lines(metrics) if line["model"] != name or line["step"] <= done])
-
-
-def save_weights(model, path: Path, made_from: dict | None = None) -> None:
-    """Writes a model's weights with their digest and what they were made from; UserError if they are not finite."""
-    require_finite(path, named(model.variables))
-    with atomic_write(path) as tmp:
-        tmp.write_bytes(weights_file(model, made_from or {}))
-
-
-class Memory(io.BytesIO):
-    """A file in memory, whose name ends as Keras insists."""
-
-    def __str__(self) -> str:
-        return "memory.weights.h5"
-
-
-def weights_file(model, made_from: dict) -> bytes:
-    """What a weights file holds. Made in memory: on a full disk HDF5 ends the process with a segmentation fault."""
-    memory = Memory()
-    model.save_weights(memory)
-    integrity.stamp_weights(memory, made_from)
-    return memory.getvalue()
-
-
-def load_weights(model, path: Path, expected: str, command: str) -> dict | None:
-    """Fills `model` from a weights file; returns what the file was made from, None if it does not say.
-
-    UserError if it does not fit, with what was `expected`, what was found, and the `command` that makes the file; or
-    if it is damaged, or holds NaN or infinity.
-    """
-    found = held(path)
-    try:
-        if found != f"{model.count_params():,}":
-            raise ValueError
-        made_from = integrity.check_weights(path)
-        model.load_weights(path)
-    except UNREADABLE:
-        raise UserError(
-            f"{path} does not hold {expected}: expected {model.count_params():,} numbers, found {found}; "
-            f"move it away, and make it with: {command}"
-        ) from None
-    require_finite(path, named(model.variables))
-    return made_from
-
-
-def held(path: Path) -> str:
-    """How many numbers a weights file holds, in words."""
-    try:
-        with integrity.open_weights(path) as file:
-            return f"{sum(integrity.weights_sizes(file).values()):,}"
-    except UNREADABLE as error:
-        return f"no weights ({error})"
+    files.write_lines(
+        metrics, [line for line in files.read_lines(metrics) if line["model"] != name or line["step"] <= done]
+    )

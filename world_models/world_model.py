@@ -3,9 +3,6 @@
 `observe` is a step in an environment, `imagine` one in a dream. Both take C as a function act(z, c, h) -> actions.
 """
 
-import math
-from pathlib import Path
-
 import tensorflow as tf
 
 from rnn import mdn
@@ -13,10 +10,9 @@ from rnn.model import MDNRNN
 from vae.model import VAE, sample
 from world_models import tasks
 from world_models.config import Config
-from world_models.runs import config_file
-from world_models.runs.integrity import check_made_from
-from world_models.runs.run_dir import need
-from world_models.training import load_weights
+from world_models.runs import weights
+from world_models.runs.artifacts import M, V
+from world_models.runs.run import Run
 
 
 class WorldModel:
@@ -26,21 +22,20 @@ class WorldModel:
         vae: V; None where only dreams are played, in which nothing is encoded.
         rnn: M.
         dream_reward: reward of a step in a dream where M has no head for it.
-        dream_end: when a dream ends, "cutoff" or "draw".
     """
 
-    def __init__(self, vae: VAE | None, rnn: MDNRNN, dream_reward: float = 0.0, dream_end: str = "cutoff"):
-        self.vae, self.rnn, self.dream_reward, self.dream_end = vae, rnn, dream_reward, dream_end
+    def __init__(self, vae: VAE | None, rnn: MDNRNN, dream_reward: float = 0.0):
+        self.vae, self.rnn, self.dream_reward = vae, rnn, dream_reward
 
     @classmethod
-    def load(cls, run: Path, config: Config, dtype: str = "float32") -> "WorldModel":
-        """The run's; `dtype` is that of V's encoder. UserError as of `load_vae` and `load_rnn`."""
-        return cls(load_vae(run, config, dtype), load_rnn(run, config))
+    def load(cls, run: Run, dtype: str = "float32") -> "WorldModel":
+        """A run's V and M; `dtype` is that of V's encoder. UserError as of `load_vae` and `load_rnn`."""
+        return cls(load_vae(run, dtype), load_rnn(run))
 
     @classmethod
-    def load_dream(cls, run: Path, config: Config) -> "WorldModel":
-        """The run's M, to dream with: nothing is encoded there."""
-        return cls(None, load_rnn(run, config), tasks.get(config.task).dream_reward or 0.0, config.dream_end)
+    def load_dream(cls, run: Run) -> "WorldModel":
+        """A run's M, to dream with. Nothing is encoded in a dream."""
+        return cls(None, load_rnn(run), tasks.get(run.config.task).dream_reward or 0.0)
 
     def observe(self, act, mu, logvar, noise, is_first, h, c):
         """One time step of B agents in their environments: z from V, the action from C, the next h from M.
@@ -84,21 +79,10 @@ class WorldModel:
         z = mdn.sample(*self.rnn.split(output), tau, uniform, noise)
         end, reward = tf.zeros_like(is_first), tf.fill(tf.shape(is_first), self.dream_reward)
         if "end" in self.rnn.heads:
-            end = tf.cast(self.ends(self.rnn.end_logit(output), uniform), tf.float32)
+            end = tf.cast(self.rnn.end_logit(output) > 0, tf.float32)
         if "reward" in self.rnn.heads:
             reward = self.rnn.reward(output)
         return z, end, reward, h, c
-
-    def ends(self, logit, uniform):
-        """Whether dreams end, (B, 1), by M's logit (B, 1); uniform (B, Z) as of `imagine`.
-
-        The weight of ends in M's loss multiplies their odds; a draw takes it out again.
-        """
-        if self.dream_end == "cutoff":
-            return logit > 0
-        # Uniform numbers' sum has a uniform fraction, independent of all but one of them: none need be drawn for it.
-        chance = tf.math.floormod(tf.reduce_sum(uniform, axis=1, keepdims=True), 1.0)
-        return chance < tf.sigmoid(logit - math.log(self.rnn.end_weight))
 
     def surprise(self, z, h):
         """Negative log-likelihood of z under M's prediction: z (B, Z), h (B, U) from before it -> (B,), mean over
@@ -116,36 +100,15 @@ def make_rnn(config: Config) -> MDNRNN:
     return MDNRNN(*sizes, config.rnn_heads, config.restart_weight, config.optimism_weight, joined)
 
 
-def load_vae(run: Path, config: Config, dtype: str = "float32") -> VAE:
-    """V with the run's weights; UserError saying what to run if there are none, or they are damaged, or another's."""
-    command = f"python train_vae.py --run {run}"
-    model = make_vae(config, dtype)
-    path = need(run / "vae.weights.h5", command)
-    made_from = load_weights(model, path, f"V with z of {config.z_size} numbers", command)
-    check_made_from(path, made_from, run, (), task=config.task, pixels=config.pixels, **own_settings(run, "vae"))
+def load_vae(run: Run, dtype: str = "float32") -> VAE:
+    """V with a run's weights. UserError that says what to run if they are missing, damaged, or of another run."""
+    model = make_vae(run.config, dtype)
+    weights.load(model, run, V, f"V with z of {run.config.z_size} numbers")
     return model
 
 
-def load_rnn(run: Path, config: Config) -> MDNRNN:
-    """M with the run's weights; UserError as for V."""
-    command = f"python train_rnn.py --run {run}"
-    model = make_rnn(config)
-    expected = f"M of {config.rnn_units} units for {config.task} and z of {config.z_size} numbers"
-    path = need(run / "rnn.weights.h5", command)
-    made_from = load_weights(model, path, expected, command)
-    check_made_from(path, made_from, run, ("vae",), task=config.task, **own_settings(run, "rnn"))
+def load_rnn(run: Run) -> MDNRNN:
+    """M with a run's weights. UserError as for V."""
+    config, model = run.config, make_rnn(run.config)
+    weights.load(model, run, M, f"M of {config.rnn_units} units for {config.task} and z of {config.z_size} numbers")
     return model
-
-
-def own_settings(run: Path, name: str) -> dict:
-    """What V ("vae") or M ("rnn") must say of where it is from: the digest of the settings that it depends on; and, in
-    a run that is known not to have begun `--from` another, its seed and round. {} without config.json, or where V and
-    M are those of an earlier round (--episodes 0), and say its settings."""
-    path = run / "config.json"
-    if not path.exists():
-        return {}
-    own, origin = config_file.parse(path)  # not `config`: the round before has its V in a folder of its own
-    if own.models_stay:
-        return {}
-    settings = {"settings": config_file.settings_digest(own, name)}
-    return settings if origin is None or "from" in origin else {"seed": own.seed, "round": own.round} | settings

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from world_models import command_line
 from world_models.config import UserError
-from world_models.runs.storage import copy, write_text
+from world_models.runs.files import copy, write_text
 from world_models.training import quiet_tensorflow
 
 STATIC = Path(__file__).parent / "static"

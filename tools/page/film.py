@@ -13,7 +13,7 @@ from PIL import Image, ImageColor
 from tools.page.browser import chromium
 from world_models import command_line
 from world_models.runs.run_dir import need
-from world_models.runs.storage import atomic_write
+from world_models.runs.files import atomic_write
 
 VIEW = {"width": 1280, "height": 840}
 WIDTH = 640  # of the film

@@ -17,7 +17,7 @@ from world_models import published, results, tasks
 from world_models.config import Config, UserError
 from world_models.runs import run_dir
 from world_models.runs.agent_file import FOLDERS, read_best
-from world_models.runs.integrity import UNREADABLE
+from world_models.runs.arrays import UNREADABLE
 from world_models.seeds import episode_seeds, generator
 from world_models.stages.film import episode
 from world_models.tasks.controls import Controls, plain

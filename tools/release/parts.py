@@ -14,13 +14,14 @@ from world_models import config as configs
 from world_models import tasks
 from world_models.config import Config, UserError
 from world_models.runs.arrays import FLOATS, open_npz
-from world_models.runs.integrity import UNREADABLE, read_json, require_finite, sealed
+from world_models.runs import weights
+from world_models.runs.agent import read_best
+from world_models.runs.arrays import UNREADABLE, require_finite
+from world_models.runs.run import Run
 from world_models.tasks.task import Release
-from world_models.training import save_arrays, save_weights
 
 # What needs TensorFlow is imported where it is used: its start-up messages must have been quieted before.
 
-UNKNOWN = {"made_from": {}}  # the record of a file that does not say from which V and M it is
 DECIMALS = 4  # of C's parameters, which are plain numbers there (train.py)
 
 
@@ -50,10 +51,10 @@ def read_vae(path: Path, config: Config):
     return vae
 
 
-def take_vae(run: Path, config: Config) -> list:
+def take_vae(run: Run) -> list:
     from world_models.world_model import load_vae
 
-    variables = vae_variables(load_vae(run, config))
+    variables = vae_variables(load_vae(run))
     return scaled(run / "vae.weights.h5", {name: np.asarray(variable) for name, variable in variables.items()})
 
 
@@ -79,17 +80,17 @@ def read_rnn(path: Path, config: Config):
     return rnn
 
 
-def take_rnn(run: Path, config: Config) -> list:
+def take_rnn(run: Run) -> list:
     from world_models.world_model import load_rnn
 
-    rnn = load_rnn(run, config)
+    rnn = load_rnn(run)
     lstm = to_release(*map(np.asarray, (rnn.cell.kernel, rnn.cell.recurrent_kernel, rnn.cell.bias)))
     head = [np.asarray(weight).copy() for weight in (rnn.head.kernel, rnn.head.bias)]
     if "reward" in rnn.heads:  # the release has no unit of rewards: they are exported in the task's own
         for weight in head:
             weight[..., rnn.heads.index("reward")] *= float(rnn.reward_scale)
     arrays = dict(zip(HEAD_FIRST, (*head, *lstm), strict=True))
-    return scaled(run / "rnn.weights.h5", {name: arrays[name] for name in rnn_orders(release_of(config))[0]})
+    return scaled(run / "rnn.weights.h5", {name: arrays[name] for name in rnn_orders(release_of(run.config))[0]})
 
 
 def read_controller(path: Path, config: Config) -> dict:
@@ -105,15 +106,9 @@ def read_controller(path: Path, config: Config) -> dict:
     }
 
 
-def take_controller(run: Path, config: Config) -> list:
-    path = run / PARTS["controller"].place
-    try:
-        best = read_json(path)
-        parameters, score = best["parameters"], best["score"]
-    except KeyError as error:
-        raise UserError(f"{path} does not hold an agent: {error!r}") from None
-    parameters = array(f"{path}: parameters", parameters, (Controller.of(config).num_params,))
-    return [parameters.round(DECIMALS).tolist(), float(array(f"{path}: score", score, ()))]
+def take_controller(run: Run) -> list:
+    best = read_best(run, Controller.of(run.config).num_params)
+    return [np.round(best["parameters"], DECIMALS).tolist(), float(best["score"])]
 
 
 def read_initial_z(path: Path, config: Config) -> dict[str, np.ndarray]:
@@ -125,8 +120,8 @@ def read_initial_z(path: Path, config: Config) -> dict[str, np.ndarray]:
     return {name: values.astype(np.float32) for name, values in arrays.items()}
 
 
-def take_initial_z(run: Path, config: Config) -> list:
-    path = run / PARTS["initial_z"].place
+def take_initial_z(run: Run) -> list:
+    path, config = run.need("initial_z.npz"), run.config
     try:
         names = ("mu", "logvar")
         with open_npz(path, dict.fromkeys(names, (FLOATS, (None, config.z_size)))) as file:
@@ -146,8 +141,8 @@ class Part:
         place: the file in the run folder.
         text: help of its flag.
         read: read(JSON file, config) -> what `write` takes.
-        write: write(that, file of the run).
-        take: take(run folder, config) -> the list that JSON gets.
+        write: write(that, run) writes the file of the run.
+        take: take(run) -> the list that JSON gets.
     """
 
     place: str
@@ -157,25 +152,31 @@ class Part:
     take: Callable
 
 
-def write_best(best: dict, path: Path) -> None:
-    path.write_text(json.dumps(sealed(best | UNKNOWN)) + "\n")
+def write_best(best: dict, run: Run) -> None:
+    run.write_text("controller/best.json", json.dumps(best) + "\n")
 
 
-def write_arrays(arrays: dict[str, np.ndarray], path: Path) -> None:
-    save_arrays(path, arrays, UNKNOWN["made_from"])
+def write_initial_z(arrays: dict[str, np.ndarray], run: Run) -> None:
+    with run.write("initial_z.npz") as tmp, open(tmp, "wb") as file:
+        np.savez(file, **arrays)
 
 
+def write_vae(vae, run: Run) -> None:
+    weights.save(vae, run, "vae.weights.h5")
+
+
+def write_rnn(rnn, run: Run) -> None:
+    weights.save(rnn, run, "rnn.weights.h5")
+
+
+# V and M stand before C: a row of the manifest names what its file is made from.
 PARTS = {
-    "vae": Part("vae.weights.h5", "V: vae.json", read_vae, save_weights, take_vae),
-    "rnn": Part("rnn.weights.h5", "M: rnn.json", read_rnn, save_weights, take_rnn),
+    "vae": Part("vae.weights.h5", "V: vae.json", read_vae, write_vae, take_vae),
+    "rnn": Part("rnn.weights.h5", "M: rnn.json", read_rnn, write_rnn, take_rnn),
     "controller": Part(
-        "controller/best.json",
-        "C: TASK.cma.16.64.best.json",
-        read_controller,
-        write_best,
-        take_controller,
+        "controller/best.json", "C: TASK.cma.16.64.best.json", read_controller, write_best, take_controller
     ),
-    "initial_z": Part("initial_z.npz", "initial_z.json", read_initial_z, write_arrays, take_initial_z),
+    "initial_z": Part("initial_z.npz", "initial_z.json", read_initial_z, write_initial_z, take_initial_z),
 }
 
 

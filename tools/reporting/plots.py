@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from world_models import tasks
-from world_models.runs.storage import atomic_write
+from world_models.runs.files import atomic_write
 
 OURS, THEIRS = "#12365e", "#d07a10"  # dark and light, so that they stay apart when printed in grey
 LINES = ("-", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))  # "--" is the published curve's

@@ -1,20 +1,48 @@
 """npz files from anywhere: what an array claims to be is checked against the file before memory is taken for it."""
 
 import math
+import struct
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 
+from world_models.config import UserError
+
+# What reading a damaged or crafted npz, HDF5 or JSON file raises. Other exceptions are faults of the program.
+UNREADABLE = (
+    OSError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    OverflowError,
+    RuntimeError,  # HDF5's own, and zipfile's for encrypted members
+    SyntaxError,  # numpy reads an array's header as Python
+    tokenize.TokenError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 LIMIT = 1 << 30  # bytes that a small file may hold compressed: 87,000 frames
 TEXT = 1 << 24  # bytes of a text
 # What an array should be: its type or types, by numpy's names, and its shape, in which None is any length.
 Kind = tuple[str, tuple[int | None, ...]]
 FLOATS = "float16 float32 float64"
 NUMBERS = f"{FLOATS} bool int8 int16 int32 int64 uint8 uint16 uint32 uint64"
-RECORD = {"made_from": ("text", (None,))}  # of what an array was made from (integrity.record_array)
+
+
+def require_finite(where: object, arrays: Mapping[str, np.ndarray]) -> None:
+    """UserError, beginning with `where`, that names the first array that holds NaN, infinity or no numbers."""
+    for name, values in arrays.items():
+        if np.asarray(values).dtype.kind in "USMmOc":
+            raise UserError(f"{where}: expected numbers, found {np.asarray(values).dtype} in {name}")
+        if not np.isfinite(values).all():
+            raise UserError(f"{where}: expected finite numbers, found NaN or infinity in {name}")
 
 
 def header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], bool, np.dtype, int]:

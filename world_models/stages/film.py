@@ -14,7 +14,7 @@ from world_models import signals, tasks
 from world_models.command_line import say
 from world_models.config import Config, UserError
 from world_models.pictures import Row, panels, save_sheet, to_uint8
-from world_models.runs.storage import atomic_write
+from world_models.runs.files import atomic_write
 from world_models.stages.imagined import dreams_along
 from world_models.world_model import load_vae
 

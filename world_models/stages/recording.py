@@ -18,7 +18,7 @@ from world_models.config import UserError
 from world_models.environments import make_env
 from world_models.progress import bar as progress_bar
 from world_models.runs import integrity, run_dir, storage
-from world_models.runs.integrity import UNREADABLE, require_finite
+from world_models.runs.arrays import UNREADABLE, require_finite
 from world_models.stages.explorers import Explorers
 from world_models.training import quiet_tensorflow
 

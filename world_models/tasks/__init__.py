@@ -6,7 +6,8 @@ from pathlib import Path
 
 from world_models import config as configs
 from world_models.config import Config, UserError
-from world_models.tasks import carracing, gymnasium_task, limits, takecover
+from world_models.presets import PRESETS
+from world_models.tasks import carracing, gymnasium_task, takecover
 from world_models.tasks.task import Task
 
 TASKS: dict[str, Task] = {}
@@ -53,10 +54,10 @@ def gymnasium_task_of(name: str) -> Task:
 def preset(name: str, preset: str) -> Config:
     """The configuration of a task under a preset's name; UserError if either is unknown."""
     task = get(name)
-    if preset not in configs.PRESETS:
-        raise UserError(f"--preset: unknown preset {preset!r}: expected one of {', '.join(configs.PRESETS)}")
+    if preset not in PRESETS:
+        raise UserError(f"--preset: unknown preset {preset!r}: expected one of {', '.join(PRESETS)}")
     camera = {"view": task.published_view} if task.views else {}
-    values = {**camera, **task.presets.get("paper", {}), **configs.PRESETS[preset]}
+    values = {**camera, **task.presets.get("paper", {}), **PRESETS[preset]}
     if preset != "paper":
         values |= task.presets.get(preset, {})
     return Config(task=name, preset=preset, **values)
@@ -69,7 +70,7 @@ def pays_in_dreams(config: Config) -> bool:
 
 def check(config: Config) -> Config:
     """Returns `config`, or raises UserError naming the field that makes no sense, or not for its task."""
-    limits.check(config)
+    configs.check(config)
     task = get(config.task)
     if config.policy not in task.policies:
         raise UserError(f"--policy: expected one of {', '.join(task.policies)}, got {config.policy!r}")
@@ -81,20 +82,12 @@ def check(config: Config) -> Config:
         raise UserError(
             f"--vae-weight {config.vae_weight}: {task.label} does not tell which pixels matter; leave it out"
         )
-    if config.vae_weight != 1 and task.views and (config.view, config.drawer) == ("v3", "gymnasium"):
-        raise UserError(
-            f"--drawer gymnasium: with --vae-weight {config.vae_weight}, which needs to be told what each pixel of "
-            "view v3 shows, use --drawer raster"
-        )
     if task.episode_limit is not None and config.max_frames > task.episode_limit:
         raise UserError(
             f"--max-frames: {task.label} ends an episode after {task.episode_limit} steps, got {config.max_frames}"
         )
     if task.dream_reward is not None and "end" not in config.rnn_heads:
         raise UserError(f"--heads {config.heads}: {task.label}'s dream is paid by the step; use end or end+reward")
-    if config.patience and (task.idle_reward is None or config.env == "dream"):
-        where = f"{task.label}'s dream" if config.env == "dream" else task.label
-        raise UserError(f"--patience {config.patience}: {where} has no frames known to be without reward; leave it out")
     if config.env == "dream" and not pays_in_dreams(config):
         raise UserError(
             f"--env dream: this M of {task.label} predicts no reward, so nothing can be evolved in its dream; use "

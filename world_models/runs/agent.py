@@ -1,0 +1,49 @@
+"""The kept agent of a search: best.json."""
+
+import numpy as np
+
+from world_models.config import UserError
+from world_models.runs import files
+from world_models.runs.arrays import require_finite
+from world_models.runs.artifacts import SEARCHES
+from world_models.runs.manifest import digest_of
+from world_models.runs.run import Run
+
+
+def digest(parameters: list[float]) -> str:
+    """The digest that tells an agent from others."""
+    return digest_of({"parameters": parameters})
+
+
+def read_best(run: Run, size: int, objective: str = "return") -> dict:
+    """The kept agent of a run: `parameters`, `score`, and `generation`, which is None for an imported agent.
+
+    Args:
+        run: the run.
+        size: the number of parameters of its controller.
+        objective: what the agent was evolved for, "return" or "surprise".
+
+    Raises:
+        UserError: if there is none, it was modified, it has another number of parameters, or it was evolved with
+            another V or M.
+    """
+    name = f"{SEARCHES[objective]}/best.json"
+    path = run.need(name)
+    try:
+        best = files.read_json(path)
+        found = len(best["parameters"])
+        if not all(type(value) in (int, float) for value in (*best["parameters"], best["score"])):
+            raise ValueError("parameters or score are not numeric")
+        if not (best["generation"] is None or type(best["generation"]) is int):
+            raise ValueError(f"generation {best['generation']!r}: expected an integer")
+        with np.errstate(over="ignore"):  # the lanes hold float32, in which a too large number is infinite
+            numbers = {one: np.array(best[one], float).astype(np.float32) for one in ("parameters", "score")}
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
+        raise UserError(f"{path} does not hold an agent: {error!r}") from None
+    require_finite(path, numbers)
+    if found != size:
+        raise UserError(
+            f"{path} holds {found} parameters; this run's controller has {size}; evolve one in a new run with: "
+            f"python train_controller.py --run NEW --from {run}"
+        )
+    return best

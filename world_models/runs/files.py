@@ -1,0 +1,215 @@
+"""Files that are complete or absent, JSON that is checked when it is read, and room on the disk. Text is UTF-8."""
+
+import errno
+import json
+import math
+import os
+import re
+import resource
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from world_models.config import UserError
+
+UNFINISHED = re.compile(r"\.(\d+)\.tmp\..+")  # a name of `tmp_path`
+# File systems that cannot flush a file, or a folder, answer with one of these. The data is as safe as it can be there.
+CANNOT_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EACCES)
+
+
+def tmp_path(path: Path) -> Path:
+    """Where this process writes a file before it is renamed to `path`. The suffix is kept, since some writers choose
+    the format by it."""
+    return path.with_name(f".{os.getpid()}.tmp.{path.name}")
+
+
+class atomic_write:
+    """Context manager that yields a temporary path and renames it to `path` if the block raises nothing.
+
+    A reader sees the old file or the new one, also after a power cut. An OSError that names no file, as of a full disk,
+    gets `path` as its name.
+    """
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+        self.tmp = tmp_path(self.path)
+
+    def __enter__(self) -> Path:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        return self.tmp
+
+    def __exit__(self, kind, error, trace) -> None:
+        try:
+            if kind is None:
+                flush_to_disk(self.tmp)
+                os.replace(self.tmp, self.path)
+                flush_to_disk(self.path.parent)
+        except OSError as failed:
+            error = failed
+            raise
+        finally:
+            if isinstance(error, OSError) and error.filename is None:
+                error.filename = str(self.path)
+            if error is not None:
+                self.tmp.unlink(missing_ok=True)
+
+
+def flush_to_disk(path: Path) -> None:
+    """fsync of a file, or of the names in a folder."""
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    except OSError as error:
+        if error.errno not in CANNOT_FLUSH:
+            raise
+    finally:
+        os.close(number)
+
+
+def require_room(path: Path, size: int, times: int = 1) -> None:
+    """Raises UserError unless `times` files of `size` bytes fit at `path`. Stages ask before they work for hours."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=path.parent):  # raises an OSError that names the folder where it is read-only
+        free = shutil.disk_usage(path.parent).free
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if times * size > free:
+        raise UserError(f"{path}: {times * size / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free on its disk")
+    if limit != resource.RLIM_INFINITY and size > limit:
+        raise UserError(f"{path}: {size / 1e6:.0f} MB are needed, `ulimit -f` allows files of {limit / 1e6:.1f} MB")
+
+
+def write_text(path: Path, text: str) -> None:
+    with atomic_write(path) as tmp:
+        tmp.write_text(text, encoding="utf-8")
+
+
+def copy(source: Path, to: Path) -> None:
+    """Copies a file's content. On a full disk the error names `to`, where `shutil.copyfile` would name the source."""
+    with open(source, "rb") as file, atomic_write(to) as tmp, open(tmp, "wb") as out:
+        shutil.copyfileobj(file, out)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Removes the temporary files of processes of this host that have ended."""
+    for path in folder.rglob(".[0-9]*.tmp.*"):
+        found = UNFINISHED.fullmatch(path.name)
+        if found and path.is_file() and not path.is_symlink() and not Path(f"/proc/{found[1]}").exists():
+            path.unlink(missing_ok=True)
+
+
+# JSON
+
+
+def parse_object(text: str) -> dict:
+    """A JSON object. ValueError if it is not one, or holds a number that is not finite, including overflow such as
+    1e999."""
+    content = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+    if not isinstance(content, dict):
+        raise ValueError(f"expected a JSON object, found {type(content).__name__}")
+    return content
+
+
+def _refuse(name: str):
+    raise ValueError(f"expected finite numbers, found {name}")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    return number if math.isfinite(number) else _refuse(digits)
+
+
+def read_json(path: Path) -> dict:
+    """The object in a JSON file; UserError if there is none. A pipe or device in its place is refused unread."""
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path}: expected a regular file, found something else; delete it")
+    try:
+        return parse_object(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not valid JSON: {error}") from None
+
+
+def is_number(value: object) -> bool:
+    """Whether a value from JSON is a number that a float can hold. True is not a number."""
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
+
+
+def is_count(value: object) -> bool:
+    """Whether a value from JSON is an integer of 64 bits."""
+    return type(value) is int and -(1 << 63) <= value < 1 << 63
+
+
+def is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def optional(fits: Callable) -> Callable:
+    return lambda value: value is None or fits(value)
+
+
+def list_of(fits: Callable) -> Callable:
+    return lambda value: isinstance(value, list) and all(map(fits, value))
+
+
+def describe_type_error(content: dict, kinds: dict[str, Callable], more: dict[str, Callable] | None = None) -> str:
+    """The first value of an object that is missing or of the wrong kind, as a message; "" if all fit.
+
+    Args:
+        content: from JSON.
+        kinds: a predicate for each value that must exist, by name.
+        more: the same for values that may be missing.
+    """
+    for name, fits in (kinds | (more or {})).items():
+        if name not in content:
+            if name in kinds:
+                return f"its {name} is missing"
+        elif not fits(content[name]):
+            return f"its {name} is {content[name]!r:.60}"
+    return ""
+
+
+# JSON lines
+
+
+def append_line(path: Path, line: dict) -> None:
+    """Appends an object to a file of JSON lines. An OSError names the file."""
+    try:
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+    except OSError as error:
+        error.filename = str(path)
+        raise
+
+
+def is_evaluation(value: object) -> bool:
+    """Whether a value is an evaluation in history.jsonl: null, or numbers, among them a mean."""
+    numbers = isinstance(value, dict) and all(is_number(v) or isinstance(v, dict) for v in value.values())
+    return value is None or (numbers and "mean" in value)
+
+
+# What each line of these files must hold. Every other value of a line must be a number.
+LINES = {"metrics.jsonl": ("model", "step", "seconds"), "history.jsonl": ("generation", "seconds", "mean")}
+KINDS = {"model": is_text, "step": is_count, "generation": is_count, "evaluation": is_evaluation}
+
+
+def read_lines(path: Path, *more: str) -> list[dict]:
+    """The objects in a file of JSON lines; [] if there is no file. The last line may be incomplete, since a training
+    may be writing it. UserError if another line is broken, or if a line lacks one of LINES or of `more`."""
+    lines = path.read_bytes().splitlines() if path.is_file() else []
+    found = []
+    for number, line in enumerate(lines, 1):
+        try:
+            found.append(parse_object(line.decode()))
+        except (ValueError, RecursionError) as error:
+            if number < len(lines):
+                raise UserError(f"{path}, line {number}, is broken: {error}") from None
+    for number, line in enumerate(found if path.name in LINES else (), 1):
+        kinds = {name: KINDS.get(name, is_number) for name in (*LINES[path.name], *more, *line)}
+        if wrong := describe_type_error(line, kinds):
+            raise UserError(f"{path}, line {number}, is broken: {wrong}")
+    return found
+
+
+def write_lines(path: Path, lines: list[dict]) -> None:
+    write_text(path, "".join(json.dumps(line) + "\n" for line in lines))

@@ -11,11 +11,14 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import pytest
+import vizdoom
 from conftest import ROOT
 from gymnasium.utils.env_checker import check_env
+from test_raster import pillow
 
 from world_models.config import UserError
 from world_models.tasks import takecover_env
+from world_models.tasks.pixels import PIXELS, shrink
 from world_models.tasks.takecover import RandomStrafer
 from world_models.tasks.takecover_env import DoomTakeCover, engines, shared_memory
 
@@ -163,3 +166,39 @@ def test_the_engine_outlives_a_terminal_s_ctrl_c():
             env.step(np.zeros(1, np.float32))
     assert engine in engines()
     env.close()
+
+
+@pytest.fixture(scope="module")
+def colors():
+    """An engine that draws 24 bits a pixel instead of palette indices."""
+    original = vizdoom.DoomGame.set_screen_format
+    vizdoom.DoomGame.set_screen_format = lambda game, _: original(game, vizdoom.ScreenFormat.RGB24)
+    try:
+        game = takecover_env.make_game()
+    finally:
+        vizdoom.DoomGame.set_screen_format = original
+    yield game
+    game.close()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_palette_frames_equal_24_bit_frames_in_whole_games(colors, seed):
+    """Observations of both kinds of pixels, and the full frame, at every step to the death."""
+    envs = {pixels: DoomTakeCover("rgb_array", pixels=pixels) for pixels in PIXELS}
+    seen = {pixels: env.reset(seed=seed)[0] for pixels, env in envs.items()}
+    colors.set_seed(seed)
+    colors.new_episode()
+    policy = RandomStrafer(np.random.default_rng(seed))
+    steps = 0
+    while (state := colors.get_state()) is not None:
+        frame = state.screen_buffer
+        for pixels, observation in seen.items():
+            np.testing.assert_array_equal(observation, shrink(np.ascontiguousarray(frame[:400]), pixels, pillow))
+        np.testing.assert_array_equal(envs["paper"].render(), frame)
+        action = policy.act(steps)
+        colors.make_action([int(action[0] > 1 / 3), int(action[0] < -1 / 3)])
+        seen = {pixels: env.step(action)[0] for pixels, env in envs.items()}
+        steps += 1
+    assert steps > 50 and not any(observation.any() for observation in seen.values())
+    for env in envs.values():
+        env.close()

@@ -23,13 +23,13 @@ def shrink(frame: np.ndarray, pixels: str, resize: Callable[[np.ndarray], np.nda
     """
     if pixels == "paper":
         return resize(frame)
-    return wrap_black(resize(stretch(frame)))
+    return wrap_black(resize(stretch(frame, int(frame.min()), int(frame.max()))))
 
 
-def stretch(frame: np.ndarray) -> np.ndarray:
-    """Stretches a uint8 frame's min..max to 0..255, as scipy's `imresize` did to floats before resizing."""
-    low, high = int(frame.min()), int(frame.max())
-    return ((frame.astype(np.float64) - low) * (255.0 / max(high - low, 1)) + 0.5).astype(np.uint8)
+def stretch(colors: np.ndarray, low: int, high: int) -> np.ndarray:
+    """Stretches uint8 colours from low..high to 0..255, as scipy's `imresize` did to floats before resizing."""
+    stretched = (colors.astype(np.float64) - low) * (255.0 / max(high - low, 1)) + 0.5
+    return np.clip(stretched, 0, 255).astype(np.uint8)
 
 
 def wrap_black(observation: np.ndarray) -> np.ndarray:

@@ -117,15 +117,17 @@ def _tens(first: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 
 @compiled
-def _shrink_doom(frame, across, down_first, down, tens, narrow, sums, out):
-    """640 columns to 64, then any number of rows to 64. Every tenth input is gathered in a row of its own,
-    as in `_shrink_car`."""
+def _shrink_doom(frame, palette, across, down_first, down, tens, narrow, sums, out):
+    """640 columns of palette indices to 64 columns of colours, then any number of rows to 64. Every tenth input is
+    gathered in a row of its own, as in `_shrink_car`."""
     for row in range(frame.shape[0]):
-        flat = frame[row].ravel()
+        flat = frame[row]
         for n in range(10):
-            for channel in range(3):
-                for k in range(SIZE):
-                    tens[n, channel * SIZE + k + 1] = flat[30 * k + 3 * n + channel]
+            for k in range(SIZE):
+                color = palette[flat[10 * k + n]]
+                tens[n, k + 1] = color[0]
+                tens[n, SIZE + k + 1] = color[1]
+                tens[n, 2 * SIZE + k + 1] = color[2]
         sums[:] = HALF
         for n in range(10):  # a column's weight in its own ten, and in the ten that it is nearer to
             if n < 5:
@@ -166,8 +168,9 @@ def shrink_car(frame: np.ndarray) -> np.ndarray:
     return out
 
 
-def shrink_doom(frame: np.ndarray) -> np.ndarray:
-    """Doom's frame without its status bar, uint8 (400, 640, 3) -> (64, 64, 3)."""
+def shrink_doom(frame: np.ndarray, palette: np.ndarray) -> np.ndarray:
+    """Doom's frame without its status bar, as indices uint8 (400, 640) of a palette uint8 (256, 3) -> the colours
+    (64, 64, 3)."""
     out = np.empty((SIZE, SIZE, 3), np.uint8)
-    _shrink_doom(frame, *_DOOM, SCRATCH.tens, SCRATCH.narrow, SCRATCH.sums, out)
+    _shrink_doom(frame, palette, *_DOOM, SCRATCH.tens, SCRATCH.narrow, SCRATCH.sums, out)
     return out

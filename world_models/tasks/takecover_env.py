@@ -10,6 +10,7 @@ import os
 import shlex
 import shutil
 import signal
+import struct
 import subprocess
 import tempfile
 import warnings
@@ -24,13 +25,14 @@ from gymnasium.utils import EzPickle
 
 from world_models.config import UserError
 from world_models.tasks.actions import checked
-from world_models.tasks.pixels import PIXELS, SIZE, choose, shrink
+from world_models.tasks.pixels import PIXELS, SIZE, choose, stretch, wrap_black
 from world_models.tasks.resize import shrink_doom
 
 ROWS = 400  # of the frame's 480: the status bar begins at 403
 TIMEOUT = 2100  # tics, one a step: a minute
 THIRD = 1 / 3  # the action's middle third stands still (doomrnn/doomreal.py)
 RIGHT, STILL, LEFT = [1, 0], [0, 0], [0, 1]
+GREYS = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)  # the palette whose colours are the indices
 
 
 def game_file(*parts: str) -> str:
@@ -40,6 +42,29 @@ def game_file(*parts: str) -> str:
             f"vizdoom's game file {path} is missing; install it again: pip install --force-reinstall vizdoom"
         )
     return str(path)
+
+
+@cache
+def palette() -> np.ndarray:
+    """Doom's 256 colours, uint8 (256, 3): the first palette of the game file's PLAYPAL. The others tint the screen for
+    damage and pick-ups, and are not used: screen flashes are off."""
+    data = Path(game_file("freedoom2.wad")).read_bytes()
+    _, lumps, directory = struct.unpack_from("<4sii", data)
+    for lump in range(lumps):
+        start, _, name = struct.unpack_from("<ii8s", data, directory + 16 * lump)
+        if name.rstrip(b"\0") == b"PLAYPAL":
+            return np.frombuffer(data, np.uint8, 768, start).reshape(256, 3)
+    raise UserError("vizdoom's freedoom2.wad has no palette; install vizdoom again")
+
+
+def observation(frame: np.ndarray, pixels: str) -> np.ndarray:
+    """The observation (64, 64, 3) of a frame of palette indices uint8 (480, 640), equal to `pixels.shrink` of its
+    colours."""
+    shown = frame[:ROWS]
+    if pixels == "paper":
+        return shrink_doom(shown, palette())
+    used = palette()[np.bincount(shown.ravel(), minlength=256) > 0]
+    return wrap_black(shrink_doom(shown, stretch(palette(), int(used.min()), int(used.max()))))
 
 
 def at_death(commands: str) -> subprocess.Popen:
@@ -88,7 +113,7 @@ def make_game(labels: bool = False) -> vizdoom.DoomGame:
     game.set_doom_skill(4)  # the old code asked for 5, which its engine cut to 4; today 5 is Nightmare
     game.set_living_reward(1)
     game.set_screen_resolution(vizdoom.ScreenResolution.RES_640X480)
-    game.set_screen_format(vizdoom.ScreenFormat.RGB24)
+    game.set_screen_format(vizdoom.ScreenFormat.DOOM_256_COLORS8)  # a third of the bytes of RGB24
     game.set_render_hud(True)  # without it the horizon moves
     for setting in ("weapon", "crosshair", "decals", "particles", "messages", "screen_flashes"):
         getattr(game, f"set_render_{setting}")(False)
@@ -115,7 +140,7 @@ def things(state: vizdoom.GameState) -> np.ndarray:
     """Which pixels of the observation show a thing of the game, uint8 (64, 64), 0 to 255."""
     shown = [label.value for label in state.labels if label.object_name != "DoomPlayer"]
     matters = np.where(np.isin(state.labels_buffer[:ROWS], shown), np.uint8(255), np.uint8(0))
-    return shrink_doom(np.repeat(matters[..., None], 3, axis=2))[..., 0].copy()
+    return shrink_doom(matters, GREYS)[..., 0].copy()
 
 
 def engines() -> set[int]:
@@ -184,7 +209,7 @@ class DoomTakeCover(gym.Env, EzPickle):
         self._game: vizdoom.DoomGame | None = None
         self._guards: list[subprocess.Popen] = []
         self._seed, self._past = 0, []
-        self._frame = np.zeros((480, 640, 3), np.uint8)
+        self._frame = np.zeros((480, 640), np.uint8)  # palette indices; 0 is black
 
     def reset(self, *, seed: int | None = None, options: dict | None = None):
         super().reset(seed=seed)
@@ -238,10 +263,10 @@ class DoomTakeCover(gym.Env, EzPickle):
             self._frame = state.screen_buffer
             if self.masked:
                 self.mask = things(state)
-        return shrink(self._frame[:ROWS], self.pixels, shrink_doom)
+        return observation(self._frame, self.pixels)
 
     def render(self) -> np.ndarray | None:
-        return self._frame if self.render_mode == "rgb_array" else None
+        return palette()[self._frame] if self.render_mode == "rgb_array" else None
 
     def close(self) -> None:
         """Ends the engine's process. The environment can be reset again afterwards."""

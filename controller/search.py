@@ -1,0 +1,300 @@
+"""The searches: ask for candidates, tell their scores, and take the best. They maximise, on rank 0 alone.
+
+A search draws from the generator that it is given: its numbers depend neither on the number of ranks nor on a stop in
+between.
+"""
+
+import copy
+import io
+import json
+import math
+import pickle
+import warnings
+from abc import ABC, abstractmethod
+from functools import cache
+from pathlib import Path
+
+import cma
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from world_models.config import Config, UserError
+from world_models.runs.arrays import UNREADABLE, open_npz, require_finite
+
+# What a search raises when it goes on from an invalid state. Other exceptions are faults of the program.
+INVALID_STATE_ERRORS = (*UNREADABLE, ArithmeticError, AttributeError, AssertionError, pickle.UnpicklingError)
+HEADER = 1 << 26  # bytes of a checkpoint's header: some 60,000 generations
+
+
+class Search(ABC):
+    """A search for the parameters with the highest score.
+
+    Args:
+        size: parameters of C (P).
+        sigma: the first step size.
+        population: candidates in a generation (N).
+        rng: the source of all randomness.
+        start: (P,), where the search starts; by default 0.
+    """
+
+    def __init__(
+        self, size: int, sigma: float, population: int, rng: np.random.Generator, start: np.ndarray | None = None
+    ):
+        self.size, self.sigma, self.population, self.rng = size, sigma, population, rng
+        self.center = np.zeros(size) if start is None else np.array(start, np.float64)
+        if self.center.shape != (size,):
+            raise ValueError(f"start: expected shape ({size},), got {self.center.shape}")
+
+    @abstractmethod
+    def ask(self) -> np.ndarray:
+        """The next candidates, (N, P)."""
+
+    def tell(self, scores: np.ndarray) -> None:
+        """Takes the scores of the candidates (N,); higher is better. UserError if one is not finite."""
+        require_finite("the candidates", {f"the score of candidate {k}": score for k, score in enumerate(scores)})
+        self._update(np.asarray(scores, np.float64))
+
+    @abstractmethod
+    def _update(self, scores: np.ndarray) -> None:
+        """Moves the search by the scores (N,) of the candidates that were asked last."""
+
+    @abstractmethod
+    def best(self) -> np.ndarray:
+        """The mean of the distribution, (P,): the agent that is scored and kept."""
+
+    @abstractmethod
+    def spread(self) -> float:
+        """The root mean square of the candidates' standard deviations; "sigma" in the curves."""
+
+    @abstractmethod
+    def draw(self, rng: np.random.Generator) -> np.ndarray:
+        """(P,), a draw from the distribution by another generator. No generation may follow."""
+
+    @abstractmethod
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything that decides the next generations, except for the random generator."""
+
+    @abstractmethod
+    def set_state(self, arrays: dict[str, np.ndarray]) -> None:
+        """Takes back what `state` returned. Raises one of INVALID_STATE_ERRORS if it does not fit."""
+
+    def save(self, path: Path, extra: dict) -> None:
+        """Writes the state, and `extra`, which JSON can hold, to one npz."""
+        header = json.dumps({"random": self.rng.bit_generator.state, "extra": extra})
+        with open(path, "wb") as file:
+            np.savez(file, header=np.array(header), **self.state())
+
+    def restore(self, path: Path) -> dict:
+        """Reads what `save` wrote into a search that was made with the same arguments; returns `extra`. UserError, with
+        the search as it was, if the file is damaged or of another search."""
+        room = 4 * sum(array.nbytes for array in self.state().values()) + 64 * self.population * self.size + HEADER
+        trial = copy.deepcopy(self)
+        try:
+            with open_npz(path, limit=room) as file:
+                header = json.loads(str(file["header"]))
+                arrays = {name: file[name] for name in file.files if name != "header"}
+            trial._go_on(arrays, header["random"])
+            trial._try_two_generations()
+        except INVALID_STATE_ERRORS as error:
+            raise UserError(
+                f"{path} is not a checkpoint of this search: {error!r:.200}; delete it to begin the search anew"
+            ) from None
+        self._go_on(arrays, header["random"])
+        return header["extra"]
+
+    def _go_on(self, arrays: dict[str, np.ndarray], random: dict) -> None:
+        self.set_state(arrays)
+        self.rng.bit_generator.state = random
+
+    def _try_two_generations(self) -> None:
+        """Raises one of INVALID_STATE_ERRORS if the search cannot go on."""
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            for _ in range(2):
+                asked = self.ask()
+                if asked.shape != (self.population, self.size) or not np.isfinite(asked).all():
+                    raise ValueError(f"candidates of shape {asked.shape}, or not finite")
+                self.tell(-np.sum((asked - asked[0]) ** 2, axis=1))
+        if not (np.isfinite(self.best()).all() and 0 < self.spread() < math.inf):
+            raise ValueError("the spread must be finite and positive")
+
+
+class CMAES(Search):
+    """CMA-ES, computed by pycma (train.py of the release; paper A.4). CSA adapts the step size, as pycma did in 2018.
+
+    Args:
+        diagonal: whether the covariance is diagonal.
+        others: as of `Search`.
+    """
+
+    def __init__(self, size, sigma, population, rng, start=None, diagonal: bool = False):
+        super().__init__(size, sigma, population, rng, start)
+        # Sums of several threads differ from one thread's in the last bits: the curve would depend on the cores.
+        threadpool_limits(1, user_api="blas")
+        options = {
+            "popsize": population,
+            "AdaptSigma": cma.sigma_adaptation.CMAAdaptSigmaCSA,
+            "CMA_diagonal": diagonal,
+            "randn": self._normal,
+            "seed": np.nan,  # leaves numpy's global generator alone
+            "signals_filename": "",  # otherwise a file of that name in the working directory would steer the search
+            "verbose": -9,
+            "verb_log": 0,
+            "verb_disp": 0,
+            "conditioncov_alleviate": False,
+        }
+        self.search = cma.CMAEvolutionStrategy(self.center, sigma, options)
+
+    def _normal(self, *shape: int) -> np.ndarray:
+        return self.rng.standard_normal(shape)
+
+    def ask(self) -> np.ndarray:
+        self.asked = self.search.ask()
+        return np.array(self.asked)
+
+    def _update(self, scores: np.ndarray) -> None:
+        """Tells pycma, which minimises: the only place where the sign changes."""
+        self.search.tell(self.asked, [-float(score) for score in scores])
+
+    def best(self) -> np.ndarray:
+        return np.array(self.search.mean)
+
+    def spread(self) -> float:
+        return float(np.sqrt(np.mean(np.square(self.search.result.stds))))
+
+    def draw(self, rng: np.random.Generator) -> np.ndarray:
+        self.rng = rng
+        return np.array(self.search.ask(1)[0])
+
+    def _own(self) -> dict[str, object]:
+        """What the pickle leaves out, since a search that was made with the same arguments has the same: pycma's
+        options, which it evaluates as code, its logger, and the generator."""
+        search = self.search
+        return {"opts": search.opts, "inopts": search.inopts, "logger": search.logger, "randn": search.opts["randn"]}
+
+    def state(self) -> dict[str, np.ndarray]:
+        own = {id(item): name for name, item in self._own().items()}
+
+        class Pickler(pickle.Pickler):
+            def persistent_id(self, item: object) -> str | None:
+                return own.get(id(item))
+
+        memory = io.BytesIO()
+        Pickler(memory, protocol=5).dump(self.search)
+        return {"pickle": np.frombuffer(memory.getvalue(), np.uint8)}
+
+    def set_state(self, arrays: dict[str, np.ndarray]) -> None:
+        own = self._own()
+
+        class Unpickler(pickle.Unpickler):
+            def persistent_load(self, name: str) -> object:
+                return own[name]
+
+            def find_class(self, module: str, name: str) -> object:
+                if name not in ADMITTED.get(module, ()):
+                    raise pickle.UnpicklingError(f"it names {module}.{name}, which no search consists of")
+                found = super().find_class(module, name)
+                return without_init(found) if module.startswith("cma.") and isinstance(found, type) else found
+
+        search = Unpickler(io.BytesIO(arrays["pickle"].tobytes())).load()
+        if type(search) is not cma.CMAEvolutionStrategy or self.size != search.N:
+            raise ValueError(f"expected a search of {self.size} parameters")
+        if search.opts is not own["opts"] or search.sp.popsize != self.population:
+            raise ValueError(f"expected a population of {self.population}")
+        self.search = search
+
+
+@cache
+def without_init(kind: type) -> type:
+    """A class that makes empty instances of `kind`: what a pickle makes never runs pycma's constructors, which evaluate
+    their options as code."""
+    return type(kind.__name__, (kind,), {"__new__": lambda cls, *args, **options: kind.__new__(kind)})
+
+
+# The classes and functions that the pickle of a search consists of, by module.
+ADMITTED = {
+    "cma.boundary_handler": {"BoundNone", "BoundTransform"},
+    "cma.evolution_strategy": {"CMAEvolutionStrategy", "_CMAStopDict", "_StopTolXStagnation", "_pass"}
+    | {"_CMASolutionDict_empty", "_CMASolutionDict_functional"},
+    "cma.optimization_tools": {"BestSolution"},
+    "cma.options_parameters": {"CMAOptions", "CMAParameters", "is_feasible"},
+    "cma.recombination_weights": {"RecombinationWeights"},
+    "cma.sampler": {"GaussFullSampler", "GaussStandardConstant"},
+    "cma.sigma_adaptation": {"CMAAdaptSigmaCSA"},
+    "cma.transformations": {"DiagonalDecoding", "GenoPheno", "RoundIntegerVariables"},
+    "cma.utilities.utils": {"BlancClass", "DictFromTagsInString", "ElapsedWCTime", "MoreToWrite", "SolutionDict"},
+    "numpy": {"dtype", "ndarray"},
+    "numpy._core.multiarray": {"_reconstruct", "scalar"},
+    "numpy._core.numeric": {"_frombuffer"},
+    "numpy.linalg": {"eigh"},
+}
+
+
+class OpenAIES(Search):
+    """OpenAI's evolution strategy (Salimans et al. 2017, arXiv 1703.03864). It estimates the gradient of the score from
+    mirrored noise of a fixed width and from ranks, and climbs it with Adam.
+
+    Candidates i and i + half are mirror images: with `--seeds pairs` both play the same episodes.
+
+    Args:
+        rate: Adam's learning rate (the paper's 0.01).
+        others: as of `Search`; `sigma` stays as it is.
+    """
+
+    BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # Adam's, from its paper
+
+    def __init__(self, size, sigma, population, rng, start=None, rate: float = 0.01):
+        super().__init__(size, sigma, population, rng, start)
+        self.rate, self.steps = rate, 0
+        self.first, self.second = np.zeros(size), np.zeros(size)  # Adam's moments
+
+    def ask(self) -> np.ndarray:
+        half = self.rng.standard_normal((self.population // 2, self.size))
+        self.noise = np.concatenate([half, -half])
+        return self.center + self.sigma * self.noise
+
+    def _update(self, scores: np.ndarray) -> None:
+        """One step of Adam along the mean of noise times centred rank (equation 1 of the paper)."""
+        gradient = centred_ranks(scores) @ self.noise / (self.population * self.sigma)
+        self.steps += 1
+        self.first += (1 - self.BETA1) * (gradient - self.first)
+        self.second += (1 - self.BETA2) * (gradient**2 - self.second)
+        first = self.first / (1 - self.BETA1**self.steps)
+        second = self.second / (1 - self.BETA2**self.steps)
+        self.center = self.center + self.rate * first / (np.sqrt(second) + self.EPSILON)
+
+    def best(self) -> np.ndarray:
+        return self.center.copy()
+
+    def spread(self) -> float:
+        return float(self.sigma)
+
+    def draw(self, rng: np.random.Generator) -> np.ndarray:
+        return self.center + self.sigma * rng.standard_normal(self.size)
+
+    def state(self) -> dict[str, np.ndarray]:
+        return {"center": self.center, "first": self.first, "second": self.second, "steps": np.array(self.steps)}
+
+    def set_state(self, arrays: dict[str, np.ndarray]) -> None:
+        found = {name: np.array(arrays[name]) for name in ("center", "first", "second")}
+        steps = int(arrays["steps"])
+        fits = all(array.shape == (self.size,) and array.dtype == np.float64 for array in found.values())
+        if not fits or steps < 0 or (found["second"] < 0).any():
+            raise ValueError(f"expected arrays of {self.size} parameters")
+        self.center, self.first, self.second, self.steps = *found.values(), steps
+
+
+def centred_ranks(scores: np.ndarray) -> np.ndarray:
+    """Scores (N,) -> evenly spaced ranks from -0.5 for the lowest to 0.5; equal scores share their mean rank."""
+    scores = np.asarray(scores)
+    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts + 1) / 2)[inverse]
+    return ranks / (len(scores) - 1) - 0.5
+
+
+def make_search(config: Config, size: int, rng: np.random.Generator, start: np.ndarray | None = None) -> Search:
+    """The run's search, from `start` (P,), by default 0."""
+    given = (size, config.sigma, config.population, rng, start)
+    if config.optimizer == "openai-es":
+        return OpenAIES(*given)
+    return CMAES(*given, diagonal=config.optimizer == "cma-diagonal")

@@ -159,6 +159,8 @@ class DreamLanes:
         self.random: list[Randomness | None] = [None] * count
         self.uniform = np.zeros((count, SEGMENT, config.z_size), np.float32)
         self.noise = np.zeros_like(self.uniform)
+        masks = (count, 4, config.z_size + config.rnn_units)
+        self.dropout = np.zeros(masks, np.float32) if config.dream_dropout else None
         self.segment = tf.function(self._segment, jit_compile=True, autograph=False)
 
     def start(self, lane: int, params: np.ndarray, seed: int, patience: int = 0) -> None:
@@ -167,16 +169,19 @@ class DreamLanes:
         for name, value in self.random[lane].first(self.starts).items():
             self.state[name][lane] = value
         self.state["params"][lane], self.state["is_first"][lane] = params, self.starts.is_first
+        if self.dropout is not None:
+            self.dropout[lane] = self.random[lane].dropout(self.config)
         self.seeds[lane] = seed
         self.steps[lane], self.total[lane], self.playing[lane] = 0, 0, True
 
-    def _segment(self, z, params, is_first, h, c, steps, total, playing, uniform, noise):
-        """SEGMENT steps of all lanes; uniform and noise (SEGMENT, B, Z)."""
+    def _segment(self, z, params, is_first, h, c, steps, total, playing, uniform, noise, dropout):
+        """SEGMENT steps of all lanes; uniform and noise (SEGMENT, B, Z), dropout (B, 4, Z + U) or None."""
         config = self.config
         act = partial(self.controller.act, params, ops=keras.ops)
 
         def step(t, z, is_first, h, c, steps, total, playing):
-            z, end, reward, h, c = self.model.imagine(act, z, is_first, h, c, config.temperature, uniform[t], noise[t])
+            draws = (config.temperature, uniform[t], noise[t], dropout)
+            z, end, reward, h, c = self.model.imagine(act, z, is_first, h, c, *draws)
             steps = steps + tf.cast(playing, tf.int32)
             total = total + tf.where(playing, reward, 0.0)
             playing = playing & (end < 0.5) & (steps < config.dream_limit)
@@ -192,7 +197,7 @@ class DreamLanes:
             self.random[lane].noise.standard_normal(dtype=np.float32, out=self.noise[lane])
         before = self.playing.copy()
         randomness = (a.transpose(1, 0, 2) for a in (self.uniform, self.noise))
-        results = self.segment(*self.state.values(), self.steps, self.total, self.playing, *randomness)
+        results = self.segment(*self.state.values(), self.steps, self.total, self.playing, *randomness, self.dropout)
         for name, value in zip(("z", "is_first", "h", "c"), results[:4], strict=True):
             self.state[name] = value.numpy().copy()
         self.steps, self.total, self.playing = (value.numpy().copy() for value in results[4:])

@@ -16,9 +16,10 @@ import numpy as np
 from gymnasium.utils import EzPickle
 
 from doom_rnn.forks import require_own_tensorflow
+from rnn.lstm import dropout_mask
 from vae.model import VAE
 from world_models import tasks
-from world_models.config import UserError
+from world_models.config import Config, UserError
 from world_models.pictures import to_uint8
 from world_models.quiet import tf
 from world_models.runs.arrays import FLOATS, UNREADABLE, open_npz, require_finite
@@ -51,10 +52,18 @@ class Starts:
 
 
 class Randomness:
-    """A dream's three streams, all from its seed: where it starts, which components, and their noise."""
+    """A dream's four streams, all from its seed: where it starts, which components, their noise, and dropout."""
 
     def __init__(self, seed: int):
+        self.seed = seed
         self.start, self.uniform, self.noise = (np.random.default_rng([seed, k]) for k in range(3))
+
+    def dropout(self, config: Config) -> np.ndarray | None:
+        """The dream's dropout masks, (4, Z + U): of z and h, for each gate of M. None without dropout."""
+        if not config.dream_dropout:
+            return None
+        shape = (4, config.z_size + config.rnn_units)
+        return dropout_mask(np.random.default_rng([self.seed, 3]).random(shape, np.float32), config.dream_dropout)
 
     def first(self, starts: Starts) -> np.ndarray:
         """The first z (Z,): one of the stored frames, sampled. M's state before it is zero."""
@@ -120,10 +129,10 @@ class Dreams:
     def _vae(self) -> VAE:
         return load_vae(self.run)
 
-    def imagine(self, action, z, is_first, h, c, uniform, noise) -> tuple[np.ndarray, ...]:
+    def imagine(self, action, z, is_first, h, c, uniform, noise, dropout=None) -> tuple[np.ndarray, ...]:
         """A step of B dreams, given their actions (B, A): `WorldModel.imagine`'s results as new arrays. UserError if z
         or a reward is not finite: a dream of NaN has no end."""
-        results = self._compiled(action, z, is_first, h, c, np.float32(self.temperature), uniform, noise)
+        results = self._compiled(action, z, is_first, h, c, np.float32(self.temperature), uniform, noise, dropout)
         z, end, reward, h, c = (value.numpy() for value in results)
         if not math.isfinite(z.sum() + reward.sum()):  # at every step, so by a sum; the name of which then
             require_finite(f"a dream of {self.run}", {"z": z, "the reward": reward})
@@ -147,8 +156,8 @@ class DreamEnv(gym.Env, EzPickle):
 
     Observation: float32 (Z + 2 U,), [z, c, h]. Action: the task's. Reward of a step: what M's reward head predicts;
     without one the task's, 1 in Doom's dream and 0 in CarRacing's. A dream terminates when M predicts the end, if it
-    has a head for it, and is truncated after the run's `dream_frames` or else
-    `max_frames` steps.
+    has a head for it, and is truncated after the run's `dream_frames` or else `max_frames` steps. Each dream has its own
+    dropout masks, at the run's `dream_dropout`.
 
     It is pickled as its arguments: a copy, or one in another process, begins anew.
     """
@@ -182,6 +191,8 @@ class DreamEnv(gym.Env, EzPickle):
         self.z = self.random.first(self.dreams.starts)[None]
         self.h = self.c = np.zeros((1, self.config.rnn_units), np.float32)
         self.is_first, self.steps = np.ones((1, 1), np.float32), 0
+        masks = self.random.dropout(self.config)
+        self.dropout = None if masks is None else masks[None]
         return self._observe(), {}
 
     def step(self, action: np.ndarray):
@@ -191,7 +202,7 @@ class DreamEnv(gym.Env, EzPickle):
         shape = (1, self.config.z_size)
         uniform = self.random.uniform.random(shape, np.float32)
         noise = self.random.noise.standard_normal(shape, np.float32)
-        results = self.dreams.imagine(action, self.z, self.is_first, self.h, self.c, uniform, noise)
+        results = self.dreams.imagine(action, self.z, self.is_first, self.h, self.c, uniform, noise, self.dropout)
         self.z, end, reward, self.h, self.c = results
         self.is_first = np.zeros_like(self.is_first)
         self.steps += 1

@@ -56,6 +56,7 @@ class VectorDreamEnv(gym.vector.VectorEnv, EzPickle):
         self.is_first, self.steps = np.ones((num_envs, 1), np.float32), np.zeros(num_envs, int)
         self.uniform = np.zeros((num_envs, DRAWN, z_size), np.float32)
         self.noise = np.zeros_like(self.uniform)
+        self.dropout = np.zeros((num_envs, 4, z_size + units), np.float32) if self.config.dream_dropout else None
         self.random: list[Randomness | None] = [None] * num_envs
         self.generators: list[np.random.Generator | None] = [None] * num_envs
         self.over = np.zeros(num_envs, bool)  # dreams that begin anew in the next step
@@ -95,7 +96,7 @@ class VectorDreamEnv(gym.vector.VectorEnv, EzPickle):
             self.random[lane].noise.standard_normal(dtype=np.float32, out=self.noise[lane])
         lanes = np.arange(self.num_envs)
         randomness = (self.uniform[lanes, at], self.noise[lanes, at])
-        results = self.dreams.imagine(actions, self.z, self.is_first, self.h, self.c, *randomness)
+        results = self.dreams.imagine(actions, self.z, self.is_first, self.h, self.c, *randomness, self.dropout)
         self.z, end, reward, self.h, self.c = results
         self.is_first[:] = 0
         self.steps += 1
@@ -122,6 +123,8 @@ class VectorDreamEnv(gym.vector.VectorEnv, EzPickle):
         random = Randomness(int(self.generators[lane].integers(1 << 31)) if seed is None else seed)
         self.z[lane], self.h[lane], self.c[lane] = random.first(self.dreams.starts), 0, 0
         self.is_first[lane], self.steps[lane], self.random[lane] = 1, 0, random
+        if self.dropout is not None:
+            self.dropout[lane] = random.dropout(self.config)
 
     def _observe(self) -> np.ndarray:
         return np.concatenate([self.z, self.c, self.h], axis=1)

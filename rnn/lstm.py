@@ -7,7 +7,53 @@ cuDNN's, and `Layer` runs it.
 """
 
 import keras
+import numpy as np
 import tensorflow as tf
+
+
+def dropout_mask(uniform, rate: float, where=np.where):
+    """A dropout mask: 0 where `uniform` (any shape, from U[0, 1)) is below `rate`, else 1 / (1 - rate), in float32.
+
+    `where` is NumPy's, or `tf.where` for a tensor. The mean of a mask is 1, so that M needs no scaling without one.
+    """
+    return where(uniform >= rate, np.float32(1 / (1 - rate)), np.float32(0))
+
+
+def _rows(x):
+    """x (T, B, N) as (T * B, N); x (B, N) as it is."""
+    return x if len(x.shape) == 2 else tf.reshape(x, (-1, x.shape[-1]))
+
+
+def _products(kernel, masks):
+    """Functions that multiply by a kernel (N, 4 U). With masks (B, 4, N) each of the four gates has x times a mask of
+    its own; without (None) all have x.
+
+    Returns:
+        forward: x (B, N) or (T, B, N) -> the gates' rows (B, 4 U) or (T * B, 4 U).
+        back: d gates (B, 4 U) -> d x (B, N).
+        of_kernel: x (T, B, N), d gates (T, B, 4 U) -> d kernel.
+    """
+    if masks is None:
+        transposed = tf.transpose(kernel)
+        return (
+            lambda x: _rows(x) @ kernel,
+            lambda d: d @ transposed,
+            lambda x, d: tf.matmul(_rows(x), _rows(d), transpose_a=True),
+        )
+    masks, kernels = tf.unstack(masks, axis=1), tf.split(kernel, 4, axis=1)
+    gates = list(zip(masks, kernels, map(tf.transpose, kernels), strict=True))
+
+    def of_kernel(x, d):
+        parts = zip(masks, tf.split(d, 4, axis=2), strict=True)
+        return tf.concat([tf.matmul(_rows(x * mask), _rows(part), transpose_a=True) for mask, part in parts], axis=1)
+
+    return (
+        lambda x: tf.concat([_rows(x * mask) @ part for mask, part, _ in gates], axis=1),
+        lambda d: tf.add_n(
+            [(d @ back) * mask for d, (mask, _, back) in zip(tf.split(d, 4, axis=1), gates, strict=True)]
+        ),
+        of_kernel,
+    )
 
 
 @tf.function(jit_compile=True)
@@ -31,11 +77,11 @@ def _backward(activations, c, c_before, mask, dh, dc):
     return dgates, dc * f * mask
 
 
-@tf.custom_gradient
-def _unroll(inputs, kernel, h, c, mask):
-    """The recurrence.
+def _recurrence(masks, inputs, kernel, h, c, mask):
+    """The recurrence, and its gradient, for `tf.custom_gradient`.
 
     Args:
+        masks: (B, 4, U), dropout of h for each gate, the same at every step; None: no dropout. Not differentiated.
         inputs: (T, B, 4 U), the input's share of the gates in Keras' order i, f, j, o.
         kernel: (U, 4 U), the recurrent kernel.
         h, c: (B, U), the state before; not differentiated.
@@ -45,10 +91,11 @@ def _unroll(inputs, kernel, h, c, mask):
         h (T, B, U) after every step, and the last c (B, U).
     """
     steps = tf.shape(inputs)[0]
+    forward, back, of_kernel = _products(kernel, masks)
     arrays = [tf.TensorArray(tf.float32, steps, element_shape=(inputs.shape[1], n * h.shape[1])) for n in (4, 1, 1)]
 
     def step(t, h, c, activations, cs, hs):
-        gates = inputs[t] + (h * mask[t]) @ kernel
+        gates = inputs[t] + forward(h * mask[t])
         a, c, h = _forward(gates, c, mask[t])
         return t + 1, h, c, activations.write(t, a), cs.write(t, c), hs.write(t, h)
 
@@ -57,25 +104,22 @@ def _unroll(inputs, kernel, h, c, mask):
     activations, cs, hs = (array.stack() for array in loop[3:])
 
     def gradient(dhs, _):
-        transposed = tf.transpose(kernel)
         c_before = tf.concat([c[None], cs[:-1]], axis=0)
         h_before = tf.concat([h[None], hs[:-1]], axis=0) * mask
         dgates = tf.TensorArray(tf.float32, steps, element_shape=(inputs.shape[1], 4 * h.shape[1]))
 
         def step(t, dh, dc, dgates):
             d, dc = _backward(activations[t], cs[t], c_before[t], mask[t], dhs[t] + dh, dc)
-            return t - 1, (d @ transposed) * mask[t], dc, dgates.write(t, d)
+            return t - 1, back(d) * mask[t], dc, dgates.write(t, d)
 
         start = (steps - 1, tf.zeros_like(h), tf.zeros_like(c), dgates)
         dgates = tf.while_loop(lambda t, *_: t >= 0, step, start, parallel_iterations=1)[3].stack()
-        units = h.shape[1]
-        dkernel = tf.matmul(tf.reshape(h_before, (-1, units)), tf.reshape(dgates, (-1, 4 * units)), transpose_a=True)
-        return dgates, dkernel, None, None, None
+        return dgates, of_kernel(h_before, dgates), None, None, None
 
     return (hs, last_c), gradient
 
 
-def unroll(cell, x, h, c, mask):
+def unroll(cell, x, h, c, mask, dropout=(None, None)):
     """Runs a Keras LSTMCell over sequences.
 
     Args:
@@ -83,15 +127,24 @@ def unroll(cell, x, h, c, mask):
         x: (T, B, I), inputs.
         h, c: (B, U), the state before the first step; no gradient flows into them.
         mask: (T, B, 1), 0 where the state is zeroed before the step, else 1.
+        dropout: masks of x (B, 4, I) and of h (B, 4, U), one for each gate, the same at every step; or None.
 
     Returns:
         h (T, B, U) after every step, and the last h and c (B, U).
     """
-    steps, batch, size = x.shape
-    gates = tf.reshape(x, (-1, size)) @ cell.kernel.value + cell.bias.value
+    steps, batch, _ = x.shape
+    of_x, of_h = dropout
+    gates = _products(cell.kernel.value, of_x)[0](x) + cell.bias.value
     gates = tf.reshape(gates, (steps, batch, 4 * cell.units))
-    hs, c = _unroll(gates, cell.recurrent_kernel.value, h, c, mask)
+    hs, c = tf.custom_gradient(lambda *args: _recurrence(of_h, *args))(gates, cell.recurrent_kernel.value, h, c, mask)
     return hs, hs[-1], c
+
+
+def step(cell, x, h, c, dropout):
+    """One step of a Keras LSTMCell with dropout: x (B, I), h and c (B, U), `dropout` as of `unroll` -> h and c."""
+    of_x, of_h = (_products(kernel.value, masks)[0] for kernel, masks in zip(cell.weights[:2], dropout, strict=True))
+    _, c, h = _forward(of_x(x) + of_h(h) + cell.bias.value, c, tf.ones_like(c[:, :1]))
+    return h, c
 
 
 class Layer:

@@ -98,21 +98,36 @@ class MDNRNN(keras.Model):
         """The LSTM's input: [z, action], and restart where M has an end head (doomrnn/rnn.py)."""
         return tf.concat([z, action, restart] if "end" in self.heads else [z, action], axis=-1)
 
-    def step(self, z, action, restart, h, c):
+    def masks(self, dropout):
+        """Dropout masks (B, 4, Z + U) -> those of the LSTM's input (B, 4, I) and those of h (B, 4, U). The action and
+        restart are never dropped."""
+        of_z, of_h = dropout[..., : self.z_size], dropout[..., self.z_size :]
+        rest = self.cell.kernel.shape[0] - self.z_size
+        return tf.pad(of_z, ((0, 0), (0, 0), (0, rest)), constant_values=1.0), of_h
+
+    def step(self, z, action, restart, h, c, dropout=None):
         """One step of B agents: z (B, Z), action (B, A), restart (B, 1), h and c (B, U) -> the next h, c. The state is
-        zeroed where an episode starts."""
-        mask = 1.0 - restart
-        _, (h, c) = self.cell(self.inputs(z, action, restart), [h * mask, c * mask])
+        zeroed where an episode starts.
+
+        Args:
+            dropout: (B, 4, Z + U), masks of z and h for each of the LSTM's gates; None: no dropout.
+        """
+        mask, inputs = 1.0 - restart, self.inputs(z, action, restart)
+        if dropout is not None:
+            return lstm.step(self.cell, inputs, h * mask, c * mask, self.masks(dropout))
+        _, (h, c) = self.cell(inputs, [h * mask, c * mask])
         return h, c
 
-    def unroll(self, z, action, restart, h, c):
+    def unroll(self, z, action, restart, h, c, dropout=None):
         """Whole sequences, time first: z (T, B, Z), action (T, B, A), restart (T, B, 1), h and c (B, U). The state is
-        zeroed where an episode starts.
+        zeroed where an episode starts. `dropout` is that of `step`: a sequence keeps its masks for all its steps.
 
         Returns the output after each step (T, B, heads + Z * 3 * K), and the last h and c.
         """
         inputs = self.inputs(z, action, restart)
-        if self.layer is not None:
+        if dropout is not None:  # which cuDNN's LSTM does not have for h
+            hs, h, c = lstm.unroll(self.cell, inputs, h, c, 1.0 - restart, self.masks(dropout))
+        elif self.layer is not None:
             hs, h, c = self.layer.unroll(inputs, h, c)
         else:
             hs, h, c = lstm.unroll(self.cell, inputs, h, c, 1.0 - restart)

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from rnn.data import LatentDataset, Windows, encode
+from rnn.lstm import dropout_mask
 from rnn.model import MDNRNN
 from rnn.streams import Streams
 from vae.model import VAE, sample
@@ -41,8 +42,11 @@ def make_step(model: MDNRNN, optimizer, state, config: Config):
     Batches are time first, one frame longer than the sequence: all frames but the last are M's input, all but the
     first its targets. z is drawn afresh from (mu, logvar) each time. `state`, M's (h, c), each (B, U), is carried
     from call to call, and zeroed where `is_first`.
+
+    With `config.rnn_dropout` each sequence of a batch draws masks for z and h, and keeps them for all its steps
+    (arXiv 2109.08342). A piece of a joined stream keeps them too, however many episodes are in it.
     """
-    key = seeds.key(config.seed, "noise of M")
+    key, dropout_key = seeds.key(config.seed, "noise of M"), seeds.key(config.seed, "dropout of M")
     loss_and_slope = tf.function(lambda output, *targets: _slope(model, output, *targets), jit_compile=True)
 
     @tf.function
@@ -50,9 +54,13 @@ def make_step(model: MDNRNN, optimizer, state, config: Config):
         mu, logvar = tf.cast(mu, tf.float32), tf.cast(logvar, tf.float32)
         z = sample(mu, logvar, tf.random.stateless_normal(tf.shape(mu), [key, number]))
         mask = 1.0 - tf.cast(is_first, tf.float32)
-        variables = model.trainable_variables
+        variables, dropout = model.trainable_variables, None
+        if config.rnn_dropout:
+            shape = (z.shape[1], 4, model.z_size + model.units)
+            uniform = tf.random.stateless_uniform(shape, [dropout_key, number])
+            dropout = dropout_mask(uniform, config.rnn_dropout, tf.where)
         with tf.GradientTape() as tape:
-            output, h, c = model.unroll(z[:-1], action[:-1], restart[:-1], state[0] * mask, state[1] * mask)
+            output, h, c = model.unroll(z[:-1], action[:-1], restart[:-1], state[0] * mask, state[1] * mask, dropout)
         losses, slope = loss_and_slope(output, z[1:], end[:-1], reward[:-1], valid[:-1])
         gradients = tape.gradient(output, variables, output_gradients=slope)
         optimizer.apply([tf.clip_by_value(g, -1.0, 1.0) for g in gradients], variables)

@@ -9,7 +9,7 @@ let run = null;
 globalThis.provideRun = (value) => (run = value);
 for (const file of ["kernel.js", "model.js", "dream.js", `runs/${name}.js`])
   vm.runInThisContext(fs.readFileSync(path.join(site, file), "utf8"), { filename: file });
-const { Dream, unpackArrays } = vm.runInThisContext("({ Dream, unpackArrays })");
+const { Draws, Dream, unpackArrays } = vm.runInThisContext("({ Draws, Dream, unpackArrays })");
 
 /** Draws that were made elsewhere: step after step, Z of each kind. */
 class Given {
@@ -35,6 +35,11 @@ class Given {
     paintOf(dream.decoder.decode(Float32Array.from(z)), pixels);
     return [...pixels].filter((_, k) => k % 4 < 3);
   });
+  if (ask.dropout) {
+    answer.masks = [...dream.drawMasks(new Draws(7))];
+    dream.memory.drop(answer.masks); // the given ones take their place
+    dream.memory.drop(ask.dropout);
+  }
   dream.memory.reset(); // M along given z and actions
   answer.states = ask.z.map((z, t) => {
     const action = dream.controller.act(Float32Array.from(z), dream.memory.c, dream.memory.h);
@@ -42,7 +47,7 @@ class Given {
     const uncertainty = dream.memory.uncertainty(ask.tau, run.z_size);
     return { output: [...dream.memory.output], h: [...dream.memory.h], c: [...dream.memory.c], action, uncertainty };
   });
-  dream.start(new Given(ask), Float32Array.from(ask.z[0])); // a dream of its own, driven by C
+  dream.start(new Given(ask), Float32Array.from(ask.z[0]), ask.dropout); // a dream of its own, driven by C
   answer.dream = [];
   for (let t = 0; t < ask.z.length; t++) {
     dream.step(dream.agentAction(), ask.tau);

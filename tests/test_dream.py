@@ -95,6 +95,42 @@ def test_a_lane_of_the_batch_equals_the_single_environment(dream_end, mortal, mo
         np.testing.assert_allclose(state, observation, atol=1e-4)
 
 
+def test_a_seed_s_dream_has_the_same_dropout_in_every_kind_of_dream(mortal, monkeypatch, tmp_path):
+    """In a single environment, a lane of the vector environment and a lane of the search: 20 steps of 3 dreams."""
+    base, config, _ = mortal
+    config = run_dir.open_run(tmp_path / "run", {"dream_dropout": 0.3}, base)
+    run, seeds = tmp_path / "run", [7, 8, 7]
+    params = np.random.default_rng(1).normal(size=(3, Controller.of(config).num_params)) * 0.3
+    params[2] = params[0]
+    monkeypatch.setattr("controller.lanes.SEGMENT", 1)
+    lanes = DreamLanes(config, WorldModel.load_dream(run, config), Starts(run, config), 3)
+    vector = gym.make_vec("doom_rnn:WorldModels/DoomRNN-v0", 3, run=run).unwrapped
+    singles, plain = [DreamEnv(run) for _ in seeds], DreamEnv(base)
+    seen = np.stack([env.reset(seed=seed)[0] for env, seed in zip(singles, seeds, strict=True)])
+    np.testing.assert_array_equal(vector.reset(seed=seeds)[0], seen)
+    np.testing.assert_array_equal(plain.reset(seed=7)[0], seen[0])  # the other streams are as they were
+    for lane, seed in enumerate(seeds):
+        lanes.start(lane, params[lane], seed)
+    masks = lanes.dropout.copy()
+    assert masks.shape == (3, 4, 64 + config.rnn_units) and set(np.unique(masks)) == {0, np.float32(1 / 0.7)}
+    assert (masks[0] == masks[2]).all() and np.mean(masks[0] != masks[1]) > 0.3
+    for _ in range(20):
+        action = Controller.of(config).act(params, *np.split(seen, [64, 64 + config.rnn_units], axis=1))
+        results = [env.step(one) for env, one in zip(singles, action, strict=True)]
+        unlike = plain.step(action[0])[0]
+        seen = np.stack([observation for observation, *_ in results])
+        np.testing.assert_allclose(vector.step(action)[0], seen, atol=1e-4)
+        lanes.advance()
+        np.testing.assert_allclose(
+            np.concatenate([lanes.state[name] for name in ("z", "c", "h")], axis=1), seen, atol=1e-4
+        )
+        np.testing.assert_array_equal(seen[0], seen[2])
+        assert np.abs(unlike - seen[0]).max() > 0.01
+        if any(terminated for _, _, terminated, *_ in results):
+            break
+    np.testing.assert_array_equal(lanes.dropout, masks)
+
+
 @pytest.mark.parametrize("name", ["DoomRNN-v0", "CarRacingDream-v0"])
 def test_passes_gymnasiums_checks(name, doom_run, car_run):
     run = doom_run if name == "DoomRNN-v0" else car_run

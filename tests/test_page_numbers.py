@@ -11,6 +11,7 @@ import tensorflow as tf
 from conftest import ROOT, SHIPPED, need_program
 
 from controller.policy import Controller
+from doom_rnn.dream import Randomness
 from tools.page import source as sources
 from tools.page.__main__ import build
 from world_models.pictures import to_uint8
@@ -145,6 +146,35 @@ def random_run(run: Path, task: str, **flags) -> Path:
     best = {"generation": None, "score": 0.0, "parameters": parameters, "made_from": {}}
     storage.write_text(run / "controller" / "best.json", json.dumps(best))
     return run
+
+
+def test_a_dream_s_dropout_masks_weigh_what_each_gate_of_m_sees(tmp_path):
+    """Keras with the same masks gives the same states; the page's own masks have the run's rate and a mean of 1."""
+    node = need_program("node", "nodejs")
+    run = random_run(tmp_path / "run", "gymnasium:CartPole-v1", heads="end", env="real", dream_dropout=0.3)
+    source = sources.read(run)
+    build([run], tmp_path / "site")
+    rng, config, masks = np.random.default_rng(5), source.config, Randomness(7).dropout(source.config)
+    ask = {name: rng.random((30, config.z_size)) for name in ("uniform", "noise")}
+    ask |= {"z": rng.standard_normal((30, config.z_size)), "action": rng.random((30, source.actions))}
+    text = json.dumps(
+        {name: value.tolist() for name, value in (ask | {"dropout": masks.ravel()}).items()} | {"tau": 1.0}
+    )
+    command = [node, ROOT / "tests/page_numbers.js", tmp_path / "site", "run"]
+    done = subprocess.run(command, input=text, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    h = c = np.zeros((1, config.rnn_units), np.float32)
+    for t, state in enumerate(answer["states"]):
+        first = np.full((1, 1), float(t == 0), np.float32)
+        step = np.float32(ask["z"][t][None]), np.float32(ask["action"][t][None]), first, h, c
+        plain, _ = source.rnn.step(*step)
+        h, c = (value.numpy() for value in source.rnn.step(*step, masks[None]))
+        np.testing.assert_allclose(state["h"], h[0], atol=1e-3)
+        assert np.abs(plain - h).max() > 0.01
+    own = np.array(answer["masks"])
+    assert len(own) == masks.size and set(np.round(own, 4)) == {0, np.round(1 / 0.7, 4)}
+    assert own.mean() == pytest.approx(1, abs=0.06)
 
 
 @pytest.mark.parametrize("heads", ["end+reward", "end", "reward", "none"])

@@ -10,7 +10,7 @@ from rnn import lstm, mdn
 from rnn.data import Windows
 from rnn.streams import Streams
 from rnn.train import Rate, make_step
-from world_models import tasks
+from world_models import seeds, tasks
 from world_models.training import make_optimizer
 from world_models.world_model import make_rnn
 
@@ -50,6 +50,67 @@ def test_unrolled_lstm_equals_keras_cell_and_its_gradients():
         results.append([hs, *tape.gradient(loss, cell.trainable_variables)])
     for ours, plain in zip(*results, strict=True):
         np.testing.assert_allclose(ours, plain, atol=1e-5)
+
+
+def test_a_dropout_mask_is_0_or_scaled_to_a_mean_of_1():
+    uniform = np.float32([0, 0.19, 0.2, 0.99])
+    for where in (np.where, tf.where):
+        np.testing.assert_allclose(lstm.dropout_mask(uniform, 0.2, where), [0, 0, 1.25, 1.25])
+    mask = lstm.dropout_mask(np.random.default_rng(0).random(100_000, np.float32), 0.05)
+    assert mask.dtype == np.float32
+    assert np.mean(mask == 0) == pytest.approx(0.05, abs=0.003) and mask.mean() == pytest.approx(1, abs=0.003)
+
+
+def test_lstm_with_dropout_equals_keras_cell_with_the_same_masks_and_its_gradients():
+    rng = np.random.default_rng(0)
+    cell = keras.layers.LSTMCell(6, dropout=0.3, recurrent_dropout=0.4, seed=3)
+    cell.build((None, 4))
+    x = tf.constant(rng.normal(size=(9, 3, 4)), tf.float32)
+    h, c = (tf.constant(rng.normal(size=(3, 6)), tf.float32) for _ in range(2))
+    keep = tf.constant(rng.random((9, 3, 1)) > 0.3, tf.float32)
+    weight = tf.constant(rng.normal(size=(9, 3, 6)), tf.float32)
+    # Keras draws one mask for each gate, and keeps them until it is told to draw others.
+    masks = [tf.stack(masks, axis=1) for masks in (cell.get_dropout_mask(x[0]), cell.get_recurrent_dropout_mask(h))]
+    assert [mask.shape for mask in masks] == [(3, 4, 4), (3, 4, 6)]
+    assert all(len(np.unique(mask[:, gate])) == 2 for mask in masks for gate in range(4))
+
+    def by_steps():
+        hs, state = [], (h, c)
+        for t in range(9):
+            state = lstm.step(cell, x[t], *(part * keep[t] for part in state), masks)
+            hs.append(state[0])
+        return tf.stack(hs)
+
+    def by_keras():
+        hs, state = [], [h, c]
+        for t in range(9):
+            _, state = cell(x[t], [part * keep[t] for part in state], training=True)
+            hs.append(state[0])
+        return tf.stack(hs)
+
+    results = []
+    for unroll in (by_keras, by_steps, lambda: lstm.unroll(cell, x, h, c, keep, masks)[0]):
+        with tf.GradientTape() as tape:
+            hs = unroll()
+            loss = tf.reduce_sum(hs * weight)
+        results.append([hs, *tape.gradient(loss, cell.trainable_variables)])
+    for expected, stepped, unrolled in zip(*results, strict=True):
+        np.testing.assert_allclose(stepped, expected, atol=1e-5)
+        np.testing.assert_allclose(unrolled, expected, atol=1e-5)
+
+
+def test_m_drops_z_and_h_but_not_the_action_nor_the_state_that_c_sees():
+    model, rng = make_rnn(small("doom")), np.random.default_rng(0)
+    z, other, action, restart = (rng.normal(size=(2, n)).astype(np.float32) for n in (64, 64, 1, 1))
+    h, c = rng.normal(size=(2, 2, 16)).astype(np.float32)
+    nothing = np.zeros((2, 4, 64 + 16), np.float32)
+    restart[:] = 0
+    dropped = model.step(z, action, restart, h, c, nothing)
+    np.testing.assert_array_equal(dropped[0], model.step(other, action, restart, -h, c, nothing)[0])
+    np.testing.assert_allclose(dropped[0], model.step(0 * z, action, restart, 0 * h, c)[0], atol=1e-6)
+    assert not np.allclose(dropped[0], model.step(z, -action, restart, h, c, nothing)[0], atol=1e-3)
+    all_kept = model.step(z, action, restart, h, c, nothing + 1)
+    np.testing.assert_allclose(all_kept, model.step(z, action, restart, h, c), atol=1e-6)
 
 
 def test_keras_layer_for_a_gpu_is_the_same_lstm_with_the_same_gradients(monkeypatch):
@@ -145,10 +206,13 @@ def test_an_episode_is_unrolled_as_if_none_came_before_it(heads):
     np.testing.assert_allclose(h, h_alone, atol=1e-6)
 
 
-@pytest.mark.parametrize("task, heads", [("carracing", None), ("doom", None), ("gymnasium:CartPole-v1", "none")])
-def test_training_lowers_the_loss(task, heads):
+@pytest.mark.parametrize(
+    ("task", "heads", "dropout"),
+    [("carracing", None, 0.0), ("carracing", None, 0.05), ("doom", None, 0.05), ("gymnasium:CartPole-v1", "none", 0.0)],
+)
+def test_training_lowers_the_loss(task, heads, dropout):
     config = small(task)
-    config = tasks.replace(config, heads=heads or config.heads, env="real")
+    config = tasks.replace(config, heads=heads or config.heads, env="real", rnn_dropout=dropout)
     kind = Streams if tasks.get(task).stops_at_end else Windows
     batches = kind(make_series(config, [20, 30, 40, 50, 60]), config.rnn_batch, config.rnn_length, seed=0)
     keras.utils.set_random_seed(0)
@@ -162,10 +226,11 @@ def test_training_lowers_the_loss(task, heads):
     assert not (state[0].numpy() == 0).all()  # the state is carried
 
 
-@pytest.mark.parametrize("is_first", [True, False])
-def test_a_step_s_targets_are_the_frames_that_come_next_from_the_state_before(is_first):
-    """Its losses are those of M unrolled over all frames but the last, against all but the first."""
-    config = tasks.replace(small("doom"), heads="end+reward")
+@pytest.mark.parametrize(("is_first", "rate"), [(True, 0.0), (False, 0.0), (False, 0.3)])
+def test_a_step_s_targets_are_the_frames_that_come_next_from_the_state_before(is_first, rate):
+    """Its losses are those of M unrolled over all frames but the last, against all but the first. With dropout each of
+    the 4 sequences has masks of its own, drawn from the step's number alone."""
+    config = tasks.replace(small("doom"), heads="end+reward", rnn_dropout=rate)
     rng, model = np.random.default_rng(3), make_rnn(config)
     shape = 13, 4
     mu, action = (rng.normal(size=(*shape, n)).astype(np.float32) for n in (config.z_size, model.action_size))
@@ -174,12 +239,14 @@ def test_a_step_s_targets_are_the_frames_that_come_next_from_the_state_before(is
     before = rng.normal(size=(2, 4, 16)).astype(np.float32)
     state = [tf.Variable(part, trainable=False) for part in before]
     began = before * (not is_first)
-    output, h, c = model.unroll(mu[:-1], action[:-1], restart[:-1], *began)
+    uniform = tf.random.stateless_uniform((4, 4, config.z_size + 16), [seeds.key(config.seed, "dropout of M"), 5])
+    masks = lstm.dropout_mask(uniform.numpy(), rate) if rate else None
+    output, h, c = model.unroll(mu[:-1], action[:-1], restart[:-1], *began, masks)
     expected = model.losses(output, mu[1:], end[:-1], reward[:-1], valid[:-1])
     expected = {name: float(value) for name, value in expected.items()}
     step = make_step(model, make_optimizer(1e-3, model.trainable_variables), state, config)
     exact = np.full_like(mu, -40)  # no noise on z
-    found = step(tf.constant(0, tf.int64), tf.constant(is_first), mu, exact, action, restart, end, reward, valid)
+    found = step(tf.constant(5, tf.int64), tf.constant(is_first), mu, exact, action, restart, end, reward, valid)
     assert {name: float(value) for name, value in found.items()} == pytest.approx(expected, rel=1e-4)
     np.testing.assert_allclose(state[0], h, atol=1e-5)
     np.testing.assert_allclose(state[1], c, atol=1e-5)

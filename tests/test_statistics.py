@@ -92,11 +92,21 @@ def test_comparison_with_another_run(tmp_path):
 
 def test_dreams_that_begin_or_end_otherwise_are_not_compared(tmp_path):
     config = tasks.preset("doom", "smoke")
-    others = {"starts": {"dream_starts": "any"}, "frames": {"dream_frames": 150}, "end": {"dream_end": "draw"}}
+    others = {
+        "starts": {"dream_starts": "any"},
+        "frames": {"dream_frames": 150},
+        "end": {"dream_end": "draw"},
+        "dropout": {"dream_dropout": 0.1},
+    }
     for name, changes in (("mine", {}), ("same", {"sigma": 0.2}), *others.items()):
         run_dir.save(tasks.replace(config, **changes), tmp_path / name)
     require_same_dreams(tmp_path / "mine", tmp_path / "same")
-    for name, flag in (("starts", "--dream-starts any"), ("frames", "--dream-frames 150"), ("end", "--dream-end draw")):
+    for name, flag in (
+        ("starts", "--dream-starts any"),
+        ("frames", "--dream-frames 150"),
+        ("end", "--dream-end draw"),
+        ("dropout", "--dream-dropout 0.1"),
+    ):
         with pytest.raises(UserError, match=f"it dreams with {flag}"):
             require_same_dreams(tmp_path / "mine", tmp_path / name)
 

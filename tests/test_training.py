@@ -107,9 +107,9 @@ def test_a_signal_ends_fit_with_a_checkpoint_and_the_curve_is_the_same(tmp_path,
     ("script", "module", "load"), [(train_vae, vae.train, load_vae), (train_rnn, rnn.train, load_rnn)]
 )
 def test_a_resumed_training_ends_at_the_same_weights(script, module, load, car_run, tmp_path, monkeypatch):
-    """V and M themselves, stopped after a checkpoint: weights, Adam's moments, M's carried state, data, noise."""
+    """V and M themselves, stopped after a checkpoint: weights, Adam's moments, M's state, data, noise, masks."""
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
-    config = dataclasses.replace(run_dir.load(car_run), vae_epochs=2, vae_batch=20, rnn_steps=24)
+    config = dataclasses.replace(run_dir.load(car_run), vae_epochs=2, vae_batch=20, rnn_steps=24, rnn_dropout=0.1)
     name = script.__name__.removeprefix("train_")
 
     def trained(run, stop: int | None = None):

@@ -81,6 +81,8 @@ def require_same(out: Path, run: Path, base: configs.Config, args) -> None:
     """UserError if the scores in `out` are of another V or M, or of other episodes, than this study's would be."""
     made = digests(run, "vae", "rnn") | {name: getattr(base, name) for name in SCORED}
     made["test_episodes"] = args.test_episodes
+    if base.dream_dropout:  # older studies do not say that theirs is 0
+        made["dream_dropout"] = base.dream_dropout
     if args.temperature is not None:
         made["temperature"] = args.temperature
     path = out / "study.json"

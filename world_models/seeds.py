@@ -1,9 +1,9 @@
 """One run seed, split by name and by index.
 
 Every stream of random numbers is `numpy.random.Generator` over `SeedSequence([run seed, name, indices])`, so
-that no stage depends on how much randomness another one used; but z's noise while V and M train, which is
-TensorFlow's stateless one over [key, step]. Episodes get integers instead, since that is
-what an environment's `reset(seed=)` takes; each purpose has a range of its own, so they cannot meet.
+that no stage depends on how much randomness another one used; but z's noise and
+dropout while V and M train, which are TensorFlow's stateless ones over [key, step]. Episodes get integers instead,
+since that is what an environment's `reset(seed=)` takes; each purpose has a range of its own, so they cannot meet.
 """
 
 import zlib

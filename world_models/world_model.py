@@ -58,7 +58,7 @@ class WorldModel:
         h, c = self.rnn.step(z, action, is_first, h, c)
         return action, h, c
 
-    def imagine(self, act, z, is_first, h, c, tau, uniform, noise):
+    def imagine(self, act, z, is_first, h, c, tau, uniform, noise, dropout=None):
         """One time step of B agents in M's dream: the action from C, the next h and then the next z from M.
 
         Args:
@@ -68,13 +68,14 @@ class WorldModel:
             h, c: (B, U), M's state.
             tau: the temperature.
             uniform, noise: (B, Z), from U[0, 1) and N(0, 1).
+            dropout: (B, 4, Z + U), the dreams' dropout masks of z and h for each gate of M; None: no dropout.
 
         Returns:
             The next z; end (B, 1), 1.0 where the dream ends (always 0.0 without a head for it); reward (B, 1), what M
             expects; and the next h and c.
         """
         action = act(z, c, h)
-        h, c = self.rnn.step(z, action, is_first, h, c)
+        h, c = self.rnn.step(z, action, is_first, h, c, dropout)
         output = self.rnn.head(h)
         z = mdn.sample(*self.rnn.split(output), tau, uniform, noise)
         end, reward = tf.zeros_like(is_first), tf.fill(tf.shape(is_first), self.dream_reward)

@@ -32,6 +32,7 @@ def script(source) -> tuple[dict, dict]:
         "end_drawn": (drawn := config.dream_end == "draw"),
         "end_weight": source.rnn.end_weight if drawn else 1,
         "heads": len(source.rnn.heads),
+        "dropout": config.dream_dropout,
         "temperature": config.temperature,
         "max_frames": config.dream_limit,
         "short_training": source.short_training,

@@ -32,7 +32,7 @@ COLORS = [
     "--end",
 ]  # of page.css
 MILLISECONDS = 90  # that a picture stays
-BEGIN = "restart(); state.dream.draws = new Draws({seed}); state.dream.sampleStart(); setPlaying(false)"
+BEGIN = "restart(); state.dream.start(new Draws({seed})); setPlaying(false)"
 
 
 def scenes(page, seeds: list[int]):

@@ -10,7 +10,8 @@ from world_models.config import Config
 
 
 def dreams_along(run: Path, config: Config, parameters, z, h, c, length: int, seed: int) -> tuple:
-    """Dreams one after the other, in which C acts as it did in the episode, but on what M makes of it.
+    """Dreams one after the other, in which C acts as it did in the episode, but on what M makes of it. They have no
+    dropout, since they show what M predicts.
 
     Args:
         run, config: the run, and the configuration whose temperature is dreamt at.

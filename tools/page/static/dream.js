@@ -32,16 +32,24 @@ class Dream {
     this.z = new Float32Array(run.z_size);
   }
 
-  /** Begins at z, or where one of the first frames is, sampled. */
-  start(draws, z = null) {
+  /** Begins at z, or where one of the first frames is, sampled. Where the run dreams with dropout, the dream keeps its
+   *  masks for all its steps. */
+  start(draws, z = null, masks = this.run.dropout ? this.drawMasks(draws) : null) {
     this.draws = draws;
     this.memory.reset();
+    if (masks) this.memory.drop(masks);
     this.steps = 0;
     this.ended = null; // or "death", or "time"
     this.uncertainty = 0;
     this.end = this.memory.endHead ? 0 : null; // predicted probability of it
     if (z) this.z.set(z);
     else this.sampleStart();
+  }
+
+  /** Dropout masks of z and h for each of M's gates, as doom_rnn.dream.Randomness.dropout, but of the page's draws. */
+  drawMasks(draws) {
+    const { dropout, z_size, units } = this.run;
+    return Float32Array.from({ length: 4 * (z_size + units) }, () => (draws.uniform() < dropout ? 0 : 1 / (1 - dropout)));
   }
 
   sampleStart() {

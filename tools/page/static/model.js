@@ -137,6 +137,7 @@ class MemoryModel {
     this.recurrent = kernel.matrix(arrays.recurrent, 4 * run.units);
     this.head = kernel.matrix(arrays.head, arrays.headb.length);
     [this.bias, this.headBias] = [arrays.bias, arrays.headb];
+    this.arrays = arrays;
     this.input = new Float32Array(arrays.kernel.length / (4 * run.units));
     this.gates = kernel.array(4 * run.units);
     this.output = kernel.array(arrays.headb.length);
@@ -148,6 +149,19 @@ class MemoryModel {
     this.h = new Float32Array(this.units);
     this.c = new Float32Array(this.units);
     this.first = true; // M is told which frame begins an episode, if it predicts its end
+  }
+
+  /** Dropout: gate g sees row k of (z, h) times masks[g * (Z + U) + k] from now on. */
+  drop(masks) {
+    const { units, arrays } = this;
+    const size = masks.length / 4; // Z + U
+    const weigh = (matrix, values, first, rows) => {
+      for (let row = 0; row < rows; row++)
+        for (let k = 0; k < 4 * units; k++)
+          matrix[row * 4 * units + k] = values[row * 4 * units + k] * masks[Math.floor(k / units) * size + first + row];
+    };
+    weigh(this.kernel, arrays.kernel, 0, size - units);
+    weigh(this.recurrent, arrays.recurrent, size - units, units);
   }
 
   /** One step on (z, action): this.h, this.c and this.output become the next. */

@@ -1,17 +1,16 @@
-"""Records the episodes that V and M are trained on, of a random data-collection policy; in later rounds, of the agent.
+"""Records the episodes that V and M learn from: of a random policy in the first round, of the agent in later rounds.
 
     mpirun -n 64 python extract.py --run runs/car --task carracing --preset paper
     mpirun -n 64 python extract.py --run runs/car-2 --after runs/car --episodes 300
 
-Writes DIR/record/NNNNNN.npz, one an episode: obs uint8 (T, 64, 64, 3), the frames, and action float32 (T, A),
-what was done at each, reward float32 (T,), what it earned, and end (), after how many steps the episode was over.
---policy chooses among the task's policies (tasks/). Ranks share the episodes; the same command again records the
-missing ones.
+The command writes DIR/record/NNNNNN.npz, an episode in each file: obs uint8 (T, 64, 64, 3), the frames; action float32
+(T, A), what was done at each frame; reward float32 (T,), what it earned; and end (), after how many steps the episode
+was over. --policy chooses among the policies of the task. The ranks share the episodes. Rerun the same command to
+record the missing ones.
 """
 
 from world_models import command_line, mpi
-from world_models.runs import lock, run_dir
-from world_models.runs.command_log import log_command
+from world_models.runs.run import Run
 from world_models.stages.recording import extract, extract_held_out
 
 
@@ -21,16 +20,14 @@ def main(comm) -> None:
         "--held-out",
         type=command_line.count,
         metavar="N",
-        help="record N episodes of the run's own agent in DIR/held_out, to evaluate V and M on (tools/held_out.py)",
+        help="record N episodes of the run's own agent in DIR/held_out, to measure V and M on (tools/held_out.py)",
     )
     args = parser.parse_args()
-    with lock.hold(args.run, comm):
-        config = mpi.on_root(comm, run_dir.open_run, args.run, command_line.overrides(args), args.base, args.after)
-        with log_command(args.run, comm):
-            if args.held_out:
-                extract_held_out(comm, args.run, config, args.held_out)
-            else:
-                extract(comm, args.run, config)
+    with Run.open(args.run, command_line.overrides(args), args.base, args.after, comm) as run:
+        if args.held_out:
+            extract_held_out(comm, run, args.held_out)
+        else:
+            extract(comm, run)
 
 
 if __name__ == "__main__":

@@ -6,13 +6,15 @@ import time
 
 import numpy as np
 
+from controller import rollout
+from controller.bar import EpisodeBar, is_evaluated
+from controller.curiosity import Surprise
 from controller.policy import Controller
 from controller.search import make_search
 from controller.tracks import ROUND, Tracks
 from world_models import command_line, mpi, seeds
 from world_models import config as configs
 from world_models.config import UserError
-from world_models.progress import bar as progress_bar
 from world_models.runs import files
 from world_models.runs.agent import read_best
 from world_models.runs.artifacts import SEARCHES
@@ -159,44 +161,41 @@ def evolve(comm, run: Run, objective: str = "return") -> None:
         run: the run.
         objective: "return", in `config.env`; or "surprise", M's in the real environment.
     """
-    from controller import curiosity, rollout
-    from controller.lanes import in_float32, make_lanes
+    from controller.lanes import make_lanes  # here: TensorFlow must stay out of train_all, which imports this module
 
     config, root = run.config, comm.rank == 0
-    make = make_lanes if objective == "return" else curiosity.make_lanes
     evolution = mpi.on_root(comm, begin, run, Controller.of(config).num_params, objective, share=False)
-    acting = config if objective == "return" else dataclasses.replace(config, env="real")
-    lanes = mpi.on_all_ranks(comm, make, run, acting)
-    scoring = mpi.on_all_ranks(comm, in_float32, lanes, run) if objective == "return" else lanes
+    if objective == "return":
+        lanes = mpi.on_all_ranks(comm, make_lanes, run)
+    else:
+        real = dataclasses.replace(config, env="real")
+        lanes = mpi.on_all_ranks(comm, lambda: make_lanes(run, real, surprise=True))
+    watchers, scoring = [] if objective == "return" else [Surprise(lanes.count)], lanes
+    if config.dtype != "float32" and lanes.config.env == "real" and objective == "return":
+        precise = dataclasses.replace(config, dtype="float32")  # in which all scores are
+        scoring = mpi.on_all_ranks(comm, lambda: make_lanes(run, precise, envs=lanes.envs))
     first = comm.bcast(len(evolution.history) + 1 if root else None)
     curves = Curves(run, SEARCHES[objective], first - 1) if root else None
+    bar = EpisodeBar(comm, config, first)
     warned = False  # that all candidates are equal
-    bar = progress_bar(
-        total=config.generations,
-        initial=first - 1,
-        desc=f"evolving C on {comm.size} rank{'s' * (comm.size > 1)}",
-        unit="generation",
-        disable=not root,
-    )
     for generation in range(first, config.generations + 1):
         started = time.monotonic()
         candidates, plan = comm.bcast((evolution.search.ask(), evolution.tracks.plan(generation)) if root else None)
         batch = np.repeat(candidates, plan.shape[1], axis=0)
-        returns, steps = rollout.evaluate(comm, lanes, batch, plan.ravel().tolist())
+        returns, steps = rollout.evaluate(comm, lanes, batch, plan.ravel().tolist(), [*watchers, bar])
         if root:
             fitness = evolution.learn(candidates, plan, returns.reshape(plan.shape), steps)
             line = evolution.history[-1]
             if fitness.max() == fitness.min() and not warned:
                 bar.write(explain_equal_fitness(config, generation, line))
                 warned = True
-            best = f"{evolution.best['score']:.1f}" if evolution.best else "-"
-            bar.set_postfix(mean=f"{line['mean']:.1f}", max=f"{line['max']:.1f}", best=best)
-        if generation % config.eval_every == 0 or generation == config.generations:
-            score_agents(comm, scoring, config, evolution, generation)
+        if is_evaluated(config, generation):
+            score_agents(comm, scoring, config, evolution, generation, [*watchers, bar])
         if root:
             evolution.save(time.monotonic() - started)
             curves.write(generation, points(evolution.history[-1]))
-            bar.update()
+            best = f"{evolution.best['score']:.1f}" if evolution.best else "-"
+            bar.close_generation(generation, f"mean={line['mean']:.1f}, max={line['max']:.1f}, best={best}")
     bar.close()
     if root:
         curves.close()
@@ -226,15 +225,15 @@ def explain_equal_fitness(config: configs.Config, generation: int, line: dict) -
     return text + "the actions of no candidate made a difference; try a larger --sigma, or more --rollouts"
 
 
-def score_agents(comm, lanes, config: configs.Config, evolution: Evolution | None, generation: int) -> None:
+def score_agents(
+    comm, lanes, config: configs.Config, evolution: Evolution | None, generation: int, watchers: list
+) -> None:
     """Evaluates the distribution's mean, and the average of the last means, on the same fresh episodes. Each evaluation
     has seeds of its own."""
-    from controller import rollout
-
     agents = comm.bcast(evolution.agents() if comm.rank == 0 else None)
     count = config.eval_episodes
     plan = seeds.episode_seeds(config.seed, "select", ROUND * (config.round - 1) + generation * count, count)
     batch = np.repeat(np.stack([*agents.values()]), count, axis=0)
-    returns, _ = rollout.evaluate(comm, lanes, batch, plan * len(agents))
+    returns, _ = rollout.evaluate(comm, lanes, batch, plan * len(agents), watchers)
     if comm.rank == 0:
         evolution.evaluated(agents, dict(zip(agents, returns.reshape(len(agents), count), strict=True)))

@@ -2,8 +2,6 @@
 
 import time
 
-from world_models.mpi import stopping
-
 ASK, JOB = 1, 2  # message tags
 
 
@@ -62,11 +60,7 @@ class Jobs:
 
     def close(self) -> None:
         """Waits for the other ranks to have closed theirs; rank 0 answers their requests until then."""
-        while self.pending is not None and not self.pending.test()[0]:  # of a rank that was stopped
-            time.sleep(0.001)
-        self.pending = None
         request = self.comm.Ibarrier()
         while not request.Test():
             self.serve()
-            stopping(self.comm)
             time.sleep(0.001)

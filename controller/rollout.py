@@ -1,18 +1,53 @@
-"""The paper's rollout, for a batch of episodes at once: `play`, and a population's evaluation.
+"""The driver: the paper's rollout, for a batch of episodes at once.
 
-Episodes advance in lockstep in lanes, so that V and M see one batch a time step. A lane has parameters, a
-seed and a state of its own; when its episode ends, the next one takes its place. What happens in a lane does
-not depend on the others, nor on which lane it is. `controller.lanes` has the two kinds, the game's and the dream's.
+Episodes advance in lockstep in lanes, so that V and M see one batch in each time step. When the episode of a lane ends,
+the next one takes its place. What happens in a lane depends neither on the others nor on its number. `controller.lanes`
+has the two kinds of lanes, the game's and the dream's. Whatever else happens in an episode (recording, films, surprise)
+is a watcher.
 """
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
 from controller.jobs import Jobs
 from world_models import mpi
 from world_models.runs.arrays import require_finite
+
+
+@dataclass
+class Step:
+    """What happened in one step of B lanes; in a dream in one segment of steps.
+
+    Attributes:
+        playing: the lanes in which an episode was played.
+        ended: (lane, return, steps) of the episodes that it ended.
+        total: (B,), the return so far.
+        z: (B, Z), of a dream, after the segment.
+        frames: uint8 (B, 64, 64, 3), of the game, before the step; masks: (64, 64) each, of foreground pixels, if they
+            are drawn.
+        is_first, h, c: (B, 1), (B, U), of the game, before the step; h and c still hold the last episode's state where
+            is_first is 1.
+        action, reward, terminated, truncated: (B, A), (B,), of the game.
+        surprise: (B,), M's at z, if the lanes compute it.
+    """
+
+    playing: list[int]
+    ended: list[tuple[int, float, int]]
+    total: np.ndarray
+    z: Any = None
+    frames: np.ndarray | None = None
+    masks: dict[int, np.ndarray] | None = None
+    is_first: np.ndarray | None = None
+    h: Any = None
+    c: Any = None
+    action: np.ndarray | None = None
+    reward: np.ndarray | None = None
+    terminated: np.ndarray | None = None
+    truncated: np.ndarray | None = None
+    surprise: Any = None
 
 
 class Lanes(Protocol):
@@ -24,45 +59,102 @@ class Lanes(Protocol):
 
     count: int
 
-    def start(self, lane: int, params: np.ndarray, seed: int, patience: int = 0) -> None:
-        """Begins an episode in a lane, of an agent with parameters (P,); `seed` decides all its randomness. It may be
-        ended after `patience` frames without reward, if that is not 0."""
+    def start(self, lane: int, params: np.ndarray, seed: int, noise: float = 0.0) -> None:
+        """Begins an episode in a lane, of an agent with parameters (P,). `seed` decides all its randomness; `noise` is
+        the standard deviation of noise on C's outputs."""
 
-    def advance(self) -> list[tuple[int, float, int]]:
-        """One or more steps of every lane in use; (lane, return, steps) of the episodes that ended."""
+    def advance(self) -> Step:
+        """One or more steps of every lane in use."""
 
     def close(self) -> None:
         """Frees what the lanes hold."""
 
 
-def evaluate(
-    comm,
-    lanes: Lanes,
-    params: np.ndarray,
-    seeds: list[int],
-    done: Callable[[int], None] | None = None,
-    saved: str = "nothing was saved",
-    patience: int = 0,
-) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
-    """Plays one episode for each row of `params` (J, P) with the seed of the same index, spread over the ranks.
+class Watcher:
+    """Something that happens along with episodes. Each method does nothing by default."""
 
-    Returns (returns (J,), steps (J,)) on rank 0, and (None, None) elsewhere. `done(n)` is called with the
-    number of episodes that this rank has finished so far. If a signal ends it before all are played, every rank
-    raises Stopped with `saved`. `patience` as in `play`.
+    def start(self, lane: int, job: int) -> None:
+        """Episode number `job` begins in a lane."""
+
+    def step(self, step: Step) -> None:
+        """The lanes have advanced."""
+
+    def end(self, lane: int, job: int, total: float, steps: int) -> float:
+        """An episode has ended with the return `total`; returns what counts as its return."""
+        return total
+
+
+class Progress(Watcher):
+    """Calls `done(job, return, steps)` after each episode of this rank."""
+
+    def __init__(self, done: Callable[[int, float, int], object]):
+        self.done = done
+
+    def end(self, lane: int, job: int, total: float, steps: int) -> float:
+        self.done(job, total, steps)
+        return total
+
+
+def play(
+    lanes: Lanes,
+    jobs: Jobs,
+    params: Sequence[np.ndarray],
+    seeds: Sequence[int],
+    watchers: Sequence[Watcher] = (),
+    noises: Sequence[float] | None = None,
+) -> dict[int, tuple[float, int]]:
+    """Plays the episodes that `jobs` hands to this rank.
+
+    Args:
+        lanes: where they are played.
+        jobs: which rank plays which episode.
+        params: (J, P), the controller of each episode.
+        seeds: (J,), the seed of each episode.
+        watchers: what happens along with them, in this order.
+        noises: (J,), the standard deviation of noise on C's outputs in each episode; None: no noise.
+
+    Returns:
+        (return, steps) of this rank's episodes, by number.
+    """
+    playing: dict[int, int] = {}
+    free = list(range(lanes.count))
+    results: dict[int, tuple[float, int]] = {}
+    with mpi.hang_limit(jobs.comm) as within_limit:
+        while True:
+            if free and not jobs.over:
+                for job in jobs.take(len(free), wait=not playing):
+                    lane = free.pop()
+                    lanes.start(lane, params[job], seeds[job], noises[job] if noises is not None else 0.0)
+                    playing[lane] = job
+                    for watcher in watchers:
+                        watcher.start(lane, job)
+            if not playing:
+                if jobs.over:
+                    return results
+                continue
+            step = lanes.advance()
+            for watcher in watchers:
+                watcher.step(step)
+            for lane, total, steps in step.ended:
+                job = playing.pop(lane)
+                for watcher in watchers:
+                    total = watcher.end(lane, job, total, steps)
+                results[job] = (total, steps)
+                free.append(lane)
+            jobs.serve()
+            within_limit()
+
+
+def evaluate(
+    comm, lanes: Lanes, params: np.ndarray, seeds: list[int], watchers: Sequence[Watcher] = ()
+) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
+    """Plays one episode for each row of `params` (J, P), with the seed of the same index, spread over the ranks.
+
+    Returns (returns (J,), steps (J,)) on rank 0, and (None, None) elsewhere.
     """
     jobs = Jobs(comm, len(seeds))
-    finished = 0
-
-    def count(job: int, lane: int) -> None:
-        nonlocal finished
-        finished += 1
-        if done is not None:
-            done(finished)
-
-    mine = play(lanes, jobs, params, seeds, count, patience)
+    mine = play(lanes, jobs, params, seeds, watchers)
     jobs.close()
-    if sum(comm.allgather(len(mine))) < len(seeds):
-        mpi.stop_together(comm, saved)
     shares = comm.gather(mine)
     if comm.rank:
         return None, None
@@ -75,48 +167,3 @@ def evaluate(
     for job in np.flatnonzero(~np.isfinite(returns)):
         require_finite(f"episode of seed {seeds[job]}", {"its return": returns[job]})
     return returns, steps
-
-
-def play(
-    lanes: Lanes,
-    jobs: Jobs,
-    params: np.ndarray,
-    seeds: list[int],
-    done: Callable[[int, int], None] | None = None,
-    patience: int = 0,
-) -> dict[int, tuple[float, int]]:
-    """Plays the episodes that `jobs` hands to this rank.
-
-    Args:
-        lanes: where they are played.
-        jobs: which rank plays which episode.
-        params: (J, P), the controller of each episode; seeds: (J,), its seed.
-        done: called with each finished episode's number and its lane, before another begins there.
-        patience: frames without reward that end an episode early; 0: never.
-
-    Returns:
-        (return, steps) of this rank's episodes, by number; without those that a signal has interrupted.
-    """
-    playing: dict[int, int] = {}
-    free = list(range(lanes.count))
-    results: dict[int, tuple[float, int]] = {}
-    with mpi.hang_limit(jobs.comm) as within_limit:
-        while not mpi.stopping(jobs.comm):
-            if free and not jobs.over:
-                for job in jobs.take(len(free), wait=not playing):
-                    lane = free.pop()
-                    lanes.start(lane, params[job], seeds[job], patience)
-                    playing[lane] = job
-            if not playing:
-                if jobs.over:
-                    break
-                continue
-            for lane, total, steps in lanes.advance():
-                job = playing.pop(lane)
-                results[job] = (total, steps)
-                free.append(lane)
-                if done is not None:
-                    done(job, lane)
-            jobs.serve()
-            within_limit()
-    return results

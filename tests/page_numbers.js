@@ -53,13 +53,6 @@ class Given {
     dream.step(dream.agentAction(), ask.tau);
     answer.dream.push({ z: [...dream.z], end: dream.end });
   }
-  const drawn = new Dream({ ...run, end_drawn: true, end_weight: ask.end_weight, max_frames: Infinity }, arrays);
-  drawn.start(new Given(ask), Float32Array.from(ask.z[0]));
-  answer.drawn = ask.z.map(() => {
-    drawn.ended = null;
-    drawn.step(drawn.agentAction(), ask.tau);
-    return { probability: drawn.end, chance: drawn.memory.chance, ended: drawn.ended !== null };
-  });
   process.stdout.write(JSON.stringify(answer));
 })();
 

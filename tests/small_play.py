@@ -17,23 +17,3 @@ def play_alone(env, config, params: np.ndarray, seed: int) -> tuple[list[float],
         seen.append(observation)
         over = terminated or truncated
     return rewards, np.stack(seen)
-
-
-class Alone:
-    """A communicator of one rank, without MPI."""
-
-    rank, size = 0, 1
-
-    def gather(self, value) -> list:
-        return [value]
-
-    allgather = gather
-
-    def bcast(self, value):
-        return value
-
-    def Ibarrier(self):
-        return self
-
-    def Test(self) -> bool:
-        return True

@@ -36,7 +36,7 @@ from pathlib import Path
 from world_models import command_line
 from world_models.runs.files import write_text
 def main():
-    command_line.say("dream, τ 1.15: 918 ± 249")
+    command_line.print_result("dream, τ 1.15: 918 ± 249")
     write_text(Path("after"), "the stage went on")
 command_line.command(main)
 """

@@ -15,7 +15,8 @@ import numpy as np
 
 from world_models import command_line, results, tasks
 from world_models.config import UserError
-from world_models.runs import run_dir, storage
+from world_models.runs import files
+from world_models.runs.run import Run
 from world_models.training import quiet_tensorflow
 
 if __name__ == "__main__":
@@ -27,9 +28,9 @@ from PIL import Image  # noqa: E402
 from controller.lanes import make_lanes  # noqa: E402
 from controller.policy import Controller  # noqa: E402
 from world_models.pictures import panels  # noqa: E402
-from world_models.runs.agent_file import read_best  # noqa: E402
+from world_models.runs.agent import read_best  # noqa: E402
 from world_models.stages.evaluation import configured  # noqa: E402
-from world_models.stages.film import Panel, beside, episodes  # noqa: E402
+from world_models.stages.film import Panel, episodes, panels_of  # noqa: E402
 from world_models.world_model import load_vae  # noqa: E402
 
 SECONDS, FRAME = 6.4, 0.08  # shown of an episode; between two pictures
@@ -47,21 +48,21 @@ def stretch(frames: np.ndarray, fps: int) -> np.ndarray:
     return np.minimum(first + steps, len(frames) - 1)
 
 
-def row_of(run: Path) -> tuple[list[Panel], np.ndarray]:
+def row_of(run: Run) -> tuple[list[Panel], np.ndarray]:
     """A run's panels of a whole episode, and the steps shown of it."""
-    config = dataclasses.replace(configured(run_dir.load(run), env="real"), lanes=1)
+    config = dataclasses.replace(configured(run.config, env="real"), lanes=1)
     task = tasks.get(config.task)
-    parameters = read_best(run / "controller", Controller.of(config).num_params)["parameters"]
-    rows = [row for row in results.read(run / "results.json") if row["env"] == "real"]
+    parameters = read_best(run, Controller.of(config).num_params)["parameters"]
+    rows = [row for row in results.read(run) if row["env"] == "real"]
     rows = [row for row in rows if row["view"] in (None, config.view) and row["dtype"] == "float32"]
     if not rows:
         raise UserError(f"{run} has no test in the game; make one with: python evaluate.py --run {run} --save")
     row = min(rows, key=lambda row: row["episodes"])
-    lanes, vae = make_lanes(run, config), load_vae(run, config)
+    lanes, vae = make_lanes(run, config), load_vae(run)
     (played,) = episodes(lanes, parameters, [row["seeds"][int(np.argmax(row["returns"]))]])
     lanes.close()
     print(f"{run}: the test's best episode returned {max(row['returns']):.1f}, the film's {played.total:.1f}")
-    return beside(run, config, vae, parameters, played, task.label), stretch(played.frames, task.fps)
+    return panels_of(run, config, vae, parameters, played, task.label), stretch(played.frames, task.fps)
 
 
 def picture(rows: list[tuple[list[Panel], np.ndarray]], number: int) -> Image.Image:
@@ -87,7 +88,7 @@ def save(path: Path, pages: list[Image.Image]) -> None:
     """Write a GIF that repeats for ever, its colours chosen once for all pages."""
     palette = palette_of(pages)
     small = [page.quantize(palette=palette, dither=Image.Dither.NONE) for page in pages]
-    with storage.atomic_write(path) as tmp:
+    with files.atomic_write(path) as tmp:
         small[0].save(tmp, "GIF", save_all=True, append_images=small[1:], duration=int(1000 * FRAME), loop=0)
 
 
@@ -96,7 +97,7 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", type=Path, metavar="DIR", help="run folders, a row each")
     parser.add_argument("--out", type=Path, required=True, metavar="PATH", help="the GIF to write")
     args: argparse.Namespace = parser.parse_args()
-    rows = [row_of(run) for run in args.runs]
+    rows = [row_of(Run(run)) for run in args.runs]
     pages = [picture(rows, number) for number in range(len(rows[0][1]))]
     save(args.out, pages)
     size = f"{pages[0].width}x{pages[0].height}"

@@ -1,53 +1,52 @@
-"""V's and M's errors on held-out episodes: those that the run's own agent has played, and neither was trained on.
+"""Measures V and M on held-out episodes, which the run's own agent has played and neither V nor M has learned from.
 
     mpirun -n 2 python extract.py --run runs/doom --held-out 100
     python -m tools.held_out --run runs/doom
 
-An agent goes where random play has never been, and a dream is as good as M's predictions are there. Prints V's squared
-error a frame, M's loss and, where M predicts the end, recall and false positives of deaths. `--of` takes another run's
-new recordings instead.
+An agent visits what random play never shows, and a dream is as good as M's predictions are there. The command prints
+V's squared error for a frame, M's loss and, where M predicts the end, the recall and the false positives of deaths.
+`--of` takes the new recordings of another run instead.
 """
 
 from pathlib import Path
 
 from world_models import command_line
-from world_models import config as configs
-from world_models.runs import run_dir
-from world_models.runs.packed import require_writable
+from world_models.config import UserError
+from world_models.runs import episodes
+from world_models.runs.run import Run
 from world_models.training import quiet_tensorflow
 
 if __name__ == "__main__":
-    command_line.start()  # TensorFlow's import takes seconds, in which a signal is heard
+    command_line.start()  # TensorFlow's import takes seconds, in which a signal may come
 quiet_tensorflow()
 
-from vae.data import check_episodes, episodes  # noqa: E402
-from world_models.stages.held_out import errors, held_out_episodes, in_words  # noqa: E402
+from world_models.stages.held_out import errors, format_errors, held_out_episodes  # noqa: E402
 
 
 def main() -> None:
     parser = command_line.Parser(description=__doc__)
     parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run whose V and M are measured")
     parser.add_argument(
-        "--of", type=Path, metavar="DIR", help="on this run's new recordings (default: --run's held_out)"
+        "--of", type=Path, metavar="DIR", help="measure on this run's new recordings (default: --run's held_out)"
     )
     args = parser.parse_args()
-    config = run_dir.load(args.run)
+    run = Run(args.run)
     if args.of:
-        other = run_dir.load(args.of)
+        other = Run(args.of)
         for name in ("task", "view", "pixels"):
-            theirs, own = getattr(other, name), getattr(config, name)
+            theirs, own = getattr(other.config, name), getattr(run.config, name)
             if theirs != own:
-                raise configs.UserError(f"--of {args.of}: a run of {name} {theirs}; {args.run} is one of {own}")
-        paths = episodes(args.of, other.total_episodes)[other.linked :]
-        check_episodes(paths, other)
+                raise UserError(f"--of {args.of}: its {name} is {theirs}, and that of {args.run} is {own}")
+        paths = episodes.complete(other)[other.config.linked :]
     else:
-        paths = held_out_episodes(args.run, config)
+        paths = held_out_episodes(run)
     if not paths:
-        require_writable(args.run, f"record with a run of your own, --from {args.run}, and name it with --of")
-        raise configs.UserError(
-            f"{args.run}/held_out is missing; make it with: python extract.py --run {args.run} --held-out 48"
+        pack = f"; {run} is a pack: begin a run with --from {run}, record there, and name it with --of"
+        raise UserError(
+            f"{run}/held_out is missing; make it with: python extract.py --run {run} --held-out 48"
+            + (pack if run.manifest.packed else "")
         )
-    print(in_words(errors(args.run, config, paths)))
+    print(format_errors(errors(run, paths)))
 
 
 if __name__ == "__main__":

@@ -8,12 +8,10 @@ import signal
 import sys
 from pathlib import Path
 
-from world_models import signals, tasks
+from world_models import interruption, tasks
 from world_models.config import Config, UserError, flag
 from world_models.progress import close_bars, note
 from world_models.runs.config_file import load
-
-NOTHING = "nothing was begun"
 
 
 class Parser(argparse.ArgumentParser):
@@ -111,7 +109,7 @@ def parser(text: str, quiet: bool = False, stage: tuple[str, ...] = ()) -> argpa
         "policy": list(dict.fromkeys(policies)),
     }
     values, whose = defaults(sys.argv[1:])
-    fields = [item for item in dataclasses.fields(Config) if item.metadata["group"] != "before"]
+    fields = [item for item in dataclasses.fields(Config) if item.metadata["group"] != "lineage"]
     headings = dict.fromkeys(item.metadata["group"] for item in fields)
     shown = ("run", *stage) if stage else tuple(headings)
     for heading in sorted(headings, key=lambda name: name not in shown):  # the stage's first
@@ -151,6 +149,14 @@ def count(text: str) -> int:
     return value
 
 
+def seed(text: str) -> int:
+    """The value of a flag that is a seed: 0 or more."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"expected a seed of 0 or more, got {value}")
+    return value
+
+
 def exit_with(error: UserError, quiet: bool = False) -> None:
     """Ends the process with status 2, and with the error as one line on stderr unless `quiet`."""
     if not quiet:
@@ -176,12 +182,12 @@ def os_errors_as_user_errors(function, *args):
 
 
 def start() -> None:
-    """What every command begins with: signals are handled, and a character that the output's encoding lacks (±, τ)
-    becomes a question mark instead of an error. What is printed to an output that was closed before is lost."""
+    """What every command begins with. Signals end it with a message. A character that the output's encoding lacks, such
+    as ±, becomes a question mark instead of an error. What is printed to an output that was closed before is lost."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # else the next file had its number, and what libraries in C write there
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 open to the end
-    signals.listen()
+    interruption.listen()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
@@ -196,7 +202,7 @@ def close_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def say(text: str) -> None:
+def print_result(text: str) -> None:
     """Prints a line of a stage's results, which stand in its files as well: a reader that has gone (`| head`) or a full
     disk behind stdout does not end the stage."""
     try:
@@ -206,19 +212,14 @@ def say(text: str) -> None:
 
 
 def command(main) -> None:
-    """Runs `main()` of a single-process script; a UserError becomes one line on stderr and exit status 2, a signal one
-    line and 128 + its number."""
+    """Runs `main()` of a single-process script. A UserError becomes one line on stderr and exit status 2."""
     start()
     try:
-        signals.stop(NOTHING)  # received while libraries were imported
         os_errors_as_user_errors(main)
     except UserError as error:
         exit_with(error)
     except BrokenPipeError:  # of `| head`
         raise SystemExit(128 + signal.SIGPIPE) from None
-    except signals.Stopped as stopped:
-        report(str(stopped))
-        raise SystemExit(stopped.status) from None
     finally:
         close_output()
-        signals.ignore()
+        interruption.ignore()

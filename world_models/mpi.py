@@ -1,4 +1,4 @@
-"""MPI: start, fail, wait, and stop together.
+"""MPI: start, fail and wait together.
 
 Everything works in one process too: without `mpirun`, rank 0 is alone.
 """
@@ -12,9 +12,29 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from world_models import command_line, signals
+from world_models import command_line, interruption
 from world_models.config import UserError
 from world_models.progress import note
+
+
+class Alone:
+    """A communicator of one rank, without MPI, for play in a single process."""
+
+    rank, size = 0, 1
+
+    def gather(self, value: object) -> list:
+        return [value]
+
+    allgather = gather
+
+    def bcast(self, value: object) -> object:
+        return value
+
+    def Ibarrier(self) -> "Alone":
+        return self
+
+    def Test(self) -> bool:
+        return True
 
 
 class CollectiveError(UserError):
@@ -28,11 +48,10 @@ LAUNCHERS = (
     (
         "SLURM_STEP_NUM_TASKS",
         "SLURM_PROCID",
-        "say how Slurm is to start it: srun --mpi=pmi2 ..., or pmix for Open MPI (docs/clusters.md)",
+        "say how Slurm is to start it: srun --mpi=pmi2 ..., or pmix for Open MPI (docs/guide.md)",
     ),
 )
 NESTED = "WORLD_MODELS_RANKS"  # the ranks each process is to see, where several runs are started by one launcher
-STOP = 4  # message tag: a signal's number
 LEAVING = 20.0  # seconds that a rank which ends waits for the others to end as well
 HANG = 900.0  # seconds after which a step that has not ended never will
 SHARED_MEMORY = Path("/dev/shm")
@@ -110,7 +129,7 @@ def expected_ranks(environ) -> tuple[int, bool, str]:
 
 
 def on_root(comm, function: Callable, *args, share: bool = True):
-    """Calls `function(*args)` on rank 0; a UserError of it, or Stopped, is raised on every rank.
+    """Calls `function(*args)` on rank 0; a UserError of it is raised on every rank.
 
     Returns its result, on every rank; with share=False, on rank 0 only, and None elsewhere.
     """
@@ -118,7 +137,7 @@ def on_root(comm, function: Callable, *args, share: bool = True):
     if comm.rank == 0:
         try:
             result = command_line.os_errors_as_user_errors(function, *args)
-        except (UserError, signals.Stopped) as caught:
+        except UserError as caught:
             error = caught
         except BaseException:
             fail(comm)
@@ -129,22 +148,19 @@ def on_root(comm, function: Callable, *args, share: bool = True):
 
 
 def on_all_ranks(comm, function: Callable, *args):
-    """Calls `function(*args)` on every rank, and returns each rank's result; if any raises a UserError or Stopped, all
-    do."""
+    """Calls `function(*args)` on every rank, and returns each rank's result; if any raises a UserError, all do."""
     result = error = None
     try:
         result = command_line.os_errors_as_user_errors(function, *args)
-    except (UserError, signals.Stopped) as caught:
+    except UserError as caught:
         error = caught
     wait(comm)
     raise_on_all(next(filter(None, comm.allgather(error)), None))
     return result
 
 
-def raise_on_all(error: Exception | None) -> None:
+def raise_on_all(error: UserError | None) -> None:
     """Raises on this rank what one of them has raised."""
-    if isinstance(error, signals.Stopped):
-        raise error
     if error is not None:
         raise CollectiveError(str(error))
 
@@ -153,41 +169,7 @@ def wait(comm, seconds: float = 0.01) -> None:
     """A barrier at which waiting ranks sleep `seconds` between two tests: MPI's own would keep their cores busy."""
     request = comm.Ibarrier()
     while not request.Test():
-        stopping(comm)
         time.sleep(seconds)
-
-
-def stopping(comm) -> bool:
-    """Whether a signal has reached any rank, as far as this one has heard. Cheap: asked after every step.
-
-    Signals need not reach all: the rank that has received one tells rank 0, and that the others. The ranks agree in
-    `stop_together`; what rank 0 does alone asks by `signals.stop`.
-    """
-    before = signals.received()
-    if comm.size > 1:
-        while comm.iprobe(tag=STOP):
-            signals.receive(comm.recv(tag=STOP))
-        if signals.received() and not _told:
-            _told.append(True)
-            for rank in range(1, comm.size) if comm.rank == 0 else (0,):
-                comm.send(signals.received(), dest=rank, tag=STOP)
-    return bool(before or signals.received())
-
-
-_told: list[bool] = []  # not empty once this rank has passed its signal on
-
-
-def stop_together(comm, saved: str) -> None:
-    """Raises Stopped on every rank if a signal has reached any. To be called by all of them.
-
-    Args:
-        saved: as of `signals.Stopped`; rank 0's counts.
-    """
-    wait(comm)
-    number = max(comm.allgather(signals.received()))
-    if number:
-        signals.receive(number)
-        raise signals.Stopped(number, saved)
 
 
 class hang_limit:
@@ -218,21 +200,21 @@ class hang_limit:
 def launch(main: Callable) -> None:
     """Runs `main(comm)` on this rank.
 
-    A UserError becomes one line and exit status 2, a signal one line and 128 + its number; any other exception its
-    traceback, whole, and the end of every rank.
+    A UserError becomes one line and exit status 2, any other exception its traceback and the end of every rank. A
+    signal ends every rank as of `interruption.end`.
     """
     command_line.start()
     try:
         comm = world()
     except UserError as error:
         command_line.exit_with(error, quiet=os.environ.get("OMPI_COMM_WORLD_RANK", "0") != "0")
-    signals.listen()  # MPICH puts a handler of its own before SIGUSR1's, without a stack of its own
+    interruption.listen()  # again: MPICH puts its own handler, which has no separate stack, before SIGUSR1's
+    if comm.size > 1:
+        interruption.end_together(comm.rank, lambda status: abort(comm, status))
     others = comm.Dup() if comm.size > 1 else comm  # of its own: other barriers may be under way
     unlink_shared_memory(others)
     try:
         require_same_mpi(comm)
-        signals.ask(lambda: stopping(comm))
-        stop_together(comm, command_line.NOTHING)
         command_line.os_errors_as_user_errors(main, comm)
     except CollectiveError as error:
         command_line.exit_with(error, quiet=comm.rank > 0)
@@ -241,17 +223,13 @@ def launch(main: Callable) -> None:
             command_line.exit_with(error)
         command_line.report(f"error: {error} (rank {comm.rank})")
         abort(comm, 2)
-    except signals.Stopped as stopped:
-        if comm.rank == 0:
-            command_line.report(str(stopped))
-        leave(others, stopped.status)
     except SystemExit as ended:
         leave(others, ended.code)
     except BaseException:
         fail(comm)
     finally:
         command_line.close_output()
-        signals.ignore()
+        interruption.ignore()
 
 
 def leave(comm, status) -> None:
@@ -280,4 +258,5 @@ def abort(comm, status: int) -> None:
     """Ends every rank, after a second in which mpirun passes on this rank's output: it drops what it has not read."""
     command_line.close_output()
     time.sleep(1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # MPI would print a line of its own, also where that is no news
     comm.Abort(status)

@@ -13,6 +13,7 @@ from pathlib import Path
 from world_models import command_line
 from world_models.config import UserError
 from world_models.runs.files import copy, write_text
+from world_models.runs.run import Run
 from world_models.training import quiet_tensorflow
 
 STATIC = Path(__file__).parent / "static"
@@ -29,8 +30,6 @@ def script(source) -> tuple[dict, dict]:
         "units": config.rnn_units,
         "mixtures": config.mixtures,
         "end_head": source.end_head,
-        "end_drawn": (drawn := config.dream_end == "draw"),
-        "end_weight": source.rnn.end_weight if drawn else 1,
         "heads": len(source.rnn.heads),
         "dropout": config.dream_dropout,
         "temperature": config.temperature,
@@ -57,7 +56,7 @@ def build(runs: list[Path], out: Path) -> None:
     names = [run.resolve().name for run in runs]
     if len(set(names)) < len(names):
         raise UserError(f"--run: the page tells runs by their folders' names, got {', '.join(names)}")
-    scripts = [script(source.read(run)) for run in runs]  # all, before the first is written
+    scripts = [script(source.read(Run(run))) for run in runs]  # all, before the first is written
     titles = [facts["title"] for facts, _ in scripts]
     listed = []
     for name, (facts, arrays) in zip(names, scripts, strict=True):

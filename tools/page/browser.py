@@ -38,3 +38,11 @@ def processor_seconds() -> float:
     for _ in range(6):  # generations
         below |= {number for number, parent in parents.items() if parent in below}
     return sum(seconds[number] for number in below - {os.getpid()}) / os.sysconf("SC_CLK_TCK")
+
+
+def site(folder: Path) -> Path:
+    """The page in a folder; UserError if there is none."""
+    index = folder / "index.html"
+    if not index.exists():
+        raise UserError(f"{index} is missing; make it with: python -m tools.page --run RUN --out {folder}")
+    return index

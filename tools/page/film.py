@@ -10,9 +10,8 @@ from pathlib import Path
 
 from PIL import Image, ImageColor
 
-from tools.page.browser import chromium
+from tools.page.browser import chromium, site
 from world_models import command_line
-from world_models.runs.run_dir import need
 from world_models.runs.files import atomic_write
 
 VIEW = {"width": 1280, "height": 840}
@@ -93,7 +92,7 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, required=True, metavar="PATH", help="the GIF to write")
     args = parser.parse_args()
-    index = need(args.site / "index.html", f"python -m tools.page --run RUN --out {args.site}")
+    index = site(args.site)
     pictures = {}
     with chromium() as browser:
         page = browser.new_page(viewport=VIEW, color_scheme="dark")

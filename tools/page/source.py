@@ -2,22 +2,18 @@
 
 import dataclasses
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from controller.lanes import RealLanes
 from controller.policy import Controller
 from doom_rnn.dream import Starts
-from tools.reporting.runs import read_run
-from tools.reporting.tables import trainings_of
-from vae.data import broken, read_episode, read_source
-from vae.data import episodes as recordings
 from world_models import published, results, tasks
 from world_models.config import Config, UserError
-from world_models.runs import run_dir
-from world_models.runs.agent_file import FOLDERS, read_best
-from world_models.runs.arrays import UNREADABLE
+from world_models.runs import episodes, files
+from world_models.runs.agent import read_best
+from world_models.runs.artifacts import SEARCHES
+from world_models.runs.run import Run
 from world_models.seeds import episode_seeds, generator
 from world_models.stages.film import episode
 from world_models.tasks.controls import Controls, plain
@@ -84,45 +80,39 @@ class Source:
         return "end" in self.rnn.heads
 
 
-def read(run: Path) -> Source:
-    """UserError, in one line, if V, M, first frames or real frames are missing, or M's heads are others."""
-    config = run_dir.load(run)
-    vae, rnn = load_vae(run, config), load_rnn(run, config)
-    first = Starts(run, dataclasses.replace(config, dream_starts="first"))
+def read(run: Run) -> Source:
+    """UserError, in one line, if V, M, first frames or real frames are missing, or do not fit the settings."""
+    config, vae, rnn, first = run.config, load_vae(run), load_rnn(run), Starts(run)
     chosen = generator(config.seed, "page").permutation(len(first.mu))[:STARTS]
-    controller, search = Controller.of(config), run / "controller"
-    kept = (search / "best.json").exists()
-    parameters = np.array(read_best(search, controller.num_params)["parameters"]) if kept else None
-    layers = controller.layers
-    frames, frames_of = real_frames(run, config, vae, rnn, parameters)
+    controller, parameters = Controller.of(config), None
+    if (run / "controller/best.json").exists():
+        parameters = np.array(read_best(run, controller.num_params)["parameters"])
+    frames, frames_of = real_frames(run, vae, rnn, parameters)
     z = vae.encode(frames)[0].numpy()
     starts = (first.mu[chosen], first.logvar[chosen])
-    trained = rnn_steps(run, config)
-    return Source(config, vae, rnn, parameters, layers, starts, frames, z, frames_of, *trained, scores(run, config))
+    return Source(
+        config, vae, rnn, parameters, controller.layers, starts, frames, z, frames_of, *rnn_steps(run), scores(run)
+    )
 
 
-def rnn_steps(run: Path, config: Config) -> tuple[int, int]:
-    """M's training steps, and in how many rounds: those of the setting, and of a later round those logged in all rounds
-    that trained it; 0 steps if one's are not here."""
-    if config.round == 1:
-        return config.rnn_steps, 1
-    found = read_run(run, run.name)
-    logs = trainings_of(found, "rnn")
-    made = [config, *(run_dir.load(origin.path) for origin in found.origins)]
-    trained = config.round - len({each.round for each in made if each.models_stay})
-    return sum(log[-1]["step"] for log in logs) if len(logs) == trained else 0, trained
+def rnn_steps(run: Run) -> tuple[int, int]:
+    """M's training steps in all rounds that trained it, and the number of these rounds; 0 steps if the learning curves
+    of one of them are missing."""
+    rounds = [one for one in (*run.earlier, run) if not one.config.models_stay]
+    curves = [[line for line in files.read_lines(one / "metrics.jsonl") if line["model"] == "rnn"] for one in rounds]
+    if not all(curves):
+        return (run.config.rnn_steps, 1) if run.config.round == 1 else (0, len(rounds))
+    return sum(lines[-1]["step"] for lines in curves), len(rounds)
 
 
-def real_frames(run: Path, config: Config, vae, rnn, parameters) -> tuple[np.ndarray, str]:
+def real_frames(run: Run, vae, rnn, parameters: np.ndarray | None) -> tuple[np.ndarray, str]:
     """Frames spread over a real episode: the run's first recording, or one that its agent plays now."""
-    if list((run / "record").glob("[0-9]*.npz")):
-        first = recordings(run, config.total_episodes)[0]
-        frames, _ = read_episode(first)
-        try:
-            policy = read_source(first).get("policy")
-        except UNREADABLE as error:
-            raise broken(first, error) from None
-        player = "an earlier agent's play" if policy in FOLDERS.values() else "random play"
+    config = run.config
+    if run.is_current("record"):
+        first = episodes.complete(run)[0]
+        frames, _ = episodes.read(first)
+        policy = episodes.read_source(first).get("policy")
+        player = "an earlier agent's play" if policy in SEARCHES.values() else "random play"
         which = f"the run's first recording, {len(frames)} frames of {player}"
     elif parameters is not None:
         lanes = RealLanes(dataclasses.replace(config, env="real", dtype="float32"), WorldModel(vae, rnn), 1)
@@ -134,12 +124,13 @@ def real_frames(run: Path, config: Config, vae, rnn, parameters) -> tuple[np.nda
     return frames[np.linspace(0, len(frames) - 1, FRAMES, dtype=int)], which
 
 
-def scores(run: Path, config: Config) -> list[dict]:
+def scores(run: Run) -> list[dict]:
     """The run's own agent in its dream and in the game, by the test of most episodes; each followed by what the paper
     reports for it."""
     rows: dict[str, dict] = {}
+    config = run.config
     trained = results.trained_temperature(config)
-    for row in results.read(run / "results.json"):
+    for row in results.read(run):
         plain = row["dtype"] == "float32" and row["pixels"] == config.pixels and row["trained_temperature"] == trained
         if not plain or row["view"] not in (None, config.view) or row["features"] != config.features:
             continue

@@ -10,9 +10,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.page.browser import chromium, processor_seconds
+from tools.page.browser import chromium, processor_seconds, site
 from world_models import command_line
-from world_models.runs.run_dir import need
 
 VIEW = {"width": 1440, "height": 900}
 # No dream ends: the speed does not depend on it.
@@ -53,7 +52,7 @@ def main() -> None:
     parser.add_argument("--site", type=Path, required=True, metavar="DIR", help="the page, from python -m tools.page")
     parser.add_argument("--seconds", type=command_line.count, default=10, help="of each measurement (default 10)")
     args = parser.parse_args()
-    index = need(args.site / "index.html", f"python -m tools.page --run RUN --out {args.site}")
+    index = site(args.site)
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # Chromium inherits it
     with chromium() as browser:
         page = browser.new_page(viewport=VIEW)
@@ -64,7 +63,7 @@ def main() -> None:
             shown = measure(page, args.seconds)
             page.evaluate(f"state.run.fps = {LIFTED}")
             lifted = measure(page, args.seconds)
-            command_line.say(
+            command_line.print_result(
                 f"{name}, one core: {shown.rate:.1f} frames/s at the game's pace of {pace}; without it "
                 f"{lifted.rate:.1f}, of 60 at most; {lifted.processor_rate:.0f} a second of processor time"
             )

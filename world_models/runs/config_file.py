@@ -18,7 +18,7 @@ def load(run: Path) -> Config:
     """The settings in DIR/config.json. A setting that the file lacks has its default, since it is newer than the file.
 
     UserError if the file is missing or broken, if a setting is unknown, of another type or out of bounds, or if the
-    task would import what is neither installed nor named by the user (`tasks.NAMED`).
+    task would import what is neither installed nor named by the user (`tasks.TRUSTED_TASKS`).
     """
     path = run / "config.json"
     if not path.exists():
@@ -27,7 +27,7 @@ def load(run: Path) -> Config:
     try:
         if not isinstance(content.get("task"), str):
             raise UserError(f"--task: expected a name, found {content.get('task')!r}")
-        tasks.require_harmless(content["task"], run)
+        tasks.require_trusted_import(content["task"], run)
         kinds = {item.name: item.type for item in dataclasses.fields(Config)}
         if unknown := content.keys() - kinds.keys():
             raise UserError(f"unknown settings: {', '.join(sorted(unknown))}")

@@ -2,52 +2,87 @@
 
 import dataclasses
 import json
+import shutil
 import time
 from pathlib import Path
 
 import numpy as np
 
+from controller import rollout
 from controller.policy import Controller
 from world_models import command_line, mpi, published, results, seeds, statistics, tasks
 from world_models import config as configs
+from world_models.config import UserError
 from world_models.progress import bar as progress_bar
-from world_models.runs import integrity, provenance, run_dir, storage
-from world_models.runs.agent_file import digest, read_best
-from world_models.runs.command_log import processor
+from world_models.runs import files
+from world_models.runs.agent import digest, read_best
+from world_models.runs.artifacts import M, V
+from world_models.runs.manifest import command, commit, digest_of, machine, versions
+from world_models.runs.run import Run
+
+PARTIAL = "results.partial"  # the folder with the finished episodes of a test that is not complete
 
 
-def score(comm, run: Path, config: configs.Config, best: dict, episodes: int) -> dict | None:
-    """Plays `episodes` test episodes; on rank 0 the row of results.json, elsewhere None."""
-    trained = run_dir.load(run)
-    from controller import rollout
-    from controller.lanes import make_lanes
+def identity(run: Run, config: configs.Config, best: dict) -> dict:
+    """What tells a test from others: the settings, and the digests of V, M and the agent."""
+    row = results.identity(run.config, **dataclasses.asdict(config)) | {"generation": best["generation"]}
+    found = {"vae": run.digest(V), "rnn": run.digest(M), "agent": digest(best["parameters"])}
+    return row | {name: value for name, value in found.items() if value is not None}
+
+
+def finished(run: Run, test: str) -> dict[int, tuple[float, int]]:
+    """(return, steps) of the episodes that an interrupted test has finished, by seed."""
+    found = {}
+    for path in sorted((run / PARTIAL).glob("*.jsonl")):
+        for line in files.read_lines(path):
+            if line.get("test") == test and files.is_count(line.get("seed")) and files.is_count(line.get("steps")):
+                found[line["seed"]] = (float(line["return"]), line["steps"])
+    return found
+
+
+def score(comm, run: Run, config: configs.Config, best: dict, episodes: int, keep: bool) -> dict | None:
+    """Plays `episodes` test episodes; on rank 0 the row of results.json, elsewhere None. With `keep` every finished
+    episode is stored, and those that an interrupted test has stored are not played again."""
+    from controller.lanes import make_lanes  # here: TensorFlow must stay out of train_all, which imports this module
 
     started = time.monotonic()
-    lanes = mpi.on_all_ranks(comm, make_lanes, run, config)
-    plan = seeds.test_seeds(episodes)
-    params = np.repeat(np.array(best["parameters"])[None], episodes, axis=0)
+    row = mpi.on_root(comm, identity, run, config, best)
+    test, plan = digest_of(row), seeds.test_seeds(episodes)
+    done = mpi.on_root(comm, finished, run, test) if keep else {}
+    left = [seed for seed in plan if seed not in done]
     bar = progress_bar(total=episodes, desc="test episodes", unit="episode", disable=comm.rank > 0)
-    # Other ranks' episodes are seen only at the end: each has about as many as this one.
-    saved = "the test's episodes are not kept, it begins anew"
-    returns, steps = rollout.evaluate(
-        comm, lanes, params, plan, lambda n: bar.update(min(comm.size, episodes - bar.n)), saved
-    )
+    bar.update(episodes - len(left))
+
+    def store(job: int, total: float, steps: int) -> None:
+        # This rank's episodes stand for those of the others, each of which has about as many.
+        bar.update(min(comm.size, episodes - bar.n))
+        if keep:
+            line = {"test": test, "seed": left[job], "return": float(total), "steps": int(steps)}
+            (run / PARTIAL).mkdir(exist_ok=True)
+            files.append_line(run / PARTIAL / f"{comm.rank}.jsonl", line)
+
+    if left:
+        lanes = mpi.on_all_ranks(comm, make_lanes, run, config)
+        params = np.repeat(np.array(best["parameters"])[None], len(left), axis=0)
+        returns, steps = rollout.evaluate(comm, lanes, params, left, [rollout.Progress(store)])
+        lanes.close()
+    bar.update(episodes - bar.n)
     bar.close()
-    lanes.close()
     if comm.rank:
         return None
-    return results.identity(trained, **dataclasses.asdict(config)) | {
-        "generation": best["generation"],
-        **integrity.digests(run, "vae", "rnn"),
-        "agent": digest(best["parameters"]),
+    if left:
+        done |= {seed: (float(a), int(b)) for seed, a, b in zip(left, returns, steps, strict=True)}
+    returns, steps = (np.array([done[seed][k] for seed in plan]) for k in (0, 1))
+    return row | {
         "episodes": episodes,
         **statistics.summary(returns, tasks.get(config.task).mark),
         "mean_steps": float(steps.mean()),
         "seconds": round(time.monotonic() - started, 1),
         "ranks": comm.size,
-        "hardware": f"{processor()}, {comm.size} rank{'s' * (comm.size > 1)}",
-        **provenance.record(),
-        "command": provenance.command(),
+        "hardware": f"{machine()}, {comm.size} rank{'s' * (comm.size > 1)}",
+        "commit": commit(),
+        "versions": versions(),
+        "command": command(),
         "returns": [float(value) for value in returns],
         "seeds": [int(value) for value in plan],
     }
@@ -64,8 +99,8 @@ def table(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def in_words(row: dict) -> str:
-    """How certain a row's mean is, and what else its returns say."""
+def format_summary(row: dict) -> str:
+    """The standard error, the intervals and the share of solved episodes of a row, as text."""
     found = statistics.summary(row["returns"], tasks.get(row["task"]).mark)
     text = f"standard error {found['standard_error']:.1f}; "
     if found["interval"]:
@@ -81,27 +116,25 @@ def counterpart(row: dict, other: Path) -> dict:
     """The row of another run's results.json that was played as `row`, on the same episodes; UserError if there is
     none. Of several, the one in the same arithmetic, and of those the one that shares most episodes."""
     played = ("task", "env", "view", "pixels", *("temperature",) * (row["env"] == "dream"))
-    rows = [found for found in results.read(other / "results.json") if {"returns", "seeds"} <= found.keys()]
+    rows = [found for found in results.read(Run(other)) if {"returns", "seeds"} <= found.keys()]
     fits = [found for found in rows if all(found[k] == row[k] for k in played)]
     shared = [len(set(found["seeds"]) & set(row["seeds"])) for found in fits]
     if not fits or not max(shared):
         more = f" --env dream --temperature {row['temperature']:g}" if row["env"] == "dream" else ""
-        raise configs.UserError(
+        raise UserError(
             f"--against {other}: its results.json has no test of {results.where(row)} on these episodes; make it with: "
             f"python evaluate.py --run {other} --episodes {row['episodes']}{more}"
         )
     return max(zip(fits, shared, strict=True), key=lambda fit: (fit[1] > 0, fit[0]["dtype"] == row["dtype"], fit[1]))[0]
 
 
-def require_same_dreams(run: Path, other: Path) -> None:
-    """UserError unless two runs dream with the same M, and begin and end their dreams alike: the same seeds give other
-    dreams than these."""
-    ours, theirs = map(run_dir.load, (run, other))
-    odd = [name for name in results.RELEASED if getattr(ours, name) != getattr(theirs, name)]
-    how = [f"{configs.flag(name)} {getattr(theirs, name)}" for name in odd]
-    how += ["another M"] * (integrity.digests(run, "rnn") != integrity.digests(other, "rnn"))
+def require_same_dreams(run: Run, other: Run) -> None:
+    """UserError unless two runs dream with the same M and the same settings: else the same seeds give other dreams."""
+    odd = [name for name in results.RELEASED if getattr(run.config, name) != getattr(other.config, name)]
+    how = [f"{configs.flag(name)} {getattr(other.config, name)}" for name in odd]
+    how += ["another M"] * (run.digest(M) != other.digest(M))
     if how:
-        raise configs.UserError(
+        raise UserError(
             f"--against {other}: it dreams with {' and '.join(how)}, unlike {run}, so no episode is the same; compare "
             "the agents in the game, without --env dream"
         )
@@ -122,62 +155,73 @@ def comparison(row: dict, other: Path) -> str:
 
 def evaluate(
     comm,
-    run: Path,
+    run: Run,
     config: configs.Config,
     episodes: int,
     video: bool,
     keep: bool = True,
     against: Path | None = None,
 ) -> dict | None:
-    """Scores the run's agent in `config`'s environment; with `keep` adds it to results.json, with `video` films, with
-    `against` compares it with another run's results, episode by episode."""
-    best = mpi.on_root(comm, read_best, run / "controller", Controller.of(config).num_params)
+    """Scores the run's agent in `config`'s environment.
+
+    Args:
+        comm: the communicator of all ranks.
+        run: the run.
+        config: as of `configured`.
+        episodes: the number of test episodes.
+        video: whether to film episodes.
+        keep: whether to add the row to results.json.
+        against: another run; the results on the same episodes are compared.
+
+    Returns:
+        The row of results.json, on rank 0.
+    """
+    best = mpi.on_root(comm, read_best, run, Controller.of(config).num_params)
     if keep:
-        mpi.on_root(comm, require_results_file, run, config)
-    if against is not None:  # a missing counterpart fails before an hour of play
+        mpi.on_root(comm, require_results_file, run)
+    if against is not None:  # a missing counterpart is reported before an hour of play
         if config.env == "dream":
-            mpi.on_root(comm, require_same_dreams, run, against)
-        planned = results.identity(run_dir.load(run), **dataclasses.asdict(config))
+            mpi.on_root(comm, lambda: require_same_dreams(run, Run(against)))
+        planned = results.identity(run.config, **dataclasses.asdict(config))
         planned |= {"episodes": episodes, "seeds": seeds.test_seeds(episodes)}
         mpi.on_root(comm, counterpart, planned, against, share=False)
-    row = score(comm, run, config, best, episodes)
+    row = score(comm, run, config, best, episodes, keep)
     mpi.on_root(comm, publish, run, config, best, row, video, keep, against, share=False)
     return row
 
 
-def require_results_file(run: Path, config: configs.Config) -> None:
-    """UserError if results.json is broken, another run's or cannot be written: before an hour of play, not after it."""
-    path = run / "results.json"
-    results.require_own(path, config, integrity.digests(run, "vae", "rnn"))
-    storage.require_room(path, 1 << 20)
+def require_results_file(run: Run) -> None:
+    """UserError if results.json is broken, of another V or M, or cannot be written: before an hour of play."""
+    results.require_own(run)
+    files.require_room(run / results.NAME, 1 << 20)
 
 
 def publish(
-    run: Path, config: configs.Config, best: dict, row: dict, video: bool, keep: bool, against: Path | None
+    run: Run, config: configs.Config, best: dict, row: dict, video: bool, keep: bool, against: Path | None
 ) -> None:
-    """Saves, prints, compares and films a row, in this order: neither a closed output nor a full disk must cost what
-    was played. If it cannot be saved it is printed, whole, before the error is raised."""
-    path, unsaved = run / "results.json", None
+    """Saves, prints, compares and films a row, in this order: neither a closed output nor a full disk may cost what was
+    played. If the row cannot be saved it is printed before the error is raised."""
+    unsaved = None
     if keep:
         try:
-            results.add(path, row)
-        except (OSError, configs.UserError) as error:  # its disk is full since, or it was changed by hand
+            results.add(run, row)
+            shutil.rmtree(run / PARTIAL, ignore_errors=True)
+        except (OSError, UserError) as error:  # the disk has become full, or the file was changed by hand
             unsaved = error
-    command_line.say(table([row]))
-    command_line.say(in_words(row))
+    command_line.print_result(table([row]))
+    command_line.print_result(format_summary(row))
     if unsaved is not None:
-        command_line.say(f"to be added to {path}, which was not written: {json.dumps(row)}")
+        command_line.print_result(f"{run / results.NAME} was not written; add this row to it: {json.dumps(row)}")
         raise unsaved
     if against is not None:
-        command_line.say(comparison(row, against))
+        command_line.print_result(comparison(row, against))
     if video:
-        from world_models.stages.film import films
+        from world_models.stages.film import films  # here: TensorFlow must stay out of train_all
 
         for path in films(run, config, best["parameters"], row):
-            command_line.say(f"film: {path}")
+            command_line.print_result(f"film: {path}")
 
 
 def configured(config: configs.Config, **changes) -> configs.Config:
-    """The run's configuration with a test's changes, among them float32 unless `changes` has another dtype; tests have
-    no patience."""
-    return tasks.replace(config, **({"dtype": "float32", "patience": 0} | changes))
+    """The settings of a test: the run's with `changes`. V's encoder is in float32, unless `changes` says otherwise."""
+    return tasks.replace(config, **({"dtype": "float32"} | changes))

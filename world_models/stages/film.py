@@ -1,4 +1,4 @@
-"""Films: an agent's episode beside V's reconstruction of it and a dream of M; and a dream alone."""
+"""Films: an agent's episode next to V's reconstruction of it and a dream of M; and a dream alone."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,21 +7,22 @@ import imageio
 import imageio_ffmpeg
 import numpy as np
 
-from controller.lanes import RealLanes, make_lanes
-from controller.policy import Controller
-from doom_rnn.dream import DreamEnv
-from world_models import signals, tasks
-from world_models.command_line import say
+from controller.jobs import Jobs
+from controller.lanes import dream_lanes, make_lanes
+from controller.rollout import Lanes, Step, Watcher, play
+from world_models import tasks
+from world_models.command_line import print_result
 from world_models.config import Config, UserError
+from world_models.mpi import Alone
 from world_models.pictures import Row, panels, save_sheet, to_uint8
 from world_models.runs.files import atomic_write
+from world_models.runs.run import Run
 from world_models.stages.imagined import dreams_along
 from world_models.world_model import load_vae
 
-UNFILMED = "the film is not finished, its test is in results.json"
 WIDE = 12  # frames in a row of a sheet
 END = 10  # steps between the pictured frames of an episode's end
-HORIZON = 1.0  # seconds for which M dreams on from a frame of an episode: later little is left of it
+HORIZON = 1.0  # seconds for which M dreams on from a frame of an episode; later, little is left of the frame
 
 
 @dataclass(frozen=True)
@@ -57,27 +58,27 @@ class Panel:
     notes: list[str]
 
 
-def films(run: Path, config: Config, parameters: list[float], row: dict) -> list[Path]:
+def films(run: Run, config: Config, parameters: list[float], row: dict) -> list[Path]:
     """Films what a row of results.json scored: its best, its median and its worst episode, or its first dream."""
+    vae = load_vae(run) if (run / "vae.weights.h5").exists() else None
     if config.env == "dream":
-        if not (run / "vae.weights.h5").exists():
-            say(f"no film: {run}/vae.weights.h5, which would draw the dream, is missing")
+        if vae is None:
+            print_result(f"no film: {run}/vae.weights.h5, which would draw the dream, is missing")
             return []
-        dreamed = dream(run, config, parameters, row["seeds"][0])
+        dreamed = dream(run, config, vae, parameters, row["seeds"][0])
         name = f"{tasks.get(config.task).file_name}-dream-{config.temperature:g}"
         panel = Panel(dream_title(config), dreamed.frames, dreamed.notes)
         video = write_video(run / "videos" / f"{name}.mp4", [panel], tasks.get(config.task).fps)
         return [video, strip(run, config, dreamed)]
-    lanes, vae = make_lanes(run, config), load_vae(run, config)
-    chosen = chosen_episodes(row["returns"])
+    lanes, chosen = make_lanes(run, config), chosen_episodes(row["returns"])
     played = episodes(lanes, parameters, [row["seeds"][number] for number in chosen.values()])
     lanes.close()
     written = []
     if (run / "initial_z.npz").exists():
-        written.append(strip(run, config, dream(run, config, parameters, row["seeds"][0])))
+        written.append(strip(run, config, dream(run, config, vae, parameters, row["seeds"][0])))
     for (name, number), one in zip(chosen.items(), played, strict=True):
         if one.total != row["returns"][number]:
-            say(f"the film's {name} episode returned {one.total:.1f}, the test's {row['returns'][number]:.1f}")
+            print_result(f"the film's {name} episode returned {one.total:.1f}, the test's {row['returns'][number]:.1f}")
         written += film(run, config, vae, parameters, one, name)
     return written
 
@@ -89,14 +90,14 @@ def chosen_episodes(returns: list[float]) -> dict[str, int]:
     return {name: int(number) for k, (name, number) in enumerate(found.items()) if number not in [*found.values()][:k]}
 
 
-def film(run: Path, config: Config, vae, parameters: list[float], played: Played, name: str) -> list[Path]:
+def film(run: Run, config: Config, vae, parameters: list[float], played: Played, name: str) -> list[Path]:
     """Films an episode beside V's reconstruction of it and what M dreams from its frames.
 
     Writes DIR/videos/TASK-VIEW-NAME.mp4 and pictures/TASK-VIEW-NAME.png, the last frames over their reconstructions.
     Returns their paths.
     """
     frames, task = played.frames, tasks.get(config.task)
-    shown = beside(run, config, vae, parameters, played, f"the game, {name} test episode")
+    shown = panels_of(run, config, vae, parameters, played, f"the game, {name} test episode")
     seen = shown[1].frames
     name = "-".join([task.file_name, *([config.view] if task.views else []), name])
     end = run / "pictures" / f"{name}.png"
@@ -108,7 +109,7 @@ def film(run: Path, config: Config, vae, parameters: list[float], played: Played
     return [write_video(run / "videos" / f"{name}.mp4", shown, task.fps), end]
 
 
-def beside(run: Path, config: Config, vae, parameters: list[float], played: Played, title: str) -> list[Panel]:
+def panels_of(run: Run, config: Config, vae, parameters: list[float], played: Played, title: str) -> list[Panel]:
     """The panels of an episode: the game under `title`, V's reconstruction, and, if the run has what dreams begin with,
     M's dreams along it."""
     parts = [played.frames[k : k + 100] for k in range(0, len(played.frames), 100)]
@@ -128,33 +129,54 @@ def beside(run: Path, config: Config, vae, parameters: list[float], played: Play
             f"{s:.1f} s since the frame" + ", M predicts the end" * ended
             for s, ended in zip(since, over.tolist(), strict=True)
         ]
-        panels.append(Panel(f"M's dream, anew every {HORIZON:g} s", dreamt, notes))
+        panels.append(Panel(f"M's dream, restarted every {HORIZON:g} s", dreamt, notes))
     return panels
 
 
-def episodes(lanes: RealLanes, parameters: list[float], seeds: list[int]) -> list[Played]:
-    """Plays real episodes, in a batch of as many lanes as the test had."""
-    found = []
-    for first in range(0, len(seeds), lanes.count):
-        part = seeds[first : first + lanes.count]
-        seen: list[list] = [[] for _ in part]
-        totals: dict[int, float] = {}
-        for lane, seed in enumerate(part):
-            lanes.start(lane, np.array(parameters), seed)
-        while len(totals) < len(part):
-            signals.stop(UNFILMED)
-            state = (lanes.h * (1 - lanes.is_first), lanes.c * (1 - lanes.is_first))  # of the lane's episode before
-            h, c = (value.numpy() for value in state)
-            for lane in set(range(len(part))) - set(totals):
-                seen[lane].append((lanes.frames[lane].copy(), float(lanes.total[lane]), h[lane], c[lane]))
-            totals |= {lane: total for lane, total, _ in lanes.advance()}
-        for lane, rows in enumerate(seen):
-            frames, scores, h, c = map(np.stack, zip(*rows, strict=True))
-            found.append(Played(frames, scores, totals[lane], h, c))
-    return found
+class Camera(Watcher):
+    """Keeps what the lanes show of each episode, by its number: of the game frames, the return so far and M's state, of
+    a dream z and the return so far."""
+
+    def __init__(self):
+        self.jobs: dict[int, int] = {}  # by lane
+        self.rows: dict[int, list] = {}
+        self.totals: dict[int, float] = {}
+        self.before: dict[int, float] = {}
+
+    def start(self, lane: int, job: int) -> None:
+        self.jobs[lane], self.rows[job], self.before[lane] = job, [], 0.0
+
+    def step(self, step: Step) -> None:
+        if step.frames is None:
+            for lane in step.playing:
+                self.rows[self.jobs[lane]].append((step.z[lane].copy(), float(step.total[lane])))
+            return
+        h, c = (np.asarray(value) * (1 - step.is_first) for value in (step.h, step.c))
+        for lane in step.playing:
+            self.rows[self.jobs[lane]].append((step.frames[lane], self.before[lane], h[lane], c[lane]))
+            self.before[lane] = float(step.total[lane])
+
+    def end(self, lane: int, job: int, total: float, steps: int) -> float:
+        self.totals[job] = total
+        return total
 
 
-def episode(lanes: RealLanes, parameters: list[float], seed: int) -> tuple[np.ndarray, float]:
+def filmed(lanes: Lanes, parameters: list[float], seeds: list[int]) -> Camera:
+    """Plays episodes in the lanes of the test, and keeps what they show."""
+    camera, jobs = Camera(), Jobs(Alone(), len(seeds))
+    play(lanes, jobs, [np.array(parameters)] * len(seeds), seeds, [camera])
+    jobs.close()
+    return camera
+
+
+def episodes(lanes: Lanes, parameters: list[float], seeds: list[int]) -> list[Played]:
+    """Plays real episodes, in a batch of as many lanes as the test had: they are the test's, to the bit."""
+    camera = filmed(lanes, parameters, seeds)
+    columns = {job: map(np.stack, zip(*rows, strict=True)) for job, rows in sorted(camera.rows.items())}
+    return [Played(frames, scores, camera.totals[job], h, c) for job, (frames, scores, h, c) in columns.items()]
+
+
+def episode(lanes: Lanes, parameters: list[float], seed: int) -> tuple[np.ndarray, float]:
     """The frames, uint8 (T, 64, 64, 3), and the return of one real episode."""
     (played,) = episodes(lanes, parameters, [seed])
     return played.frames, played.total
@@ -164,7 +186,7 @@ def dream_title(config: Config) -> str:
     return f"M's dream, temperature {config.temperature:g}"  # the font has no τ
 
 
-def strip(run: Path, config: Config, dreamed: Played) -> Path:
+def strip(run: Run, config: Config, dreamed: Played) -> Path:
     """Writes two rows of twelve frames of a dream, from its first to its last."""
     path, fps = run / "pictures" / f"dream-{config.temperature:g}.png", tasks.get(config.task).fps
     steps = np.linspace(0, len(dreamed.frames) - 1, 2 * WIDE, dtype=int).reshape(2, WIDE)
@@ -174,21 +196,15 @@ def strip(run: Path, config: Config, dreamed: Played) -> Path:
     return path
 
 
-def dream(run: Path, config: Config, parameters: list[float], seed: int, steps: int | None = None) -> Played:
-    """One dream at config.temperature, driven by the controller; its first `steps` only, if given."""
-    env = DreamEnv(run, temperature=config.temperature)
-    controller, params = Controller.of(config), np.array(parameters)[None]
-    observation, _ = env.reset(seed=seed)
-    zs, scores, over = [env.z], [0.0], False
-    while not over and len(zs) != steps:
-        signals.stop(UNFILMED)
-        z, c, h = np.split(observation[None], [config.z_size, config.z_size + config.rnn_units], axis=1)
-        observation, reward, terminated, truncated, _ = env.step(controller.act(params, z, c, h)[0])
-        zs.append(env.z)
-        scores.append(scores[-1] + reward)
-        over = terminated or truncated
-    frames = np.concatenate([env.dreams.decode(np.concatenate(zs[k : k + 100])) for k in range(0, len(zs), 100)])
-    return Played(frames, np.array(scores), scores[-1])
+def dream(run: Run, config: Config, vae, parameters: list[float], seed: int) -> Played:
+    """A dream at config.temperature, driven by C, in a batch of as many lanes as the test had."""
+    lanes = dream_lanes(run, config, segment=1)
+    first = lanes.first(seed)
+    camera = filmed(lanes, parameters, [seed])
+    zs, scores = (np.stack(column) for column in zip(*camera.rows[0], strict=True))
+    zs, scores = np.concatenate([first[None], zs]), np.concatenate([[0.0], scores])
+    frames = np.concatenate([vae.decode(zs[k : k + 100]) for k in range(0, len(zs), 100)])
+    return Played(to_uint8(frames), scores, camera.totals[0])
 
 
 def write_video(path: Path, shown: list[Panel], fps: int) -> Path:
@@ -199,7 +215,6 @@ def write_video(path: Path, shown: list[Panel], fps: int) -> Path:
         try:
             with imageio.get_writer(written, fps=fps, macro_block_size=16, quality=4) as writer:
                 for step in range(len(shown[0].frames)):
-                    signals.stop(UNFILMED)
                     frames, notes = zip(*[(panel.frames[step], panel.notes[step]) for panel in shown], strict=True)
                     writer.append_data(panels(titles, frames, notes))
             # Nobody asks for ffmpeg's status as it closes the file: a full disk shows in what can be read of it.
@@ -211,7 +226,9 @@ def write_video(path: Path, shown: list[Panel], fps: int) -> Path:
             if isinstance(error, OSError) and error.errno is not None:
                 raise
             first = str(error).partition("\n")[0].rstrip(":")
-            raise UserError(f"{path}: ffmpeg has not finished the film, on a full disk for one: {first}") from None
+            raise UserError(
+                f"{path}: ffmpeg has not finished the film, for example because the disk is full: {first}"
+            ) from None
         finally:
             written.unlink(missing_ok=True)
     return path

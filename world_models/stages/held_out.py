@@ -13,13 +13,12 @@ import tensorflow as tf
 
 from controller.policy import Controller
 from rnn import mdn
-from vae.data import check_episodes, read_episode, read_mask, read_outcome
 from vae.model import sample
-from world_models import signals, tasks
-from world_models.config import Config
 from world_models.progress import bar as progress_bar
-from world_models.runs import integrity
-from world_models.runs.agent_file import digest, read_best
+from world_models.runs import episodes
+from world_models.runs.agent import digest, read_best
+from world_models.runs.artifacts import M, V
+from world_models.runs.run import Run
 from world_models.world_model import load_rnn, load_vae
 
 PART = 50  # episodes M sees at once, so that memory does not grow with their number
@@ -81,7 +80,7 @@ def m_outputs(rnn, z: list[np.ndarray], action: list[np.ndarray]) -> list[tuple[
     return [(losses[: n - 1, k], logits[:n, k], rewards[:n, k]) for k, n in enumerate(lengths)]
 
 
-def errors(run: Path, config: Config, paths: list[Path]) -> dict[str, float]:
+def errors(run: Run, paths: list[Path]) -> dict[str, float]:
     """V's and M's errors on these recorded episodes, by name.
 
     v_error, v_error_95: mean and 95th percentile of V's squared error a frame; v_error_median: of the episodes' means,
@@ -90,32 +89,29 @@ def errors(run: Path, config: Config, paths: list[Path]) -> dict[str, float]:
     Of an end head: deaths, recall, false_positives (a share of the frames). Of a reward head: reward, reward_predicted,
     means of a step, and reward_r2, of sums over WINDOW steps; none if no episode is so long.
     """
-    vae, rnn = load_vae(run, config), load_rnn(run, config)
-    stops = tasks.get(config.task).stops_at_end
+    vae, rnn = load_vae(run), load_rnn(run)
     encode = tf.function(vae.encode, reduce_retracing=True)
     v, masked, m, ends, rewards = [], [], [], [], []
     for first in progress_bar(range(0, len(paths), PART), desc="held-out episodes", unit="part"):
-        signals.stop("no errors were measured")
         zs, actions = [], []
         for number, path in enumerate(paths[first : first + PART], first):
-            obs, action = read_episode(path)
+            obs, action = episodes.read(path)
             pairs = [encode(obs[k : k + 500]) for k in range(0, len(obs), 500)]
             mu, logvar = (np.concatenate([pair[i] for pair in pairs]) for i in (0, 1))
-            noise = tf.random.stateless_normal(mu.shape, [config.seed, number])
+            noise = tf.random.stateless_normal(mu.shape, [run.config.seed, number])
             zs.append(sample(mu, logvar, noise).numpy())
             actions.append(action)
             v.append(v_errors(vae, obs, mu))
-            if (mask := read_mask(path, len(obs))) is not None:
+            if (mask := episodes.read_mask(path, len(obs))) is not None:
                 masked.append(v_errors(vae, obs, mu, mask))
         outputs = m_outputs(rnn, zs, actions)
         for path, (loss, logit, predicted) in zip(paths[first : first + PART], outputs, strict=True):
             m.append(loss)
-            reward, end = read_outcome(path, len(logit), config.max_frames, stops)
+            reward, end = episodes.read_outcome(path, len(logit))
             alive = min(len(logit), end)  # steps up to the last that counts
             ends.append((logit[:alive] > 0, end <= len(logit)))
-            if reward is not None:
-                whole = alive // WINDOW * WINDOW
-                rewards.append(np.stack([reward[:whole], predicted[:whole]]).reshape(2, -1, WINDOW).sum(axis=2))
+            whole = alive // WINDOW * WINDOW
+            rewards.append(np.stack([reward[:whole], predicted[:whole]]).reshape(2, -1, WINDOW).sum(axis=2))
     found = {"v_error_median": float(np.median([episode.mean() for episode in v]))}
     v = np.concatenate(v)
     found |= {"v_error": float(v.mean()), "v_error_95": float(np.quantile(v, 0.95))}
@@ -144,15 +140,18 @@ def end_prediction(episodes: list[tuple[np.ndarray, bool]]) -> dict[str, float]:
     return {"deaths": len(deaths), "recall": float(np.mean(deaths)), "false_positives": float(alive.mean())}
 
 
-def held_out_episodes(run: Path, config: Config) -> list[Path]:
-    """The episodes in DIR/held_out; UserError naming the first that is not of the run's own agent, V and M."""
+def held_out_episodes(run: Run) -> list[Path]:
+    """The episodes in DIR/held_out. UserError that names the first that is not of the run's own agent, V and M."""
     paths = sorted((run / "held_out").glob("[0-9]*.npz"))
-    agent = digest(read_best(run / "controller", Controller.of(config).num_params)["parameters"])
-    check_episodes(paths, config, held_out=True, agent=agent, **integrity.digests(run, "vae", "rnn"))
+    agent = digest(read_best(run, Controller.of(run.config).num_params)["parameters"])
+    for path in paths:
+        made_from = dict(held_out=True, agent=agent, vae=run.digest(V), rnn=run.digest(M))
+        episodes.check(path, run.config, int(path.stem), **made_from)
     return paths
 
 
-def in_words(found: dict[str, float]) -> str:
+def format_errors(found: dict[str, float]) -> str:
+    """The errors as text."""
     text = f"V's squared error {found['v_error']:.1f} (95th percentile {found['v_error_95']:.1f}, the median "
     text += f"episode's {found['v_error_median']:.1f}); "
     if "v_error_masked" in found:

@@ -1,15 +1,14 @@
 """What M imagines along an episode: dreams that begin at its frames, each as long as the time to the next beginning."""
 
-from pathlib import Path
-
 import numpy as np
 
 from controller.policy import Controller
 from doom_rnn.dream import Dreams
 from world_models.config import Config
+from world_models.runs.run import Run
 
 
-def dreams_along(run: Path, config: Config, parameters, z, h, c, length: int, seed: int) -> tuple:
+def dreams_along(run: Run, config: Config, parameters, z, h, c, length: int, seed: int) -> tuple:
     """Dreams one after the other, in which C acts as it did in the episode, but on what M makes of it. They have no
     dropout, since they show what M predicts.
 
@@ -24,7 +23,7 @@ def dreams_along(run: Path, config: Config, parameters, z, h, c, length: int, se
         frames, uint8 (T, 64, 64, 3), the first of each dream V's reconstruction of the episode's own, and those after a
         predicted end held; and over, bool (T,): whether M has predicted the end before.
     """
-    dreams, controller, rng = Dreams(run, config.temperature), Controller.of(config), np.random.default_rng(seed)
+    dreams, controller, rng = Dreams(run.path, config.temperature), Controller.of(config), np.random.default_rng(seed)
     count, starts = len(z), np.arange(0, len(z), length)
     z, h, c = (value[starts].astype(np.float32) for value in (z, h, c))
     params = np.repeat(np.array(parameters, float)[None], len(starts), axis=0)

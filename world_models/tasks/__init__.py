@@ -11,8 +11,8 @@ from world_models.tasks import carracing, gymnasium_task, takecover
 from world_models.tasks.task import Task
 
 TASKS: dict[str, Task] = {}
-# What the user has named, as --task: it may import a package from anywhere, what a file names may not.
-NAMED: set[str] = set()
+# Tasks that the user has named with --task. They may import a package from anywhere; a task that a file names may not.
+TRUSTED_TASKS: set[str] = set()
 
 
 def register(task: Task) -> None:
@@ -35,14 +35,14 @@ def get(name: str) -> Task:
 
 def named(name: str) -> str:
     """The value of --task: the user's own word for what may be imported."""
-    NAMED.add(name)
+    TRUSTED_TASKS.add(name)
     return name
 
 
-def require_harmless(name: str, run: Path) -> None:
+def require_trusted_import(name: str, run: Path) -> None:
     """UserError if the task that a file of the folder `run` names would import code that is neither installed nor named
     by the user."""
-    if name.startswith(gymnasium_task.PREFIX) and name not in NAMED:
+    if name.startswith(gymnasium_task.PREFIX) and name not in TRUSTED_TASKS:
         gymnasium_task.require_installed(name, run)
 
 

@@ -65,7 +65,7 @@ class Dream {
     return this.controller.act(this.z, this.memory.c, this.memory.h);
   }
 
-  /** M dreams on by one step. The end is where its probability passes a half, or drawn with it. */
+  /** M dreams on by one step. The dream ends where the probability of its end passes one half. */
   step(action, tau) {
     const { memory, run } = this;
     memory.step(this.z, action);
@@ -73,7 +73,7 @@ class Dream {
     this.steps++;
     this.uncertainty = memory.uncertainty(tau, run.z_size);
     this.end = memory.endProbability;
-    if (this.end > (run.end_drawn ? memory.chance : 0.5)) this.ended = "death";
+    if (this.end > 0.5) this.ended = "death";
     else if (this.steps >= run.max_frames) this.ended = "time";
   }
 

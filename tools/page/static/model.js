@@ -131,7 +131,6 @@ class MemoryModel {
     this.units = run.units;
     this.mixtures = run.mixtures;
     this.endHead = run.end_head;
-    this.endWeight = run.end_weight; // by which M overrates the odds of the end, where that is to be taken out
     this.heads = run.heads; // outputs before the mixture's: the end's logit, the reward
     this.kernel = kernel.matrix(arrays.kernel, 4 * run.units);
     this.recurrent = kernel.matrix(arrays.recurrent, 4 * run.units);
@@ -187,7 +186,7 @@ class MemoryModel {
 
   /** The predicted probability that the episode ends with the next frame; null if M has no head for it. */
   get endProbability() {
-    return this.endHead ? sigmoid(this.output[0] - Math.log(this.endWeight)) : null;
+    return this.endHead ? sigmoid(this.output[0]) : null;
   }
 
   /** Where the mixture of dimension d stands in the output: its logmix; mean and logstd follow. */
@@ -210,7 +209,6 @@ class MemoryModel {
   sample(tau, draws, z) {
     const { output, weights, mixtures } = this;
     const chosen = z.map(() => draws.uniform());
-    this.chance = chosen.reduce((sum, value) => sum + value) % 1; // as of WorldModel.ends
     for (let d = 0; d < z.length; d++) {
       this.weigh(d, tau);
       let component = 0;

@@ -95,11 +95,11 @@ function describe(run) {
   $(run.end_head ? "heat" : "memory").append($("short-training")); // where a phone has room
   $("short-training").hidden = !run.short_training;
   $("short-training").textContent = run.short_training;
-  $("end-rule").textContent = run.end_drawn ? "So often the dream ends." : "Past one half, the dream ends.";
-  curves.end.mark = run.end_drawn ? null : 0.5;
-  $("end-title").textContent = `Is it ${run.end}?`;
+  $("end-rule").textContent = "The dream ends when it passes one half.";
+  curves.end.mark = 0.5;
+  $("end-title").textContent = `Probability of ${run.end === "death" ? "dying" : run.end}`;
   for (const element of document.querySelectorAll(".end-name")) element.textContent = run.end;
-  $("scores-title").textContent = run.survival ? "Who lives how long?" : "Who plays how well?";
+  $("scores-title").textContent = run.survival ? "Steps survived" : "Scores";
   $("vision-note").textContent =
     `Real above, V’s reconstruction below. Choose one to see both large and edit its z. They are of ${run.frames_of}.`;
   $("driver-c").disabled = !run.parameters;

@@ -49,7 +49,7 @@ def test_the_doctor_names_damaged_latents(content, tmp_path):
     else:
         np.savez(path, **({"logvar": FRAMES} if content is None else {"mu": content}))
     with pytest.raises(UserError, match=r"series\.npz does not hold latents"):
-        doctor.active(read_run(tmp_path, "run"))
+        doctor.unused(read_run(tmp_path, "run"))
 
 
 def write_latents(path, actions: int = 3, reward: float = 0.0) -> None:

@@ -59,7 +59,6 @@ def test_rollout_schedules(schedule, generation, episodes):
             {"task": "doom", "heads": "end", "patience": 20},
             "--patience 20: ViZDoom has no frames known to be without reward",
         ),
-        ({"view": "v3", "drawer": "gymnasium", "vae_weight": 2.0}, "--drawer gymnasium: with --vae-weight 2.0"),
         ({"env": "dream", "heads": "reward", "patience": 20}, "--patience 20: CarRacing's dream has no frames"),
         ({"view": "v9"}, "--view: expected one of v0, v3, got 'v9'"),
     ],

@@ -7,7 +7,7 @@ import shutil
 import gymnasium as gym
 import numpy as np
 import pytest
-from conftest import ROOT, SMALL, run_script
+from conftest import SMALL, run_script
 from gymnasium.utils.env_checker import check_env
 from small_play import play_alone
 
@@ -50,25 +50,8 @@ def test_environments_of_one_process_share_m_until_its_file_changes(mortal, tmp_
     assert DreamEnv(run).dreams._compiled is not one.dreams._compiled
 
 
-def test_ends_are_drawn_as_often_as_m_expects_them_without_the_weight_of_its_loss(mortal):
-    rng, count, weight = np.random.default_rng(3), 100_000, mortal[1].restart_weight
-    model = WorldModel.load_dream(mortal[0], dataclasses.replace(mortal[1], dream_end="draw"))
-    uniform = rng.random((count, 64), np.float32)
-    for probability in (0.002, 0.1, 0.7):
-        logit = np.log(weight * probability / (1 - probability))  # as a loss with that weight makes it
-        ended = model.ends(np.full((count, 1), logit, np.float32), uniform).numpy()
-        error = np.sqrt(probability * (1 - probability) / count)
-        assert abs(ended.mean() - probability) < 4 * error
-        assert abs(np.corrcoef(ended[:, 0], uniform[:, 0])[0, 1]) < 4 / np.sqrt(count)
-    assert not WorldModel.load_dream(*mortal[:2]).ends(np.float32([[-0.01]]), uniform[:1])
-
-
-@pytest.mark.parametrize("dream_end", ["cutoff", "draw"])
-def test_a_lane_of_the_batch_equals_the_single_environment(dream_end, mortal, monkeypatch, tmp_path):
+def test_a_lane_of_the_batch_equals_the_single_environment(mortal, monkeypatch):
     run, config, _ = mortal
-    if dream_end == "draw":
-        run, base = tmp_path / "drawn", run
-        config = run_dir.open_run(run, {"dream_end": "draw"}, base)
     env = gym.make("doom_rnn:WorldModels/DoomRNN-v0", run=run, temperature=config.temperature).unwrapped
     params = np.random.default_rng(1).normal(size=(9, Controller.of(config).num_params)) * 0.3
     seeds = [100 + k for k in range(9)]
@@ -150,32 +133,23 @@ def test_carracings_dream_has_no_reward(car_run):
 
 
 def test_dreams_start_from_stored_frames(car_run, tmp_path):
-    config = dataclasses.replace(run_dir.load(car_run), z_size=3, rnn_units=2)
+    config = dataclasses.replace(run_dir.load(car_run), z_size=3)
     mu, logvar = np.arange(12, dtype=np.float32).reshape(4, 3) * 100, np.full((4, 3), -40, np.float32)
-    h = np.arange(8, dtype=np.float32).reshape(4, 2)
     np.savez(tmp_path / "initial_z.npz", mu=mu, logvar=logvar)
-    np.savez(tmp_path / "dream_starts.npz", mu=mu, logvar=logvar, h=h, c=-h)
-    for kind in ("first", "any"):
-        starts = Starts(tmp_path, dataclasses.replace(config, dream_starts=kind))
-        found = [Randomness(seed).first(starts) for seed in range(60)]
-        assert {tuple(np.round(first["z"])) for first in found} == {tuple(row) for row in mu}
-        for first in found:
-            row = h[round(first["z"][0]) // 300] * (kind == "any")
-            np.testing.assert_array_equal([first["h"], first["c"]], [row, -row])
-        assert starts.is_first == (kind == "first")
+    starts = Starts(tmp_path, config)
+    found = {tuple(np.round(Randomness(seed).first(starts))) for seed in range(60)}
+    assert found == {tuple(row) for row in mu}
 
 
 @pytest.fixture(scope="module")
 def paying_run(tmp_path_factory):
-    """A CarRacing run whose M predicts ends and rewards, for dreams of 30 steps from any frame."""
+    """A CarRacing run whose M predicts ends and rewards, for dreams of 30 steps."""
     run = tmp_path_factory.mktemp("paying") / "car"
     flags = [
         "--heads",
         "end+reward",
         "--env",
         "dream",
-        "--dream-starts",
-        "any",
         "--dream-frames",
         "30",
         "--population",
@@ -277,13 +251,6 @@ def test_agents_of_several_temperatures(doom_run, tmp_path):
     assert (part / "videos" / "doom-dream-0.5.mp4").exists()
     returns = [row["returns"] for row in rows if (row["trained_temperature"], row["env"]) == (0.5, "dream")]
     assert [row["returns"] for row in json.loads((part / "results.json").read_text())["results"]][-1:] == returns
-
-
-def test_dreams_from_anywhere_need_what_they_are_made_of():
-    """A packed run has no recordings: no command could make the frames."""
-    shipped = ROOT / "pretrained" / "doom"
-    with pytest.raises(UserError, match=r"--dream-starts any: .* has no dream_starts\.npz"):
-        Starts(shipped, dataclasses.replace(run_dir.load(shipped), dream_starts="any"))
 
 
 def test_dreams_along_an_episode_begin_at_its_frames_and_hold_after_an_end(doom_run, tmp_path):

@@ -23,11 +23,10 @@ ORDER = (
 TASK_NAME = re.compile(r"car_?racing|take_?cover|vizdoom|doom(?!_?rnn\b)", re.I)
 # These measure the two published tasks by name, beside their published speed; the example plays a shipped agent, and
 # the help of convert says how the release's files of each differ.
-NAMES_ALLOWED = {f"tools/{name}.py" for name in ("bench", "speeds", "training_speeds", "peer", "convert")}
+NAMES_ALLOWED = {f"tools/{name}.py" for name in ("bench", "convert")}
 NAMES_ALLOWED |= {"examples/rollout.py"}
-# A rank that fails shows its traceback and ends the job; damaged bytes of numba's cache, and EnvPool as it starts, may
-# raise anything.
-CATCH_ALL = {"world_models/mpi.py", "world_models/tasks/compiled.py", "tools/peer.py"}
+# A rank that fails shows its traceback and ends the job. Damaged bytes of numba's cache may raise anything.
+CATCH_ALL = {"world_models/mpi.py", "world_models/tasks/compiled.py"}
 
 
 def modules() -> Iterator[tuple[Path, ast.Module]]:

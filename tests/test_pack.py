@@ -1,6 +1,5 @@
 """What `tools.pack` refuses to delete or to follow."""
 
-import dataclasses
 import errno
 import json
 import os
@@ -189,20 +188,6 @@ def test_a_pack_that_was_interrupted_while_it_was_replaced_comes_back(run, tmp_p
     with pytest.raises(UserError, match="is a link out of the run"):
         pack.pack(run, tmp_path / "out", checkpoint=False)
     assert (tmp_path / "out" / "README.md").exists() and not (tmp_path / ".out.old").exists()
-
-
-def test_what_dreams_start_from_is_packed(run, tmp_path):
-    storage.write_text(run / "dream_starts.npz", "starts")
-    first = tasks.preset("carracing", "smoke")
-    run_dir.save(first, run / "agents/temperature-0.5")
-    pack.pack(run, tmp_path / "out", checkpoint=False)
-    assert not (tmp_path / "out/dream_starts.npz").exists()  # no agent's dreams start there
-    run_dir.save(dataclasses.replace(first, dream_starts="any"), run / "agents/temperature-0.5")
-    pack.pack(run, tmp_path / "out", checkpoint=False)
-    assert (tmp_path / "out/agents/temperature-0.5/dream_starts.npz").read_text() == "starts"
-    (run / "dream_starts.npz").unlink()
-    pack.pack(run, tmp_path / "out", checkpoint=False)
-    assert all(path.exists() for path in (tmp_path / "out").rglob("*"))  # no link leads nowhere
 
 
 def test_only_an_agent_of_this_v_and_m_is_packed(copied, tmp_path):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from gymnasium.envs.box2d import car_racing
 from PIL import Image
+from plain_drawing import PlainCarRacing
 
 from world_models.tasks import raster
 from world_models.tasks.carracing_env import CAMERAS, HULL, HULL_SIDES, WHEEL, WHITE, CarRacing, camera_of
@@ -50,14 +51,14 @@ def test_v0_reproduces_the_published_environments_pixels():
 @pytest.mark.parametrize("view", ["v0", "v3"])
 def test_drawing_matches_its_reference(view):
     """10 tracks x 50 frames, the zoom-in and the grass included. v0: equal. v3: Gymnasium's, nearly."""
-    env, reference = CarRacing(view=view), CarRacing(view=view, drawer="gymnasium")
+    env, reference = CarRacing(view=view), PlainCarRacing(view=view)
     differences, off_road = [], 0
     for track in range(10):
         env.reset(seed=track)
         for n, action in enumerate(actions(np.random.default_rng(track), 150)):
             observation = env.step(action)[0].astype(int)
             if n % 3 == 0:
-                # The same state, drawn by the other drawer.
+                # The same state, drawn by the reference.
                 for name in ("car", "t", "_road", "_reach", "_palette", "road_poly", "reward"):
                     setattr(reference, name, getattr(env, name))
                 differences.append(np.abs(observation - reference._render("state_pixels")))

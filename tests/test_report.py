@@ -92,8 +92,8 @@ def test_a_packed_runs_report_goes_elsewhere(tmp_path):
     assert not (run / "report").exists()
 
 
-def test_dreams_whose_ends_are_drawn_are_others(tmp_path):
-    config = dataclasses.replace(tasks.preset("doom", "smoke"), dream_end="draw")
+def test_dreams_of_other_lengths_are_other_experiments(tmp_path):
+    config = dataclasses.replace(tasks.preset("doom", "smoke"), dream_frames=150)
     rows = [result(config, [900.0, 1100.0], env="dream"), result(config, [800.0, 1000.0])]
     older = {name: value for name, value in rows[1].items() if name not in results.RELEASED}
     storage.write_text(tmp_path / "old.json", json.dumps({"results": [older]}))
@@ -101,16 +101,13 @@ def test_dreams_whose_ends_are_drawn_are_others(tmp_path):
     runs = read_runs([make_run(tmp_path / "doom", config, rows)])
     text = write_report(runs, tmp_path / "out").read_text()
     assert {line[1] for line in cells_of(text, "doom")} == {
-        "dream, τ 1.15, ends drawn",
-        "ViZDoom, trained at τ 1.15, ends drawn",
+        "dream, τ 1.15, of 150 steps at most",
+        "ViZDoom, trained at τ 1.15, of 150 steps at most",
     }
     assert published.score(rows[0]) is None and published.score(rows[1]) == (1092, 556)
     assert cells_of(text, "1.15")[0][2::2] == ["", ""]
     real = dataclasses.replace(config, env="real")
-    assert [identity(real, env=env)["dream_end"] for env in ("real", "dream")] == ["cutoff", "draw"]
-    short = identity(dataclasses.replace(config, dream_end="cutoff", dream_starts="any", dream_frames=150), env="dream")
-    assert results.where(short) == "dream, τ 1.15, from any frame, of 150 steps at most"
-    assert published.score(short) is None
+    assert [identity(real, env=env)["dream_frames"] for env in ("real", "dream")] == [0, 150]
 
 
 def test_one_seed_or_another_experiment_gets_no_such_line(tmp_path):

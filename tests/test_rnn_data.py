@@ -1,7 +1,5 @@
 """What M learns from: latents, their batches, and where dreams start."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 from small_rnn import make_series, small
@@ -9,11 +7,9 @@ from small_rnn import make_series, small
 from rnn import data
 from rnn.data import LatentDataset, Windows, encode
 from rnn.streams import Streams
-from rnn.train import dream_starts
 from vae.data import epoch_episodes
 from world_models import tasks
 from world_models.config import UserError
-from world_models.world_model import make_rnn
 
 
 def test_streams_join_episodes_and_mark_their_first_frames():
@@ -42,27 +38,6 @@ def test_windows_are_whole_episodes_when_as_long():
     firsts = {tuple(row) for row in series.mu[series.starts[:4]]}
     assert {tuple(row) for row in mu[0]} == firsts
     assert restart[0].all() and not restart[1:].any()
-
-
-def test_dreams_that_start_anywhere_have_m_s_state_there():
-    """Where z has no noise, M led through an episode up to the frame by hand has the stored state."""
-    config = dataclasses.replace(small("carracing"), heads="end+reward", initial_frames=30)
-    series = make_series(config, [12, 20, 7])
-    series.logvar[:], series.ends = -40, np.array([5, 21, 8])
-    model = make_rnn(config)
-    found = dream_starts(model, series, config)
-    assert {name: len(rows) for name, rows in found.items()} == dict.fromkeys(("mu", "logvar", "h", "c"), 30)
-    places = set()
-    for mu, stored in zip(found["mu"], found["h"], strict=True):
-        frame = int(np.flatnonzero((series.mu == mu).all(axis=1))[0])
-        places.add(frame)
-        first = series.starts[series.starts <= frame][-1]
-        h = c = np.zeros((1, config.rnn_units), np.float32)
-        for t in range(first, frame):
-            restart = np.full((1, 1), t == first, np.float32)
-            h, c = model.step(series.mu[t][None].astype(np.float32), series.action[t][None], restart, h, c)
-        np.testing.assert_allclose(stored, h[0], atol=1e-3)
-    assert len(places) > 10 and not places & set(range(5, 12))  # none after an end
 
 
 def test_latents_are_memory_mapped_and_broken_files_named(tmp_path):

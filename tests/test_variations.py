@@ -12,11 +12,12 @@ from world_models.stages import variations
 
 
 def test_every_combination_is_an_agent_of_its_own():
-    found = variations.parse(["temperature=0.5,1.15", "seed=1,2", "dream-end=draw"])
-    assert found[1] == {"seed": 1, "temperature": 1.15, "dream_end": "draw"} and len(found) == 4
-    assert variations.parse(["dream-end=draw", "seed=1,2", "temperature=0.5,1.15"]) == found
+    found = variations.parse(["temperature=0.5,1.15", "seed=1,2", "env=dream"])
+    assert found[1] == {"seed": 1, "env": "dream", "temperature": 1.15} and len(found) == 4
+    assert variations.parse(["env=dream", "seed=1,2", "temperature=0.5,1.15"]) == found
     names = [variations.folder_name(varied) for varied in found]
-    assert names[2] == "seed-2,temperature-0.5,dream_end-draw" and len(set(names)) == 4
+    assert names[2] == "seed-2,env-dream,temperature-0.5" and len(set(names)) == 4
+    assert variations.parse(["rollouts=4/1,15:2"]) == [{"rollouts": "4"}, {"rollouts": "1,15:2"}]
     assert variations.parse(["seed=1,1,2"]) == [{"seed": 1}, {"seed": 2}]
 
 
@@ -30,7 +31,7 @@ def test_every_combination_is_an_agent_of_its_own():
         (["temperature=0.5,0"], "--temperature: expected a number above 0, got 0.0"),
         (["features=zh,h"], "--features: expected one of z, z_hidden, zh, zc, zch, got 'h'"),
         (["z-size=16,32"], "--vary z-size=16,32: expected SETTING=VALUE,VALUE of one of seed, env, temperature"),
-        (["rollouts=1,15:2"], "--vary rollouts=1,15:2: expected SETTING=VALUE,VALUE"),
+        (["rollouts=4/1,5:2,3:4"], "--rollouts: expected a count, then generations that ascend"),
         (["seed=1", "seed=2"], "--vary seed=2: seed is given twice"),
     ],
 )
@@ -109,6 +110,6 @@ def test_what_is_there_is_not_evolved_again(tmp_path, monkeypatch):
     row |= {"mean": 9.0, "std": 0.0, "returns": [9.0], "seeds": [1], "episodes": 1}
     results.add(below / "results.json", row | {"agent": integrity.json_digest({"parameters": best["parameters"]})})
     for name in ("evolve", "evaluation.evaluate"):
-        monkeypatch.setattr(f"controller.variations.{name}", None)
+        monkeypatch.setattr(f"world_models.stages.variations.{name}", None)
     variations.evolve_and_test(mpi.world(), tmp_path, {"generations": 3}, [{"seed": 1}], 1)
     assert not variations.evolved(below, dataclasses.replace(config, generations=4))

@@ -1,136 +1,300 @@
-"""Measures the speeds that the documentation states, on the machine it runs on; under 5 minutes.
+"""Measures the speeds that docs/speed.md states, on this machine, in under 5 minutes.
 
     python -m tools.bench --json speeds.json
-    python -m tools.bench --to-score     # ten minutes or more: the time to a return of 600, 700, 800
+    python -m tools.bench --to-score     # 10 minutes more: the time to a return of 600, 700 and 800
 
-Each speed is the median of repeated runs after a warm-up (tools/speeds.py, tools/training_speeds.py). Let nothing else
-run meanwhile.
+Each speed is the median of repeated measurements after a warm-up. No other program should run at the same time.
+Agents are measured as programs of their own, several ranks under mpirun.
 """
 
+import dataclasses
 import json
+import math
+import resource
+import subprocess
+import sys
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 
-from tools import peer, speeds, time_to_score
-from tools.training_speeds import training_speeds
-from world_models import command_line, published
-from world_models.runs import storage
-from world_models.training import quiet_tensorflow
+import numpy as np
 
-PAPER = {
-    task: curve["agent_steps_per_second_on_64_cores"] for task, curve in published.read()["training_curves"].items()
-}
-SHIPPED, SCORED = speeds.ROOT / "pretrained" / "carracing", Path("runs") / "to-score"
+from tools.launcher import mpirun
+from world_models import command_line, mpi, published, tasks
+from world_models import config as configs
+from world_models.runs import run_dir, storage
+from world_models.training import hold_memory, make_optimizer, quiet_tensorflow, save_arrays, save_weights
+
+ROOT = Path(__file__).parent.parent
+CURVES = published.read()["training_curves"]
+LANES, DREAM_LANES, STEPS = 48, 1024, 60  # of the agents' measurement
+MARKS = (600, 700, 800)  # returns of --to-score
+
+
+def median_rate(work: Callable[[], int], repeats: int = 5) -> float:
+    """Units a second of `work`, which returns how many it did: the median of `repeats`, after one warm-up."""
+    work()
+    rates = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        rates.append(work() / (time.perf_counter() - started))
+    return float(np.median(rates))
+
+
+def environments() -> dict[str, float]:
+    """Steps a second of one environment on one core, including its 64x64 observation."""
+    from gymnasium.envs.box2d.car_racing import CarRacing as Stock
+    from PIL import Image
+
+    from world_models.tasks.carracing_env import CarRacing
+    from world_models.tasks.takecover_env import DoomTakeCover
+
+    class Shrunk(Stock):  # with the crop and the resize that every user adds
+        def _render(self, mode: str):
+            return np.asarray(Image.fromarray(super()._render(mode)[:84]).resize((64, 64), Image.Resampling.BILINEAR))
+
+    def drive(env, steps: int) -> float:
+        rng, _ = np.random.default_rng(0), env.reset(seed=1)
+        for _ in range(60):  # the first second zooms in
+            env.step(np.float32([0, 0.1, 0]))
+        started = time.perf_counter()
+        for _ in range(steps):
+            env.step(rng.uniform((-0.3, 0, 0), (0.3, 0.3, 0.1)).astype(np.float32))
+        return steps / (time.perf_counter() - started)
+
+    def dodge() -> int:
+        rng, steps, over, _ = np.random.default_rng(0), 0, False, game.reset(seed=1)
+        while not over:
+            _, _, terminated, truncated, _ = game.step(rng.uniform(-1, 1, 1))
+            over, steps = terminated or truncated, steps + 1
+        return steps
+
+    game = DoomTakeCover()
+    cars = {"gymnasium": (Shrunk(), 100), "v0": (CarRacing(view="v0"), 1000), "v3": (CarRacing(view="v3"), 1000)}
+    rates = {name: float(np.median([drive(*car) for _ in range(6)][1:])) for name, car in cars.items()}
+    rates["doom"] = median_rate(dodge)
+    game.close()
+    return rates
+
+
+def make_run(run: Path, task: str) -> None:
+    """Makes a run of the paper's sizes with random weights. The speed does not depend on the weights."""
+    import tensorflow as tf
+
+    from world_models.world_model import make_rnn, make_vae
+
+    lanes = DREAM_LANES if tasks.preset(task, "paper").env == "dream" else LANES
+    config = run_dir.open_run(run, {"task": task, "preset": "paper", "lanes": lanes})
+    save_weights(make_vae(config), run / "vae.weights.h5")
+    rnn = make_rnn(config)
+    if "end" in rnn.heads:
+        rnn.head.bias.assign(tf.tensor_scatter_nd_update(rnn.head.bias, [[0]], [-100.0]))  # no dream ends
+    save_weights(rnn, run / "rnn.weights.h5")
+    zeros = np.zeros((10, config.z_size), np.float32)
+    save_arrays(run / "initial_z.npz", {"mu": zeros, "logvar": zeros}, {})
+
+
+def play_agents(comm) -> None:
+    """One rank of `agents`, whose arguments follow --agents. Rank 0 prints steps/s, their split and the memory."""
+    run, count, dtype = Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+    quiet_tensorflow()
+    from controller.lanes import SEGMENT, make_lanes
+    from controller.policy import Controller
+
+    config = dataclasses.replace(run_dir.load(run), dtype=dtype, lanes=count)
+    dreaming, lanes = config.env == "dream", make_lanes(run, config)
+    rng = np.random.default_rng(comm.rank)
+    for lane in range(lanes.count):
+        lanes.start(lane, 0.1 * rng.standard_normal(Controller.of(config).num_params), 1000 * comm.rank + lane)
+    spent = {"models": 0.0}
+    if not dreaming:
+        inner = lanes.agent
+
+        def timed(*args):
+            started = time.perf_counter()
+            action, h, c = inner(*args)
+            action.numpy()
+            spent["models"] += time.perf_counter() - started
+            return action, h, c
+
+        lanes.agent = timed
+    a_time, repeats = (SEGMENT, 5) if dreaming else (1, STEPS)
+    for _ in range(1 if dreaming else 55):  # compiles, and passes the zoom of the first second
+        lanes.advance()
+    rates = []
+    for _ in range(3):
+        mpi.wait(comm)
+        spent["models"], started = 0.0, time.perf_counter()
+        for _ in range(repeats):
+            lanes.advance()
+        busy = time.perf_counter() - started
+        mpi.wait(comm)
+        total = time.perf_counter() - started
+        rates.append(comm.size * lanes.count * repeats * a_time / total)
+    assert all(random is not None for random in lanes.random), "every lane plays all the time"
+    memory = max(comm.gather(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024) or [0])
+    if comm.rank == 0:
+        parts = {"env": busy - spent["models"], "models": spent["models"], "waiting": total - busy}
+        split = {name: seconds / total for name, seconds in parts.items()}
+        print(json.dumps({"rate": float(np.median(rates)), "split": split, "memory": memory}))
+
+
+def agents(run: Path, ranks: int, lanes: int, dtype: str = "float32") -> dict:
+    """`play_agents` on that many ranks, as a program of its own."""
+    command = [*(mpirun(ranks) if ranks > 1 else []), sys.executable, "-m", "tools.bench", "--agents"]
+    command += [str(run), str(lanes), dtype]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        raise configs.UserError(f"{' '.join(command)} failed:\n{done.stderr}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def dreams(run: Path) -> dict[str, float]:
+    """Steps a second of the Gymnasium environment of one dream, and of the vector of DREAM_LANES dreams."""
+    from doom_rnn.dream import DreamEnv
+    from doom_rnn.vector import VectorDreamEnv
+
+    found = {}
+    envs = {"single": (DreamEnv(run), 300, 1), "vector": (VectorDreamEnv(DREAM_LANES, run), 20, DREAM_LANES)}
+    for name, (env, steps, count) in envs.items():
+        actions = np.zeros(env.action_space.shape, np.float32)
+
+        def work(env=env, steps=steps, count=count, actions=actions) -> int:
+            env.reset(seed=1)
+            for _ in range(steps):
+                env.step(actions)
+            return steps * count
+
+        found[name] = median_rate(work)
+    return found
+
+
+def vae_products(vae) -> int:
+    """Multiplications of V's forward pass of one frame: each kernel's weights, at every place where it is applied."""
+    widths = zip([*vae.convolutions, *vae.transposed], (31, 14, 6, 2, 1, 5, 13, 30), strict=True)
+    layers = [*widths, *((layer, 1) for layer in (vae.mu, vae.logvar, vae.dense))]
+    return sum(math.prod(layer.kernel.shape) * width**2 for layer, width in layers)
+
+
+def trainings() -> dict[str, float]:
+    """Frames a second of V's training and time steps ("tokens") a second of M's, with all cores.
+
+    The floating-point operations a second of both, and of the product of two large matrices, say what limits them. A
+    training step has three times the products of a forward pass: its own, and the gradients of inputs and weights.
+    """
+    import tensorflow as tf
+
+    from rnn.train import make_step as rnn_step
+    from vae.train import make_step as vae_step
+    from world_models.world_model import make_rnn, make_vae
+
+    hold_memory()
+    config, rng, number = tasks.preset("carracing", "paper"), np.random.default_rng(0), tf.constant(0, tf.int64)
+    vae, rnn = make_vae(config), make_rnn(config)
+    vae_fit = vae_step(vae, make_optimizer(config.vae_rate, vae.trainable_variables), config)
+    frames = tf.constant(rng.integers(0, 256, (config.vae_batch, 64, 64, 3)).astype(np.uint8))
+
+    def fit_vae() -> int:
+        return sum(config.vae_batch for _ in range(5) if float(vae_fit(number, frames)["vae_loss"]))
+
+    state = [tf.Variable(tf.zeros((config.rnn_batch, config.rnn_units)), trainable=False) for _ in range(2)]
+    rnn_fit = rnn_step(rnn, make_optimizer(config.rnn_rate, rnn.trainable_variables), state, config)
+    shape = (config.rnn_length + 1, config.rnn_batch)
+    mu, logvar = (tf.constant(rng.standard_normal((*shape, config.z_size)), tf.float16) for _ in range(2))
+    action, restart = tf.constant(rng.standard_normal((*shape, 3)), tf.float32), tf.zeros((*shape, 1))
+
+    def fit_rnn() -> int:
+        float(rnn_fit(number, True, mu, logvar, action, *[restart] * 4)["loss"])
+        return config.rnn_batch * config.rnn_length
+
+    square = tf.random.stateless_normal((2048, 2048), (0, 0))
+    multiply = tf.function(lambda: tf.matmul(square, square))
+    rnn_products = sum(math.prod(weights.shape) for weights in rnn.trainable_variables if len(weights.shape) == 2)
+    found = {"vae_frames_per_s": median_rate(fit_vae), "rnn_tokens_per_s": median_rate(fit_rnn, 3)}
+    found["vae_flops"] = 6 * vae_products(vae) * found["vae_frames_per_s"]
+    found["rnn_flops"] = 6 * rnn_products * found["rnn_tokens_per_s"]
+    return found | {"matmul_flops": median_rate(lambda: 2 * len(multiply().numpy()) ** 3)}
+
+
+def seconds_to(scored: list[tuple[float, float]]) -> dict[str, float | None]:
+    """Seconds until each of MARKS is first reached, of (seconds, mean) of every evaluation; None if it is not."""
+    return {str(mark): next((seconds for seconds, mean in scored if mean >= mark), None) for mark in MARKS}
+
+
+def time_to_score(run: Path, base: Path, generations: int = 40) -> dict[str, float | None]:
+    """Evolves C in `run` on the V and M of `base`, with the search of CarRacing's `laptop` preset; `seconds_to`."""
+    preset, begin = tasks.preset("carracing", "laptop"), ["--from", str(base), "--eval-every", "5"]
+    for name in ("population", "rollouts", "seeds", "optimizer", "sigma", "lanes"):
+        begin += [configs.flag(name), str(getattr(preset, name))]
+    command = [*mpirun(2), sys.executable, str(ROOT / "train_controller.py"), "--run", str(run)]
+    command += [*([] if run.exists() else begin), "--generations", str(generations)]
+    if status := subprocess.run(command).returncode:
+        raise configs.UserError(f"{' '.join(command)} ended with status {status}")
+    history = storage.read_lines(run / "controller" / "history.jsonl")
+    return seconds_to([(line["seconds"], line["evaluation"]["mean"]) for line in history if line["evaluation"]])
 
 
 def report(figures: dict) -> str:
     """The figures and their ratios, as text."""
     env, agent, dream, train = (figures[name] for name in ("env", "agent", "dream", "train"))
+    car, doom = (CURVES[task]["agent_steps_per_second_on_64_cores"] for task in ("carracing", "doom"))
+    one, two, bf16, alone = (agent[name] for name in ("ranks_1", "ranks_2", "ranks_2_bfloat16", "batch_1"))
     split = ", ".join(f"{name} {share:.0%}" for name, share in agent["split"].items())
+    both, tokens, product = dream["steps_per_s"], train["rnn_tokens_per_s"], train["matmul_flops"]
     rows = [
         ("CarRacing, Gymnasium's drawing", env["gymnasium"], "steps/s, one core"),
         ("CarRacing, v0 view", env["v0"], f"steps/s, one core: {env['v0'] / env['gymnasium']:.1f} x"),
         ("CarRacing, v3 view", env["v3"], f"steps/s, one core: {env['v3'] / env['gymnasium']:.1f} x"),
         ("TakeCover at 640x480", env["doom"], "steps/s, one core"),
-        ("agents, 1 rank", agent["ranks_1"], "agent-steps/s"),
-        (
-            "agents, 2 ranks",
-            agent["ranks_2"],
-            f"agent-steps/s: {agent['ranks_2'] / agent['ranks_1']:.2f} x one rank, "
-            f"{agent['ranks_2'] / PAPER['carracing']:.1f} x the paper's 64 cores, "
-            f"{agent['ranks_2'] / agent['batch_1']:.1f} x batch 1 on one rank ({split})",
-        ),
-        ("agents, 2 ranks, bfloat16", agent["ranks_2_bfloat16"], "agent-steps/s"),
-        ("agents, 1 rank, batch 1", agent["batch_1"], "agent-steps/s"),
-        (
-            "Doom's dream, 1,024 lanes on 2 ranks",
-            dream["steps_per_s"],
-            f"dream-steps/s: {dream['steps_per_s'] / PAPER['doom']:.1f} x the paper's 64 cores",
-        ),
+        ("agents, 1 rank", one, "agent-steps/s"),
+        ("agents, 2 ranks", two, f"{two / one:.2f} x one rank, {two / car:.1f} x the paper's 64 cores ({split})"),
+        ("agents, 2 ranks, bfloat16", bf16, f"{bf16 / two:.2f} x float32"),
+        ("agents, 1 rank, batch 1", alone, f"48 lanes on 2 ranks are {two / alone:.1f} x batch 1"),
+        ("Doom's dream, 1,024 lanes on 2 ranks", both, f"dream-steps/s: {both / doom:.1f} x the paper's 64 cores"),
         ("Doom's dream, one environment", dream["single"], "dream-steps/s"),
-        (
-            "Doom's dream, 1,024 as one vector",
-            dream["vector"],
-            f"dream-steps/s: {dream['vector'] / dream['single']:.0f} x one environment, which 1,024 single ones reach",
-        ),
-        (
-            "V's training, batch 100",
-            train["vae_frames_per_s"],
-            f"frames/s: {train['vae_flops'] / train['matmul_flops']:.0%} of a large matrix product's rate",
-        ),
-        (
-            "M's training, 100 x 999",
-            train["rnn_tokens_per_s"],
-            f"tokens/s: {100 * 999 / train['rnn_tokens_per_s']:.2f} s a step, "
-            f"{train['rnn_flops'] / train['matmul_flops']:.0%} of the same",
-        ),
+        ("Doom's dream, 1,024 as one vector", dream["vector"], f"{dream['vector'] / dream['single']:.0f} x one"),
+        ("V's training, batch 100", train["vae_frames_per_s"], 
+         f"frames/s: {train['vae_flops'] / product:.0%} of a large matrix product's operations a second"),
+        ("M's training, 100 x 999", tokens, f"time steps/s: {99_900 / tokens:.2f} s a step, "
+         f"{train['rnn_flops'] / product:.0%} of the same"),
         ("memory of a rank", figures["memory"]["rank_mb"], "MB at its peak"),
-    ]
-    if peer := figures.get("peer"):
-        rows += [
-            ("EnvPool's CarRacing-v3, if installed", peer["envpool_env"], "steps/s, one core, resized to 64x64"),
-            (
-                "the same agents in it, 1 rank",
-                peer["envpool_agent"],
-                f"agent-steps/s: ours are {agent['ranks_1'] / peer['envpool_agent']:.1f} x",
-            ),
-        ]
-    theirs = time_to_score.published_seconds("carracing")
-    for name, seconds in figures.get("score", {}).items():
-        mark = name.removeprefix("seconds_to_")
-        paper = f"s on 2 ranks; published: at most {theirs[name]:,.0f} s on 64 cores" if theirs.get(name) else "s"
-        if seconds is None:
-            rows.append((f"to a score of {mark}", float("nan"), f"not in {time_to_score.LONGEST} generations"))
-        else:
-            rows.append((f"to a score of {mark}", seconds, paper))
+    ]  # fmt: skip
+    theirs = seconds_to([(seconds, mean) for _, seconds, mean in CURVES["carracing"]["evaluation"]])
+    for mark, seconds in figures.get("seconds_to_score", {}).items():
+        paper = f"s on 2 ranks; published: at most {theirs[mark]:,.0f} s on 64 cores"
+        rows.append((f"to a score of {mark}", seconds or math.nan, paper))
     return "\n".join(f"{name:<38} {value:>10,.0f}  {text}" for name, value, text in rows)
-
-
-def measure() -> dict:
-    """All figures, nested as they are written."""
-    figures: dict = {"env": speeds.environments()}
-    quiet_tensorflow()
-    with tempfile.TemporaryDirectory() as scratch:
-        car, doom = Path(scratch) / "car", Path(scratch) / "doom"
-        speeds.make_run(car, "carracing")
-        speeds.make_run(doom, "doom")
-        one, two = speeds.agents(car, 1, speeds.LANES), speeds.agents(car, 2, speeds.LANES)
-        figures["agent"] = {
-            "ranks_1": one["rate"],
-            "ranks_2": two["rate"],
-            "ranks_2_bfloat16": speeds.agents(car, 2, speeds.LANES, "bfloat16")["rate"],
-            "batch_1": speeds.agents(car, 1, 1)["rate"],
-            "split": two["split"],
-        }
-        if peer.installed():
-            figures["peer"] = speeds.program("tools.peer", "--run", car, "--lanes", speeds.LANES)
-        figures["memory"] = {"rank_mb": two["memory"]}
-        figures["dream"] = {"steps_per_s": speeds.agents(doom, 2, 512)["rate"], "single": speeds.dream_alone(doom)}
-        figures["dream"]["vector"] = speeds.dreams_together(doom)
-    figures["train"] = training_speeds()
-    return figures
 
 
 def main() -> None:
     parser = command_line.Parser(description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to FILE")
-    parser.add_argument(
-        "--to-score",
-        type=Path,
-        nargs="?",
-        const=SCORED,
-        metavar="DIR",
-        help="also evolve C with the shipped V and M until its mean scores 800, in DIR "
-        f"(default {SCORED}); goes on where it stopped",
-    )
+    parser.add_argument("--to-score", type=Path, nargs="?", const=Path("runs/to-score"), metavar="DIR",
+                        help="also evolve C with the shipped V and M, in DIR (default runs/to-score), and say when "
+                        "its mean scores 600, 700 and 800")  # fmt: skip
     args = parser.parse_args()
-    figures = measure()
+    figures: dict = {"env": environments()}
+    quiet_tensorflow()
+    with tempfile.TemporaryDirectory() as scratch:
+        car, doom = Path(scratch) / "car", Path(scratch) / "doom"
+        make_run(car, "carracing")
+        make_run(doom, "doom")
+        one, two, bf16 = agents(car, 1, LANES), agents(car, 2, LANES), agents(car, 2, LANES, "bfloat16")
+        rates = {"ranks_1": one["rate"], "ranks_2": two["rate"], "ranks_2_bfloat16": bf16["rate"]}
+        figures["agent"] = rates | {"batch_1": agents(car, 1, 1)["rate"], "split": two["split"]}
+        figures["memory"] = {"rank_mb": two["memory"]}
+        figures["dream"] = {"steps_per_s": agents(doom, 2, DREAM_LANES // 2)["rate"], **dreams(doom)}
+    figures["train"] = trainings()
     if args.to_score:
-        figures["score"] = time_to_score.time_to_score(SHIPPED, args.to_score, flags=time_to_score.laptop("carracing"))
+        figures["seconds_to_score"] = time_to_score(args.to_score, ROOT / "pretrained" / "carracing")
     print(report(figures))
     if args.json:
         storage.write_text(args.json, json.dumps(figures, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    command_line.command(main)
+    if sys.argv[1:2] == ["--agents"]:  # a rank of `agents`
+        mpi.launch(play_agents)
+    else:
+        command_line.command(main)

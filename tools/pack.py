@@ -44,7 +44,6 @@ PARTS = (
     f"{run_dir.AGENTS}/*/results.json",
     f"{run_dir.AGENTS}/*/commands/*.json",
 )
-STARTS = "dream_starts.npz"  # 2 MB, and of use with `--dream-starts any` alone
 CHECKPOINT = "controller/checkpoint.npz"
 HISTORY = "controller/history.jsonl"
 DATA = ("record", "series", "series.npz", "vae.checkpoint.npz", "rnn.checkpoint.npz")  # what a packed run has not
@@ -94,9 +93,7 @@ def replace(run: Path, out: Path, checkpoint: bool) -> float:
 
 def make(run: Path, tmp: Path, name: str, checkpoint: bool) -> None:
     """Fills the new folder `tmp`, which is to be called `name`, and flushes it to the disk."""
-    agents = (path.parent for path in run.glob(f"{run_dir.AGENTS}/*/config.json"))
-    anywhere = any(run_dir.load(part).dream_starts == "any" for part in (run, *agents))
-    for pattern in (*PARTS, *([STARTS] * anywhere), *([CHECKPOINT] * checkpoint)):
+    for pattern in (*PARTS, *([CHECKPOINT] * checkpoint)):
         for path in run.glob(pattern):
             if path.name.startswith("."):
                 continue  # a file that is being written

@@ -1,156 +1,103 @@
-"""Compares settings of the search at equal episodes: each from the same V and M, with several seeds.
+"""Compares the agents of `train_controller.py --vary` at equal numbers of training episodes.
 
-    mpirun -n 2 python -m tools.study --run pretrained/doom --out runs/study --episodes 6144 --temperature 1.3
-    mpirun -n 2 python -m tools.study --run pretrained/carracing --out runs/study-car --settings 48x4,24x2
+    mpirun -n 2 python train_controller.py --run runs/doom --vary rollouts=4/1,15:2 optimizer=cma,cma-diagonal seed=1,2
+    python -m tools.study --run runs/doom --mark 1000
 
-Every setting and seed is a run of its own, DIR/SETTING/seed-S: the same command again goes on where it stopped, with
-more or fewer episodes, or other settings, beyond. Writes DIR/search.md, a table, DIR/search.png, the score of the
-search's mean on fresh episodes over the episodes spent, and DIR/search.json, the numbers of both. All are made anew
-after every run, from all that there are; of runs that are no longer there, search.json keeps the scores, and
-DIR/study.json what they are scores of.
+Prints a table with a row for each combination of settings: the evaluation of the search's mean at four quarters of the
+budget, as mean ± standard error over seeds. Between two evaluations the score is interpolated.
 """
 
-import json
+import dataclasses
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
-from controller.evolution import evolve
-from tools.study_scores import at_end, by_setting, courses, points, write
-from tools.study_settings import BASE, SETTINGS
-from world_models import command_line, mpi, tasks
-from world_models import config as configs
-from world_models.runs import lock, run_dir, storage
-from world_models.runs.integrity import digests, read_json
-from world_models.training import quiet_tensorflow
+import numpy as np
+
+from world_models import command_line, statistics
+from world_models.config import Config, UserError, flag, rollouts_at
+from world_models.runs import run_dir, storage
 
 
-def generations_for(setting: dict, episodes: int) -> int:
-    """The generations that spend at most `episodes`, one at least."""
-    generation, spent = 0, 0
-    while True:
-        spent += setting["population"] * configs.rollouts_at(setting["rollouts"], generation + 1)
-        if spent > episodes and generation:
-            return generation
-        generation += 1
-        if spent >= episodes:
-            return generation
+@dataclass(frozen=True)
+class Search:
+    """One agent's search: a row of `scored` (N, 3) holds the training episodes spent, the seconds, and the score of the
+    mean, for each evaluation."""
+
+    config: Config
+    scored: np.ndarray
+
+    def at(self, episodes: float) -> float:
+        """The score after so many episodes; NaN before the first and after the last evaluation."""
+        return float(np.interp(episodes, self.scored[:, 0], self.scored[:, 2], left=np.nan, right=np.nan))
+
+    def first(self, mark: float) -> tuple[float, float]:
+        """(episodes, seconds) until an evaluation first reached the mark; NaN if none did."""
+        reached = self.scored[self.scored[:, 2] >= mark]
+        return tuple(reached[0, :2]) if len(reached) else (math.nan, math.nan)
 
 
-def valid(name: str, base: configs.Config) -> bool:
-    """Whether a setting holds for what `base` is evolved in: some environments have no episodes to end early."""
-    return not SETTINGS[name].get("patience") or (base.env == "real" and tasks.get(base.task).idle_reward is not None)
+def read(run: Path) -> Search | None:
+    """The search in a run folder; None if it has no evaluation yet. UserError if its history is damaged."""
+    config, spent, rows = run_dir.load(run), 0, []
+    for line in storage.read_lines(run / "controller" / "history.jsonl", "evaluation"):
+        spent += config.population * rollouts_at(config.rollouts, line["generation"])
+        if line["evaluation"]:
+            rows.append((spent, line["seconds"], line["evaluation"]["mean"]))
+    return Search(config, np.array(rows)) if rows else None
 
 
-def overrides(name: str, seed: int, base: configs.Config, args) -> dict:
-    """The fields in which a run of the study differs from the run that V and M are from."""
-    setting = BASE | SETTINGS[name]
-    generations = generations_for(setting, args.episodes)
-    last = setting["population"] * configs.rollouts_at(setting["rollouts"], generations)  # the largest generation
-    given = {
-        "seed": seed,
-        "generations": generations,
-        "eval_every": max(1, round(args.every / last)),
-        "eval_episodes": args.test_episodes,
-    }
-    if base.round > 1:
-        given["restart"] = "yes"  # from zero, not from the agent of the round before
-    given |= {name: value for name in ("temperature", "lanes") if (value := getattr(args, name)) is not None}
-    return setting | given
+def summary(values: list[float]) -> str:
+    """Mean ± standard error over seeds; empty if a seed has no value."""
+    if not np.isfinite(values).all():
+        return ""
+    error = f" ± {statistics.standard_error(values):.0f}" if len(values) > 1 else ""
+    return f"{np.mean(values):,.0f}{error}"
 
 
-def chosen(text: str | None, base: configs.Config) -> list[str]:
-    """'48x4,24x2' -> names of settings, None -> all that hold for `base`; UserError for one that there is not, or that
-    does not hold."""
-    if text is None:
-        return [name for name in SETTINGS if valid(name, base)]
-    names = text.split(",")
-    unknown = [name for name in names if name not in SETTINGS]
-    if unknown:
-        raise configs.UserError(f"--settings: expected some of {', '.join(SETTINGS)}, got {', '.join(unknown)}")
-    for name in names:
-        if not valid(name, base):
-            raise configs.UserError(f"--settings {name}: nothing is known to be lost early in {base.task}, {base.env}")
-    return names
+def table(searches: list[Search], episodes: int | None = None, mark: float | None = None) -> str:
+    """The comparison as a Markdown table.
+
+    Args:
+        searches: at least one.
+        episodes: the budget; None: the smallest number that any of the searches has spent.
+        mark: a score; the table then also says how many episodes and seconds it took.
+    """
+    episodes = episodes or int(min(search.scored[-1, 0] for search in searches))
+    names = [item.name for item in dataclasses.fields(Config) if item.name not in ("seed", "generations")]
+    varied = [name for name in names if len({getattr(search.config, name) for search in searches}) > 1]
+    groups: dict[str, list[Search]] = {}
+    for search in searches:
+        label = " ".join(f"{flag(name)} {getattr(search.config, name)}" for name in varied) or "all"
+        groups.setdefault(label, []).append(search)
+    quarters = [episodes * k // 4 for k in (1, 2, 3, 4)]
+    head = ["settings", "seeds", *(f"{count:,} episodes" for count in quarters)]
+    head += [] if mark is None else [f"episodes to {mark:g}", f"seconds to {mark:g}"]
+    rows = [head, ["---"] * len(head)]
+    for label, group in groups.items():
+        row = [f"`{label}`", str(len(group)), *(summary([one.at(count) for one in group]) for count in quarters)]
+        if mark is not None:
+            row += map(summary, zip(*(one.first(mark) for one in group), strict=True))
+        rows.append(row)
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
-# Beside V and M, what decides what a score is of; the settings of the search are in the names of the runs.
-SCORED = ("env", "view", "pixels", "max_frames", "temperature", "dream_starts", "dream_frames", "dream_end", "features")
-
-
-def require_same(out: Path, run: Path, base: configs.Config, args) -> None:
-    """UserError if the scores in `out` are of another V or M, or of other episodes, than this study's would be."""
-    made = digests(run, "vae", "rnn") | {name: getattr(base, name) for name in SCORED}
-    made["test_episodes"] = args.test_episodes
-    if base.dream_dropout:  # older studies do not say that theirs is 0
-        made["dream_dropout"] = base.dream_dropout
-    if args.temperature is not None:
-        made["temperature"] = args.temperature
-    path = out / "study.json"
-    before = read_json(path) if path.exists() else made
-    if before != made:
-        known = before if isinstance(before, dict) else {}
-        other = ", ".join(name for name in made if known.get(name) != made[name])
-        raise configs.UserError(f"{out} holds a study of another {other}; choose another --out")
-    storage.write_text(path, json.dumps(made, indent=1) + "\n")
-
-
-def complete(out: Path, run: Path, episodes: int) -> bool:
-    """Whether search.json has all scores of a run that is no longer there."""
-    kept = courses(out).get(str(run.relative_to(out)))
-    scored = points(kept) if kept else []
-    return not run.exists() and bool(scored) and not math.isnan(at_end(scored, episodes))
-
-
-def open_run(run: Path, given: dict, base: Path) -> configs.Config:
-    """A run of the study; one that is there already keeps its generations if they are more, and is scored as often as
-    before."""
-    if (run / "config.json").exists():
-        begun = run_dir.load(run)
-        more = max(given["generations"], begun.generations)
-        given |= {"generations": more, "eval_every": begun.eval_every}
-    return run_dir.open_run(run, given, base)
-
-
-def main(comm) -> None:
-    parser = command_line.Parser(description=__doc__, quiet=comm.rank > 0)
-    parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run whose V and M are used")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the study's runs are")
-    parser.add_argument("--settings", metavar="NAME,NAME", help="which (default: all that hold for the run)")
-    parser.add_argument("--seeds", type=command_line.count, default=3, help="runs of each setting (default 3)")
-    parser.add_argument(
-        "--episodes", type=command_line.count, default=6144, help="training episodes of a run (default 6144)"
-    )
-    parser.add_argument(
-        "--every", type=command_line.count, default=500, help="episodes between two scorings (default 500)"
-    )
-    parser.add_argument(
-        "--test-episodes", type=command_line.count, default=64, help="episodes of a scoring (default 64)"
-    )
-    parser.add_argument("--temperature", type=float, help="of the dream (default: the run's)")
-    parser.add_argument("--lanes", type=command_line.count, help="of a rank (default: the run's)")
-    parser.add_argument("--mark", type=float, help="also say how many episodes it takes to this score")
+def main() -> None:
+    parser = command_line.Parser(description=__doc__)
+    parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run whose agents are compared")
+    parser.add_argument("--episodes", type=command_line.count, help="the budget (default: what all agents have spent)")
+    parser.add_argument("--mark", type=float, help="also say after how many episodes this score was reached")
     args = parser.parse_args()
-    base = mpi.on_root(comm, run_dir.load, args.run)
-    names = mpi.on_root(comm, chosen, args.settings, base)
-    mpi.on_root(comm, run_dir.need_models, args.run)
-    mpi.on_root(comm, require_same, args.out, args.run, base, args)
-    quiet_tensorflow()
-    for seed in range(args.seeds):
-        for name in names:
-            run = args.out / name / f"seed-{seed}"
-            if mpi.on_root(comm, complete, args.out, run, args.episodes):
-                continue
-            with lock.hold(run, comm):
-                config = mpi.on_root(comm, open_run, run, overrides(name, seed, base, args), args.run)
-                if comm.rank == 0:
-                    print(f"{name}, seed {seed}: {config.generations} generations", flush=True)
-                evolve(comm, run, config)
-            mpi.on_root(comm, write, args.out, args.episodes, args.mark)
-    if comm.rank == 0:
-        found = by_setting(args.out)
-        print(json.dumps({name: [points(run)[-1] for run in runs] for name, runs in found.items()}))
-        print(f"{args.out}/search.md, {args.out}/search.png")
+    run_dir.load(args.run)
+    folders = [args.run, *sorted(path.parent for path in args.run.glob(f"{run_dir.AGENTS}/*/config.json"))]
+    searches = [search for folder in folders if (search := read(folder))]
+    if not searches:
+        raise UserError(
+            f"{args.run} has no agent that was evaluated; evolve some with: python train_controller.py --run "
+            f"{args.run} --vary seed=1,2"
+        )
+    print(table(searches, args.episodes, args.mark))
 
 
 if __name__ == "__main__":
-    mpi.launch(main)
+    command_line.command(main)

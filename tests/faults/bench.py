@@ -57,7 +57,7 @@ class Stage:
 
 TEST = ("results.json", "videos")
 C = ("controller",)
-M = ("rnn.weights.h5", "rnn.checkpoint.npz", "series", "series.npz", "initial_z.npz", "dream_starts.npz")
+M = ("rnn.weights.h5", "rnn.checkpoint.npz", "series", "series.npz", "initial_z.npz")
 V = ("vae.weights.h5", "vae.checkpoint.npz", "pictures", "metrics.jsonl")
 MODEL = ("vae.weights.h5", "pictures/reconstructions.png")  # a test writes pictures too
 THROUGH = "--test-episodes 2"  # of the script that runs a stage as its child
@@ -69,20 +69,16 @@ STAGES = {
     "C dream": Stage("train_controller.py", "", 2, C, TEST, "dream"),
     "evaluate": Stage("evaluate.py", "--episodes 4 --no-video", 2, TEST),
 }
-# Not a stage of its own, but it reads a file that no other does.
-READERS = STAGES | {"C dream, from anywhere": Stage("train_controller.py", "", 2, C, TEST, "anywhere")}
 
 
 class Bench:
-    """A folder in which stages are tried on copies of complete runs: "real", and "dream" and "anywhere", whose dreams
-    start from episodes' first frames and from any."""
+    """A folder in which stages are tried on copies of two complete runs, "real" and "dream"."""
 
     def __init__(self, folder: Path, task: str, mpirun: str, real: Path | None = None):
         self.folder, self.task, self.mpirun = folder, task, mpirun
         self.env = dict(os.environ)
         folder.mkdir(parents=True, exist_ok=True)
-        self.bases = {"real": real or folder / "real"}
-        self.bases |= {name: folder / name for name in ("dream", "anywhere")}
+        self.bases = {"real": real or folder / "real", "dream": folder / "dream"}
         self.seconds: dict[str, float] = {}
 
     def make(self, more: str = "") -> None:
@@ -95,9 +91,8 @@ class Bench:
         own = {
             "extract": ["--task", self.task, *SIZES[self.task].split(), *more.split()],
             "C dream": ["--from", str(self.bases["real"]), "--env", "dream"],
-            "C dream, from anywhere": ["--from", str(self.bases["real"]), "--env", "dream", "--dream-starts", "any"],
         }
-        for name, stage in READERS.items():
+        for name, stage in STAGES.items():
             run = self.bases[stage.base]
             job = self.start(stage.script, run, [*stage.flags.split(), *own.get(name, [])], stage.ranks)
             started = wait_for_lock(job, run)
@@ -164,7 +159,7 @@ class Bench:
 
     def reference(self, name: str) -> str:
         """What a stage has left behind undisturbed, as `fingerprint`."""
-        return fingerprint(self.bases[READERS[name].base], READERS[name])
+        return fingerprint(self.bases[STAGES[name].base], STAGES[name])
 
 
 def hear() -> None:

@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 
 from bench import (
-    READERS,
     ROOT,
     STAGES,
     Bench,
@@ -42,7 +41,6 @@ READ_BY = {
     "controller/checkpoint.npz": "C real",
     "controller/best.json": "evaluate",
     "initial_z.npz": "C dream",
-    "dream_starts.npz": "C dream, from anywhere",
     "results.json": "evaluate",
 }
 
@@ -70,7 +68,7 @@ def damage(bench: Bench, others: dict[str, Bench]) -> Iterator[Case]:
 
 def with_file(bench: Bench, file: str, name: str) -> Path:
     """A run in which a stage is to be done that will read `file`."""
-    stage = READERS[name]
+    stage = STAGES[name]
     if not file.endswith(".checkpoint.npz") or "/" in file:
         return bench.copy(stage, "case")
     half = bench.folder / f"half-trained {name}"
@@ -87,7 +85,7 @@ def spoil(bench: Bench, file: str, name: str, way: str, others: dict[str, Bench]
     run = with_file(bench, file, name)
     source = others.get(way, bench)
     source.make(OTHERS.get(way, ""))
-    held = source.bases[READERS[name].base] / file
+    held = source.bases[STAGES[name].base] / file
     if not held.exists():  # while it trains only
         held = (run if source is bench else with_file(source, file, name)) / file
     content = held.read_bytes()
@@ -99,7 +97,7 @@ def read_by(bench: Bench, run: Path, file: str, name: str, content: bytes) -> st
 
     Promised: one line that names the file, status 2, and nothing else in the folder changed; or the usual results.
     """
-    stage = READERS[name]
+    stage = STAGES[name]
     (run / file).unlink(missing_ok=True)
     (run / file).parent.mkdir(parents=True, exist_ok=True)
     (run / file).write_bytes(content)

@@ -22,7 +22,6 @@ FILES = {
     "rnn.weights.h5": "M, Keras weights",
     "controller/best.json": "C: its flat parameters, generation and score when it was chosen",
     "initial_z.npz": "first frames' mu and logvar, where dreams start",
-    "dream_starts.npz": "recorded frames' mu and logvar, and M's state there, where dreams may start too",
     "results.json": "every test episode's seed and return",
     "origins": "configuration, commands, learning curves, history and results of the runs that this one began from",
 }

@@ -7,7 +7,7 @@ from world_models import config as configs
 from world_models.results import where
 
 # Said by `where`, or no part of an experiment.
-SAID = ("task", "preset", "seed", "lanes", "drawer", "view", "pixels", "temperature", "env", "features", "untrained",
+SAID = ("task", "preset", "seed", "lanes", "view", "pixels", "temperature", "env", "features", "untrained",
         "dtype", "linked", "generations")  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from world_models import config as configs
 from world_models import published, results, tasks
 from world_models.runs import integrity, run_dir, storage
 
-IGNORED = {"seed": 0, "lanes": 1, "drawer": "raster"}  # settings in which runs may differ and be the same experiment
+IGNORED = {"seed": 0, "lanes": 1}  # settings in which runs may differ and be the same experiment
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ def make_env(config: Config, render_mode: str | None = None) -> gym.Env:
     from world_models.tasks.carracing_env import CarRacing
 
     masked = config.vae_weight != 1
-    return CarRacing(render_mode, view=config.view, pixels=config.pixels, drawer=config.drawer, masked=masked)
+    return CarRacing(render_mode, view=config.view, pixels=config.pixels, masked=masked)
 
 
 def squash(a, ops=np):

@@ -17,8 +17,6 @@ from world_models.tasks.actions import checked
 from world_models.tasks.pixels import PIXELS, SIZE, choose, shrink
 from world_models.tasks.resize import shrink_car
 
-DRAWERS = ("raster", "gymnasium")
-
 
 @dataclass(frozen=True)
 class View:
@@ -70,10 +68,8 @@ class CarRacing(car_racing.CarRacing):
         render_mode: as Gymnasium's ("rgb_array" draws Gymnasium's own large frame).
         view: "v0", the published CarRacing-v0's camera and sampling; "v3", Gymnasium's.
         pixels: "paper": rows 0-83, resized, as they are; "release": also the release's stretch and wrap.
-        drawer: "raster", compiled; "gymnasium", the reference it is tested against: Gymnasium's own drawing
-            for "v3", plain numpy for "v0", of which Gymnasium has none.
         masked: whether `mask`, uint8 (64, 64), tells which pixels of the last observation show road or car (255; a
-            share of it on edges) and which field (0). Not with Gymnasium's drawing of "v3", which does not say.
+            share of it on edges) and which field (0).
 
     Observation: uint8 (64, 64, 3). Action: steer -1..1, gas 0..1, brake 0..1.
     Reward: +1000/N a new tile of N, -0.1 a frame, -100 off the field. Terminates when every tile has been
@@ -85,19 +81,15 @@ class CarRacing(car_racing.CarRacing):
         render_mode: str | None = None,
         view: str = "v0",
         pixels: str = "paper",
-        drawer: str = "raster",
         masked: bool = False,
     ):
         # 1.0: the lap ends when all tiles are visited, as in v0. Gymnasium's default of 0.95 has no effect
         # today (its issue 1269); this keeps a later fix from changing the task.
         super().__init__(render_mode=render_mode, lap_complete_percent=1.0)
-        EzPickle.__init__(self, render_mode=render_mode, view=view, pixels=pixels, drawer=drawer, masked=masked)
+        EzPickle.__init__(self, render_mode=render_mode, view=view, pixels=pixels, masked=masked)
         self.view = choose("view", view, tuple(CAMERAS))
         self.pixels = choose("pixels", pixels, PIXELS)
-        self.drawer = choose("drawer", drawer, DRAWERS)
         self.camera = CAMERAS[view]
-        if masked and drawer == "gymnasium" and view == "v3":
-            raise ValueError("masked: Gymnasium's drawing does not tell what a pixel shows; use drawer='raster'")
         self.masked, self.mask = masked, np.zeros((SIZE, SIZE), np.uint8)
         self.observation_space = gym.spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
 
@@ -133,9 +125,6 @@ class CarRacing(car_racing.CarRacing):
     def _draw(self) -> np.ndarray:
         """The picture before it is shrunk, uint8 (84, 96, 3), rows 0-83 of the 96; in memory that the next drawing
         overwrites, of whichever environment."""
-        if self.drawer == "gymnasium" and self.view == "v3":
-            return np.ascontiguousarray(super()._render("state_pixels")[: raster.ROWS])
-        draw = raster.draw if self.drawer == "raster" else raster.draw_reference
         hull = self.car.hull
         wheels = self.car.wheels
         # Every access to Box2D's attributes makes new objects: once a frame. A vector's `tuple` is twice as fast as
@@ -148,7 +137,7 @@ class CarRacing(car_racing.CarRacing):
         image = SCRATCH.images[samples]
         camera = camera_of(self.camera, self.t, *poses[16:19], *hull.linearVelocity.tuple)
         field, grass = car_racing.PLAYFIELD, car_racing.GRASS_DIM
-        draw(image, camera, field, grass, self._road, self._reach, car, sides, raster.CAR_COLOUR)
+        raster.draw(image, camera, field, grass, self._road, self._reach, car, sides, raster.CAR_COLOUR)
         palette = self._palette
         if self.camera.dim:
             palette = raster.dimmed(palette, self.camera.dim)

@@ -230,36 +230,3 @@ def pose_car(bodies, wheel, hull, hull_sides, white, car, car_sides):
 
 
 CAR_COLOUR = np.array([WHEEL, WHEEL_WHITE] * 4 + [HULL] * 4)
-
-
-def draw_reference(image, camera, field, grass, road, reach, car, car_sides, car_colour):
-    """The same picture as `draw`, in plain numpy: which polygon is the last on top of each sample?
-
-    Slow and easy to check; takes the same arguments, and needs no `reach`. The compiled drawing is tested against it.
-    """
-    column = np.arange(image.shape[1]) + 0.5
-    row = (np.arange(image.shape[0]) + 0.5)[:, None]
-    squares = [(-field, -field, 2 * field, FIELD)] + [
-        (grass * x, grass * y, grass, GRASS) for x in range(-20, 20, 2) for y in range(-20, 20, 2)
-    ]
-    polygons = [
-        (np.array([(x + side, y), (x, y), (x, y + side), (x + side, y + side)]), colour)
-        for x, y, side, colour in squares
-    ]
-    polygons += [(polygon, ROAD + n) for n, polygon in enumerate(road)]
-    polygons += [(car[n, : car_sides[n]], car_colour[n]) for n in range(len(car)) if car_sides[n]]
-
-    image[:] = BLACK
-    a, b, c, d, e, f = camera
-    for polygon, colour in polygons:
-        x, y = polygon.T
-        xs, ys = a * x - b * y + c, d * x + e * y + f
-        if xs.max() < 0 or xs.min() > image.shape[1] or ys.max() < 0 or ys.min() > image.shape[0]:
-            continue
-        inside = np.zeros(image.shape, bool)
-        for k in range(len(xs)):
-            (y0, x0), (y1, x1) = sorted([(ys[k], xs[k]), (ys[k - 1], xs[k - 1])])
-            if y0 < y1:
-                at = x0 + (x1 - x0) / (y1 - y0) * (row - y0)
-                inside ^= (y0 <= row) & (row < y1) & (column < at)
-        image[inside] = colour

@@ -119,12 +119,14 @@ def site(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def car(tmp_path_factory) -> Path:
-    """A run with its report, and its card in README.md, both by the command."""
+    """A run with its report, by the command."""
     from small_report import make_car
 
     path = make_car(tmp_path_factory.mktemp("report") / "car")
-    done = run_script("tools.report", path, "--card", path / "README.md")
-    assert done.stdout.splitlines() == [str(path / "report" / "report.md"), str(path / "README.md")]
+    (path / "videos").mkdir()
+    (path / "videos" / "carracing-v0-best.mp4").touch()
+    done = run_script("tools.report", path)
+    assert done.stdout.splitlines() == [str(path / "report" / f"report.{ending}") for ending in ("md", "html", "tex")]
     return path
 
 
@@ -141,20 +143,19 @@ def doom_run(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def small_run(tmp_path_factory):
-    """(folder, config) of a small run with an agent whose scores are invented, not to be written to."""
+def small_run(tmp_path_factory) -> Path:
+    """The folder of a small run with an agent whose scores are invented. Tests do not write to it."""
     from small_run import evolve, make_run
 
-    run = tmp_path_factory.mktemp("made") / "run"
-    config = make_run(run)
-    evolve(run, config)
-    return run, config
+    path = tmp_path_factory.mktemp("made") / "run"
+    evolve(make_run(path))
+    return path
 
 
 @pytest.fixture
-def copied(small_run, tmp_path):
+def copied(small_run, tmp_path) -> Path:
     """A copy of it."""
-    return shutil.copytree(small_run[0], tmp_path / "run"), small_run[1]
+    return shutil.copytree(small_run, tmp_path / "run")
 
 
 def pytest_sessionfinish():

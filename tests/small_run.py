@@ -1,83 +1,102 @@
-"""A small run with weights of its own, and an agent of invented scores, to damage."""
+"""Small runs for tests, made without play and without training."""
 
-import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
-import pytest
 
 from controller.evolution import Evolution
 from controller.policy import Controller
-from vae.data import episode_path
-from world_models import config as configs
-from world_models import tasks, training
-from world_models.config import UserError
-from world_models.runs import agent_file, integrity, run_dir
-from world_models.stages import recording
+from world_models import tasks
+from world_models.config import Config
+from world_models.runs import episodes, weights
+from world_models.runs.begin import begin
+from world_models.runs.run import Run
 from world_models.world_model import make_rnn, make_vae
 
 SMALL = dict(z_size=4, rnn_units=5, mixtures=2, rnn_length=9, rnn_batch=2, population=4, max_frames=20, episodes=2)
 
 
-def small(task: str = "carracing", **changes) -> configs.Config:
-    return dataclasses.replace(tasks.preset(task, "smoke"), **{**SMALL, **changes})
+def small(task: str = "carracing", **changes) -> Config:
+    """The settings of a small run of the smoke preset."""
+    return tasks.replace(tasks.preset(task, "smoke"), **SMALL | changes)
 
 
-def make_run(run, task: str = "carracing", **changes) -> configs.Config:
-    """A run of a small V and M with weights of their own, first frames and an agent."""
-    config = small(task, **changes)
-    run_dir.save(config, run)
-    rng = np.random.default_rng(config.seed)
-    rnn = make_rnn(config)
+def new_run(path: Path, task: str = "carracing", **changes) -> Run:
+    """A small run that holds config.json and manifest.json."""
+    return begin(path, {"task": task, "preset": "smoke"} | SMALL | changes)
+
+
+def make_run(path: Path, task: str = "carracing", **changes) -> Run:
+    """A small run with V, M and first frames, all with random numbers of its seed."""
+    run = new_run(path, task, **changes)
+    rng = np.random.default_rng(run.config.seed)
+    vae, rnn = make_vae(run.config), make_rnn(run.config)
     for variable in rnn.trainable_variables:
         variable.assign(rng.normal(0, 0.1, variable.shape))
-    training.save_weights(make_vae(config), run / "vae.weights.h5", {"task": task, "pixels": config.pixels})
-    vae = integrity.digests(run, "vae")
-    training.save_weights(rnn, run / "rnn.weights.h5", vae | {"task": task})
-    frames = {name: rng.normal(size=(3, config.z_size)).astype(np.float32) for name in ("mu", "logvar")}
-    training.save_arrays(run / "initial_z.npz", frames, vae)
-    return config
+    weights.save(vae, run, "vae.weights.h5")
+    weights.save(rnn, run, "rnn.weights.h5")
+    frames = {name: rng.normal(size=(3, run.config.z_size)).astype(np.float32) for name in ("mu", "logvar")}
+    with run.write("initial_z.npz") as tmp, open(tmp, "wb") as file:
+        np.savez(file, **frames)
+    return run
 
 
-def evolve(run, config) -> Evolution:
-    """Three generations of a search whose scores are invented."""
-    evolution = Evolution(run, config, Controller.of(config).num_params)
+def size_of(config: Config) -> int:
+    """The parameters of the run's controller."""
+    return Controller.of(config).num_params
+
+
+def evolve(run: Run) -> Evolution:
+    """Three generations of a search whose scores are invented; the third is kept."""
+    evolution = Evolution(run, size_of(run.config))
     for generation in range(1, 4):
-        evolution.es.tell(-(evolution.es.ask() ** 2).sum(axis=1))
-        evolution.log_generation(np.arange(4.0), np.full(4, 9), 1.0)
-        evolution.log_evaluation(evolution.agents(), {"mean": np.array([1.0, 2.0]) * generation}, 1.0)
-    evolution.save()
+        candidates = evolution.search.ask()
+        scores = -(candidates**2).sum(axis=1, keepdims=True)
+        evolution.learn(candidates, np.zeros(scores.shape, int), scores, np.full(scores.shape, 9))
+        evolution.evaluated(evolution.agents(), {"mean": np.array([1.0, 2.0]) * generation})
+        evolution.save(1.0)
     return evolution
 
 
-def read_best(run, config) -> dict:
-    return agent_file.read_best(run / "controller", Controller.of(config).num_params)
+def add_agent(run: Run, parameters: np.ndarray | None = None, folder: str = "controller") -> None:
+    """A kept agent, by default with random parameters."""
+    if parameters is None:
+        parameters = np.random.default_rng(1).normal(0, 0.2, size_of(run.config))
+    best = {"generation": 1, "score": 0.0, "std": 1.0, "episodes": 2, "parameters": np.round(parameters, 4).tolist()}
+    run.write_text(f"{folder}/best.json", json.dumps(best))
 
 
-def edit_json(path, **changes) -> None:
-    """Changes values in a JSON file as a user would who knows of the digest."""
-    content = json.loads(path.read_text())
-    content.pop("digest", None)
-    path.write_text(json.dumps(content | changes))
+def episode_of(run: Run, index: int, frames: int = 5, **source) -> Path:
+    """Writes a recorded episode of black frames in which nothing happens."""
+    size = tasks.get(run.config.task).action_size
+    arrays = {"obs": np.zeros((frames, 64, 64, 3), np.uint8), "action": np.zeros((frames, size), np.float32)}
+    arrays |= {"reward": np.zeros(frames, np.float32), "end": np.array(frames + 1)}
+    path = episodes.path_of(run, index)
+    episodes.write(path, arrays, episodes.source_of(run.config, index) | source)
+    return path
 
 
-def flip(path, at: int) -> None:
+def trust(path: Path, *names: str) -> None:
+    """Gives changed files of a run folder the rows of what they hold now, as someone who forges a run would."""
+    run = Run(path)
+    for name in names or [name for name, row in run.manifest.rows.items() if "sha256" in row]:
+        with run.write(name) as tmp:
+            tmp.write_bytes((path / name).read_bytes())
+
+
+def edit_json(path: Path, **changes) -> None:
+    """Changes values in a JSON file."""
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | changes), encoding="utf-8")
+
+
+def flip(path: Path, at: int) -> None:
     """Changes a byte of a file."""
     content = bytearray(path.read_bytes())
     content[at] ^= 0x10
     path.write_bytes(bytes(content))
 
 
-def episode_of(run, index: int, config, frames: int = 5, **source) -> None:
-    size = tasks.get(config.task).action_size
-    arrays = {"obs": np.zeros((frames, 64, 64, 3), np.uint8), "action": np.zeros((frames, size), np.float32)}
-    arrays |= {"reward": np.zeros(frames, np.float32), "end": np.array(frames + 1)}
-    recording.write(episode_path(run, index), arrays, recording.origin(config, index) | source)
-
-
-def refused_search(run, config, message: str) -> None:
-    """The search is not resumed, and nothing is written."""
-    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    with pytest.raises(UserError, match=message):
-        Evolution(run, config, Controller.of(config).num_params)
-    assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+def contents(folder: Path) -> dict[Path, bytes]:
+    """What the files of a folder hold."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -52,6 +52,8 @@ def test_rollout_schedules(schedule, generation, episodes):
         ({"lanes": 0}, "--lanes: expected 1 or more, got 0"),
         ({"seed": -1}, "--seed: expected 0 or more, got -1"),
         ({"sigma": 0.0}, "--sigma: expected a number above 0"),
+        ({"rnn_dropout": 1.0}, "--rnn-dropout: expected a number of 0 to 0.99, got 1.0"),
+        ({"dream_dropout": -0.1}, "--dream-dropout: expected a number of 0 to 0.99, got -0.1"),
         ({"temperature": float("nan")}, "--temperature: expected a number above 0"),
         ({"env": "dream"}, "this M of CarRacing predicts no reward"),
         ({"patience": -1}, "--patience: expected 0 or more, got -1"),

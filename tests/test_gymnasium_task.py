@@ -84,9 +84,9 @@ class Unbounded(gym.Env):
 
 
 def test_all_stages_on_pendulum_and_its_dream(tmp_path):
-    """The command of docs/own-environment.md, in small: two rounds, in the dream, then in reality."""
+    """The command of docs/guide.md, in small: two rounds, in the dream, then in reality."""
     run = tmp_path / "pendulum"
-    page = (Path(__file__).parent.parent / "docs" / "own-environment.md").read_text()
+    page = (Path(__file__).parent.parent / "docs" / "guide.md").read_text()
     command = re.search(r"train_all\.py (--run runs/pendulum .*--rounds 3)$", page, re.MULTILINE).group(1)
     for shown, small in (("--preset laptop", SMALL), ("--rounds 3", "--rounds 2"), ("runs/pendulum", str(run))):
         assert shown in command

@@ -16,7 +16,7 @@ ORDER = (
     ("world_models.world_model",),
     ("doom_rnn",),
     ("controller",),
-    ("world_models.stages",),
+    ("world_models.stages", "world_models.pretrained"),
     ("env", "extract", "train_vae", "train_rnn", "train_controller", "train_all", "evaluate"),
     ("tools", "examples"),
 )

@@ -10,21 +10,24 @@ import sys
 import numpy as np
 import pytest
 from conftest import ROOT
+from small_report import make_run
 
-from world_models import command_line, mpi, results, seeds, statistics
+from world_models import command_line, mpi, results, seeds, statistics, tasks
 from world_models.config import UserError
-from world_models.runs import storage
+from world_models.runs import files
+from world_models.runs.run import Run
 from world_models.stages import evaluation
 
 
 @pytest.fixture
-def tested(copied, monkeypatch):
-    """(run, configuration, row) of a test that is not played: the row is there at once."""
-    run, config = copied
+def tested(tmp_path, monkeypatch):
+    """(run, row) of a test that is not played: the row is there at once."""
+    config = tasks.preset("carracing", "smoke")
+    run = Run(make_run(tmp_path / "run", config, []))
     row = results.identity(config) | {"episodes": 2, "returns": [10.0, 20.0], "seeds": seeds.test_seeds(2)}
     row |= statistics.summary(np.array(row["returns"]), None)
     monkeypatch.setattr(evaluation, "score", lambda *_: row)
-    return run, config, row
+    return run, row
 
 
 @pytest.mark.parametrize("out", ["closed", "none", "full", "latin-1"])
@@ -60,23 +63,16 @@ command_line.command(main)
 
 
 @pytest.mark.parametrize("stderr", ["full", "closed"])
-@pytest.mark.parametrize("ends", ["finished", "stopped", "error"])
+@pytest.mark.parametrize("ends", ["finished", "error"])
 def test_a_stage_ends_as_it_would_whatever_becomes_of_stderr(ends, stderr, tmp_path):
     code = f"""
 import sys; sys.path.insert(0, {str(ROOT)!r})
-from pathlib import Path
-from world_models import command_line, progress, signals
-from world_models.runs import config_file, run_dir, storage
+from world_models import command_line, progress
 from world_models.config import UserError
-from world_models import tasks
-run = Path("run")
 def main():
-    storage.write_text(run / "config.json", config_file.text(tasks.preset("carracing", "smoke"), None))
-    run_dir.open_run(run, {{}}, base=Path("base"))  # a notice
+    progress.note("a notice")
     progress.bar(total=1).close()
     print("the stage went on", flush=True)
-    if {ends == "stopped"}:
-        raise signals.Stopped(15, "step 3 is saved")
     if {ends == "error"}:
         raise UserError("a user's mistake")
 command_line.command(main)
@@ -84,11 +80,11 @@ command_line.command(main)
     shell = f"exec {shlex.quote(sys.executable)} -c {shlex.quote(code)} 2>{'/dev/full' if stderr == 'full' else '&-'}"
     done = subprocess.run(["sh", "-c", shell], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     assert done.stdout == "the stage went on\n"
-    assert done.returncode == {"finished": 0, "stopped": 128 + 15, "error": 2}[ends]
+    assert done.returncode == {"finished": 0, "error": 2}[ends]
 
 
 def test_room_for_the_result_is_asked_for_before_the_test_is_played(tested, monkeypatch):
-    run, config, _ = tested
+    run, _ = tested
 
     def played(*_):
         pytest.fail("the test is played")
@@ -97,27 +93,27 @@ def test_room_for_the_result_is_asked_for_before_the_test_is_played(tested, monk
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(run))
 
     monkeypatch.setattr(evaluation, "score", played)
-    monkeypatch.setattr(storage.tempfile, "TemporaryFile", read_only)
+    monkeypatch.setattr(files.tempfile, "TemporaryFile", read_only)
     with pytest.raises(UserError, match="Read-only file system"):
-        evaluation.evaluate(mpi.world(), run, config, 2, video=False)
+        evaluation.evaluate(mpi.world(), run, run.config, 2, video=False)
 
 
 def test_a_result_that_cannot_be_saved_is_printed(tested, monkeypatch, capsys):
-    run, config, row = tested
+    run, row = tested
 
-    def full(path, text):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(run / "results.json"))
 
-    monkeypatch.setattr(results, "write_text", full)
+    monkeypatch.setattr(results, "add", full)
     with pytest.raises(UserError, match=r"results\.json: No space left on device"):
-        evaluation.evaluate(mpi.world(), run, config, 2, video=False)
+        evaluation.evaluate(mpi.world(), run, run.config, 2, video=False)
     out = capsys.readouterr().out
-    assert "15.0 ± 5.0" in out and json.loads(out.splitlines()[-1].partition("written: ")[2]) == row
+    assert "15.0 ± 5.0" in out and json.loads(out.splitlines()[-1].partition("to it: ")[2]) == row
 
 
 def test_a_result_is_saved_before_it_is_printed(tested, monkeypatch):
-    run, config, row = tested
+    run, row = tested
     saved = []
-    monkeypatch.setattr(command_line, "say", lambda _: saved.append(results.read(run / "results.json")))
-    evaluation.evaluate(mpi.world(), run, config, 2, video=False)
+    monkeypatch.setattr(command_line, "print_result", lambda _: saved.append(results.read(run)))
+    evaluation.evaluate(mpi.world(), run, run.config, 2, video=False)
     assert saved and all(rows == [row] for rows in saved)

@@ -44,6 +44,8 @@ def test_a_digest_outlasts_new_settings_and_ways_to_write_a_number():
     [
         ({"seed": 7}, set()),
         ({"sigma": 0.2}, {"search"}),
+        ({"rnn_dropout": 0.05}, {"rnn"}),
+        ({"dream_dropout": 0.1}, {"search"}),
         ({"generations": 900}, set()),
         ({"rnn_rate": 0.5}, {"rnn"}),
         ({"untrained": "rnn"}, {"rnn"}),

@@ -1,23 +1,23 @@
-"""Estimators by hand, comparisons on the same episodes, and what is recorded beside a result."""
+"""Estimators by hand, comparisons on the same episodes, and what is recorded with a result."""
 
-import json
 import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import ROOT, run_script
+from small_report import make_run, result
 
-from controller.evolution import nothing_to_learn
+from controller.evolution import explain_equal_fitness
 from world_models import results, seeds, statistics, tasks
 from world_models.config import UserError
-from world_models.runs import packed, provenance, run_dir
-from world_models.runs.command_log import log_command
-from world_models.stages.evaluation import comparison, in_words, require_same_dreams
+from world_models.runs import manifest
+from world_models.runs.run import Run
+from world_models.stages.evaluation import comparison, format_summary, require_same_dreams
 
 
 def row_of(returns, first: int = 0, task: str = "carracing") -> dict:
     row = results.identity(tasks.preset(task, "smoke"))
+    row |= {"mean": float(np.mean(returns)), "std": float(np.std(returns))}
     return row | {"episodes": len(returns), "returns": list(returns), "seeds": [*range(first, first + len(returns))]}
 
 
@@ -78,82 +78,80 @@ def test_paired_differences_take_shared_episodes_only():
     assert statistics.paired(row_of([1.0]), row_of([1.0], first=7)) is None
 
 
+def run_with(path, rows: list[dict], task: str = "carracing"):
+    return make_run(path, tasks.preset(task, "smoke"), rows, trained=False)
+
+
 def test_comparison_with_another_run(tmp_path):
-    other = row_of([700.0, 800.0])
-    results.add(tmp_path / "results.json", other)
-    text = comparison(row_of([710.0, 830.0, 5.0]), tmp_path)
+    other = run_with(tmp_path / "other", [row_of([700.0, 800.0])])
+    text = comparison(row_of([710.0, 830.0, 5.0]), other)
     assert "on the same 2 episodes: +20.0 a return, standard error 10.0 (an interval takes 10 episodes)" in text
     assert "better in 100%" in text
     with pytest.raises(UserError, match=r"has no test of ViZDoom.* make it with: python evaluate.py"):
-        comparison(row_of([1.0], task="doom"), tmp_path)
+        comparison(row_of([1.0], task="doom"), other)
     with pytest.raises(UserError, match="has no test"):
-        comparison(row_of([1.0], first=50), tmp_path)
+        comparison(row_of([1.0], first=50), other)
 
 
-def test_dreams_of_other_lengths_are_not_compared(tmp_path):
+def test_dreams_with_other_settings_or_another_m_are_not_compared(tmp_path):
     config = tasks.preset("doom", "smoke")
-    for name, changes in (("mine", {}), ("same", {"sigma": 0.2}), ("frames", {"dream_frames": 150})):
-        run_dir.save(tasks.replace(config, **changes), tmp_path / name)
-    require_same_dreams(tmp_path / "mine", tmp_path / "same")
-    with pytest.raises(UserError, match="it dreams with --dream-frames 150"):
-        require_same_dreams(tmp_path / "mine", tmp_path / "frames")
+    others = {"mine": {}, "same": {"sigma": 0.2}, "frames": {"dream_frames": 150}, "dropout": {"dream_dropout": 0.1}}
+    runs = {}
+    for name, changes in others.items():
+        changed = tasks.replace(config, **changes)
+        runs[name] = Run(make_run(tmp_path / name, changed, [result(changed, [1.0])]))
+    require_same_dreams(runs["mine"], runs["same"])
+    for name, flag in (("frames", "--dream-frames 150"), ("dropout", "--dream-dropout 0.1")):
+        with pytest.raises(UserError, match=f"it dreams with {flag}"):
+            require_same_dreams(runs["mine"], runs[name])
+    shipped = ROOT / "pretrained"
+    require_same_dreams(Run(shipped / "doom"), Run(shipped / "doom/agents/seed-1,temperature-0.5"))
+    with pytest.raises(UserError, match="it dreams with another M"):
+        require_same_dreams(Run(shipped / "carracing"), Run(shipped / "doom"))
 
 
 def test_a_comparison_is_of_the_same_arithmetic_where_there_is_one(tmp_path):
-    for dtype, value in (("bfloat16", 100.0), ("float32", 200.0)):
-        results.add(tmp_path / "results.json", row_of([value, value]) | {"dtype": dtype})
-    assert "same 2 episodes: +10.0" in comparison(row_of([210.0, 210.0]), tmp_path)
-    assert "same 2 episodes: +110.0" in comparison(row_of([210.0, 210.0]) | {"dtype": "bfloat16"}, tmp_path)
-
-
-def test_dreams_of_different_ms_are_not_the_same_episodes(tmp_path):
-    shipped = ROOT / "pretrained"
-    colder = shipped / "doom" / "agents/seed-1,temperature-0.5"  # evolved on the same V and M
-    require_same_dreams(shipped / "doom", colder)
-    with pytest.raises(UserError, match="it dreams with another M"):
-        require_same_dreams(shipped / "carracing", shipped / "doom")
+    rows = [row_of([value] * 2) | {"dtype": dtype} for dtype, value in (("bfloat16", 100.0), ("float32", 200.0))]
+    other = run_with(tmp_path / "other", rows)
+    assert "same 2 episodes: +10.0" in comparison(row_of([210.0, 210.0]), other)
+    assert "same 2 episodes: +110.0" in comparison(row_of([210.0, 210.0]) | {"dtype": "bfloat16"}, other)
 
 
 def test_a_score_says_what_its_interval_covers():
-    text = in_words(row_of([850.0, 950.0] * 10))
+    text = format_summary(row_of([850.0, 950.0] * 10))
     assert "95% bootstrap interval of the mean over 20 episodes 880.0 to 920.0" in text and "50% reach 900" in text
-    text = in_words(row_of([850.0, 950.0]))
+    text = format_summary(row_of([850.0, 950.0]))
     assert "standard error 50.0; an interval takes 10 episodes; interquartile mean 900.0; 50% reach 900" in text
-    assert "reach 750" in in_words(row_of([850.0], task="doom"))
+    assert "reach 750" in format_summary(row_of([850.0], task="doom"))
 
 
 def test_every_run_has_the_same_test_episodes():
     # Those of seed 0, which the shipped agents were scored on.
     assert seeds.test_seeds(5) == seeds.episode_seeds(0, "test", 0, 5)
     for run in ("carracing", "carracing-v3", "doom"):
-        rows = results.read(Path(__file__).parent.parent / "pretrained" / run / "results.json")
+        rows = results.read(Run(ROOT / "pretrained" / run))
         assert rows and all(row["seeds"] == seeds.test_seeds(row["episodes"]) for row in rows)
 
 
-def test_shipped_runs_are_packed_and_take_no_stage(tmp_path):
+def test_shipped_runs_are_packs_and_take_no_stage(tmp_path):
     shipped = ROOT / "pretrained" / "doom"
-    said = run_script("tools.held_out", "--run", shipped, check=False).stderr
-    assert "is a packed run and read-only: record with a run of your own, --from" in said and "--of" in said
-    with pytest.raises(UserError, match=r"read-only: begin a run of your own with --run NEW --from .*doom"):
-        run_dir.open_run(shipped, {})
-    assert packed.is_packed(shipped / "agents/seed-1,temperature-0.5")
-    run = tmp_path / "own"
-    run_dir.save(tasks.preset("doom", "smoke"), run)
-    assert run_dir.open_run(run, {}).task == "doom"
+    said = run_script("train_vae.py", "--run", shipped, check=False).stderr
+    assert said.startswith("error: ") and "begin a run of your own with: --run NEW --from" in said
+    assert Run(shipped / "agents/seed-1,temperature-0.5").manifest.packed
 
 
 def test_equal_candidates_are_explained():
     dreaming, driving = tasks.preset("doom", "smoke"), tasks.preset("carracing", "smoke")
-    text = nothing_to_learn(dreaming, 1, {"mean": 2100.0, "mean_steps": 2100.0})
-    assert "all candidates equal (2100.0): nothing to learn here, since every dream lasts its full 2100 steps" in text
-    assert "no candidate's actions" in nothing_to_learn(driving, 1, {"mean": 3.0, "mean_steps": 20.0})
+    text = explain_equal_fitness(dreaming, 1, {"mean": 2100.0, "mean_steps": 2100.0})
+    assert "all candidates scored 2100.0" in text and "every dream lasts its full 2100 steps" in text
+    text = explain_equal_fitness(driving, 1, {"mean": 3.0, "mean_steps": 20.0})
+    assert "the actions of no candidate made a difference" in text
 
 
-def test_commands_and_results_say_what_they_were_made_with(tmp_path):
-    with log_command(tmp_path):
-        pass
-    (path,) = (tmp_path / "commands").iterdir()
-    line = json.loads(path.read_text())
-    assert {"python", "tensorflow", "gymnasium", "numpy"} <= set(line["versions"])
-    git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=provenance.ROOT, capture_output=True, text=True)
-    assert (line["commit"] or "").rstrip("+") == git.stdout.strip()
+def test_rows_of_the_manifest_say_what_a_file_was_made_with(tmp_path):
+    run = Run(make_run(tmp_path / "car", tasks.preset("carracing", "smoke"), []))
+    row = run.manifest.rows["rnn.weights.h5"]
+    git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    assert (row["commit"] or "").rstrip("+") == git.stdout.strip() and row["machine"] == manifest.machine()
+    assert row["made_from"] == {"vae.weights.h5": run.digest("vae.weights.h5")} and "pytest" in row["command"]
+    assert {"python", "tensorflow", "gymnasium", "numpy"} <= set(manifest.versions())

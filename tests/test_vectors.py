@@ -92,7 +92,7 @@ for env, size in ((car, (64, 64, 3)), (dream, dream.observation_space.shape), (g
 
 
 def test_the_documented_four_lines_work_in_a_project_elsewhere(tmp_path):
-    page = (ROOT / "docs" / "faq.md").read_text()
+    page = (ROOT / "docs" / "guide.md").read_text()
     [path] = re.findall(r"^export PYTHONPATH=(\S+)$", page, re.M)
     [lines] = re.findall(r"^```python\n(import gymnasium\n\ncar = .*?)^```", page, re.M | re.S)
     assert len([line for line in lines.splitlines() if line]) == 4 and path in lines

@@ -1,127 +1,157 @@
-"""Packs a run's weights, results and logs into a folder small enough to share.
+"""Packs a run's weights, results and logs into a new folder that is small enough to share.
 
     python -m tools.pack --run runs/car --out pretrained/carracing
 
-The folder is a run without its data: evaluate.py, tools.report, tools.convert and --from take it like one. It holds the
-weights of V, M and C, the frames where dreams start, configuration, history, results, learning curves, the commands
-with their time, pictures and videos, a report, and README.md, the model card, which includes DIR/notes.md; and in
-origins/ the records of the runs that it began from, so of every round. It is marked read-only (packed.json):
-evaluate.py only prints there, unless --save is given. An older one is replaced, if its folder holds nothing else.
+The folder is a run without its data: evaluate.py, tools.report, tools.convert, --from and --after take it like one. It
+holds what docs/files.md calls packed: V, M and C, the frames where dreams start, settings, histories, results, learning
+curves, pictures and films; the records of the rounds before, in before/; and the agents of agents/, with links to V and
+M. README.md is its model card, which includes DIR/notes.md. A pack is read-only: evaluate.py only prints there, unless
+--save is given.
 """
 
-from contextlib import ExitStack
+import json
+import os
+import shlex
+import shutil
 from pathlib import Path
 
 from controller.policy import Controller
-from tools import packs
-from tools.reporting import origins
 from tools.reporting.card import card
-from tools.reporting.pages import write_report
+from tools.reporting.pages import figures
 from tools.reporting.runs import read_run
 from world_models import command_line
-from world_models import config as configs
-from world_models.runs import lock, packed, provenance, run_dir, storage
-from world_models.runs.agent_file import read_best
+from world_models.config import UserError
+from world_models.runs import files
+from world_models.runs.agent import read_best
+from world_models.runs.artifacts import AGENTS, ARTIFACTS, BEFORE, RECORDS, M, V
+from world_models.runs.manifest import Manifest, sha256, shorten
+from world_models.runs.run import Run
 
-PARTS = (
-    "config.json",
-    "notes.md",
-    "vae.weights.h5",
-    "rnn.weights.h5",
-    "initial_z.npz",
-    "controller/best.json",
-    "controller/history.jsonl",
-    "results.json",
-    "metrics.jsonl",
-    "commands/*.json",
-    "pictures/*.png",
-    "videos/*-best.mp4",
-    "videos/*-median.mp4",
-    "videos/*-worst.mp4",
-    f"{run_dir.AGENTS}/*/config.json",
-    f"{run_dir.AGENTS}/*/controller/best.json",
-    f"{run_dir.AGENTS}/*/controller/history.jsonl",
-    f"{run_dir.AGENTS}/*/results.json",
-    f"{run_dir.AGENTS}/*/commands/*.json",
-)
-CHECKPOINT = "controller/checkpoint.npz"
-HISTORY = "controller/history.jsonl"
-DATA = ("record", "series", "series.npz", "vae.checkpoint.npz", "rnn.checkpoint.npz")  # what a packed run has not
+SHARED = (V, M, "initial_z.npz")  # what the agents of agents/ share with the run
+MADE_HERE = ("manifest.json", "README.md")
 
 
-def pack(run: Path, out: Path, checkpoint: bool) -> float:
-    """Makes `out` of `run`; its size in MB. UserError if a command is at work in `out`, or it holds what a pack has
-    not made."""
-    out = out if out.name.strip(".") else out.resolve()  # of ".": its name is needed
-    if out.is_symlink():
-        raise configs.UserError(f"--out {out} is a link; give the folder that it leads to")
-    ends = run.resolve(), out.resolve()
-    if ends[0].is_relative_to(ends[1]) or ends[1].is_relative_to(ends[0]):
-        raise configs.UserError(f"--out {out} and --run {run}: one is or holds the other; choose another folder")
-    packs.restore(out)
-    if packs.held(out):
-        run_dir.load(out)  # before a lock is put into a folder that is no run
-    with ExitStack() as locks:
-        for folder in (out, *out.glob(f"{run_dir.AGENTS}/*")):
-            if folder == out or (folder.is_dir() and not folder.is_symlink()):
-                locks.enter_context(lock.hold(folder))
-        return replace(run, out, checkpoint)
+def pack(path: Path, out: Path, checkpoint: bool = False) -> float:
+    """Makes the folder `out` of the run `path`; its size in MB.
+
+    Args:
+        path: the run folder.
+        out: the new folder.
+        checkpoint: whether to pack the state of the search too, from which it can go on.
+
+    Raises:
+        UserError: if `out` exists or lies in the run; if V, M or C is missing or was modified; if a file is a link out
+            of the run.
+    """
+    run = Run(path)
+    if os.path.lexists(out):
+        raise UserError(f"--out {out} exists; give a new folder, or delete it")
+    if out.resolve().is_relative_to(path.resolve()):
+        raise UserError(f"--out {out} lies in --run {path}; give a folder elsewhere")
+    for agent in (run, *run.agents):
+        read_best(agent, Controller.of(agent.config).num_params)
+        for name in (V, M):
+            if run.need(name) and agent.digest(name) != run.digest(name):
+                raise UserError(
+                    f"{agent / name} is not {run / name}, so {agent} is not an agent of this run; move it away"
+                )
+    tmp = files.tmp_path(out)
+    tmp.mkdir(parents=True)
+    try:
+        fill(run, tmp, checkpoint)
+        for agent in run.agents:
+            part = tmp / AGENTS / agent.path.name
+            fill(agent, part, checkpoint, SHARED)
+            for name in (name for name in SHARED if (tmp / name).exists()):
+                (part / name).symlink_to(Path("../..") / name)
+        describe(tmp, out.name)
+        require_relative(tmp, path)
+        tmp.rename(out)
+    finally:
+        shutil.rmtree(tmp, ignore_errors=True)
+    files.flush_to_disk(out.parent)
+    return sum(one.stat().st_size for one in out.rglob("*") if one.is_file() and not one.is_symlink()) / 1e6
 
 
-def replace(run: Path, out: Path, checkpoint: bool) -> float:
-    """As `pack`, of an `out` that is locked; a new one is so from here on, too."""
-    run_dir.load(run)
-    run_dir.need_models(run)
-    for part in (run, *(path.parent.parent for path in run.glob(f"{run_dir.AGENTS}/*/controller/best.json"))):
-        run_dir.same_models(run, part)
-        read_best(part / "controller", Controller.of(run_dir.load(part)).num_params)
-    if packs.held(out):
-        packs.require_own(out, run)
-        if any((out / name).exists() for name in DATA):
-            raise configs.UserError(f"--out {out} is a run with its data, which would be lost; choose another folder")
-        ours, theirs = storage.read_lines(run / HISTORY), storage.read_lines(out / HISTORY)
-        if (out / CHECKPOINT).exists() and theirs != ours[: len(theirs)]:
-            raise configs.UserError(
-                f"--out {out} holds an evolution that is not {run}'s and can go on; choose another folder, or delete "
-                f"{out / CHECKPOINT}"
-            )
-    with packs.beside(out) as tmp:
-        make(run, tmp, out.name, checkpoint)
-        packs.take_place(tmp, out)
-    return sum(path.stat().st_size for path in out.rglob("*") if path.is_file() and not path.is_symlink()) / 1e6
+def fill(run: Run, to: Path, checkpoint: bool, shared: tuple[str, ...] = ()) -> None:
+    """Copies a run's packed files, without those that it shares, and the records of its rounds, with manifests."""
+    names = [one.name for one in ARTIFACTS.values() if one.packed and one.name not in (*MADE_HERE, *shared)]
+    names = [name for name in names if not name.startswith((f"{BEFORE}/", f"{AGENTS}/"))]
+    names += ["controller/checkpoint.npz"] if checkpoint else []
+    copy_files(run, to, names, shared)
+    for depth, earlier in enumerate(reversed(run.earlier), 1):
+        copy_files(earlier, to.joinpath(*[BEFORE] * depth), [name for name in RECORDS if name not in MADE_HERE])
 
 
-def make(run: Path, tmp: Path, name: str, checkpoint: bool) -> None:
-    """Fills the new folder `tmp`, which is to be called `name`, and flushes it to the disk."""
-    for pattern in (*PARTS, *([CHECKPOINT] * checkpoint)):
-        for path in run.glob(pattern):
-            if path.name.startswith("."):
-                continue  # a file that is being written
-            if not path.resolve().is_relative_to(run.resolve()):
-                raise configs.UserError(f"{path} is a link out of the run and is not packed; replace it by a copy")
-            origins.copy_shared(path, tmp / path.relative_to(run), run)
-    origins.copy_records(run, tmp)
-    for part in tmp.glob(f"{run_dir.AGENTS}/*"):
-        for model in (model for model in run_dir.MODELS if (tmp / model).exists()):
-            (part / model).symlink_to(Path("../..") / model)
-    for folder in (tmp, *tmp.glob(f"{run_dir.AGENTS}/*")):
-        packed.mark(folder, provenance.commit())
-    small = read_run(tmp, name)
-    write_report([small], tmp / "report")
-    storage.write_text(tmp / "README.md", card(small, tmp))
-    for path in (tmp, *tmp.rglob("*")):
-        if not path.is_symlink():
-            storage.flush_to_disk(path)
+def copy_files(run: Run, to: Path, names: list[str], shared: tuple[str, ...] = ()) -> None:
+    """Copies files, by their names or patterns, with their rows of the manifest."""
+    manifest = Manifest(to)
+    manifest.packed = True
+    found = (path for name in names for path in sorted(run.path.glob(name)) if not path.name.startswith("."))
+    for path in found:
+        if not path.resolve().is_relative_to(run.path.resolve()):
+            raise UserError(f"{path} is a link out of the run and is not packed; replace it by a copy")
+        name = str(path.relative_to(run.path))
+        row = run.manifest.row_of(name, path)
+        if name == "results.json":
+            content = files.read_json(path)
+            for result in content["results"]:
+                result.update({"command": relative(result["command"])} if "command" in result else {})
+            files.write_text(to / name, json.dumps(content, indent=1) + "\n")
+        else:
+            files.copy(path, to / name)
+        if row is not None:
+            manifest.rows[name] = row | {"sha256": sha256(to / name)}
+    for name in shared:
+        if name in run.manifest.rows:
+            manifest.rows[name] = run.manifest.row_of(name, run / name)
+    for row in manifest.rows.values():
+        row.pop("replaced", None)
+        if row.get("command"):
+            row["command"] = relative(row["command"])
+    manifest.save()
+
+
+def relative(command: str) -> str:
+    """A command without the folders of absolute paths, which name the user's machine."""
+    return shlex.join(shorten(word) for word in shlex.split(command))
+
+
+def describe(folder: Path, name: str) -> None:
+    """Draws the figures of a pack, and writes its model card."""
+    figures([read_run(folder, name)], folder / "pictures")
+    for path in folder.glob("pictures/*.pdf"):
+        path.unlink()
+    files.write_text(folder / "README.md", card(read_run(folder, name), folder))
+
+
+def require_relative(folder: Path, run: Path) -> None:
+    """UserError if a text in a pack names the home directory, or where the run lies."""
+    private = {str(Path.home()), str(run.resolve().parent)} - {"/"}
+    for path in (path for ending in ("*.json", "*.jsonl", "*.md") for path in folder.rglob(ending)):
+        if named := [one for one in private if f"{one}/" in path.read_text(encoding="utf-8")]:
+            raise UserError(f"{run / path.relative_to(folder)} names the folder {named[0]} of this machine; remove it")
 
 
 def main() -> None:
     parser = command_line.Parser(description=__doc__)
     parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run folder")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to make")
     parser.add_argument(
-        "--checkpoint", action="store_true", help="with the evolution's checkpoint (13 MB), so that it can go on"
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="the new folder; without it --run is a pack, whose card and figures are made again",
+    )
+    parser.add_argument(
+        "--checkpoint", action="store_true", help="with the search's checkpoint (13 MB), so that it can go on"
     )
     args = parser.parse_args()
+    if args.out is None:
+        if not Run(args.run).manifest.packed:
+            raise UserError(f"--run {args.run} is not a pack; give the new folder with --out DIR")
+        describe(args.run, args.run.resolve().name)
+        print(args.run / "README.md")
+        return
     size = pack(args.run, args.out, args.checkpoint)
     print(f"{args.out}: {size:.1f} MB")
 

@@ -1,46 +1,50 @@
-"""Puts runs beside the published numbers: a report, its pictures, and a model card.
+"""Puts runs next to the published numbers: a report with its figures.
 
     python -m tools.report runs/car
     python -m tools.report runs/car-0 runs/car-1 runs/car-2 --out runs/seeds
     python -m tools.report pretrained/carracing pretrained/carracing-v3 pretrained/doom --into docs/results.md
 
-Reads what the run folders hold: config.json, results.json (from evaluate.py), controller/history.jsonl and
-metrics.jsonl (from training), pictures/. Writes report.md, PNG pictures beside it, and model_card.md, the
-first run's card for the Hugging Face hub. What a run lacks stays an empty cell. Runs that differ only in their seed are
-one curve, with a band from the lowest to the highest, and one more row: from three seeds on with a 95% bootstrap
-interval over seeds.
+The report is written as report.md, as report.html (one page, with the films), and as report.tex (a LaTeX table of the
+results, for the package booktabs). Figures are written as PNG and as PDF. What a run lacks is an empty cell. Runs that
+differ only in their seed are one curve, with a band from the lowest to the highest, and one more row: from three seeds
+on it has a 95% interval over seeds. Rounds before a run are reported with it.
 
     python -m tools.report runs/car-0 runs/car-1 --csv curves.csv
+    python -m tools.report pretrained/carracing --figure docs/score-against-episodes.png
 
-only writes the curves of V, M and C, a row a value: run, task, seed, model, step, seconds, quantity, value.
+--csv only writes the curves of V, M and C, with a row for each value: run, task, seed, model, step, seconds, quantity,
+value. --figure only draws the scores against the real training episodes of C, round by round, next to published ones.
 """
 
 import argparse
 from pathlib import Path
 
-from tools.reporting.card import card
+from tools.reporting import markup, plots
 from tools.reporting.curves import curves_csv
-from tools.reporting.pages import suffix, write_report
+from tools.reporting.pages import write_report
 from tools.reporting.runs import read_runs
-from tools.reporting.tables import published_table, short_table
-from tools.reporting.words import fill
+from tools.reporting.tables import published_table, results_blocks, scores_by_episodes
 from world_models import command_line
-from world_models.runs import storage
-from world_models.runs.packed import require_writable
+from world_models.config import UserError
+from world_models.runs import files
+from world_models.runs.manifest import Manifest
 
 # What `--into` writes between the lines "<!-- NAME -->" and "<!-- end of NAME -->" of a page.
-SECTIONS = {"results": short_table, "published": lambda runs: published_table()}
+SECTIONS = {
+    "results": lambda runs: markup.to_markdown(results_blocks(runs)),
+    "published": lambda runs: markup.to_markdown([published_table()]),
+}
 
 
 def parse() -> argparse.Namespace:
     parser = command_line.Parser(description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path, metavar="DIR", help="run folders, one or several")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: report/ in the first run)")
-    parser.add_argument("--card", type=Path, metavar="PATH", help="also write the first run's model card to this file")
     parser.add_argument(
         "--into", type=Path, metavar="PATH", help="only write the tables into this page, between its comments"
     )
     parser.add_argument("--csv", type=Path, metavar="PATH", help="only write the learning curves, as tidy CSV")
+    parser.add_argument("--figure", type=Path, metavar="PATH", help="only draw scores against episodes of C")
     return parser.parse_args()
 
 
@@ -48,18 +52,20 @@ def main() -> None:
     args = parse()
     runs = read_runs(args.runs)
     if args.csv:
-        storage.write_text(args.csv, curves_csv(runs))
+        files.write_text(args.csv, curves_csv(runs))
         print(args.csv)
-        return
-    if args.into:
-        fill(args.into, {name: write(runs) for name, write in SECTIONS.items()})
-        return
-    if args.out is None:
-        require_writable(args.runs[0], "say where to write the report, --out DIR")
-    print(write_report(runs, args.out or args.runs[0] / "report"))
-    if args.card:
-        storage.write_text(args.card, card(runs[0], args.card.parent, suffix(runs[0], runs)))
-        print(args.card)
+    elif args.into:
+        markup.fill(args.into, {name: write(runs) for name, write in SECTIONS.items()})
+        print(args.into)
+    elif args.figure:
+        task = runs[0].config.task
+        for path in plots.by_episodes(args.figure, task, scores_by_episodes(runs, task)):
+            print(path)
+    else:
+        if args.out is None and Manifest(args.runs[0]).packed:
+            raise UserError(f"{args.runs[0]} is a pack and read-only: say where to write the report with --out DIR")
+        for path in write_report(runs, args.out or args.runs[0] / "report"):
+            print(path)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from world_models.runs.files import atomic_write
 
 SCALE, PANEL = 2, 4  # times as large as a frame: on a sheet, in a film
 GAP, MARGIN, LINE = 6, 8, 18  # pixels between frames, around them, of a line of text
-INK, PAPER = (20, 20, 20), (255, 255, 255)
+INK, PAPER, FRAME = (20, 20, 20), (255, 255, 255), (136, 136, 136)
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,9 @@ def sheet(rows: list[Row], title: str = "", axis: str = "") -> Image.Image:
     for row in rows:
         draw.text((MARGIN, y + side / 2), row.label, INK, font, anchor="lm")
         for k, frame in enumerate(row.frames):
-            image.paste(enlarged(frame, SCALE), (left + k * (side + GAP), y))
+            x = left + k * (side + GAP)
+            draw.rectangle((x - 1, y - 1, x + side, y + side), outline=FRAME)  # else a white frame has no edge
+            image.paste(enlarged(frame, SCALE), (x, y))
         y += side
         for k, tick in enumerate(row.ticks):
             draw.text((left + k * (side + GAP) + side / 2, y + 2), tick, INK, font, anchor="ma")

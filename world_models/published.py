@@ -13,7 +13,7 @@ KINDS = ("dream", "real")  # where agents that are evolved in dreams were scored
 
 
 def read() -> dict:
-    return json.loads(FILE.read_text())
+    return json.loads(FILE.read_text(encoding="utf-8"))
 
 
 def full_features(task: str) -> str:
@@ -65,32 +65,6 @@ def plus_minus(mean: float, std: float | None) -> str:
     return f"{mean:g}" if std is None else f"{mean:g} ± {std:g}"
 
 
-def peers(row: dict) -> list[str]:
-    """What other reimplementations report for what a row measured, as "mean ± std (name)".
-
-    A peer is named if it left the same models untrained, and had the same view or, for agents evolved in dreams,
-    where it says one, the same temperature.
-    """
-    found = []
-    task = tasks.get(row["task"])
-    if row["features"] != full_features(task.name) or no_published_counterpart(row):
-        return found
-    for peer in read()["peers"]:
-        name = peer["name"].partition("/")[0]
-        if task.evolves_in_dreams:
-            entry = peer.get(task.published, {})
-            fits = entry.get("temperature", row["temperature"]) == row["temperature"] and row["untrained"] == "none"
-            if row["env"] in entry and fits:
-                found.append(f"{entry[row['env']]} ({name}{'' if 'temperature' in entry else ', τ not stated'})")
-            continue
-        for entry in peer.get(task.published, []):
-            if entry.get("untrained", "none") == row["untrained"] and entry.get("view", "v0") == row["view"]:
-                when = f", generation {entry['generation']}" if "generation" in entry else ""
-                what = f", {entry['what']}" if "what" in entry else ""
-                found.append(f"{plus_minus(entry['mean'], entry['std'])} ({name}{when}{what})")
-    return found
-
-
 def curve(task: str) -> dict[str, dict[str, tuple]] | None:
     """The release's training log in columns; None for a task that it has none of.
 
@@ -108,41 +82,52 @@ def curve(task: str) -> dict[str, dict[str, tuple]] | None:
     return {key: dict(zip(names, zip(*rows, strict=True), strict=True)) for key, (names, rows) in tables.items()}
 
 
-def temperatures(task: str) -> list[dict]:
-    """The paper's scores of a task whose agents are evolved in dreams: by temperature, then those without one."""
-    return sorted(scores(task), key=lambda entry: entry.get("temperature", float("inf")))
-
-
-def sources(task: str) -> list[tuple[str, str, str]]:
-    """Every published score of a task as (agent, score, source): the paper's, the reimplementations' and others'."""
+def sources(task: str) -> list[tuple[str, str, str, str, str]]:
+    """Every published score of a task as (agent, what was played, score, episodes, source): the paper's, those of
+    reimplementations, and those of other agents."""
     found = []
-    dreams, key = tasks.get(task).evolves_in_dreams, tasks.get(task).published
+    known, data = tasks.get(task), read()
+    dreams, key = known.evolves_in_dreams, known.published
+    game = known.environment(known.published_view)
+
+    def add(agent: str, entry: dict, score: str, played: str = game) -> None:
+        episodes = f"{entry['episodes']:,}" if "episodes" in entry else ""
+        found.append((agent, entry.get("what", played), score, episodes, entry["source"]))
+
     for entry in scores(task):
-        agent = entry.get("agent") or f"trained at τ {entry['temperature']}"
-        if "generation" in entry:
-            agent += f", generation {entry['generation']}, {entry['episodes']} episodes"
-        if not dreams:
-            found.append((agent, plus_minus(entry["mean"], entry["std"]), entry["source"]))
-            continue
-        for kind in KINDS:
-            if f"{kind}_mean" in entry:
-                value = plus_minus(entry[f"{kind}_mean"], entry[f"{kind}_std"])
-                found.append((f"{agent}, {kind}", value, entry["source"]))
-    for peer in read()["peers"]:
+        agent = entry.get("agent") or f"World Models, trained at τ {entry['temperature']}"
+        agent += f", generation {entry['generation']}" if "generation" in entry else ""
+        for kind in KINDS if dreams else ("",):
+            mean, std = (f"{kind}_{name}".strip("_") for name in ("mean", "std"))
+            if mean in entry:
+                add(agent, entry, plus_minus(entry[mean], entry[std]), "its dream" if kind == "dream" else game)
+    for peer in data["peers"]:
         if dreams:
             entry = peer.get(key, {})
-            found += [(f"{peer['name']}, {kind}", entry[kind], entry["source"]) for kind in KINDS if kind in entry]
+            for kind in (kind for kind in KINDS if kind in entry):
+                add(peer["name"], entry, entry[kind], "its dream" if kind == "dream" else game)
             continue
         for entry in peer.get(key, []):
             which = [entry["agent"]] if "agent" in entry else []
             which += [f"generation {entry['generation']}"] if "generation" in entry else []
-            which += [entry["what"]] if "what" in entry else []
-            agent = ", ".join([peer["name"], *which])
-            found.append((agent, plus_minus(entry["mean"], entry["std"]), entry["source"]))
-    for entry in read()["others"]:
-        if entry["task"] == key:
-            found.append((entry["agent"], plus_minus(entry["mean"], entry["std"]), entry["source"]))
+            add(", ".join([peer["name"], *which]), entry, plus_minus(entry["mean"], entry["std"]))
+    for entry in (entry for entry in data["others"] if entry["task"] == key):
+        error = f" (standard error {entry['standard_error']})" if "standard_error" in entry else ""
+        add(entry["agent"], entry, plus_minus(entry["mean"], entry["std"]) + error)
     return found
+
+
+def by_episodes(task: str) -> list[tuple[str, list[tuple[float, float]]]]:
+    """Published scores against real training episodes of C, as (agent, [(episodes, score), ...]): the release's, from
+    its training log, and others'; [] for a task with none, or whose agents are evolved in dreams."""
+    known, found = tasks.get(task), curve(task)
+    if found is None or known.evolves_in_dreams:
+        return []
+    paper = tasks.preset(task, "paper")
+    each, evaluation = paper.population * int(paper.rollouts), found["evaluation"]
+    points = [(g * each, mean) for g, mean in zip(evaluation["generation"], evaluation["mean"], strict=True)]
+    others = read()["scores_by_episodes"].get(known.published, [])
+    return [("World Models, release", points), *((one["agent"], list(map(tuple, one["points"]))) for one in others)]
 
 
 def curve_source(task: str) -> str:

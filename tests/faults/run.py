@@ -5,7 +5,7 @@
     python tests/faults/run.py --task toy --count 1               # a small environment, once each
 
 Prints a line a case, and last how many were as promised, of all that were tried in the folder; exits with 1 if one was
-not. What is promised stands in docs/reliability.md.
+not. What is promised stands in docs/files.md.
 """
 
 import argparse

@@ -15,7 +15,7 @@ from world_models.training import quiet_tensorflow
 # Settings to give as flags when an exported run is imported: JSON holds no settings.
 SETTINGS = (
     *("view", "pixels", "max_frames", "z_size", "rnn_units", "mixtures", "heads", "restart_weight"),
-    *("features", "temperature"),
+    *("features", "temperature", "dream_dropout"),
 )
 
 

@@ -1,120 +1,85 @@
-"""The model card: what a reader of the Hugging Face hub, or of a folder of weights, needs to know of a run."""
+"""The model card of a pack, README.md: what a reader of the Hugging Face hub, or of a folder of weights, needs."""
 
-import dataclasses
-import os
-from pathlib import Path
-
-from tools.reporting.runs import Run
-from tools.reporting.tables import duration, launch, searches_of, training_time, trainings_of
-from tools.reporting.words import pack_of, pictures, table
-from world_models import config as configs
-from world_models import published, tasks
-from world_models.results import identity, where
-from world_models.runs import command_log
-
-HOW = {"real": "in the real environment", "dream": "in M's dream"}
-
-SCORES = ["environment", "agent", "ours", "episodes", "paper", "generation", "command", "wall-clock", "machine"]
-
-FILES = {
-    "config.json": "the configuration below",
-    "vae.weights.h5": "V, Keras weights",
-    "rnn.weights.h5": "M, Keras weights",
-    "controller/best.json": "C: its flat parameters, generation and score when it was chosen",
-    "initial_z.npz": "first frames' mu and logvar, where dreams start",
-    "results.json": "every test episode's seed and return",
-    "origins": "configuration, commands, learning curves, history and results of the runs that this one began from",
-}
-
-USE = """\
-`DIR` is the folder that holds `config.json`; a packed one stays as it is unless `--save` is given.
-
-```
-python evaluate.py --run DIR --episodes 100
-```
-
-```python
 import json
 from pathlib import Path
 
-from world_models.runs import run_dir
-from world_models.world_model import load_rnn, load_vae
+from tools.reporting import names
+from tools.reporting.markup import Block, Code, Heading, Notes, Table, Text, to_markdown
+from tools.reporting.pages import media
+from tools.reporting.runs import Run
+from tools.reporting.tables import (
+    METHOD,
+    commands_of,
+    differences,
+    is_headline,
+    made_table,
+    of_test,
+    results_table,
+    rounds_table,
+)
+from world_models import config as configs
+from world_models import published, tasks
+from world_models.runs.artifacts import ARTIFACTS
+from world_models.text import number, plus_minus
 
-run = Path("DIR")
-config = run_dir.load(run)
-vae, rnn = load_vae(run, config), load_rnn(run, config)
-parameters = json.loads((run / "controller" / "best.json").read_text())["parameters"]
-```
+REPOSITORY_FILES = "README.md", "notes.md"  # of a pack, that its table of files leaves out
+HOW = {"real": "in the real environment", "dream": "in M's dream"}
+USE = """\
+from world_models.pretrained import load
+world_model, controller, parameters = load("{name}")
 """
+LICENCE = "MIT. Please cite Ha and Schmidhuber, World Models, 2018 (arXiv:1803.10122), and this software."
 
 
-def front_matter(config: configs.Config, rows: list[dict]) -> str:
-    """YAML for the hub: tags, and in `model-index` every score in the real environment."""
-    name = tasks.get(config.task).environment(config.view)
-    lines = ["library_name: keras", "pipeline_tag: reinforcement-learning", "tags:"]
-    lines += [f"- {tag}" for tag in ("reinforcement-learning", "world-models", name)]
+def headlines(run: Run) -> list[dict]:
+    """The longest test of the run's agent in each view of the real environment, in float32; its own view first."""
+    found: dict[str | None, dict] = {}
+    for row in run.rows:
+        counts = "mean" in row and row["env"] == "real" and row["dtype"] == "float32" and row["z"] == run.config.z
+        if counts and row["episodes"] > found.get(row["view"], {"episodes": 0})["episodes"]:
+            found[row["view"]] = row
+    return sorted(found.values(), key=lambda row: not is_headline(run.config, row))
+
+
+def front_matter(run: Run) -> str:
+    """YAML for the hub: the licence, tags, and in `model-index` one metric for each view."""
+    config = run.config
+    game = tasks.get(config.task).environment(config.view)
+    lines = ["license: mit", "library_name: keras", "pipeline_tag: reinforcement-learning", "tags:"]
+    lines += [f"- {json.dumps(tag)}" for tag in ("reinforcement-learning", "world-models", game)]
+    rows = headlines(run)
     if rows:
-        lines += ["model-index:", f"- name: world-models-{config.task}", "  results:"]
+        lines += ["model-index:", f"- name: {json.dumps(f'world-models-{config.task}')}", "  results:"]
     for row in rows:
-        environment = tasks.get(row["task"]).environment(row["view"])
-        name = environment + (f", {row['dtype']}" if row["dtype"] != "float32" else "")
+        environment, error = tasks.get(row["task"]).environment(row["view"]), of_test(run, row).error
+        name = f"mean return of {row['episodes']} episodes" + (f", standard error {error:.2f}" if error else "")
         lines += [
             "  - task:",
             "      type: reinforcement-learning",
             "      name: reinforcement-learning",
             "    dataset:",
-            f"      name: {name}",
-            f"      type: {environment}",
+            f"      name: {json.dumps(environment)}",
+            f"      type: {json.dumps(environment)}",
             "    metrics:",
             "    - type: mean_reward",
             f"      value: {row['mean']:.2f} +/- {row['std']:.2f}",
-            "      name: mean_reward",
+            f"      name: {json.dumps(name)}",
             "      verified: false",
         ]
-    return "\n".join(["---", *lines, "---", ""])
+    return "\n".join(["---", *lines, "---", "", ""])
 
 
-def record(run: Run) -> list[str]:
-    """Training: every command with its wall-clock, those of the rounds before too, each stage's steps, and notes.md."""
-    rows = [
-        [
-            launch(line),
-            line["started"],
-            duration(line["seconds"]) + ("" if line["ended"] else ", interrupted"),
-            line["hardware"],
-        ]
-        for path in (*(origin.path for origin in run.origins), run.path, *(part.path for part in run.parts))
-        for line in command_log.read(path)
-    ]
-    logs = {"V": trainings_of(run, "vae"), "M": trainings_of(run, "rnn"), "C": searches_of(run)}
-    done = {letter: [line.get("step", line.get("generation")) for *_, line in log] for letter, log in logs.items()}
-    units = {"V": "steps", "M": "steps", "C": "generations"}
-    amounts = [
-        f"{letter} {' + '.join(f'{n:,}' for n in each)} {units[letter]}" for letter, each in done.items() if each
-    ]
-    notes = run.path / "notes.md"
-    if not rows and not amounts and not notes.exists():
-        return []
-    text = ["## Training\n"]
-    if rows:
-        text.append(table(["command", "started", "wall-clock", "machine"], rows))
-    if amounts:
-        text.append(f"{', '.join(amounts)}. Time in training: {training_time(run, identity(run.config))}.\n")
-    if notes.exists():
-        text.append(notes.read_text())
-    return text
-
-
-def gallery(run: Path, at: Path, suffix: str) -> list[str]:
-    """The report's pictures of a run, as far as they lie at `at` or in the report/ below, and a pack's own; `suffix` as
-    of `pictures`."""
-    found = [*pictures(at, suffix), *pictures(at / "report", suffix)]
-    if pack_of(run, at):
-        found += pictures(run / "pictures")
-    if not found:
-        return []
-    shown = (f"{caption}\n\n![{path.stem}]({os.path.relpath(path, at)})\n" for path, caption in found)
-    return ["## Qualitative results\n", *shown]
+def headline(run: Run) -> str:
+    """The result that counts, in sentences."""
+    rows = headlines(run)
+    if not rows:
+        return "This agent was not tested yet."
+    line, row = of_test(run, rows[0]), rows[0]
+    error = f" (standard error {number(line.error)})" if line.error else ""
+    words = f"This agent scores {plus_minus(line.mean, line.std)}{error} over {line.played} episodes of {line.where}"
+    if published.score(row):
+        return f"{words}. The paper reports {line.paper}."
+    return f"{words}. The paper reports no score for this environment."
 
 
 def trained_on(config: configs.Config) -> str:
@@ -122,70 +87,64 @@ def trained_on(config: configs.Config) -> str:
     if config.models_stay:
         return f"V and M are those of round {config.round - 1}."
     if config.round == 1:
-        return f"V and M are trained on {config.episodes} random episodes, of policy `{config.policy}`."
-    own = f"V and M are trained on {config.episodes} episodes that the agent of round {config.round - 1} recorded"
-    if config.random:
-        own += f" ({config.random:.0%} of them the random policy, `{config.policy}`)"
-    if config.curious:
-        own += f", {config.curious:.0%} of its own by C evolved for M's surprise"
-    if config.noisy and config.random < 1:
-        own += f", {config.noisy:.0%} of its own with noise on C's outputs"
-    return own + (f", and the {config.linked} of the rounds before." if config.linked else ".")
+        return f"V and M are trained on {config.episodes:,} episodes of the random policy `{config.policy}`."
+    shares = {"of them by the random policy": config.random, "by C evolved for M's surprise": config.curious}
+    shares |= {"with noise on C's outputs": config.noisy}
+    own = f"V and M are trained on {config.episodes:,} episodes that the agent of round {config.round - 1} recorded"
+    own += "".join(f", {share:.0%} {words}" for words, share in shares.items() if share)
+    return own + (f", and on the {config.linked:,} of the rounds before." if config.linked else ".")
 
 
-def card(run: Run, at: Path, suffix: str = "") -> str:
-    """The card of a run, as Markdown, to stand in the folder `at` beside the report's pictures, whose names end with
-    `suffix` where they are of several runs."""
+def how_made(run: Run) -> str:
+    """How V, M and C were made, in sentences."""
     config = run.config
-    rows = [row for row in run.rows if "mean" in row and run.agent(row)]
-    own = [row for row in rows if row["env"] == "real" and run.agent(row) is run]
-    fields = dataclasses.fields(config)
-    paper = tasks.preset(config.task, "paper")
-    settings = [[f.name, str(getattr(config, f.name)), str(getattr(paper, f.name)), f.metadata["help"]] for f in fields]
-    scores = [
-        [
-            where(row),
-            "" if run.agent(row) is run else run.agent(row).path.name,
-            f"{row['mean']:.1f} ± {row['std']:.1f}",
-            str(row["episodes"]),
-            published.text(row),
-            "" if row.get("generation") is None else str(row["generation"]),
-            launch(row),
-            duration(row["seconds"]) if "seconds" in row else "",
-            row.get("hardware", ""),
-        ]
-        for row in rows
-    ]
-    files = [[f"`{name}`", what] for name, what in FILES.items() if (run.path / name).exists()]
-    made = [trained_on(config)]
+    said = [trained_on(config)]
     if config.untrained != "none":
-        made.append(f"Not trained here (--untrained): {config.untrained}.")
-    made.append(
-        f"C sees `{config.features}` and is evolved by {configs.OPTIMIZERS[config.optimizer]}, {HOW[config.env]}."
+        said.append(f"Not trained at all: {config.untrained}.")
+    said.append(
+        f"C sees {names.sees({'features': config.features, 'untrained': 'none'})}. It is evolved by "
+        f"{configs.OPTIMIZERS[config.optimizer]}, {HOW[config.env]}."
     )
-    if run.history:
-        made.append(f"Its evolution took {len(run.history)} generations so far.")
-    if run.best and run.best.get("generation"):
-        made.append(f"The agent kept is generation {run.best['generation']}'s.")
-    return "\n".join(
-        [
-            front_matter(config, own),
-            f"# World Models: {tasks.get(config.task).environment(config.view)}\n",
-            "V (a convolutional VAE), M (an MDN-RNN) and C (a small controller), after Ha and Schmidhuber, *World",
-            "Models*, 2018 (arXiv:1803.10122), in Keras.\n",
-            " ".join(made) + "\n",
-            "## Environment\n",
-            tasks.get(config.task).description.format(max_frames=config.max_frames) + "\n",
-            "## Scores\n",
-            "Mean ± standard deviation over test episodes, whose seeds training never saw.\n",
-            table(SCORES, scores or [[""] * len(SCORES)]),
-            *record(run),
-            *gallery(run.path, at, suffix),
-            "## Load and evaluate\n",
-            USE,
-            "## Files\n",
-            table(["file", "what it is"], files),
-            "## Configuration\n",
-            table(["setting", "value", "paper's", "meaning"], settings),
-        ]
-    )
+    if run.best and run.best.get("generation") is not None:
+        said.append(f"The kept agent is that of generation {run.best['generation']} of {len(run.history)}.")
+    return " ".join(said)
+
+
+def files_of(run: Run) -> Table:
+    """The files of the folder, by the table of what a run folder contains."""
+    found = (one for one in ARTIFACTS.values() if one.packed and one.name not in REPOSITORY_FILES)
+    return Table(("file", "what it holds"), [[one.name, one.text] for one in found if any(run.path.glob(one.name))])
+
+
+def card(run: Run, at: Path) -> str:
+    """The card of a run, as Markdown that stands in the folder `at`."""
+    config = run.config
+    game = tasks.get(config.task).environment(config.view)
+    shown = media(run.path, at)
+    first = [one for one in shown if one.path.endswith("-median.mp4")] or shown[:1]
+    blocks: list[Block] = [Heading(f"World Models: {game}", 1), Text(headline(run)), *first]
+    blocks += [Heading("Load and test"), Code(USE.format(name=run.name), "python")]
+    blocks.append(Code(f"python evaluate.py --run {run.name} --episodes 100", "bash"))
+    blocks += [
+        Heading("What it is"),
+        Notes(
+            "V (a convolutional VAE), M (an MDN-RNN) and C (a small controller) after Ha and Schmidhuber, World "
+            "Models, 2018, in Keras. " + how_made(run)
+        ),
+        Notes(tasks.get(config.task).description.format(max_frames=config.max_frames)),
+    ]
+    if (scores := results_table([run])).rows:
+        blocks += [Heading("Scores"), Text(METHOD), scores]
+    if run.rounds:
+        blocks += [Heading("Rounds"), Text("Each round goes on from the V, M and C of the round before.")]
+        blocks.append(rounds_table(run))
+    if (run.path / "notes.md").exists():
+        blocks += [Heading("Notes"), Notes((run.path / "notes.md").read_text(encoding="utf-8"))]
+    blocks += [Heading("How it was made"), made_table([run])]
+    if commands := commands_of(run):
+        blocks.append(Code(commands, "bash"))
+    rest = [one for one in shown if one not in first]
+    blocks += [Heading("Pictures and films"), *rest] if rest else []
+    blocks += [Heading("Settings that differ from the paper's"), differences(config)]
+    blocks += [Heading("Files"), files_of(run), Heading("Licence"), Text(LICENCE)]
+    return front_matter(run) + to_markdown(blocks)

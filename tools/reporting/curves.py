@@ -1,7 +1,6 @@
-"""Learning curves of V, M and C as tidy data: a row a value."""
+"""Learning curves of V, M and C as tidy data, with a row for each value."""
 
 import csv
-import dataclasses
 import io
 from collections.abc import Iterator
 
@@ -12,7 +11,7 @@ KEYS = ("model", "step", "generation", "seconds", "evaluation")  # of a line, th
 
 
 def points(run: Run) -> Iterator[tuple]:
-    """(model, step, seconds, quantity, value): V's and M's of a training step, C's of a generation."""
+    """(model, step, seconds, quantity, value): of V and M at a training step, of C at a generation."""
     for line in run.metrics:
         yield from (
             (line["model"], line["step"], line["seconds"], *pair) for pair in line.items() if pair[0] not in KEYS
@@ -24,11 +23,10 @@ def points(run: Run) -> Iterator[tuple]:
 
 
 def curves_csv(runs: list[Run]) -> str:
-    """Everything that the runs, and the runs below them, have logged."""
+    """Everything that the runs and their agents have logged."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for top in runs:
-        for run in (top, *(dataclasses.replace(part, metrics=[]) for part in top.parts)):  # whose V and M are the run's
-            writer.writerows((run.name, run.config.task, run.config.seed, *point) for point in points(run))
+    for run in (one for top in runs for one in (top, *top.agents)):
+        writer.writerows((run.name, run.config.task, run.config.seed, *point) for point in points(run))
     return text.getvalue()

@@ -1,39 +1,47 @@
-"""What tells experiments apart, in words: the titles of panels and the names of lines."""
+"""Agents and settings in words: the cells of tables, the titles of panels, the names of lines."""
 
 import dataclasses
 
 from tools.reporting.runs import Run
-from world_models import config as configs
-from world_models.results import where
 
-# Said by `where`, or no part of an experiment.
-SAID = ("task", "preset", "seed", "lanes", "view", "pixels", "temperature", "env", "features", "untrained",
-        "dtype", "linked", "generations")  # fmt: skip
-
-
-def settings(config: configs.Config) -> dict[str, str]:
-    """A run's settings that no row of results says, in words, by their names."""
-    values = dataclasses.asdict(config)
-    return {name: f"{name.replace('_', ' ')} {value}" for name, value in values.items() if name not in SAID}
-
-
-def of_row(run: Run, row: dict) -> dict[str, str]:
-    """What a row of results was a test of, in words, by the name of what each word says."""
-    said = {"where": where(row), "features": f"C sees {row['features']}", "preset": row["preset"]}
-    said["untrained"] = f"untrained {row['untrained']}" if row["untrained"] != "none" else ""
-    return said | settings((run.agent(row) or run).config)
+SEES = {"z": "z", "z_hidden": "z, through a hidden layer", "zh": "z and h", "zc": "z and c", "zch": "z, c and h"}
+UNTRAINED = {"rnn": ", M untrained", "vae": ", V untrained", "vae+rnn": ", V and M untrained"}
+# Settings in words; {} stands for the value. Any other setting is its name and its value.
+WORDS = {
+    "optimizer": "search by {}",
+    "population": "{} candidates",
+    "restart": "search begun anew: {}",
+    "rollouts": "{} episodes a candidate",
+    "seeds": "episodes of candidates: {}",
+    "sigma": "first step size {}",
+}
+SAID = ("seed", "features", "temperature")  # by the other cells of a row
 
 
-def of_search(run: Run) -> dict[str, str]:
-    """How a run's agent is evolved, as `of_row`."""
-    config = run.config
-    said = {"env": "in the game" if config.env == "real" else f"dream, τ {config.temperature:g}"}
-    said |= {"features": f"C sees {config.features}", "preset": config.preset, "view": f"view {config.view}"}
-    said["untrained"] = f"untrained {config.untrained}" if config.untrained != "none" else ""
-    return said | settings(config)
+def sees(row: dict) -> str:
+    """What C sees, and which models were left untrained; of a row of results, or of settings."""
+    return SEES.get(row["features"], row["features"]) + UNTRAINED.get(row["untrained"], "")
 
 
-def titles(said: list[dict[str, str]], alike: str) -> list[str]:
-    """A title for each: its words for what is not the same in all; the word called `alike` where nothing differs."""
-    differing = [name for name in said[0] if len({words[name] for words in said}) > 1] or [alike]
-    return [", ".join(words[name] for name in differing if words[name]) or words[alike] for words in said]
+def varied(run: Run) -> str:
+    """In what a run of agents/ differs from its parent: what its folder's name says and no other cell of a row."""
+    parts = [part.partition("-") for part in run.path.name.split(",")] if run.in_agents else []
+    words = (
+        WORDS.get(name, f"{name.replace('_', ' ')} {{}}").format(value) for name, _, value in parts if name not in SAID
+    )
+    return "".join(f", {word}" for word in words)
+
+
+def agent(run: Run, seeds: list[int] | None = None) -> str:
+    """An agent as each row of a table names it: run, round and seed."""
+    name = run.name.partition("/")[0] + ", agents" * run.in_agents
+    seeds = [run.config.seed] if seeds is None else seeds
+    return f"{name}, round {run.config.round}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}{varied(run)}"
+
+
+def search(group: list[Run]) -> str:
+    """The search for an agent, or for those of several seeds: whose it is, what C sees, and where it is evolved."""
+    config = group[0].config
+    place = f", dream at τ {config.temperature:g}" if config.env == "dream" else ""
+    seeds = sorted({run.config.seed for run in group})
+    return f"{agent(group[0], seeds)}: C sees {sees(dataclasses.asdict(config))}{place}"

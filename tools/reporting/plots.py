@@ -1,16 +1,18 @@
-"""The report's figures. Every line has a style or marker of its own, and every area a hatch: they read in grey."""
+"""The report's figures, each as PNG and as PDF. Every line has a style or marker of its own, and every area a hatch, so
+that they can be read in grey."""
 
+import itertools
 import textwrap
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from world_models import tasks
+from world_models import published, tasks
 from world_models.runs.files import atomic_write
+from world_models.text import plus_minus
 
 OURS, THEIRS = "#12365e", "#d07a10"  # dark and light, so that they stay apart when printed in grey
 LINES = ("-", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))  # "--" is the published curve's
@@ -19,8 +21,8 @@ HATCHES = ("", "///", "...", "xxx", "\\\\\\", "++")
 XLABELS = {"generation": "generation", "hours": "hours of evolution"}
 LEGEND_LINE, LEGEND_WIDTH = 0.2, 72  # of the histograms' legends: inches a line, characters
 TITLE_WIDTH = 55  # of their titles, characters
+FLOOR = 0.75  # of the best score: where the axis of scores against episodes begins
 BINS = 40  # of the histograms, over all that a figure shows
-ROOM = 10  # how many times as far as our runs the published curve is shown
 
 # What a line of metrics.jsonl calls a loss, in the reader's words.
 LOSSES = {
@@ -33,147 +35,152 @@ LOSS_LABELS = {
 }
 
 
-def save(figure: Figure, path: Path) -> None:
-    with atomic_write(path) as tmp:
-        figure.savefig(tmp, format="png", dpi=120)
+def save(figure: Figure, path: Path) -> list[Path]:
+    """Writes a figure as PNG and as PDF; their paths. The same figure gives the same bytes."""
+    paths = [path.with_suffix(".png"), path.with_suffix(".pdf")]
+    for one, metadata in zip(paths, ({"Software": None}, {"CreationDate": None}), strict=True):
+        with atomic_write(one) as tmp:
+            figure.savefig(tmp, format=one.suffix[1:], dpi=120, metadata=metadata)
+    return paths
 
 
 def plain(axis) -> None:
     """Writes a log axis's ticks as plain numbers."""
-    axis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:,.10g}"))
 
 
-def columns(history: list[dict]) -> dict[str, dict[str, tuple]]:
-    """Lines of history.jsonl -> columns, as published.curve has them."""
-    names = ("generation", "seconds", "mean", "min", "max")
-    scored = [line for line in history if line["evaluation"]]
+def columns(history: list[dict]) -> dict[str, dict[str, np.ndarray]]:
+    """Lines of history.jsonl as columns, as published.curve has them."""
+    scored = [line | line["evaluation"] for line in history if line["evaluation"]]
+    tables = {"generations": (history, ("min", "max")), "evaluation": (scored, ())}
     return {
-        "generations": {name: tuple(line[name] for line in history) for name in names},
-        "evaluation": {
-            "generation": tuple(line["generation"] for line in scored),
-            "seconds": tuple(line["seconds"] for line in scored),
-            "mean": tuple(line["evaluation"]["mean"] for line in scored),
-        },
+        key: {name: np.array([line[name] for line in lines]) for name in ("generation", "seconds", "mean", *more)}
+        for key, (lines, more) in tables.items()
     }
 
 
-def training(path: Path, task: str, groups: list[tuple[str, list[list[dict]]]], published: dict | None) -> None:
-    """Fitness against generations and against hours, over the published curve.
-
-    Both x axes are logarithmic and end ROOM times after our last point (but show some of the published curve),
-    so that a run of minutes can be read beside one of weeks.
-
-    Args:
-        path: the PNG to write.
-        task: a task's name.
-        groups: (label, lines of history.jsonl of each seed) of each experiment. One seed shows its best and worst
-            candidate, several the lowest and the highest seed.
-        published: published.curve(task), None if there is none.
-    """
-    figure = Figure(figsize=(11, 5), layout="constrained")
-    ours = [together([columns(history) for history in histories]) for _, histories in groups]
-    colors = [OURS] if len(ours) == 1 else mpl.colormaps["viridis"](np.linspace(0, 0.85, len(ours)))
-    styles = [(color, LINES[k % len(LINES)], MARKERS[k % len(MARKERS)]) for k, color in enumerate(colors)]
-    for axes, unit in zip(figure.subplots(1, 2, sharey=True), XLABELS, strict=True):
-        first = min(along(curve["generations"], unit)[0] for curve in ours)
-        last = max(along(curve["generations"], unit)[-1] for curve in ours)
-        end = 1.2 * last
-        if published is not None:
-            theirs = along(published["generations"], unit)
-            first, end = min(first, theirs[0]), max(min(ROOM * max(last, theirs[0]), theirs[-1]), end)
-            _draw(axes, unit, published, end, (THEIRS, "--", "x"), hatch="...")
-        for curve, style, (_, histories) in zip(ours, styles, groups, strict=True):
-            band = len(histories) > 1 or len(groups) > 1
-            _draw(axes, unit, curve, end, style, hatch="" if band else None, edges=len(histories) > 1 or not band)
-        axes.set(xscale="log", xlim=(first * 0.9, end), xlabel=f"{XLABELS[unit]} (logarithmic)")
-        axes.set_title(f"C, {tasks.get(task).label}: by {XLABELS[unit]}")
-        axes.set_ylabel(tasks.get(task).returns)
-        axes.tick_params(labelleft=True)
-        axes.grid(alpha=0.3)
-        plain(axes.xaxis)
-    named = [(label, style) for (label, _), style in zip(groups, styles, strict=True)]
-    if published is not None:
-        name = "published (dream)" if tasks.get(task).evolves_in_dreams else "published"
-        named.insert(0, (name, (THEIRS, "--", "x")))
-    handles = [
-        Line2D([], [], c=c, ls=ls, marker=m, mfc="white", mew=1.5, lw=2, label=name) for name, (c, ls, m) in named
-    ]
-    several = any(len(histories) > 1 for _, histories in groups)
-    handles.append(
-        Line2D([], [], c="0.3", lw=2.5, label="line: mean of the candidates" + ", mean over seeds" * several)
-    )
-    around = "area: best and worst candidate" if len(groups) > 1 else "thin lines, or area: best and worst candidate"
-    around = "band: lowest and highest seed" if several else around
-    handles += [
-        Line2D([], [], c="0.3", lw=0.7, label=around),
-        Line2D(
-            [], [], c="0.3", ls="", marker="o", mfc="white", label="marker: the distribution's mean, fresh episodes"
-        ),
-    ]  # fmt: skip
-    longest = max(len(handle.get_label()) for handle in handles)
-    figure.legend(handles=handles, loc="outside lower center", ncols=max(1, 150 // (longest + 6)), fontsize="small")
-    save(figure, path)
-
-
-def together(curves: list[dict[str, dict[str, tuple]]]) -> dict[str, dict[str, tuple]]:
-    """Curves of seeds as one: their mean, with `min` and `max` the lowest and the highest seed's mean, as far as all
-    of them go; a single one as it is."""
+def together(curves: list[dict[str, dict]]) -> dict[str, dict]:
+    """Curves of seeds as one: the mean of their columns, with `min` and `max` the lowest and the highest seed's mean,
+    on the generations that all of them have; a single one as it is."""
     if len(curves) == 1:
         return curves[0]
-    table = [curve["generations"] for curve in curves]
-    count = min(len(one["generation"]) for one in table)
-    means = np.array([one["mean"][:count] for one in table])
-    seconds = tuple(np.mean([one["seconds"][:count] for one in table], axis=0))
-    generations = {
-        "generation": table[0]["generation"][:count],
-        "seconds": seconds,
-        "mean": tuple(means.mean(axis=0)),
-        "min": tuple(means.min(axis=0)),
-        "max": tuple(means.max(axis=0)),
-    }
-    scored = [dict(zip(c["evaluation"]["generation"], c["evaluation"]["mean"], strict=True)) for c in curves]
-    shared = sorted(set.intersection(*map(set, scored)) & set(generations["generation"]))
-    evaluation = {
-        "generation": tuple(shared),
-        "seconds": tuple(seconds[generations["generation"].index(g)] for g in shared),
-        "mean": tuple(float(np.mean([one[g] for one in scored])) for g in shared),
-    }
-    return {"generations": generations, "evaluation": evaluation}
+    found = {}
+    for key in curves[0]:
+        tables = [curve[key] for curve in curves]
+        shared = sorted(set.intersection(*({*map(int, table["generation"])} for table in tables)))
+        rows = [[list(table["generation"]).index(g) for g in shared] for table in tables]
+        means, seconds = (
+            np.array([np.asarray(table[name])[row] for table, row in zip(tables, rows, strict=True)])
+            for name in ("mean", "seconds")
+        )
+        found[key] = {"generation": np.array(shared), "seconds": seconds.mean(axis=0), "mean": means.mean(axis=0)}
+        found[key] |= {"min": means.min(axis=0), "max": means.max(axis=0)}
+    return found
 
 
-def along(table: dict[str, tuple], unit: str) -> np.ndarray:
+def along(table: dict, unit: str) -> np.ndarray:
     """The x of a curve's points: its generations, or its seconds as hours."""
     return np.array(table["seconds"]) / 3600 if unit == "hours" else np.array(table["generation"])
 
 
-def _draw(
-    axes: Axes, unit: str, curve: dict, end: float, style: tuple, hatch: str | None = None, edges: bool = True
-) -> None:
-    """One curve, up to x = `end`: its mean; from its min to its max, with `edges`, an area with that `hatch`, or with
-    None thin lines; and the evaluations as markers."""
-    color, line, marker = style
-    table = curve["generations"]
-    x = along(table, unit)
-    seen = np.searchsorted(x, end) + 1  # one point beyond the edge, for the lines to run into it
-    x = x[:seen]
-    mean, worst, best = (table[name][:seen] for name in ("mean", "min", "max"))
-    axes.plot(x, mean, color=color, lw=1.8, linestyle=line)
-    if hatch is not None and edges:
-        axes.fill_between(x, worst, best, facecolor=color, edgecolor=color, alpha=0.25, hatch=hatch, lw=0)
-    elif edges:
-        axes.plot(x, best, color=color, lw=0.6, linestyle=line)
-        axes.plot(x, worst, color=color, lw=0.6, linestyle=line)
-    table = curve["evaluation"]
-    x = along(table, unit)
-    seen = x <= end
-    axes.plot(x[seen], np.array(table["mean"])[seen], marker, color=color, mfc="white", ms=6, mew=1.3)
+def training(path: Path, task: str, groups: list[tuple[str, list[list[dict]]]], theirs: dict | None) -> None:
+    """Returns against generations and against hours, next to the whole published curve.
+
+    Both x axes are logarithmic, so that a run of minutes can be read next to one of weeks.
+
+    Args:
+        path: the PNG to write; the PDF stands next to it.
+        task: a task's name.
+        groups: (label, lines of history.jsonl of each seed) of each experiment. An area reaches from the lowest to the
+            highest seed, or where there is one experiment of one seed, from its worst to its best candidate.
+        theirs: published.curve(task), None if there is none.
+    """
+    several = any(len(histories) > 1 for _, histories in groups)
+    colors = [OURS] if len(groups) == 1 else mpl.colormaps["viridis"](np.linspace(0, 0.85, len(groups)))
+    drawn = [
+        (label, together([columns(one) for one in histories]), len(groups) == 1 or len(histories) > 1, *style, "")
+        for (label, histories), *style in zip(
+            groups, colors, itertools.cycle(LINES), itertools.cycle(MARKERS), strict=False
+        )
+    ]
+    if theirs is not None:
+        name = "published (in dreams)" if tasks.get(task).evolves_in_dreams else "published"
+        drawn.insert(0, (name, theirs, True, THEIRS, "--", "x", "..."))
+    said = "lowest and highest seed; published: " * several + "worst and best candidate"
+    extra = {"line: mean of the candidates": {}, f"area: {said}": {"lw": 7, "alpha": 0.3}}
+    extra |= {"marker: mean of the search's distribution, on fresh episodes": {"ls": "", "marker": "o", "mfc": "white"}}
+    handles = [Line2D([], [], c="0.3", label=label, **style) for label, style in extra.items()]
+    figure = Figure(figsize=(11, 4.4 + 0.1 * len(drawn)), layout="constrained")
+    for axes, unit in zip(figure.subplots(1, 2, sharey=True), XLABELS, strict=True):
+        for label, curve, area, color, line, marker, hatch in drawn:
+            table, scored = curve["generations"], curve["evaluation"]
+            x, style = along(table, unit), {"color": color, "ls": line, "lw": 1.8}
+            axes.plot(x, table["mean"], **style)
+            if area:
+                shade = {"facecolor": color, "edgecolor": color, "alpha": 0.25, "hatch": hatch, "lw": 0}
+                axes.fill_between(x, table["min"], table["max"], **shade)
+            points = {"color": color, "marker": marker, "mfc": "white"}
+            axes.plot(along(scored, unit), scored["mean"], ls="", ms=6, mew=1.3, **points)
+            handles += [Line2D([], [], label=label, **style | points)] if unit == "hours" else []
+        ends = [along(curve["generations"], unit)[[0, -1]] for _, curve, *_ in drawn]
+        limits = min(first for first, _ in ends) * 0.9, max(last for _, last in ends) * 1.2
+        axes.set(xscale="log", xlim=limits, xlabel=f"{XLABELS[unit]} (logarithmic)", ylabel=tasks.get(task).returns)
+        axes.set_title(f"C, {tasks.get(task).label}: by {XLABELS[unit]}")
+        axes.tick_params(labelleft=True)
+        axes.grid(alpha=0.3)
+        plain(axes.xaxis)
+    wide = max(len(handle.get_label()) for handle in handles) + 8
+    handles = handles[3:] + handles[:3]
+    figure.legend(handles=handles, loc="outside lower center", ncols=max(1, 160 // wide), fontsize="small")
+    save(figure, path)
+
+
+def by_episodes(path: Path, task: str, ours: list[tuple[str, list[tuple[float, float, float]]]]) -> list[Path]:
+    """Scores against the real training episodes of C, next to the published ones; the paths of the pictures.
+
+    Args:
+        path: the PNG to write; the PDF stands next to it.
+        task: a task's name.
+        ours: (label, [(episodes, score, half of the 95% interval), ...]) of each agent, a point for each round.
+    """
+    theirs = published.by_episodes(task)
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    shades = ("#d07a10", "#8a4f7d", "#5b8c5a", "0.4")
+    lines = [*zip(theirs, shades, LINES, strict=False)]
+    for (label, points), color, line in lines:
+        axes.plot(
+            *np.array(points).T, color=color, ls=line, lw=1.8, marker="x" if len(points) < 20 else "", label=label
+        )
+    for k, (label, points) in enumerate(ours):
+        x, y, half = np.array(points).T
+        axes.errorbar(x, y, half, color=OURS, ls="-", lw=2, marker=MARKERS[k], mfc="white", capsize=4, label=label)
+        bare = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
+        for number, point in enumerate(points, 1):
+            place = {"xytext": (-8, 8), "textcoords": "offset points", "ha": "right"}
+            axes.annotate(f"round {number}", point[:2], color=OURS, bbox=bare, **place)
+    every = [(label, *point[:2]) for label, points in (*theirs, *ours) for point in points]
+    first, last, top = min(x for _, x, _ in every), max(x for _, x, _ in every), max(y for *_, y in every)
+    floor = FLOOR * top
+    for label, x, y in every:
+        if y < floor:  # it stays out of the picture, which says so
+            arrow = {"xy": (x, floor), "xytext": (0, 22), "arrowprops": {"arrowstyle": "->"}}
+            axes.annotate(f"{label}: {y:g} at {x:,}", textcoords="offset points", ha="right", fontsize="small", **arrow)
+    axes.set(xscale="log", xlim=(first / 2, last * 1.3), ylim=(floor, top + (top - floor) / 8))
+    axes.set_ylabel(tasks.get(task).returns)
+    axes.set_xlabel("training episodes of C in the real environment (logarithmic)")
+    axes.set_title(f"{tasks.get(task).label}: score against real episodes")
+    plain(axes.xaxis)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.42, 0.1), fontsize="small")
+    return save(figure, path)
 
 
 def histograms(path: Path, task: str, groups: list[tuple[str, dict[str, list[float]], tuple | None]]) -> None:
-    """Returns of test episodes beside the published mean ± std; a panel for each kind of test.
+    """Returns of test episodes next to the published mean ± std; a panel for each kind of test.
 
     Args:
-        path: the PNG to write.
+        path: the PNG to write; the PDF stands next to it.
         task: a task's name.
         groups: (title, returns by label of the run, published (mean, std) or None) of each panel.
     """
@@ -181,7 +188,7 @@ def histograms(path: Path, task: str, groups: list[tuple[str, dict[str, list[flo
     rows = -(-len(groups) // wide)
     labels = [
         [
-            textwrap.fill(f"{label}: {np.mean(values):.1f} ± {np.std(values):.1f}", LEGEND_WIDTH)
+            textwrap.fill(f"{label}: {plus_minus(np.mean(values), np.std(values))}", LEGEND_WIDTH)
             for label, values in returns.items()
         ]
         for _, returns, _ in groups

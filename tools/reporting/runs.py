@@ -1,82 +1,92 @@
-"""What run folders hold, as the report reads it, and which of their tests are the same experiment."""
+"""What run folders hold, as the report reads it, and which of their tests and searches are the same experiment."""
 
 import dataclasses
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 
-from tools.reporting.origins import Origin, origins
 from world_models import config as configs
-from world_models import published, results, tasks
-from world_models.runs import integrity, run_dir, storage
+from world_models import results
+from world_models.runs import artifacts, files
+from world_models.runs import run as folders
 
 IGNORED = {"seed": 0, "lanes": 1}  # settings in which runs may differ and be the same experiment
+BEST, HISTORY = "controller/best.json", "controller/history.jsonl"
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a run folder holds. `parts` are the runs in its agents/."""
+    """What a run folder holds.
+
+    Attributes:
+        path, name, config: its folder, what it is called, and its settings.
+        rows: of results.json.
+        history, metrics: the lines of controller/history.jsonl and of metrics.jsonl.
+        best: controller/best.json; None if there is none.
+        made: the rows of manifest.json, by file.
+        rounds: the rounds before, the oldest first.
+        agents: the runs in agents/, whose V and M are this run's.
+    """
 
     path: Path
     name: str
     config: configs.Config
-    rows: list[dict] = field(default_factory=list)  # results.json, its own and its parts'
-    history: list[dict] = field(default_factory=list)  # controller/history.jsonl
-    metrics: list[dict] = field(default_factory=list)  # metrics.jsonl
-    best: dict | None = None  # controller/best.json
-    parts: tuple["Run", ...] = ()
+    rows: list[dict]
+    history: list[dict]
+    metrics: list[dict]
+    best: dict | None
+    made: dict[str, dict]
+    rounds: tuple["Run", ...] = ()
+    agents: tuple["Run", ...] = ()
 
-    @cached_property
-    def origins(self) -> list[Origin]:
-        """What counts of the runs that this one began from, the oldest first: it may read their folders."""
-        return origins(self.path)
+    @property
+    def in_agents(self) -> bool:
+        """Whether it lies in another run's agents/."""
+        return "/" in self.name
 
-    def agent(self, row: dict) -> "Run | None":
-        """The run that evolved the agent of a row of `rows`: this one, a part, or None if it is not here."""
-        part = next((part for part in self.parts if any(row is own for own in part.rows)), None)
-        if part or not tasks.get(self.config.task).evolves_in_dreams:
-            return part or self
-        return self if row["trained_temperature"] == results.trained_temperature(self.config) else None
+    @property
+    def searches(self) -> list["Run"]:
+        """The runs whose searches led to this run's agent: this one, and before it the rounds that it went on from."""
+        found = [self]
+        for earlier in reversed(self.rounds):
+            if found[0].config.restart != "no":
+                break
+            found.insert(0, earlier)
+        return [run for run in found if run.history]
 
-    def varied(self, row: dict) -> list[str]:
-        """How a part differs from this run, if a row's agent is one's: as its folder says, but for what rows say."""
-        agent = self.agent(row)
-        settings = agent.path.name.split(",") if agent in self.parts else []
-        return [each for each in settings if each.split("-")[0] not in ("seed", "features", "temperature")]
-
-    def began_from(self, agent: "Run") -> list[Origin]:
-        """What counts of the runs that the search for an agent of this run went on from: of a part nothing if it began
-        from zero, else what counts for the run."""
-        return self.origins if agent is self or agent.config.restart == "no" else []
+    @property
+    def episodes(self) -> list[int]:
+        """Training episodes of C, in each search that led to its agent; [] if one of them has left no history."""
+        return [
+            run.config.population
+            * sum(configs.rollouts_at(run.config.rollouts, line["generation"]) for line in run.history)
+            for run in self.searches
+        ]
 
 
 def read_run(path: Path, name: str) -> Run:
     """UserError if `path` is no run, or a file in it is broken."""
-    config = run_dir.load(path)
-    below = sorted(found.parent for found in path.glob(f"{run_dir.AGENTS}/*/config.json"))
-    parts = tuple(read_run(part, f"{name}/{part.name}") for part in below)
-    rows = results.read(path / "results.json")
-    rows += [row for part in parts for row in part.rows if "mean" in row]
-    return Run(
-        path,
-        name,
-        config,
-        rows or [results.identity(config)],
-        storage.read_lines(path / "controller" / "history.jsonl", "min", "max", "evaluation"),
-        storage.read_lines(path / "metrics.jsonl"),
-        read_best(path / "controller" / "best.json"),
-        parts,
-    )
+    folder = folders.Run(path)
+    rounds: tuple[Run, ...] = ()
+    for earlier in folder.earlier:
+        rounds = (*rounds, _read(earlier, name, rounds))
+    agents = tuple(_read(agent, f"{name}/{agent.path.name}", rounds) for agent in folder.agents)
+    return _read(folder, name, rounds, agents)
+
+
+def _read(folder: folders.Run, name: str, rounds: tuple[Run, ...], agents: tuple[Run, ...] = ()) -> Run:
+    rows, history = results.read(folder), files.read_lines(folder / HISTORY, "min", "max", "evaluation")
+    metrics, best = files.read_lines(folder / "metrics.jsonl"), read_best(folder / BEST)
+    made = folder.manifest.rows
+    return Run(folder.path, name, folder.config, rows, history, metrics, best, made, rounds, agents)
 
 
 def read_best(path: Path) -> dict | None:
     """What a best.json says of the kept agent; None if it is missing."""
     if not path.exists():
         return None
-    best = integrity.read_json(path)
-    kinds = {"generation": integrity.is_count, "score": integrity.is_number}
-    known = {name: value for name, value in best.items() if value is not None}  # an imported one has no generation
-    if wrong := integrity.mistyped(known, {}, kinds):
+    best = files.read_json(path)
+    kinds = {"generation": files.optional(files.is_count), "score": files.optional(files.is_number)}
+    if wrong := files.describe_type_error(best, {}, kinds):
         raise configs.UserError(f"{path} does not hold an agent: {wrong}")
     return best
 
@@ -84,51 +94,60 @@ def read_best(path: Path) -> dict | None:
 def read_runs(paths: list[Path]) -> list[Run]:
     """The runs, named by their folders; by their whole paths where two folders have the same name. A folder that is
     given twice, or lies in another's agents/, is read once."""
-    folders = {path.resolve(): path for path in reversed(paths)}
-    below = {part.resolve() for path in folders for part in path.glob(f"{run_dir.AGENTS}/*")}
-    paths = [path for path in dict.fromkeys(folders[path.resolve()] for path in paths) if path.resolve() not in below]
+    found = {path.resolve(): path for path in reversed(paths)}
+    below = {part.resolve() for path in found for part in path.glob(f"{artifacts.AGENTS}/*")}
+    paths = [path for path in dict.fromkeys(found[path.resolve()] for path in paths) if path.resolve() not in below]
     names = [path.resolve().name for path in paths]
     if len(set(names)) < len(names):
         names = [str(path).strip("/").replace("/", "-") for path in paths]
     return [read_run(path, name) for path, name in zip(paths, names, strict=True)]
 
 
-def groups(runs: list[Run]) -> dict[tuple, list[tuple[Run, dict]]]:
-    """The measured rows of all runs by experiment, and by every setting of their agent's run but its seed.
-
-    The full agent comes first, tested as trained; agents of dreams are sorted by temperature, dream before real.
-    """
-    found: dict[tuple, list] = {}
-    for run in runs:
+def tests(runs: list[Run]) -> list[tuple[Run, dict]]:
+    """Every test, with the run whose agent it is of: run by run, each with its rounds in their order and then its
+    agents. A round that two runs share comes once."""
+    found: dict[str, tuple[Run, dict]] = {}
+    for run in (one for top in runs for one in (*top.rounds, top, *top.agents)):
         for row in run.rows:
             if "mean" in row:
-                agent = dataclasses.replace((run.agent(row) or run).config, **IGNORED)
-                key = *(row[name] for name in results.EXPERIMENT), *dataclasses.astuple(agent)
-                found.setdefault(key, []).append((run, row))
+                key = repr([row[name] for name in results.KEY] + [row.get("returns", run.path)])
+                found.setdefault(key, (run, row))
+    return list(found.values())
 
-    def order(key: tuple) -> tuple:
-        values = dict(zip(results.EXPERIMENT, key, strict=False))
-        lesser = values["features"] != published.full_features(values["task"]), values["dtype"] != "float32"
-        return values["task"], values["trained_temperature"] or 0, *lesser, str(key)
 
-    return {key: found[key] for key in sorted(found, key=order)}
+def experiment(run: Run, row: dict) -> tuple:
+    """What tests of other seeds of the same experiment share."""
+    agent = dataclasses.replace(run.config, **IGNORED)
+    return *(row[name] for name in results.EXPERIMENT), *dataclasses.astuple(agent)
+
+
+def seeds_of(group: list[tuple[Run, dict]]) -> list[tuple[Run, dict]]:
+    """The test of most episodes of each seed, by seed."""
+    found = {row["seed"]: (run, row) for run, row in sorted(group, key=lambda pair: pair[1].get("episodes", 0))}
+    return [found[seed] for seed in sorted(found)]
 
 
 def searches(runs: list[Run]) -> list[list[Run]]:
-    """The runs and their parts that have a history, those together that differ only in their seed."""
+    """The runs, their rounds and their agents that have a history; those together that differ only in their seed."""
     found: dict[configs.Config, list[Run]] = {}
-    for run in (part for top in runs for part in (top, *top.parts)):
-        if run.history:
-            found.setdefault(dataclasses.replace(run.config, **IGNORED, generations=1), []).append(run)
-    return sorted(found.values(), key=lambda group: group[0].config.temperature)
+    for run in (one for top in runs for one in (*top.rounds, top, *top.agents)):
+        group = found.setdefault(dataclasses.replace(run.config, **IGNORED, generations=1), [])
+        if run.history and not any(same_search(run, other) for other in group):
+            group.append(run)
+    return sorted((group for group in found.values() if group), key=lambda group: group[0].config.temperature)
+
+
+def same_search(one: Run, other: Run) -> bool:
+    """Whether two runs hold the same search, as a round does that both went on from."""
+    return (one.config.seed, one.history) == (other.config.seed, other.history)
 
 
 def trainings(runs: list[Run]) -> list[list[Run]]:
     """The runs whose V and M differ only in their seed, together; of runs that share V and M, the first."""
     found: dict[tuple, list[Run]] = {}
     for run in runs:
-        settings = configs.fields_of("environment", "data", "before", "round", "V", "M")
-        key = run.config.task, *(getattr(run.config, name) for name in settings if name not in IGNORED)
+        names = configs.fields_of("environment", "data", "before", "round", "V", "M")
+        key = run.config.task, *(getattr(run.config, name) for name in names if name not in IGNORED)
         trained = tuple(sorted({line["model"] for line in run.metrics}))
         group = found.setdefault((trained, *key) if trained else (run.name,), [])
         if not any(run.metrics == other.metrics for other in group):

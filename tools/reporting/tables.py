@@ -1,25 +1,153 @@
 """The report's tables: our numbers from the runs, the published ones beside them."""
 
 import dataclasses
+from dataclasses import dataclass
 
 import numpy as np
 
-from tools.reporting.runs import Run, groups
-from tools.reporting.words import table
+from tools.reporting import names
+from tools.reporting.markup import Code, Table
+from tools.reporting.runs import BEST, Run, experiment, seeds_of, tests
 from world_models import config as configs
-from world_models import published, statistics, tasks
-from world_models.results import EXPERIMENT, dreams_as_released, identity, where
-from world_models.runs import run_dir
+from world_models import published, results, statistics, tasks, text
+from world_models.runs.artifacts import M, V
+from world_models.text import duration, plus_minus
 
-HEADER = ["task", "environment", "preset", "features", "paper", "peers", "ours: mean ± std", "episodes", "seed",
-          "generation", "training time", "hardware of the test", "command"]  # fmt: skip
+RESULTS = ("agent", "environment", "C sees", "paper: mean ± std", "ours: mean ± std [standard error]", "95% interval",
+           "interquartile mean", "episodes: test / training of C")  # fmt: skip
+MADE = (
+    "agent",
+    "generation kept",
+    "training episodes of C",
+    "time of V",
+    "time of M",
+    "time of C",
+    "machine",
+    "commit",
+)
+METHOD = (
+    "Mean ± standard deviation over test episodes, and in brackets the standard error of the mean. The interval is the "
+    "95% percentile bootstrap interval of the mean over episodes, with "
+    f"{statistics.RESAMPLES:,} resamples. In a row of several seeds, mean, standard deviation, standard error and "
+    f"interval are over the means of the seeds; the interval is then Student's t interval, or from "
+    f"{statistics.FEWEST_EPISODES} seeds on the bootstrap's. The interquartile mean leaves out the lowest and the "
+    "highest quarter of the episodes."
+)
 
 
-def duration(seconds: float) -> str:
-    for unit, size in (("h", 3600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} s"
+@dataclass(frozen=True)
+class Line:
+    """A line of the results table.
+
+    Attributes:
+        agent, where, sees, paper: whose test, of what, and what the paper reports; in words.
+        mean, std, error, interval: over episodes, or over seeds' means. error and interval are None where there are too
+            few values or no returns.
+        middle: the interquartile mean of all episodes; None without returns.
+        played, searched: test episodes, and training episodes of C, in words.
+        command: the command of the test, as it can be typed; "" if unknown.
+    """
+
+    agent: str
+    where: str
+    sees: str
+    paper: str
+    mean: float
+    std: float
+    error: float | None
+    interval: tuple[float, float] | None
+    middle: float | None
+    played: str
+    searched: str
+    command: str
+
+    def cells(self) -> list[str]:
+        ours = plus_minus(self.mean, self.std)
+        decimals = text.digits(self.std or self.mean)
+        error = "" if self.error is None else f" [{text.number(self.error, decimals)}]"
+        interval = " to ".join(text.number(end, decimals) for end in self.interval or ())
+        middle = "" if self.middle is None else text.number(self.middle, decimals)
+        episodes = f"{self.played} / {self.searched}" if self.searched else self.played
+        return [self.agent, self.where, self.sees, self.paper, ours + error, interval, middle, episodes]
+
+
+def launch(row: dict) -> str:
+    """How a command of a row of results, or of the manifest, is typed; "" if the row has none."""
+    if not row.get("command"):
+        return ""
+    prefix = f"mpirun -n {row['ranks']} " if row.get("ranks", 1) > 1 else ""
+    return text.printable(f"{prefix}python {row['command']}")
+
+
+def of_test(run: Run, row: dict) -> Line:
+    """The line of one test."""
+    returns = row.get("returns")
+    found = statistics.summary(returns) if returns else row
+    paper = published.text(row) if published.score(row) else ""
+    interval = tuple(found["interval"]) if found.get("interval") else None
+    return Line(
+        names.agent(run), results.where(row), names.sees(row), paper, row["mean"], row["std"],
+        found.get("standard_error"), interval, found.get("interquartile_mean"), f"{row['episodes']:,}",
+        searched(run), launch(row),
+    )  # fmt: skip
+
+
+def of_seeds(group: list[tuple[Run, dict]]) -> Line:
+    """The line of agents that differ in their seed alone."""
+    (run, row), rows = group[0], [row for _, row in group]
+    means = [row["mean"] for row in rows]
+    every = [value for row in rows for value in row.get("returns", [])]
+    played = ", ".join(dict.fromkeys(f"{row['episodes']:,}" for row in rows))
+    counts = ", ".join(dict.fromkeys(searched(run) for run, _ in group))
+    commands = "\n".join(dict.fromkeys(launch(row) for row in rows))
+    return dataclasses.replace(
+        of_test(run, row),
+        agent=names.agent(run, [row["seed"] for row in rows]),
+        mean=float(np.mean(means)),
+        std=float(np.std(means, ddof=1)),
+        error=statistics.standard_error(means),
+        interval=next(iter(statistics.over_seeds(means).values()), None),
+        middle=statistics.interquartile_mean(every) if every else None,
+        played=f"{len(rows)} × {played}",
+        searched=counts,
+        command=commands.strip(),
+    )
+
+
+def lines(runs: list[Run]) -> list[Line]:
+    """The lines of the results table: run by run and round by round. An experiment of several seeds has one more line
+    after its last test; of agents/ it has that one alone."""
+    found = tests(runs)
+    groups: dict[tuple, list[tuple[Run, dict]]] = {}
+    for pair in found:
+        groups.setdefault(experiment(*pair), []).append(pair)
+    out = []
+    for run, row in found:
+        group = groups[experiment(run, row)]
+        seeds = seeds_of(group)
+        if len(seeds) == 1 or not run.in_agents:
+            out.append(of_test(run, row))
+        if len(seeds) > 1 and group[-1][1] is row:
+            out.append(of_seeds(seeds))
+    return out
+
+
+def searched(run: Run) -> str:
+    """How many training episodes the searches for an agent have played together; "" if that is not known."""
+    return f"{sum(run.episodes):,}" if run.episodes else ""
+
+
+def results_table(runs: list[Run]) -> Table:
+    return Table(RESULTS, [line.cells() for line in lines(runs)])
+
+
+def results_blocks(runs: list[Run]) -> list[Table | Code]:
+    """The results table, and below it the commands of its lines."""
+    commands: dict[str, list[str]] = {}
+    for line in lines(runs):
+        commands.setdefault(line.command, []).append(f"# {line.agent}: {line.where}, {line.played} episodes")
+    shown = ["\n".join([*said, command]) for command, said in commands.items() if command]
+    return [results_table(runs), *([Code("\n".join(shown), "bash")] if shown else [])]
 
 
 def seconds_of(lines: list[dict]) -> float:
@@ -28,221 +156,105 @@ def seconds_of(lines: list[dict]) -> float:
     return sum(now for now, after in zip(seconds, [*seconds, 0][1:], strict=True) if after < now)
 
 
-def training_time(run: Run, row: dict) -> str:
-    """How long V, M and C took, in all rounds, as far as it is logged here; C to the generations that were kept, and in
-    all."""
-    trained = run.agent(row)
-    logs = {letter: trainings_of(run, name) for letter, name in (("V", "vae"), ("M", "rnn"))}
-    times = {letter: duration(sum(map(seconds_of, log))) for letter, log in logs.items() if log}
-    if trained and trained.history:
-        searches = [(origin.history, origin.kept) for origin in run.began_from(trained)]
-        searches.append((trained.history, row.get("generation") or 0))
-        kept = [seconds_of([line for line in lines if line["generation"] <= last]) for lines, last in searches]
-        total = sum(seconds_of(lines) for lines, _ in searches)
-        times["C"] = duration(total)
-        if kept[-1] > 0 and sum(kept) < total:
-            times["C"] = f"{duration(sum(kept))} (evolution {times['C']})"
-    return ", ".join(f"{letter} {time}" for letter, time in times.items())
-
-
 def trainings_of(run: Run, model: str) -> list[list[dict]]:
     """The learning curves of "vae" or "rnn", a training each: those of the rounds before, the oldest first, and the
     run's own; [] if it has none itself, and is not one in which V and M stay as they were."""
-    curves = [
-        [line for line in metrics if line["model"] == model]
-        for metrics in (*(origin.metrics for origin in run.origins), run.metrics)
-    ]
+    curves = [[line for line in one.metrics if line["model"] == model] for one in (*run.rounds, run)]
     return [curve for curve in curves if curve] if curves[-1] or run.config.models_stay else []
 
 
-def searches_of(run: Run) -> list[list[dict]]:
-    """The histories of the searches for C: those of the rounds before that it went on from, and the run's own; [] if
-    it has none itself."""
-    return [log for log in (*(origin.history for origin in run.origins), run.history) if log] if run.history else []
+def time_of(run: Run, letter: str) -> str:
+    """How long V, M or C took in a run, without the rounds before: the time in training, or without curves that of the
+    commands. In a round in which V and M stay, and in agents/, it says so."""
+    name, file = {"V": ("vae", V), "M": ("rnn", M), "C": ("", BEST)}[letter]
+    if letter != "C" and (run.in_agents or run.config.models_stay):
+        return "as the run" if run.in_agents else f"as round {run.config.round - 1}"
+    lines = [line for line in run.metrics if line["model"] == name] if name else run.history
+    seconds = seconds_of(lines) or run.made.get(file, {}).get("seconds")
+    return duration(seconds) if seconds else ""
 
 
-def cells(run: Run | None, row: dict) -> list[str]:
-    """A row of the results table; what was not measured, be it all that there is to say of a run, is empty."""
-    features = row["features"] + (f", untrained {row['untrained']}" if row["untrained"] != "none" else "")
-    features += "".join(f", {setting}" for setting in run.varied(row)) if run else ""
-    paper = published.text(row) if published.score(row) else ""
-    start = [row["task"], where(row), row["preset"], features, paper, "<br>".join(published.peers(row))]
-    ours = f"{row['mean']:.1f} ± {row['std']:.1f}" if "mean" in row else ""
-    episodes, seed, generation, hardware = (
-        "" if row.get(name) is None else str(row[name]) for name in ("episodes", "seed", "generation", "hardware")
-    )
-    time = training_time(run, row) if run else ""
-    return [*start, ours, episodes, seed, generation, time, hardware, launch(row)]
+def made_table(runs: list[Run]) -> Table:
+    """How each agent was made: a row for each round, and one for the seeds of each experiment in agents/."""
+    groups: dict[str, list[Run]] = {}
+    for run in (one for top in runs for one in (*top.rounds, top, *top.agents)):
+        key = repr((run.name.partition("/")[0], dataclasses.replace(run.config, seed=0)))
+        groups.setdefault(key if run.in_agents else repr((run.config, run.history or run.path)), []).append(run)
+    rows = []
+    for group in groups.values():
+        group = group if group[0].in_agents else group[:1]
+        cells = zip(*map(made_cells, group), strict=True)
+        rows.append(
+            [names.search(group), *("; ".join(values if len(set(values)) > 1 else values[:1]) for values in cells)]
+        )
+    return Table(MADE, rows)
 
 
-def launch(line: dict) -> str:
-    """How the command of a results row, or of the command log, is typed; "" if the row has none."""
-    if "command" not in line:
-        return ""
-    prefix = f"mpirun -n {line['ranks']} " if line.get("ranks", 1) > 1 else ""
-    return f"`{prefix}python {line['command']}`"
+def made_cells(run: Run) -> list[str]:
+    """All cells of a run's row in `made_table` but the first."""
+    kept, row = (run.best or {}).get("generation"), run.made.get(BEST, {})
+    generations = "" if kept is None else f"{kept} of {len(run.history)}" if run.history else f"{kept}"
+    counts = " + ".join(f"{count:,}" for count in run.episodes)
+    place = [row.get("machine") or "", (row.get("commit") or "")[:10]]
+    return [generations, counts, *(time_of(run, letter) for letter in "VMC"), *place]
 
 
-def seeds_of(group: list[tuple[Run, dict]]) -> list[tuple[Run, dict]]:
-    """The test of most episodes of each seed, by seed."""
-    found = {row["seed"]: (run, row) for run, row in sorted(group, key=lambda pair: pair[1].get("episodes", 0))}
-    return [found[seed] for seed in sorted(found)]
+def commands_of(run: Run) -> str:
+    """The commands that made a run's files, in their order, by its manifest."""
+    return "\n".join(dict.fromkeys(command for row in run.made.values() if (command := launch(row))))
 
 
-def over_seeds(group: list[tuple[Run, dict]]) -> list[str] | None:
-    """The line of an experiment that was repeated with other seeds, or None if it was not."""
-    rows = [row for _, row in seeds_of(group)]
-    if len(rows) < 2:
-        return None
-    means = [row["mean"] for row in rows]
-    line = cells(*group[0])[:6]
-    ours = f"**{np.mean(means):.1f}**"
-    if certain := intervals(means):
-        ours += f", 95% interval over {len(means)} seeds {certain}"
-    else:
-        ours += f" (the mean of {len(means)} seeds; an interval over seeds takes {statistics.FEWEST_SEEDS})"
-    episodes = sorted({row["episodes"] for row in rows})
-    seeds = f"{len(means)} seeds: " + ", ".join(str(row["seed"]) for row in rows)
-    return [*line, ours, "each " + " or ".join(map(str, episodes)), seeds, "", "", "", ""]
+def published_table(named: list[str] | None = None) -> Table:
+    """Every published score of the tasks, with what was played and its source."""
+    chosen = [name for name, task in tasks.TASKS.items() if task.published and (named is None or name in named)]
+    header = ("agent", "played", "score", "episodes", "source")
+    return Table(header, [list(line) for name in chosen for line in published.sources(name)])
 
 
-def intervals(means: list[float]) -> str:
-    """The intervals of the mean over seeds, in words; "" of fewer than three seeds."""
-    found = statistics.over_seeds(means)
-    return ", ".join(f"{low:.1f} to {high:.1f} ({how})" for how, (low, high) in found.items())
+def rounds_table(run: Run) -> Table:
+    """A row for each round: what was learned from what, and its score in its own environment."""
+    rows = []
+    for one in (*run.rounds, run):
+        config = one.config
+        own = [row for row in one.rows if "mean" in row and is_headline(config, row)]
+        best = max(own, key=lambda row: row["episodes"], default=None)
+        line = of_test(one, best).cells() if best else []
+        data = (
+            f"{config.episodes:,} random" if config.round == 1 else f"{config.episodes:,} of round {config.round - 1}"
+        )
+        data = "V and M stay" if config.models_stay else data
+        data += f", and {config.linked:,} of earlier rounds" if config.linked and not config.models_stay else ""
+        score = [line[1], line[4], f"{best['episodes']:,}"] if best else ["", "", ""]
+        rows.append([str(config.round), data, "".join(f"{count:,}" for count in one.episodes[-1:]), *score])
+    header = ("round", "recorded episodes", "training episodes of C", "environment", "score", "test episodes")
+    return Table(header, rows)
 
 
-def results_table(runs: list[Run]) -> str:
-    lines = [cells(run, row) for run in runs for row in run.rows if "mean" not in row]
-    for group in groups(runs).values():
-        lines += [cells(run, row) for run, row in group]
-        lines += [line for line in [over_seeds(group)] if line]
-    return table(HEADER, lines)
+def is_headline(config: configs.Config, row: dict) -> bool:
+    """Whether a row is the test that counts for an agent: in the real environment, in its own view, in float32."""
+    return row["env"] == "real" and row["dtype"] == "float32" and row["view"] in (None, config.view)
 
 
-def unmeasured(rows: list[dict]) -> list[dict]:
-    """What the paper reports of its agents and no row of `rows` measured, as rows without a score."""
-    wanted = []
-    for task in (task for task in tasks.TASKS.values() if task.published):
-        paper = tasks.preset(task.name, "paper")
-        if not task.evolves_in_dreams:
-            wanted += [identity(dataclasses.replace(paper, features=features)) for features in published.AGENTS]
-            continue
-        for entry in published.temperatures(task.name):
-            if "temperature" in entry:
-                run = dataclasses.replace(paper, temperature=entry["temperature"])
-                wanted += [identity(run, env=kind) for kind in published.KINDS]
-
-    def experiment(row: dict) -> list:
-        return [row[name] for name in EXPERIMENT if name != "preset"]
-
-    measured = [experiment(row) for row in rows]
-    return [row | {"seed": None} for row in wanted if experiment(row) not in measured]
-
-
-BEFORE = ["environment", "features", "paper", "ours: mean ± std"]
-AFTER = ["seed", "generation", "training time", "hardware of the test", "command"]
-SPREAD = ["standard error", "95% interval over episodes", "interquartile mean", "solved"]
-
-
-def spread(row: dict) -> list[str]:
-    """What SPREAD names of a row, "solved" with the mark that counts; empty if nothing was measured or the returns are
-    missing, the interval too of fewer than ten episodes."""
-    if not row.get("returns"):
-        return [""] * len(SPREAD)
-    found = statistics.summary(row["returns"], tasks.get(row["task"]).mark)
-    certain = "{:.1f} to {:.1f}".format(*found["interval"]) if found["interval"] else ""
-    solved = f"{found['solved']:.0%} reach {found['mark']:g}" if "mark" in found else ""
-    middle = f"{found['interquartile_mean']:.1f}"
-    return [f"{found['standard_error']:.1f}", certain, middle, solved]
-
-
-def short_table(runs: list[Run]) -> str:
-    """The results table with what SPREAD names, without what the peers report and what is the
-    same in every row; but with an empty row for each of the paper's agents that is not among the runs."""
-    measured, lines = list(groups(runs).values()), []
-    missing = unmeasured([row for group in measured for _, row in group])
-    for group in [*measured, *([(None, row)] for row in missing)]:
-        seeds = seeds_of(group)
-        for run, row in group:
-            if len(seeds) == 1 or run.agent(row) is run:
-                line = dict(zip(HEADER, cells(run, row), strict=True))
-                search = searched(run, row) if run else ""
-                lines.append(
-                    [*(line[n] for n in BEFORE), *spread(row), line["episodes"], search, *(line[n] for n in AFTER)]
-                )
-        if len(seeds) > 1:
-            lines.append(of_seeds(seeds))
-    return table([*BEFORE, *SPREAD, "episodes", "C's episodes", *AFTER], lines)
-
-
-def of_seeds(group: list[tuple[Run, dict]]) -> list[str]:
-    """The line of `short_table` for agents that differ in their seed, sorted by it. Standard error and interval are
-    over seeds, interquartile mean and solved of all episodes together; where lines differ it has each one's."""
-    rows = [row for _, row in group]
-    means, lines = [row["mean"] for row in rows], [dict(zip(HEADER, cells(*pair), strict=True)) for pair in group]
-    together = spread(rows[0] | {"returns": [value for row in rows for value in row.get("returns", [])]})
-    found = f"**{np.mean(means):.1f}** ({', '.join(f'{mean:.1f}' for mean in means)})"
-    error = f"{statistics.standard_error(means):.1f} over {len(means)} seeds"
-
-    def each(values: list[str]) -> str:
-        return ", ".join(values if len(set(values)) > 1 else values[:1])
-
-    played = f"{len(rows)} × {each([line['episodes'] for line in lines])}"
-    search = each([searched(*pair) for pair in group])
-    after = [each([line[name] for line in lines]) for name in AFTER]
-    same = [lines[0][name] for name in BEFORE[:-1]]
-    return [*same, found, error, intervals(means), *together[2:], played, search, *after]
-
-
-def searched(run: Run, row: dict) -> str:
-    """How many training episodes the search for a row's agent has played, in each round; "" if that is not here."""
-    agent = run.agent(row)
-    if agent is None or not agent.history:
-        return ""
-    rounds = [(run_dir.load(origin.path), origin.history) for origin in run.began_from(agent) if origin.history]
-    played = [
-        config.population * sum(configs.rollouts_at(config.rollouts, line["generation"]) for line in history)
-        for config, history in [*rounds, (agent.config, agent.history)]
-    ]
-    return " + ".join(f"{count:,}" for count in played)
-
-
-def published_table() -> str:
-    """Every published score of every task, with its source."""
-    lines = [[name, *line] for name, task in tasks.TASKS.items() if task.published for line in published.sources(name)]
-    return table(["task", "agent", "score", "source"], lines)
-
-
-def temperature_table(runs: list[Run], task: str) -> str:
-    """A task's full agents, evolved in the dream at each temperature and tested there: published and ours. Dreams that
-    begin or end otherwise than the release's are others."""
-    tests = [row for run in runs for row in run.rows if "mean" in row and row["task"] == task]
-    tests = [row for row in tests if row["features"] == published.full_features(task) and row["untrained"] == "none"]
-    tests = [row for row in tests if row["trained_temperature"] == row["temperature"] is not None]
-    tests = [row for row in tests if dreams_as_released(row)]
-
-    def ours(temperature: float, kind: str) -> str:
-        fit = [row for row in tests if (row["trained_temperature"], row["env"]) == (temperature, kind)]
-        tail = (lambda row: f" (seed {row['seed']}, {row['episodes']})") if len(fit) > 1 else (lambda row: "")
-        return "<br>".join(f"{row['mean']:.1f} ± {row['std']:.1f}{tail(row)}" for row in fit)
-
-    entries = {entry.get("temperature", entry.get("agent")): entry for entry in published.temperatures(task)}
-    temperatures = sorted({row["trained_temperature"] for row in tests} | {k for k in entries if isinstance(k, float)})
-    lines = []
-    for key in [*temperatures, *(k for k in entries if isinstance(k, str))]:
-        entry = entries.get(key, {})
-        theirs = [
-            published.plus_minus(entry[f"{kind}_mean"], entry[f"{kind}_std"]) if f"{kind}_mean" in entry else ""
-            for kind in published.KINDS
-        ]
-        mine = ["", ""] if isinstance(key, str) else [ours(key, kind) for kind in published.KINDS]
-        lines.append([f"{key:g}" if isinstance(key, float) else key, theirs[0], mine[0], theirs[1], mine[1]])
-    return table(["τ", "dream: published", "dream: ours", "real: published", "real: ours"], lines)
-
-
-def differences(config: configs.Config) -> list[list[str]]:
-    """(setting, this run's value, the paper's) of all settings that are not the paper's, seed and preset apart."""
+def differences(config: configs.Config) -> Table:
+    """The settings that are not the paper's, seed and preset apart."""
     paper = tasks.preset(config.task, "paper")
-    pairs = [(f.name, getattr(config, f.name), getattr(paper, f.name)) for f in dataclasses.fields(config)]
-    return [[name, str(a), str(b)] for name, a, b in pairs if a != b and name not in ("seed", "preset")]
+    pairs = [(item.name, getattr(config, item.name), getattr(paper, item.name)) for item in dataclasses.fields(config)]
+    rows = [[name, str(a), str(b)] for name, a, b in pairs if a != b and name not in ("seed", "preset")]
+    return Table(("setting", "here", "paper"), rows)
+
+
+def scores_by_episodes(runs: list[Run], task: str) -> list[tuple[str, list[tuple[float, float, float]]]]:
+    """Ours for `plots.by_episodes`: of each run of the task, of each round in the published view, C's training
+    episodes so far, the score of the longest test, and half of its 95% interval."""
+    found = []
+    for run in (run for run in runs if run.config.task == task):
+        points = []
+        for one in (*run.rounds, run):
+            own = [row for row in one.rows if "mean" in row and is_headline(one.config, row)]
+            own = [row for row in own if row["view"] == tasks.get(task).published_view]
+            if own and one.episodes:
+                row = max(own, key=lambda row: row["episodes"])
+                points.append((sum(one.episodes), row["mean"], 1.96 * (of_test(one, row).error or 0)))
+        if points:
+            found.append((f"ours by round ({run.name}), with 95% intervals", points))
+    return found

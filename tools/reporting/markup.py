@@ -1,0 +1,127 @@
+"""The blocks of a page, written as Markdown and as HTML. Blocks hold plain text, and the writers escape it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from world_models import text
+from world_models.config import UserError
+from world_models.runs import files
+
+STYLE = """body { font: 16px/1.5 sans-serif; max-width: 1100px; margin: auto; padding: 1em; }
+table { border-collapse: collapse; font-size: 90%; } td, th { border: 1px solid #bbb; padding: .2em .5em; }
+img, video { max-width: 100%; border: 1px solid #888; } pre { overflow-x: auto; background: #f2f2f2; padding: .5em; }"""
+
+
+@dataclass(frozen=True)
+class Heading:
+    text: str
+    level: int = 2
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Notes:
+    """The user's own Markdown, which stays Markdown; HTML in it is escaped."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Code:
+    """Lines of code, such as commands."""
+
+    text: str
+    language: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    header: tuple[str, ...]
+    rows: list[list[str]]
+
+
+@dataclass(frozen=True)
+class Media:
+    """A picture or a film (.mp4), by its path from the page, with a caption."""
+
+    path: str
+    caption: str
+
+
+Block = Heading | Text | Notes | Code | Table | Media
+
+
+def to_markdown(blocks: list[Block]) -> str:
+    return "\n".join(_markdown(block) for block in blocks)
+
+
+def _markdown(block: Block) -> str:
+    match block:
+        case Heading(words, level):
+            return f"{'#' * level} {text.markdown(words)}\n"
+        case Text(words):
+            return f"{text.markdown(words)}\n"
+        case Notes(words):
+            return f"{text.printable(words, keep=chr(10)).replace('&', '&amp;').replace('<', '&lt;').strip()}\n"
+        case Code(words, language):
+            return f"```{language}\n{text.code(words).strip()}\n```\n"
+        case Table(header, rows):
+            lines = [header, ["---"] * len(header), *rows]
+            return "".join(f"| {' | '.join(map(text.markdown, line))} |\n" for line in lines)
+        case Media(path, caption):
+            picture = "" if path.endswith(".mp4") else "!"
+            return f"{picture}[{text.markdown(caption)}]({quote(path)})\n"
+
+
+def to_html(title: str, blocks: list[Block]) -> str:
+    """One page that needs no other file but its pictures and films."""
+    head = f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{text.html(title)}</title>\n'
+    body = "\n".join(_html(block) for block in blocks)
+    return f"{head}<style>\n{STYLE}\n</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+
+
+def _html(block: Block) -> str:
+    match block:
+        case Heading(words, level):
+            return f"<h{level}>{text.html(words)}</h{level}>"
+        case Text(words):
+            return f"<p>{text.html(words)}</p>"
+        case Notes(words) | Code(words):
+            return "<pre>" + "\n".join(map(text.html, words.strip().splitlines())) + "</pre>"
+        case Table(header, rows):
+            lines = [(header, "th"), *((row, "td") for row in rows)]
+            cells = ("".join(f"<{tag}>{text.html(cell)}</{tag}>" for cell in line) for line, tag in lines)
+            return "<table>\n" + "".join(f"<tr>{line}</tr>\n" for line in cells) + "</table>"
+        case Media(path, caption):
+            source, words = text.html(quote(path)), text.html(caption)
+            film = f'<video controls src="{source}"></video>'
+            shown = film if path.endswith(".mp4") else f'<img src="{source}" alt="{words}">'
+            return f"<figure>{shown}<figcaption>{words}</figcaption></figure>"
+
+
+def to_latex(block: Table, caption: str) -> str:
+    """A table for a paper. A comment and the caption say how its numbers were made."""
+    lines = [" & ".join(map(text.latex, line)) + r" \\" for line in (block.header, *block.rows)]
+    head = [f"% {caption}", r"% It needs \usepackage{booktabs}.", r"\begin{table}", r"\centering"]
+    head += [rf"\caption{{{text.latex(caption)}}}", rf"\begin{{tabular}}{{{'l' * len(block.header)}}}", r"\toprule"]
+    return "\n".join([*head, lines[0], r"\midrule", *lines[1:], r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+
+
+def fill(path: Path, sections: dict[str, str]) -> None:
+    """Replaces what stands between the comments <!-- NAME --> and <!-- end of NAME --> of a Markdown page."""
+    page = path.read_text(encoding="utf-8")
+    for name, content in sections.items():
+        begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+        before, found, rest = page.partition(begin)
+        _, closed, after = rest.partition(end)
+        if not found or not closed:
+            raise UserError(f"{path} has no lines '{begin}' and '{end}' for the {name} to stand between")
+        page = f"{before}{begin}\n{content}{end}{after}"
+    files.write_text(path, page)

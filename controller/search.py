@@ -213,6 +213,7 @@ def without_init(kind: type) -> type:
 
 # The classes and functions that the pickle of a search consists of, by module.
 ADMITTED = {
+    "builtins": {"range"},
     "cma.boundary_handler": {"BoundNone", "BoundTransform"},
     "cma.evolution_strategy": {"CMAEvolutionStrategy", "_CMAStopDict", "_StopTolXStagnation", "_pass"}
     | {"_CMASolutionDict_empty", "_CMASolutionDict_functional"},

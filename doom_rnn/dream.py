@@ -156,8 +156,8 @@ class DreamEnv(gym.Env, EzPickle):
 
     Observation: float32 (Z + 2 U,), [z, c, h]. Action: the task's. Reward of a step: what M's reward head predicts;
     without one the task's, 1 in Doom's dream and 0 in CarRacing's. A dream terminates when M predicts the end, if it
-    has a head for it, and is truncated after the run's `dream_frames` or else `max_frames` steps. Each dream has its own
-    masks of dropout, at the run's `dream_dropout`.
+    has a head for it, and is truncated after the run's `dream_frames` or else `max_frames` steps. At the run's
+    `dream_dropout` each dream has its own dropout masks.
 
     It is pickled as its arguments: a copy, or one in another process, begins anew.
     """

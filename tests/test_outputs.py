@@ -117,3 +117,10 @@ def test_a_result_is_saved_before_it_is_printed(tested, monkeypatch):
     monkeypatch.setattr(command_line, "print_result", lambda _: saved.append(results.read(run)))
     evaluation.evaluate(mpi.world(), run, run.config, 2, video=False)
     assert saved and all(rows == [row] for rows in saved)
+
+
+@pytest.mark.parametrize("text", ["M's dream, restarted every 1 s", "0.8 s ahead: M predicts the end", "x" * 40])
+def test_text_fits_its_panel(text):
+    from world_models.pictures import PANEL, fitted
+
+    assert fitted(text, 64 * PANEL, 11 + PANEL).getlength(text) <= 64 * PANEL

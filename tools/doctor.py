@@ -20,8 +20,7 @@ from tools.reporting.tables import trainings_of
 from vae.data import episode_path, read_episode
 from world_models import command_line, published, tasks
 from world_models.config import UserError, flag
-from world_models.runs.arrays import FLOATS, open_npz
-from world_models.runs.arrays import UNREADABLE
+from world_models.runs.arrays import FLOATS, UNREADABLE, open_npz
 
 HEALTHY = json.loads(Path(__file__).with_name("healthy.json").read_text(encoding="utf-8"))
 SAMPLE = 20  # episodes that are opened

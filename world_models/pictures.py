@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -81,19 +82,29 @@ def save_sheet(path: Path, rows: list[Row], title: str = "", axis: str = "") -> 
         sheet(rows, title, axis).save(tmp, format="PNG")
 
 
-def panels(titles: Sequence[str], frames: Sequence[np.ndarray], notes: Sequence[str], scale: int = PANEL) -> np.ndarray:
-    """One picture of a film: frames (64, 64, 3) side by side, `scale` times as large, a title above and a note below
-    each.
+@cache
+def font_of(size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.load_default(size)
 
-    Returns uint8 (H, W, 3), H and W multiples of 16, as video codecs want them.
+
+def fitted(text: str, width: int, size: int) -> ImageFont.FreeTypeFont:
+    """The largest font of at most `size` points in which a text is at most `width` pixels wide."""
+    return next((font for font in map(font_of, range(size, 6, -1)) if font.getlength(text) <= width), font_of(6))
+
+
+def panels(titles: Sequence[str], frames: Sequence[np.ndarray], notes: Sequence[str], scale: int = PANEL) -> np.ndarray:
+    """One picture of a film: frames (64, 64, 3) next to each other, `scale` times as large, each with a title above and a
+    note below. A text that is too long for its panel is smaller.
+
+    Returns uint8 (H, W, 3), H and W multiples of 16, as video codecs need them.
     """
-    font, side = ImageFont.load_default(11 + scale), frames[0].shape[0] * scale
+    side = frames[0].shape[0] * scale
     width, height = len(frames) * (side + 2 * MARGIN), side + 48
     image = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(image)
     for k, (title, frame, note) in enumerate(zip(titles, frames, notes, strict=True)):
         left = k * (side + 2 * MARGIN) + MARGIN
-        draw.text((left, 12), title, INK, font, anchor="lm")
+        draw.text((left, 12), title, INK, fitted(title, side, 11 + scale), anchor="lm")
         image.paste(enlarged(frame, scale), (left, 24))
-        draw.text((left, side + 36), note, INK, font, anchor="lm")
+        draw.text((left, side + 36), note, INK, fitted(note, side, 11 + scale), anchor="lm")
     return np.asarray(image)

@@ -13,10 +13,9 @@ from tools.release.layouts import HEAD_FIRST, rnn_orders, to_keras, to_release
 from world_models import config as configs
 from world_models import tasks
 from world_models.config import Config, UserError
-from world_models.runs.arrays import FLOATS, open_npz
 from world_models.runs import weights
 from world_models.runs.agent import read_best
-from world_models.runs.arrays import UNREADABLE, require_finite
+from world_models.runs.arrays import FLOATS, UNREADABLE, open_npz, require_finite
 from world_models.runs.run import Run
 from world_models.tasks.task import Release
 

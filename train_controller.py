@@ -30,8 +30,8 @@ def parse(quiet: bool) -> argparse.Namespace:
         nargs="+",
         metavar="SETTING=VALUE,VALUE",
         help="evolve an agent for each combination of these settings of C, or seeds, on the run's V and M, and test "
-        "it, also in its dream if it is evolved there; each is a run in DIR/agents/. Flags of C next to it hold for "
-        "all",
+        "it, also in its dream if it is evolved there; each is a run in DIR/agents/. Values of rollouts are "
+        "separated by '/'. Flags of C apply to all agents",
     )
     parser.add_argument(
         "--objective",

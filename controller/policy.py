@@ -13,6 +13,7 @@ import numpy as np
 
 from world_models import tasks
 from world_models.config import Config
+from world_models.tasks.actions import one_hot
 from world_models.tasks.task import Task
 
 HIDDEN = 40  # tanh units of "z_hidden" (paper 3.4; carracing/model.py)
@@ -62,20 +63,25 @@ class Controller:
             z: (B, Z).
             c, h: (B, U), M's state; unused where the features lack them.
             ops: the array module, `numpy` or `keras.ops`.
-            push: (B, A), noise on C's outputs, which stay in -1..1.
+            push: (B, A), noise on C's outputs, which stay in -1..1. Choices are made by the outputs before tanh, with
+                the whole noise.
 
         Returns:
-            (B, A), squashed as the task's actions are.
+            (B, A), squashed as the task's actions are, or 1 for the choice and 0 for the others.
         """
         parts = {"z": z, "c": c, "h": h}
         x = ops.concatenate([parts[part] for part in INPUTS[self.features]], axis=-1)
         start = 0
-        for inputs, outputs, biases in self.layers:
+        for number, (inputs, outputs, biases) in enumerate(self.layers):
+            x = ops.tanh(x) if number else x
             bias = params[:, start : start + outputs] if biases else 0.0
             start += outputs * biases
             weight = ops.reshape(params[:, start : start + inputs * outputs], (-1, inputs, outputs))
             start += inputs * outputs
-            x = ops.tanh(ops.einsum("bi,bio->bo", x, weight) + bias)
+            x = ops.einsum("bi,bio->bo", x, weight) + bias
+        if self.task.choice:
+            return one_hot(x if push is None else x + push, ops)
+        x = ops.tanh(x)
         if push is not None:
             x = ops.clip(x + push, -1.0, 1.0)
         return self.task.squash(x, ops)

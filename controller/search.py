@@ -22,7 +22,8 @@ from world_models.config import Config, UserError
 from world_models.runs.arrays import UNREADABLE, open_npz, require_finite
 
 # What a search raises when it goes on from an invalid state. Other exceptions are faults of the program.
-INVALID_STATE_ERRORS = (*UNREADABLE, ArithmeticError, AttributeError, AssertionError, pickle.UnpicklingError)
+INVALID_STATE_ERRORS = (*UNREADABLE, ArithmeticError, AttributeError, AssertionError, MemoryError)
+INVALID_STATE_ERRORS += (pickle.UnpicklingError,)
 HEADER = 1 << 26  # bytes of a checkpoint's header: some 60,000 generations
 
 
@@ -112,8 +113,9 @@ class Search(ABC):
             warnings.simplefilter("ignore")
             for _ in range(2):
                 asked = self.ask()
-                if asked.shape != (self.population, self.size) or not np.isfinite(asked).all():
-                    raise ValueError(f"candidates of shape {asked.shape}, or not finite")
+                fits = asked.shape == (self.population, self.size) and asked.dtype == np.float64
+                if not fits or not np.isfinite(asked).all():
+                    raise ValueError(f"candidates of shape {asked.shape} and type {asked.dtype}, or not finite")
                 self.tell(-np.sum((asked - asked[0]) ** 2, axis=1))
         if not (np.isfinite(self.best()).all() and 0 < self.spread() < math.inf):
             raise ValueError("the spread must be finite and positive")
@@ -214,16 +216,16 @@ def without_init(kind: type) -> type:
 # The classes and functions that the pickle of a search consists of, by module.
 ADMITTED = {
     "builtins": {"range"},
-    "cma.boundary_handler": {"BoundNone", "BoundTransform"},
+    "cma.boundary_handler": {"BoundNone"},
     "cma.evolution_strategy": {"CMAEvolutionStrategy", "_CMAStopDict", "_StopTolXStagnation", "_pass"}
     | {"_CMASolutionDict_empty", "_CMASolutionDict_functional"},
     "cma.optimization_tools": {"BestSolution"},
-    "cma.options_parameters": {"CMAOptions", "CMAParameters", "is_feasible"},
+    "cma.options_parameters": {"CMAParameters"},
     "cma.recombination_weights": {"RecombinationWeights"},
     "cma.sampler": {"GaussFullSampler", "GaussStandardConstant"},
     "cma.sigma_adaptation": {"CMAAdaptSigmaCSA"},
     "cma.transformations": {"DiagonalDecoding", "GenoPheno", "RoundIntegerVariables"},
-    "cma.utilities.utils": {"BlancClass", "DictFromTagsInString", "ElapsedWCTime", "MoreToWrite", "SolutionDict"},
+    "cma.utilities.utils": {"BlancClass", "ElapsedWCTime", "MoreToWrite", "SolutionDict"},
     "numpy": {"dtype", "ndarray"},
     "numpy._core.multiarray": {"_reconstruct", "scalar"},
     "numpy._core.numeric": {"_frombuffer"},

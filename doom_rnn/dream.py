@@ -24,7 +24,7 @@ from world_models.pictures import to_uint8
 from world_models.quiet import tf
 from world_models.runs.arrays import FLOATS, UNREADABLE, open_npz, require_finite
 from world_models.runs.run import Run
-from world_models.tasks.actions import checked
+from world_models.tasks.actions import checked, one_hot
 from world_models.world_model import WorldModel, load_vae
 
 
@@ -120,6 +120,12 @@ class Dreams:
         seen = gym.spaces.Box(-np.inf, np.inf, (self.config.z_size + 2 * self.config.rnn_units,), np.float32)
         return seen, gym.spaces.Box(low, np.ones_like(low), dtype=np.float32)
 
+    def actions(self, given, count: int) -> np.ndarray:
+        """The actions of `count` agents, as M is told of them: float32 (B, A), of choices 1 for the greatest number and
+        0 for the others. UserError if they are not as many finite numbers."""
+        actions = checked(given, count, len(self.task.low))
+        return (one_hot(actions) if self.task.choice else actions).astype(np.float32)
+
     @cached_property
     def _compiled(self):
         require_own_tensorflow()
@@ -198,7 +204,7 @@ class DreamEnv(gym.Env, EzPickle):
     def step(self, action: np.ndarray):
         if self.z is None:
             raise gym.error.ResetNeeded("a dream begins with reset(): call it before step()")
-        action = checked(action, 1, len(self.action_space.low)).astype(np.float32)
+        action = self.dreams.actions(action, 1)
         shape = (1, self.config.z_size)
         uniform = self.random.uniform.random(shape, np.float32)
         noise = self.random.noise.standard_normal(shape, np.float32)

@@ -13,7 +13,6 @@ from vae.model import sample
 from world_models.environments import make_env
 from world_models.quiet import tf
 from world_models.seeds import generator
-from world_models.tasks.actions import checked
 from world_models.world_model import WorldModel
 
 
@@ -61,7 +60,7 @@ class LatentEnv(gym.Env, EzPickle):
     def step(self, action: np.ndarray):
         if self.steps is None:
             raise gym.error.ResetNeeded("an episode begins with reset(): call it before step()")
-        action = checked(action, 1, len(self.action_space.low)).astype(np.float32)
+        action = self.dreams.actions(action, 1)
         h, c = self._models[1](self.z, action, self.is_first, self.h, self.c)
         self.h, self.c, self.is_first = h.numpy(), c.numpy(), np.zeros_like(self.is_first)
         frame, reward, terminated, truncated, info = self.env.step(action[0])

@@ -8,7 +8,6 @@ from gymnasium.utils import EzPickle, seeding
 from gymnasium.vector import AutoresetMode
 
 from doom_rnn.dream import Dreams, Randomness
-from world_models.tasks.actions import checked
 
 DRAWN = 50  # steps for which a lane's randomness is drawn at once
 
@@ -89,7 +88,7 @@ class VectorDreamEnv(gym.vector.VectorEnv, EzPickle):
     def step(self, actions: np.ndarray):
         if None in self.random:
             raise gym.error.ResetNeeded("dreams begin with reset(): call it before step()")
-        actions = checked(actions, *self.action_space.shape).astype(np.float32)
+        actions = self.dreams.actions(actions, self.num_envs)
         at = self.steps % DRAWN
         for lane in np.flatnonzero(at == 0):
             self.random[lane].uniform.random(dtype=np.float32, out=self.uniform[lane])

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from rnn.data import LatentDataset
+from rnn.data import LatentDataset, Windows
 from vae.data import epoch_episodes
-from world_models import seeds
-from world_models.config import UserError
+from world_models import seeds, tasks
+from world_models.config import Config, UserError
 
 
 class Streams:
@@ -62,3 +62,10 @@ class Streams:
             frames = slice(piece * self.length, (piece + 1) * self.length + 1)
             yield piece == 0, *self.latents.frames(index[:, frames].T, restart[:, frames].T[..., None])
             number += 1
+
+
+def batches_of(latents: LatentDataset, config: Config) -> Streams | Windows:
+    """The batches that M learns from, of the kind that the task has. UserError if there are too few frames."""
+    kind = Streams if tasks.get(config.task).stops_at_end else Windows
+    old = config.linked * (2 if config.mirror == "yes" else 1)
+    return kind(latents, config.rnn_batch, config.rnn_length, config.seed, old, config.new_share)

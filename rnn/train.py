@@ -6,10 +6,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from rnn.data import LatentDataset, Windows, encode
+from rnn.data import LatentDataset, encode
 from rnn.lstm import dropout_mask
 from rnn.model import MDNRNN
-from rnn.streams import Streams
+from rnn.streams import batches_of
 from vae.model import VAE, sample
 from world_models import seeds, tasks
 from world_models.config import Config
@@ -82,9 +82,7 @@ def _slope(model, output, *targets):
 def fit_rnn(run: Run, model: MDNRNN, latents: LatentDataset) -> None:
     """Trains M on encoded episodes (see `world_models.training.fit`)."""
     config = run.config
-    kind = Streams if tasks.get(config.task).stops_at_end else Windows
-    old = config.linked * (2 if config.mirror == "yes" else 1)
-    batches = kind(latents, config.rnn_batch, config.rnn_length, config.seed, old, config.new_share)
+    batches = batches_of(latents, config)
     if "reward" in config.rnn_heads:
         scale_rewards(model, latents, trained=config.round > 1)
     rate = Rate(config.rnn_rate, config.rnn_rate_end, config.rnn_rate_decay)
@@ -97,8 +95,11 @@ def fit_rnn(run: Run, model: MDNRNN, latents: LatentDataset) -> None:
 def reward_unit(rewards: np.ndarray) -> float:
     """The unit of M's rewards: their standard deviation, or their root mean square where they hardly vary (CartPole's
     are all 1), so that what M has to learn is of size 1; 1 if all are 0."""
-    spread, size = float(rewards.std()), math.sqrt(np.mean(rewards.astype(np.float64) ** 2))
-    return (spread if spread > LEAST_SPREAD * size else size) or 1.0
+    # Below 1e-23 float32's squares are 0. A factor of a power of two changes no digit of other rewards.
+    exponent = math.frexp(float(np.abs(rewards).max()))[1]
+    scaled = np.ldexp(rewards, -exponent)
+    spread, size = float(scaled.std()), math.sqrt(np.mean(scaled.astype(np.float64) ** 2))
+    return math.ldexp(spread if spread > LEAST_SPREAD * size else size, exponent) or 1.0
 
 
 def scale_rewards(model: MDNRNN, latents: LatentDataset, trained: bool) -> None:

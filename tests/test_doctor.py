@@ -13,7 +13,8 @@ from tools import doctor
 from world_models import tasks
 from world_models.config import UserError
 from world_models.results import identity
-from world_models.runs import run_dir, storage
+from world_models.runs import config_file, files
+from world_models.runs.run import Run
 
 GENERATIONS = 30
 
@@ -40,23 +41,23 @@ def healthy_run(task: str) -> dict:
     return {"config": tasks.preset(task, "laptop"), "metrics": metrics, "history": history, "mu": mu, "tests": {}}
 
 
-def write(path: Path, files: dict) -> Path:
+def write(path: Path, parts: dict) -> Path:
     """A run folder of `healthy_run`'s files; `tests` are the means of the test episodes, by where they were played."""
-    config = files["config"]
-    run_dir.save(config, path)
-    best = {"generation": 30, "score": 800.0, "parameters": files.get("parameters", [])}
+    config = parts["config"]
+    files.write_text(path / "config.json", config_file.text(config))
+    best = {"generation": 30, "score": 800.0, "parameters": parts.get("parameters", [])}
     rows = [
         identity(config, env=env) | {"mean": mean, "std": 50.0, "episodes": 4, "returns": [mean] * 4}
-        for env, mean in files["tests"].items()
+        for env, mean in parts["tests"].items()
     ]
-    storage.write_text(path / "results.json", json.dumps({"results": rows}))
-    storage.write_text(path / "controller" / "best.json", json.dumps(best))
+    Run(path).write_text("results.json", json.dumps({"results": rows}))
+    files.write_text(path / "controller" / "best.json", json.dumps(best))
     for name in ("vae", "rnn"):
         (path / f"{name}.weights.h5").touch()
-    mu = files["mu"].astype(np.float16)
+    mu = parts["mu"].astype(np.float16)
     np.savez(path / "series.npz", mu=mu, logvar=np.where(np.ptp(mu, axis=0) > 0, -3, 0) + 0 * mu)
-    for name, lines in (("metrics.jsonl", files["metrics"]), ("controller/history.jsonl", files["history"])):
-        storage.write_text(path / name, "".join(json.dumps(line) + "\n" for line in lines))
+    for name, lines in (("metrics.jsonl", parts["metrics"]), ("controller/history.jsonl", parts["history"])):
+        files.write_lines(path / name, lines)
     return path
 
 
@@ -154,7 +155,7 @@ def test_of_any_task_z_must_vary(tmp_path, spread, expected):
 def record(path: Path, lengths: list[int], change=None) -> Path:
     """A CarRacing run of 3 episodes, of which as many as `lengths` are recorded."""
     config = dataclasses.replace(tasks.preset("carracing", "laptop"), episodes=3, max_frames=100)
-    run_dir.save(config, path)
+    files.write_text(path / "config.json", config_file.text(config))
     (path / "record").mkdir()
     rng = np.random.default_rng(0)
     for k, length in enumerate(lengths):
@@ -193,15 +194,15 @@ def test_a_value_before_the_first_healthy_one_is_not_judged(tmp_path):
 
 
 def test_every_fault_is_explained_and_can_be_found():
-    page = (ROOT / "docs" / "healthy-values.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
     found = set().union(*(expected for _, _, expected in BROKEN.values())) | {"missing episodes", "frozen"}
     assert set(doctor.HEALTHY["faults"]) == found
     for name, fault in doctor.HEALTHY["faults"].items():
         assert f"| {name} |" in page and f"| {fault['cause']} | {fault['do']}" in page
 
 
-def test_the_page_shows_these_values():
-    page = (ROOT / "docs" / "healthy-values.md").read_text(encoding="utf-8")
+def test_the_note_shows_the_healthy_values():
+    page = (ROOT / "lab" / "healthy-values.md").read_text(encoding="utf-8")
     for task, known in doctor.HEALTHY["tasks"].items():
         for e in known["curves"]:
             shown = ", ".join(f"{n:,.0f}: {value:.4g}" for n, value in zip(*doctor.points(e, task), strict=True))
@@ -220,8 +221,8 @@ def test_the_command_says_what_to_look_at(tmp_path):
 
 def test_of_a_later_round_its_own_episodes_are_looked_at(tmp_path):
     run = record(tmp_path, [100] * 3)
-    config = dataclasses.replace(run_dir.load(run), round=2, linked=3, episodes=2)
-    run_dir.save(config, run)
+    config = dataclasses.replace(config_file.load(run), round=2, linked=3, episodes=2)
+    files.write_text(run / "config.json", config_file.text(config))
     assert faults(run) == set()  # none yet
     shutil.copy(run / "record/000002.npz", run / "record/000003.npz")
     findings = doctor.examine(run)

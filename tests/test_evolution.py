@@ -1,55 +1,47 @@
-"""The search as a whole: which candidate has which fitness, and which episodes it is of. Its optimizers have tests of
-their own, and so has real play."""
+"""The search as a whole: each candidate's fitness, its episodes, the progress bar, and its files."""
 
-import dataclasses
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from small_play import Alone
+from small_run import edit_json, evolve, make_run, new_run, size_of
 
-from controller import evolution, lanes
+from controller import bar, evolution, lanes
+from controller.evolution import DECIMALS, Evolution
 from controller.policy import Controller
+from controller.rollout import Step
 from controller.tracks import Tracks
-from world_models import tasks
-from world_models.runs import run_dir
+from world_models import seeds, tasks
+from world_models.config import UserError
+from world_models.mpi import Alone
+from world_models.runs import files
 
-CONFIG = dataclasses.replace(
-    tasks.preset("carracing", "smoke"),
-    dtype="float32",
-    features="z",
-    population=8,
-    rollouts="2",
-    seeds="common",
-    optimizer="cma",
-    sigma=0.1,
-    eval_every=30,
-    eval_episodes=4,
-)
-SIZE, GOAL = Controller.of(CONFIG).num_params, 0.3
+SEARCH = dict(z_size=32, features="z", population=8, rollouts="2", seeds="common", eval_every=30, eval_episodes=4)
+CONFIG = tasks.replace(tasks.preset("carracing", "smoke"), **SEARCH)
+GOAL = 0.3
 
 
 def score(params: np.ndarray, seed: int) -> float:
-    """Of an episode: the nearer to GOAL the parameters the more, and more or less by the track."""
+    """An episode's return: it grows as the parameters approach GOAL, and depends on the track."""
     return float(seed % 7 - ((params - GOAL) ** 2).sum())
 
 
 class Hill:
-    """Lanes that play no game: an episode returns its `score`, after one step. They finish in another order than that
-    in which they start."""
+    """Lanes without a game: an episode returns its `score` after one step. They finish in another order than that in
+    which they start."""
 
     count = 3
 
-    def __init__(self, run, config):
-        self.config, self.played, self.waiting = config, [], []
+    def __init__(self, run, config=None, **options):
+        self.config, self.waiting, self.envs = config or run.config, [], []
 
-    def start(self, lane: int, params: np.ndarray, seed: int, patience: int = 0) -> None:
-        self.played.append((params.copy(), seed))
+    def start(self, lane: int, params: np.ndarray, seed: int, noise: float = 0.0) -> None:
         self.waiting.append((lane, score(params, seed), 1))
 
-    def advance(self) -> list[tuple[int, float, int]]:
+    def advance(self) -> Step:
         ended, self.waiting = self.waiting[::-1], []
-        return ended
+        return Step([lane for lane, *_ in ended], ended, np.zeros(3))
 
     def close(self) -> None:
         pass
@@ -57,38 +49,34 @@ class Hill:
 
 @pytest.fixture
 def evolved(tmp_path, monkeypatch):
-    """evolve(...): the history of a search on the hill, with the lanes that played and what the search was told."""
+    """evolve(...): the history of a search on the hill, its candidates, and what the search was told."""
 
     def evolve(**changes):
-        config = dataclasses.replace(CONFIG, **changes)
-        run = tmp_path / str(len(list(tmp_path.iterdir())))
-        run_dir.save(config, run)
-        made, told, asked = [], [], []
-        monkeypatch.setattr(lanes, "make_lanes", lambda *a: made.append(Hill(*a)) or made[-1])
-        make = evolution.make_optimizer
+        run = new_run(tmp_path / str(len(list(tmp_path.iterdir()))), **SEARCH | changes)
+        told, asked = [], []
+        monkeypatch.setattr(lanes, "make_lanes", Hill)
+        make = evolution.make_search
 
-        def optimizer(*arguments):
-            es = make(*arguments)
-            ask, tell = es.ask, es.tell
-            es.ask = lambda: asked.append(ask()) or asked[-1]
-            es.tell = lambda fitness: told.append(fitness) or tell(fitness)
-            return es
+        def make_search(*arguments):
+            search = make(*arguments)
+            ask, tell = search.ask, search.tell
+            search.ask = lambda: asked.append(ask()) or asked[-1]
+            search.tell = lambda fitness: told.append(fitness) or tell(fitness)
+            return search
 
-        monkeypatch.setattr(evolution, "make_optimizer", optimizer)
-        evolution.evolve(Alone(), run, config)
+        monkeypatch.setattr(evolution, "make_search", make_search)
+        evolution.evolve(Alone(), run)
         monkeypatch.undo()
-        history = [json.loads(line) for line in (run / "controller" / "history.jsonl").read_text().splitlines()]
-        return history, asked, told
+        return files.read_lines(run / "controller/history.jsonl"), asked, told
 
     return evolve
 
 
 @pytest.mark.parametrize("seeds", ["common", "pairs"])
 def test_each_candidate_is_told_the_mean_return_of_its_own_episodes(evolved, seeds):
-    config = dataclasses.replace(CONFIG, seeds=seeds)
     history, asked, told = evolved(seeds=seeds, generations=3)
     for generation, (line, candidates, fitness) in enumerate(zip(history, asked, told, strict=True), 1):
-        own = Tracks(config).plan(generation)
+        own = Tracks(replace(CONFIG, seeds=seeds)).plan(generation)
         expected = [np.mean([score(one, seed) for seed in row]) for one, row in zip(candidates, own, strict=True)]
         np.testing.assert_allclose(fitness, expected)
         assert line["mean"] == pytest.approx(np.mean(expected)) and line["std"] == pytest.approx(np.std(expected))
@@ -101,8 +89,7 @@ def test_the_search_climbs(evolved):
     assert history[0]["mean"] < reached[0] < reached[1]
 
 
-def test_a_bonus_is_for_large_weights_and_stands_in_no_score(evolved):
-    """As the release has it, by mistake."""
+def test_a_bonus_rewards_large_weights_and_is_part_of_no_score(evolved):
     plain, asked, told = evolved(generations=1)
     with_bonus, same, more = evolved(generations=1, weight_bonus=0.5)
     np.testing.assert_array_equal(asked[0], same[0])
@@ -110,30 +97,156 @@ def test_a_bonus_is_for_large_weights_and_stands_in_no_score(evolved):
     assert with_bonus[0]["mean"] == plain[0]["mean"]
 
 
+def test_the_average_of_the_last_means_is_scored_too(evolved):
+    history, _, _ = evolved(generations=60, average=2)
+    scored = [line["evaluation"] for line in history if line["evaluation"]]
+    assert all({"mean", "average"} <= found.keys() for found in scored)
+    assert scored[-1]["average"]["mean"] != scored[-1]["mean"]
+
+
+@pytest.mark.parametrize("average", [0, 2])
+def test_the_bar_moves_within_a_generation_and_ends_at_100_percent(evolved, monkeypatch, average):
+    """8 candidates play 2 episodes in each of 3 generations. Generations 2 and 3 also score agents in 4 episodes."""
+    made, positions, real = [], [], bar.progress_bar
+
+    def progress_bar(**options):
+        made.append(real(**options))
+        update = made[0].update
+        made[0].update = lambda n: (update(n), positions.append(made[0].n))
+        return made[0]
+
+    monkeypatch.setattr(bar, "progress_bar", progress_bar)
+    evolved(generations=3, eval_every=2, average=average)
+    [shown] = made
+    assert shown.total == shown.n == 3 * 16 + 2 * 4 * (2 if average else 1)
+    assert set(range(1, shown.total + 1)) == set(positions) and positions == sorted(positions)
+
+
+def test_the_bar_of_several_ranks_stays_within_its_generation():
+    """Rank 0 counts its own episodes for all ranks; at the end of a generation the number is exact."""
+    comm = Alone()
+    comm.size = 3
+    config = replace(CONFIG, generations=4)
+    shown = bar.EpisodeBar(comm, config, 3)  # resumed after two generations of 16 episodes
+    assert (shown.bar.n, shown.bar.total) == (32, 4 * 16 + 4)
+    positions = []
+    for _ in range(9):
+        shown.end(0, 0, 1.0, 1)
+        positions.append(shown.bar.n)
+    assert positions == [35, 38, 41, 44, 47, 48, 48, 48, 48]
+    shown.close_generation(3, "")
+    shown.end(0, 0, 1.0, 1)
+    assert shown.bar.n == 51
+    shown.close_generation(4, "")
+    assert shown.bar.n == shown.bar.total
+    shown.close()
+
+
+def test_pairs_share_seeds_and_generations_do_not():
+    config = tasks.preset("carracing", "paper")
+    rows = Tracks(config).plan(1)
+    assert rows.shape == (64, 16)
+    np.testing.assert_array_equal(rows[:32], rows[32:])
+    assert len(np.unique(rows)) == 32 * 16
+    assert not set(rows.flat) & set(Tracks(config).plan(2).flat)
+
+
+def test_common_seeds_and_a_schedule():
+    config = replace(tasks.preset("carracing", "laptop"), rollouts="4,3:8")
+    plans = [Tracks(config).plan(generation) for generation in (1, 2, 3)]
+    assert [plan.shape for plan in plans] == [(config.population, episodes) for episodes in (4, 4, 8)]
+    assert (plans[2] == plans[2][0]).all()
+    used = [set(plan.flat) for plan in plans]
+    assert not used[0] & used[1] and not used[1] & used[2]
+
+
 def test_no_two_rounds_play_the_same_tracks():
-    """Nor two generations, nor the scorings of the mean."""
     plans = [
-        set(Tracks(dataclasses.replace(CONFIG, round=number)).plan(generation).flat)
+        set(Tracks(replace(CONFIG, round=number)).plan(generation).flat)
         for number in (1, 2, 3)
         for generation in (1, 2, 50)
     ]
     assert sum(map(len, plans)) == len(set.union(*plans)) == 9 * 2
 
 
-def test_half_of_replayed_tracks_are_the_hardest_met():
-    config = dataclasses.replace(CONFIG, tracks="replay", rollouts="8")
+def test_half_of_replayed_tracks_are_the_hardest_so_far():
+    config = replace(CONFIG, tracks="replay", rollouts="8")
     tracks = Tracks(config)
     first = tracks.plan(1)
     assert len(np.unique(first)) == 8 and (first == first[0]).all()
-    tracks.learn(first, np.where(first % 2, 900.0, 100.0 + first % 100))  # even tracks are lost
+    tracks.learn(first, np.where(first % 2, 900.0, 100.0 + first % 100))  # even tracks score low
     hardest = sorted(np.unique(first[first % 2 == 0]), key=lambda seed: seed % 100)[:4]
     second = tracks.plan(2)
     assert set(second[0, :4]) == set(hardest) and not set(second[0, 4:]) & set(first.flat)
     np.testing.assert_array_equal(Tracks(config, tracks.loss).plan(2), second)  # as after a resume
 
 
-def test_the_average_of_the_last_means_is_scored_too(evolved):
-    history, _, _ = evolved(generations=4, average=2)
-    scored = [line["evaluation"] for line in history if line["evaluation"]]
-    assert all({"mean", "average"} <= score.keys() for score in scored)
-    assert scored[-1]["average"]["mean"] != scored[-1]["mean"]
+def test_purposes_never_share_an_episode():
+    ranges = [set(seeds.episode_seeds(7, purpose, 0, 5000)) for purpose in seeds.PURPOSES]
+    assert all(len(r) == 5000 for r in ranges)
+    assert len(set.union(*ranges)) == 5000 * len(seeds.PURPOSES)
+    assert max(set.union(*ranges)) < 2**31
+
+
+def test_the_best_agent_is_kept_and_of_equal_ones_the_later(tmp_path):
+    run = new_run(tmp_path / "run", population=8)
+    found = Evolution(run, size_of(run.config))
+    kept = []
+    for mean in (10.0, 30.0, 20.0, 30.0):
+        returns = np.arange(8.0)[:, None]
+        found.learn(found.search.ask(), np.zeros((8, 1), int), returns, np.full((8, 1), 60))
+        agent = np.round(np.full(9, len(kept) / 100 + 0.00001), DECIMALS)
+        found.evaluated({"mean": agent}, {"mean": np.array([mean - 1, mean + 1])})
+        found.save(1.5)
+        kept.append((found.best["generation"], found.best["score"]))
+    assert kept == [(1, 10), (2, 30), (2, 30), (4, 30)]
+    assert found.best["parameters"] == [0.03] * 9  # rounded to 4 decimals
+    lines = files.read_lines(run / "controller/history.jsonl")
+    assert lines[0]["std"] == np.arange(8.0).std() and [line["seconds"] for line in lines] == [1.5, 3.0, 4.5, 6.0]
+    assert json.loads((run / "controller/best.json").read_text(encoding="utf-8")) == found.best
+
+
+def test_a_search_resumes_with_its_whole_state(tmp_path):
+    run = make_run(tmp_path / "run", average=2, tracks="replay")
+    made = evolve(run)
+    again = Evolution(run, size_of(run.config))
+    for name in ("history", "best", "seconds", "means"):
+        assert getattr(again, name) == getattr(made, name), name
+    assert again.tracks.loss == made.tracks.loss and len(again.means) == 2
+    np.testing.assert_array_equal(again.search.ask(), made.search.ask())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda extra: extra.pop("history"),
+        lambda extra: extra.update(history=extra["history"][1:]),
+        lambda extra: extra["history"][0].pop("mean"),
+        lambda extra: extra["history"][0].update(mean=float("inf")),
+        lambda extra: extra["history"][0].update(evaluation="x"),
+        lambda extra: extra["best"].update(parameters=[0.5]),
+        lambda extra: extra.update(means=[[1.0]]),
+        lambda extra: extra.update(tracks={"x": 1}),
+        lambda extra: extra.update(seconds=None),
+    ],
+)
+def test_a_crafted_history_is_refused(change, tmp_path):
+    run = make_run(tmp_path / "run")
+    made = evolve(run)
+    extra = {"history": made.history, "best": made.best, "seconds": 1.0, "means": [], "tracks": {}}
+    change(extra)
+    with run.write("controller/checkpoint.npz") as tmp:
+        made.search.save(tmp, extra)
+    with pytest.raises(UserError, match=r"checkpoint\.npz is not a checkpoint of this search: .*; delete it"):
+        Evolution(run, size_of(run.config))
+
+
+def test_an_agent_without_a_checkpoint_is_not_overwritten(tmp_path):
+    run = make_run(tmp_path / "run")
+    evolve(run)
+    (run / "controller/checkpoint.npz").unlink()
+    with pytest.raises(UserError, match=r"best\.json has no checkpoint\.npz to resume from; .* --after .*: --from"):
+        Evolution(run, size_of(run.config))
+    edit_json(run / "controller/best.json", score=1.0)
+    with pytest.raises(UserError, match=r"best\.json was modified"):
+        Evolution(run, Controller.of(run.config).num_params)

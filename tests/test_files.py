@@ -1,11 +1,11 @@
-"""Files at the edges: disks that are full, files that are written while a signal comes."""
+"""Files at the edges: full disks, closed outputs, files of killed processes, and what a lock would overwrite."""
 
 import errno
 import json
 import os
 import resource
+import shlex
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,113 +13,67 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT
-from small_run import episode_of, small
+from small_run import contents, episode_of, make_run, small
 
-from controller import recording_lanes
 from controller.evolution import begin
 from controller.policy import Controller
-from controller.recording_lanes import RecordingLanes
 from rnn.train import encode_episodes
-from world_models import mpi, signals, tasks
+from world_models import command_line, mpi, results, seeds, statistics, tasks
 from world_models.command_line import os_errors_as_user_errors
 from world_models.config import UserError
-from world_models.runs import storage
-from world_models.stages import recording
-from world_models.stages.film import Panel, Played, write_video
-from world_models.world_model import WorldModel, load_vae
+from world_models.runs import files, lock
+from world_models.runs.lock import Lock
+from world_models.runs.manifest import episode_digest
+from world_models.runs.run import Run
+from world_models.stages import evaluation, recording
+from world_models.stages.film import Played
+from world_models.stages.variations import evolve_and_test
+from world_models.world_model import load_vae
+
+START = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
 
 
 def limited(code: str, folder: Path, size: int) -> subprocess.CompletedProcess:
     """Runs Python code in a folder where files may have `size` bytes."""
-    start = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))  # noqa: E731
     return subprocess.run(
-        [sys.executable, "-c", start + code], cwd=folder, preexec_fn=limit, capture_output=True, text=True
+        [sys.executable, "-c", START + code], cwd=folder, preexec_fn=limit, capture_output=True, text=True
     )
 
 
-def test_a_write_that_fails_leaves_the_earlier_file_and_names_it(tmp_path):
-    (tmp_path / "x.npz").write_bytes(b"earlier")
-    code = """
-import numpy as np
-from pathlib import Path
-from world_models import command_line
-from world_models.runs.files import atomic_write
-def main():
-    with atomic_write(Path("x.npz")) as tmp, open(tmp, "wb") as file:
-        np.savez(file, a=np.zeros(100_000))
-command_line.command(main)
-"""
-    done = limited(code, tmp_path, 10_000)
-    assert (done.returncode, done.stderr) == (2, "error: x.npz: File too large\n")
-    assert (tmp_path / "x.npz").read_bytes() == b"earlier" and os.listdir(tmp_path) == ["x.npz"]
+LARGE = {
+    "write": "write_text(Path('b.npz'), '0' * 100_000)",
+    "copy": "copy(Path('a.npz'), Path('b.npz'))",
+}
 
 
-def test_a_copy_that_does_not_fit_names_what_it_was_to_be(tmp_path):
+@pytest.mark.parametrize("way", LARGE)
+def test_a_write_that_fails_leaves_the_earlier_file_and_names_it(way, tmp_path):
     (tmp_path / "a.npz").write_bytes(b"0" * 100_000)
-    code = "from pathlib import Path\nfrom common import command_line, storage\n"
-    code += "command_line.command(lambda: storage.copy(Path('a.npz'), Path('b.npz')))"
-    done = limited(code, tmp_path, 10_000)
+    (tmp_path / "b.npz").write_bytes(b"earlier")
+    code = "from pathlib import Path\nfrom world_models.runs.files import *\nfrom world_models import command_line\n"
+    done = limited(code + f"command_line.command(lambda: {LARGE[way]})", tmp_path, 10_000)
     assert (done.returncode, done.stderr) == (2, "error: b.npz: File too large\n")
-    assert os.listdir(tmp_path) == ["a.npz"]
-
-
-def test_a_lock_that_does_not_fit_names_its_file_and_does_not_stay(tmp_path):
-    code = """
-from pathlib import Path
-from world_models import command_line
-from world_models.runs import lock
-def main():
-    with lock.hold(Path("new/run")):
-        pass
-command_line.command(main)
-"""
-    done = limited(code, tmp_path, 20)
-    assert (done.returncode, done.stderr) == (2, "error: new/run/.lock: File too large\n")
-    assert not os.listdir(tmp_path)
-
-
-@pytest.mark.parametrize("ends", ["finished", "stopped"])
-def test_a_command_record_that_does_not_fit_changes_nothing(ends, tmp_path):
-    """Neither the one of each minute nor the last one, which would take the place of how to go on."""
-    code = f"""
-import resource, time
-from pathlib import Path
-from world_models import command_line, signals
-from world_models.runs import command_log
-command_log.BEAT = 0.05
-def main():
-    with command_log.log_command(Path("run")):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20, 20))
-        time.sleep(0.3)
-        if {ends == "stopped"}:
-            raise signals.Stopped(15, "step 3 is saved")
-command_line.command(main)
-"""
-    done = limited(code, tmp_path, 1 << 20)
-    if ends == "stopped":
-        assert done.returncode == 128 + 15 and done.stderr.startswith("stopped by SIGTERM: step 3 is saved;"), done
-        assert done.stderr.count("\n") == 1
-    else:
-        assert (done.returncode, done.stderr) == (0, "")
-    [left] = os.listdir(tmp_path / "run" / "commands")
-    assert not json.loads((tmp_path / "run" / "commands" / left).read_text())["ended"]  # the first record
+    assert (tmp_path / "b.npz").read_bytes() == b"earlier" and sorted(os.listdir(tmp_path)) == ["a.npz", "b.npz"]
 
 
 def test_weights_that_do_not_fit_are_a_user_error_and_no_segmentation_fault(tmp_path):
-    (tmp_path / "vae.weights.h5").write_bytes(b"earlier")
+    make_run(tmp_path / "run")
+    before = contents(tmp_path / "run")
     code = """
 from pathlib import Path
 from world_models import command_line
-from world_models.training import quiet_tensorflow, save_weights
+from world_models.training import quiet_tensorflow
 quiet_tensorflow()
-import keras
-model = keras.Sequential([keras.layers.Input((100,)), keras.layers.Dense(100)])
-command_line.command(lambda: save_weights(model, Path("vae.weights.h5")))
+from world_models.runs import weights
+from world_models.runs.run import Run
+from world_models.world_model import load_vae
+run = Run(Path("run"))
+command_line.command(lambda: weights.save(load_vae(run), run, "vae.weights.h5"))
 """
     done = limited(code, tmp_path, 10_000)
-    assert done.returncode == 2 and done.stderr.endswith("error: vae.weights.h5: File too large\n"), done
-    assert (tmp_path / "vae.weights.h5").read_bytes() == b"earlier" and os.listdir(tmp_path) == ["vae.weights.h5"]
+    assert done.returncode == 2 and done.stderr.endswith("error: run/vae.weights.h5: File too large\n"), done
+    assert contents(tmp_path / "run") == before
 
 
 def test_a_film_that_ffmpeg_cuts_short_is_no_film(tmp_path):
@@ -128,18 +82,16 @@ import numpy as np
 from pathlib import Path
 from world_models import command_line
 from world_models.stages.film import Panel, write_video
-def main():
-    for count in (30, 300):  # the disk is full as ffmpeg closes the file, and before the last frame
-        noise = np.random.default_rng(0).integers(0, 255, (count, 64, 64, 3)).astype(np.uint8)
-        try:
-            write_video(Path("a.mp4"), [Panel("game", noise, [""] * count)], 20)
-        except command_line.UserError as error:
-            print(error)
-command_line.command(main)
+for count in (30, 300):  # the disk is full as ffmpeg closes the file, and before the last frame
+    noise = np.random.default_rng(0).integers(0, 255, (count, 64, 64, 3)).astype(np.uint8)
+    try:
+        write_video(Path("a.mp4"), [Panel("game", noise, [""] * count)], 20)
+    except command_line.UserError as error:
+        print(error)
 """
     done = limited(code, tmp_path, 20_000)
     lines = done.stdout.splitlines()
-    assert len(lines) == 2 and all(line.startswith("a.mp4: ffmpeg has not finished") for line in lines), done
+    assert len(lines) == 2 and all(line.startswith("a.mp4: ffmpeg") for line in lines), done
     assert not os.listdir(tmp_path)
 
 
@@ -148,60 +100,52 @@ def test_a_films_last_note_has_the_return():
     assert played.notes == ["step 0   score 0.0", "step 1   score 3.4", "step 2   return 906.0"]
 
 
-def test_a_film_ends_between_two_frames_at_a_signal(tmp_path, monkeypatch):
-    monkeypatch.setattr(signals, "_note", [(int(signal.SIGINT), 0.0)])
-    with pytest.raises(signals.Stopped, match="the film is not finished"):
-        write_video(tmp_path / "a.mp4", [Panel("game", np.zeros((30, 64, 64, 3), np.uint8), [""] * 30)], 20)
-    assert not os.listdir(tmp_path)
-
-
 def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr(os, "fsync", lambda number: calls.append(os.readlink(f"/proc/self/fd/{number}")))
     replace = os.replace
     monkeypatch.setattr(os, "replace", lambda *names: (calls.append("rename"), replace(*names)))
-    storage.write_text(tmp_path / "a.json", "{}")
+    files.write_text(tmp_path / "a.json", "{}")
     assert calls == [str(tmp_path / f".{os.getpid()}.tmp.a.json"), "rename", str(tmp_path)]
 
 
 def test_room_is_asked_for_before_a_long_stage(tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
-    storage.require_room(tmp_path / "a", 1000)
+    files.require_room(tmp_path / "a", 1000)
     with pytest.raises(UserError, match=r"a: \d+ MB are needed, \d+ MB are free"):
-        storage.require_room(tmp_path / "a", usage.free // 2, times=3)
+        files.require_room(tmp_path / "a", usage.free // 2, times=3)
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1000, 1000))
     with pytest.raises(UserError, match="`ulimit -f`"):
-        storage.require_room(tmp_path / "a", 2_000_000)
-
-    def read_only(**_):
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS), "runs/car")
-
-    monkeypatch.setattr(storage.tempfile, "TemporaryFile", read_only)
+        files.require_room(tmp_path / "a", 2_000_000)
+    monkeypatch.setattr(files.tempfile, "TemporaryFile", read_only)
     with pytest.raises(UserError, match="runs/car: Read-only file system"):
-        os_errors_as_user_errors(storage.require_room, tmp_path / "a", 1)
+        os_errors_as_user_errors(files.require_room, tmp_path / "a", 1)
 
 
-@pytest.mark.parametrize("stage", ["latents", "evolution", "the agent's episodes"])
+def read_only(**_):
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS), "runs/car")
+
+
+@pytest.mark.parametrize("stage", ["latents", "search", "the agent's episodes"])
 def test_stages_ask_for_room_before_they_are_long(stage, copied, monkeypatch):
-    run, config = copied
-    for index in range(2):
-        episode_of(run, index, config)
-    usage = shutil.disk_usage(run)
-    monkeypatch.setattr(storage.shutil, "disk_usage", lambda _: usage._replace(free=0))
-    before = {path for path in run.rglob("*") if path.is_file()}
+    run = Run(copied)
+    run.record_episodes({path.name: episode_digest(path) for path in [episode_of(run, index) for index in range(2)]})
+    usage = shutil.disk_usage(copied)
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: usage._replace(free=0))
+    before = contents(copied)
     if stage == "latents":
         with pytest.raises(UserError, match=r"series\.npz: 0 MB are needed, 0 MB are free"):
-            encode_episodes(run, config, load_vae(run, config), None)
-    elif stage == "evolution":
+            encode_episodes(run, load_vae(run), None)
+    elif stage == "search":
+        run.config = tasks.replace(run.config, generations=9)
         with pytest.raises(UserError, match=r"checkpoint\.npz: \d+ MB are needed"):
-            begin(run, tasks.replace(config, generations=9), Controller.of(config).num_params)
+            begin(run, Controller.of(run.config).num_params)
     else:
-        lanes = RecordingLanes(config, WorldModel.load(run, config), 1)
-        monkeypatch.setattr(recording_lanes, "make_lanes", lambda *_: lanes)
+        monkeypatch.setattr("controller.lanes.use_one_core", lambda: None)  # other tests have started TensorFlow
         with pytest.raises(UserError, match=r"held_out/000000\.npz: 0 MB are needed"):
-            recording.extract_held_out(mpi.world(), run, config, 2)
-        before.add(run / "held_out" / "000000.npz")  # how large one is, the first tells
-    assert {path for path in run.rglob("*") if path.is_file()} == before
+            recording.extract_held_out(mpi.world(), run, 5)
+        shutil.rmtree(copied / "held_out")  # how large one is, the first tells
+    assert contents(copied) == before
 
 
 def test_episodes_that_are_never_long_enough_name_the_flag(monkeypatch):
@@ -215,3 +159,154 @@ def test_episodes_that_are_never_long_enough_name_the_flag(monkeypatch):
     monkeypatch.setattr(recording, "ATTEMPTS", 2)
     with pytest.raises(UserError, match="--min-frames 5: episode 3 ended before in each of 2 attempts"):
         recording.record(Short(), small("doom", min_frames=5), 3)
+
+
+# Outputs
+
+
+@pytest.mark.parametrize("out", ["closed", "none", "full", "latin-1"])
+def test_a_result_is_saved_whatever_becomes_of_the_output(out, tmp_path):
+    code = """
+from pathlib import Path
+from world_models import command_line
+def main():
+    command_line.print_result("dream, τ 1.15: 918 ± 249")
+    Path("after").write_text("the stage went on")
+command_line.command(main)
+"""
+    command, env = [sys.executable, "-c", START + code], os.environ | {"PYTHONUTF8": "0"}
+    options = {"cwd": tmp_path, "stderr": subprocess.PIPE}
+    if out == "closed":
+        reader, writer = os.pipe()
+        os.close(reader)
+        done = subprocess.run(command, stdout=writer, **options)
+        os.close(writer)
+    elif out == "none":
+        done = subprocess.run(["sh", "-c", f"exec {shlex.join(command)} >&-"], **options)
+    elif out == "full":
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(command, stdout=full, **options)
+    else:
+        env |= {"PYTHONIOENCODING": "latin-1"}
+        done = subprocess.run(command, stdout=subprocess.PIPE, env=env, **options)
+        assert done.stdout.decode("latin-1") == "dream, ? 1.15: 918 ± 249\n"
+    assert (tmp_path / "after").exists() and (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("stderr", ["full", "closed"])
+@pytest.mark.parametrize("ends, status", [("pass", 0), ("os.kill(os.getpid(), 15); time.sleep(60)", 143), ("wrong", 2)])
+def test_a_stage_ends_as_it_would_whatever_becomes_of_stderr(ends, status, stderr, tmp_path):
+    code = f"""
+import os, time
+from world_models import command_line, progress
+def main():
+    progress.note("a notice")
+    progress.bar(total=1).close()
+    print("the stage went on", flush=True)
+    {"raise command_line.UserError('wrong')" if ends == "wrong" else ends}
+command_line.command(main)
+"""
+    shell = shlex.join([sys.executable, "-c", START + code])
+    shell = f"exec {shell} 2>{'/dev/full' if stderr == 'full' else '&-'}"
+    done = subprocess.run(["sh", "-c", shell], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    assert (done.stdout, done.returncode) == ("the stage went on\n", status)
+
+
+@pytest.fixture
+def tested(copied, monkeypatch):
+    """(run, row) of a test that is not played: the row exists at once."""
+    run = Run(copied)
+    row = results.identity(run.config) | {"episodes": 2, "returns": [10.0, 20.0], "seeds": seeds.test_seeds(2)}
+    row |= statistics.summary(np.array(row["returns"]), None)
+    monkeypatch.setattr(evaluation, "score", lambda *_: row)
+    return run, row
+
+
+def test_room_for_the_result_is_asked_for_before_the_test_is_played(tested, monkeypatch):
+    run, _ = tested
+    monkeypatch.setattr(evaluation, "score", lambda *_: pytest.fail("the test is played"))
+    monkeypatch.setattr(files.tempfile, "TemporaryFile", read_only)
+    with pytest.raises(UserError, match="Read-only file system"):
+        evaluation.evaluate(mpi.world(), run, run.config, 2, video=False)
+
+
+def test_a_result_that_cannot_be_saved_is_printed(tested, monkeypatch, capsys):
+    run, row = tested
+
+    def full(path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(files, "flush_to_disk", full)
+    with pytest.raises(UserError, match=r"manifest\.json: No space left on device"):
+        evaluation.evaluate(mpi.world(), run, run.config, 2, video=False)
+    out = capsys.readouterr().out
+    assert "15.0 ± 5.0" in out and json.loads(out.splitlines()[-1].partition("add this row to it: ")[2]) == row
+
+
+def test_a_result_is_saved_before_it_is_printed(tested, monkeypatch):
+    run, row = tested
+    saved = []
+    monkeypatch.setattr(command_line, "print_result", lambda _: saved.append(results.read(Run(run.path))))
+    evaluation.evaluate(mpi.world(), run, run.config, 2, video=False)
+    assert saved and all(rows == [row] for rows in saved)
+
+
+# The lock
+
+
+def test_an_agents_run_is_locked(tmp_path):
+    run = make_run(tmp_path, "doom")
+    held = Lock(tmp_path / "agents/seed-1")
+    held.take()
+    with pytest.raises(UserError, match=r"seed-1 is in use"):
+        evolve_and_test(mpi.world(), run, {}, [{"seed": 1}], 1)
+    held.release()
+
+
+def test_unfinished_files_of_dead_processes_are_removed_and_no_others(tmp_path):
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    left = [f".{dead.pid}.tmp.vae.weights.h5", f"record/.{dead.pid}.tmp.000001.npz", f".{dead.pid}.tmp.a.mp4.mp4"]
+    kept = [f".{os.getpid()}.tmp.report.md", ".note", "record/000001.npz", f".{dead.pid}", f".{dead.pid}.notes.md"]
+    (tmp_path / "run/record").mkdir(parents=True)
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "run/before").symlink_to(tmp_path / "outside")
+    for name in (*(f"run/{name}" for name in (*left, *kept)), f"outside/{left[0]}"):
+        (tmp_path / name).write_text("x")
+    held = Lock(tmp_path / "run")
+    held.take()
+    assert not [name for name in left if (tmp_path / "run" / name).exists()]
+    assert all((tmp_path / "run" / name).exists() for name in kept) and (tmp_path / "outside" / left[0]).exists()
+    held.release()
+
+
+@pytest.mark.parametrize("make", [lambda path, to: path.symlink_to(to), lambda path, to: os.link(to, path), os.mkfifo])
+def test_what_a_lock_would_overwrite_is_refused(make, tmp_path):
+    (tmp_path / "target").write_text("precious")
+    (tmp_path / "run").mkdir()
+    make(tmp_path / "run" / lock.NAME, *[tmp_path / "target"] * (make is not os.mkfifo))
+    with pytest.raises(UserError, match=r"run/\.lock: expected a regular file"):
+        Lock(tmp_path / "run").take()
+    assert (tmp_path / "target").read_text() == "precious" and os.path.lexists(tmp_path / "run" / lock.NAME)
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b'{"host": ["here"], "process": "1"}', b"\xff\xfe", b"half of a"])
+def test_a_lock_file_without_an_owner_is_taken(content, tmp_path):
+    (tmp_path / lock.NAME).write_bytes(content)
+    held = Lock(tmp_path)
+    held.take()
+    assert json.loads((tmp_path / lock.NAME).read_text())["process"] == os.getpid()
+    with pytest.raises(UserError, match=f"process {os.getpid()}"):
+        Lock(tmp_path).take()
+    held.release()
+
+
+def test_on_a_file_system_without_locks_one_line_says_so(tmp_path, monkeypatch, capsys):
+    def none(*_):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(lock.fcntl, "flock", none)
+    held = Lock(tmp_path)
+    held.take()
+    assert capsys.readouterr().err.count("\n") == 1
+    held.release()

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import run_script
-from small_run import edit_json, make_run, read_best, small
-
 from controller.cmaes import CMAES
 from controller.episode import Episode
+from small_run import edit_json, make_run, read_best, small
+
 from controller.lanes import DreamLanes, RealLanes
 from controller.policy import Controller
 from doom_rnn.dream import DreamEnv, Starts

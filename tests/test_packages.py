@@ -1,14 +1,18 @@
-"""A run's task may name a package: one is imported where it is installed, or the user names it; no other."""
+"""Packages of the user: which of them a run may import, and names that they share with this project."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
-from small_run import edit_json, small
+from conftest import ROOT
+from small_run import edit_json, new_run, trust
 
-from tools.reporting.runs import read_run
-from world_models import command_line, results, tasks
+from world_models import command_line, tasks
 from world_models.config import UserError
-from world_models.runs import run_dir, storage
+from world_models.runs import config_file
+from world_models.runs.begin import begin
 
 PACKAGE = """
 from pathlib import Path
@@ -24,8 +28,7 @@ def packaged(tmp_path, monkeypatch):
     `place` below tmp_path, which is on the path of imports, as the working directory is."""
 
     def make(place: str, name: str):
-        run = tmp_path / "runs" / "foo"
-        run_dir.save(small(), run)
+        run = new_run(tmp_path / "runs/foo").path
         folder = tmp_path / place
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{name}.py").write_text(PACKAGE.format(name))
@@ -35,37 +38,38 @@ def packaged(tmp_path, monkeypatch):
         return run, folder / "imported"
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(tasks, "NAMED", set())
+    monkeypatch.setattr(tasks, "TRUSTED_TASKS", set())
     return make
 
 
 @pytest.mark.parametrize("place", [".", "runs", "runs/foo", "runs/foo/below"])
 def test_a_run_imports_nothing_from_where_its_files_lie(place, packaged):
     run, imported = packaged(place, f"stranger{len(place)}")
-    with pytest.raises(UserError, match=r"config\.json is not a run's configuration: task .* install it .* say --task"):
-        run_dir.load(run)
-    with pytest.raises(UserError, match="install it"):
-        run_dir.open_run(run, {})
+    with pytest.raises(UserError, match=r"config\.json does not hold settings: .*install"):
+        config_file.load(run)
+    with pytest.raises(UserError, match="install"):
+        begin(run, {})
     assert not imported.exists()
 
 
 @pytest.mark.parametrize("module", ["runs.foo.evil", "antigravity", "nowhere"])
-def test_a_run_imports_no_part_of_a_folder_and_nothing_that_is_no_package(module, packaged):
+def test_a_run_imports_no_part_of_a_folder_and_nothing_that_is_not_a_package(module, packaged):
     run, imported = packaged("runs/foo", "evil")
     edit_json(run / "config.json", task=f"gymnasium:{module}:evil-v0")
     with pytest.raises(UserError, match=rf"config\.json .*imports {module.partition('.')[0]}, which"):
-        run_dir.load(run)
+        config_file.load(run)
     assert not imported.exists()
 
 
 def test_an_installed_package_is_imported_and_one_that_the_user_names(packaged):
     run, imported = packaged("site-packages", "installed")
-    assert run_dir.load(run).task == "gymnasium:installed:installed-v0" and imported.exists()
+    assert config_file.load(run).task == "gymnasium:installed:installed-v0" and imported.exists()
     run, imported = packaged(".", "own")
-    with pytest.raises(UserError, match="say --task gymnasium:own:own-v0 too"):
-        run_dir.load(run)
+    with pytest.raises(UserError, match="--task gymnasium:own:own-v0"):
+        config_file.load(run)
     args = command_line.parser("").parse_args(["--run", str(run), "--task", "gymnasium:own:own-v0"])
-    assert run_dir.open_run(run, command_line.overrides(args)).task == "gymnasium:own:own-v0" and imported.exists()
+    trust(run, "config.json")
+    assert begin(run, command_line.overrides(args)).config.task == "gymnasium:own:own-v0" and imported.exists()
 
 
 @pytest.mark.parametrize("name", ["a:b:c", ":x", "a:", "a b:x", "..a:x", ""])
@@ -74,12 +78,28 @@ def test_a_misspelt_package_is_one_line(name):
         tasks.get(f"gymnasium:{name}")
 
 
-def test_a_row_of_another_task_is_refused_before_its_package_is_looked_for(packaged):
-    run, imported = packaged(".", "row")
-    edit_json(run / "config.json", task="carracing", policy="release")
-    row = results.identity(small()) | {"episodes": 1, "mean": 1.0, "std": 0.0, "task": "gymnasium:row:row-v0"}
-    storage.write_text(run / "results.json", json.dumps({"results": [row]}))
-    for read in (lambda: results.read(run / "results.json"), lambda: read_run(run, "foo")):
-        with pytest.raises(UserError, match=r"results\.json is another run's: task gymnasium:row:row-v0, config\.json"):
-            read()
-    assert not imported.exists()
+MAKE = """
+import json, gymnasium
+game = gymnasium.make("world_models:WorldModels/CarRacing-v0")
+frame, _ = game.reset(seed=1)
+dream = gymnasium.make("doom_rnn:WorldModels/DoomRNN-v0", run={!r})
+seen, _ = dream.reset(seed=1)
+import config, env, tools, common
+print(json.dumps([frame.shape, seen.shape, [module.OWN for module in (config, env, tools, common)]]))
+"""
+
+
+def test_a_users_project_may_have_modules_of_the_same_names(tmp_path):
+    for name in ("config.py", "env.py", "tools/__init__.py", "common/__init__.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("OWN = True\n")
+    (tmp_path / "project.py").write_text(MAKE.format(str(ROOT / "pretrained/doom")))
+    done = subprocess.run(
+        [sys.executable, "project.py"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == [[64, 64, 3], [1088], [True] * 4]

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT, copy_of, mpirun, run_script, user_error
+from world_models.runs.agent_file import read_best
 
 import train_rnn
 import train_vae
@@ -22,7 +23,6 @@ from tools.pack import pack
 from vae.data import episode_path, read_episode
 from world_models.config import UserError
 from world_models.runs import integrity, run_dir
-from world_models.runs.agent_file import read_best
 
 
 def curve(run: Path) -> list[dict]:

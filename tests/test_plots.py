@@ -14,7 +14,7 @@ from tools.reporting import names, pages, plots
 from tools.reporting.curves import curves_csv
 from tools.reporting.runs import read_run, read_runs, searches
 from tools.reporting.tables import scores_by_episodes
-from world_models import published, tasks
+from world_models import pictures, published, tasks
 from world_models.runs import files
 
 
@@ -133,3 +133,8 @@ def test_curves_as_tidy_csv(tmp_path):
     assert values["vae", "40", "r_loss"] == 70 / 40 and values["rnn", "20", "loss"] == 2 - 20 / 60
     assert values["controller", "3", "max"] == 450 and values["controller", "4", "evaluation_mean"] == 480
     assert {line["run"] for line in lines} == {"car"} and len(values) == len(lines)
+
+
+@pytest.mark.parametrize("text", ["M's dream, restarted every 1 s", "0.8 s ahead: M predicts the end", "x" * 40])
+def test_text_in_a_film_fits_its_panel(text):
+    assert pictures.fitted(text, 64 * pictures.PANEL, 11 + pictures.PANEL).getlength(text) <= 64 * pictures.PANEL

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import ROOT
+from controller.cmaes import CMAES
 from small_run import small
 
-from controller.cmaes import CMAES
 from controller.evolution import Evolution
 from rnn.data import LatentDataset
 from world_models import command_line, tasks

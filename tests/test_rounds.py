@@ -7,12 +7,12 @@ import shutil
 import numpy as np
 import pytest
 from conftest import run_script
+from controller.recording_lanes import RecordingLanes
 
 from controller import curiosity
 from controller.evolution import Evolution
 from controller.jobs import Jobs
 from controller.policy import Controller
-from controller.recording_lanes import RecordingLanes
 from controller.rollout import play
 from rnn import mdn
 from train_all import episodes_of

@@ -3,19 +3,20 @@
 from conftest import run_script
 
 from tools import study
-from world_models import tasks
-from world_models.runs import run_dir, storage
+from world_models.runs import files
+from world_models.runs.begin import begin
+from world_models.runs.run import Run
 
 
 def write_agent(run, seed: int, scores: list[float | None], **settings) -> None:
     """An agent with one line of history a generation, 10 s each."""
-    run_dir.save(tasks.replace(tasks.preset("carracing", "laptop"), seed=seed, **settings), run)
+    begin(run, {"task": "carracing", "preset": "laptop", "seed": seed} | settings)
     same = dict.fromkeys(("mean", "std", "min", "max", "mean_steps"), 1.0)
     lines = [
         same | {"generation": g, "seconds": 10.0 * g, "evaluation": None if score is None else {"mean": score}}
         for g, score in enumerate(scores, 1)
     ]
-    storage.write_lines(run / "controller" / "history.jsonl", lines)
+    files.write_lines(run / "controller/history.jsonl", lines)
 
 
 def test_agents_are_compared_at_equal_episodes(tmp_path):
@@ -35,17 +36,17 @@ def test_agents_are_compared_at_equal_episodes(tmp_path):
 
 def test_a_rising_schedule_spends_more_in_later_generations(tmp_path):
     write_agent(tmp_path, 0, [1, 2, 3, 4], rollouts="1,3:4")
-    assert study.read(tmp_path).scored[:, 0].tolist() == [48, 96, 288, 480]
+    assert study.read(Run(tmp_path)).scored[:, 0].tolist() == [48, 96, 288, 480]
 
 
 def test_a_score_outside_of_the_evaluations_is_unknown(tmp_path):
     write_agent(tmp_path, 0, [None, 2], rollouts="1")
-    search = study.read(tmp_path)
+    search = study.read(Run(tmp_path))
     assert study.summary([search.at(48)]) == "" and search.at(96) == 2
     assert study.summary(list(search.first(5))) == ""
 
 
 def test_a_run_without_agents_is_one_line(tmp_path):
-    run_dir.save(tasks.preset("carracing", "laptop"), tmp_path / "car")
+    begin(tmp_path / "car", {"task": "carracing", "preset": "laptop"})
     done = run_script("tools.study", "--run", tmp_path / "car", check=False)
     assert done.returncode == 2 and "has no agent that was evaluated; evolve some with" in done.stderr

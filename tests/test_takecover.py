@@ -20,7 +20,27 @@ from world_models.config import UserError
 from world_models.tasks import takecover_env
 from world_models.tasks.pixels import PIXELS, shrink
 from world_models.tasks.takecover import RandomStrafer
-from world_models.tasks.takecover_env import DoomTakeCover, engines, shared_memory
+from world_models.tasks.takecover_env import DoomTakeCover
+
+
+def engines(process: int | None = None) -> set[int]:
+    """Process numbers of a process's engines."""
+    found = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            number, rest = stat.read_text(encoding="utf-8").split(" (", 1)
+        except OSError:
+            continue  # it has ended
+        name, rest = rest.rsplit(") ", 1)
+        if name == "vizdoom" and int(rest.split()[1]) == (process or os.getpid()):
+            found.add(int(number))
+    return found
+
+
+def shared_memory(process: int) -> set[str]:
+    """Paths of the shared memory that an engine uses."""
+    lines = Path(f"/proc/{process}/maps").read_text(encoding="utf-8").splitlines()
+    return {line.split(maxsplit=5)[5] for line in lines if " /dev/shm/ViZDoom" in line}
 
 
 @pytest.fixture(scope="module")
@@ -118,22 +138,50 @@ def none_stays(paths: list[Path]) -> bool:
 
 def test_an_engine_does_not_outlive_a_killed_process():
     """Nor do its shared memory and the folder where it was started."""
-    code = "from tasks import takecover_env as t; import os, time\n"
-    code += "e = t.DoomTakeCover(); e.reset(seed=1); print(*t.engines(), t.scratch(os.getpid()), flush=True)"
-    code += "; time.sleep(60)"
+    code = "from world_models.tasks import takecover_env as t; import os, time\n"
+    code += "e = t.DoomTakeCover(); e.reset(seed=1); print(t.scratch(os.getpid()), flush=True); time.sleep(60)"
     job = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT)
-    number, folder = job.stdout.readline().split()
-    memory = [Path(path) for path in shared_memory(int(number))]
-    left = [Path("/proc") / number / "stat", Path(folder), *memory]
+    folder = job.stdout.readline().strip()
+    [number] = engines(job.pid)
+    memory = [Path(path) for path in shared_memory(number)]
+    left = [Path("/proc") / str(number) / "stat", Path(folder), *memory]
     assert len(memory) == 3 and all(path.exists() for path in left)
     job.kill()
     job.wait()
     assert none_stays(left)
 
 
+@pytest.mark.parametrize("delay", [0.0, 0.02, 0.1, 0.3])
+def test_an_engine_does_not_outlive_a_process_that_is_killed_while_it_starts(delay):
+    code = "from world_models.tasks import takecover_env as t; import os\n"
+    code += "print(t.scratch(os.getpid()), flush=True); t.make_game()"
+    before = set(Path("/dev/shm").glob("ViZDoom*"))
+    job = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    folder = Path(job.stdout.readline().strip())
+    for _ in range(1000):  # until it has started an engine
+        if engines(job.pid):
+            break
+        time.sleep(0.01)
+    [number] = engines(job.pid)
+    time.sleep(delay)
+    job.kill()
+    job.wait()
+    assert none_stays([Path("/proc") / str(number) / "stat", folder])
+    assert set(Path("/dev/shm").glob("ViZDoom*")) <= before
+
+
+def test_every_seed_from_0_on_is_a_game_of_its_own(env):
+    """The engine takes 32 bits; Python's integers may be larger."""
+    games = [play(env, seed)[0] for seed in (7, 7 + 2**32, 2**32 - 1, 2**70)]
+    assert len({tuple(game) for game in games}) == 4
+    assert play(env, 7)[0] == games[0] and play(env, 7 + 2**32)[0] == games[1]
+    with pytest.raises(gym.error.Error):
+        env.reset(seed=-1)
+
+
 @pytest.mark.parametrize("end", ["os._exit(1)", "os.kill(os.getpid(), 9)", "pass"])
 def test_the_folder_of_closed_engines_does_not_outlive_their_process(end):
-    code = "from tasks import takecover_env as t; import os\n"
+    code = "from world_models.tasks import takecover_env as t; import os\n"
     code += f"with t.elsewhere(): print(t.scratch(os.getpid()), flush=True)\n{end}"
     done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT)
     folder = Path(done.stdout.strip())

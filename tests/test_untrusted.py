@@ -1,157 +1,118 @@
-"""Files that anybody may have written are read strictly, and refused in one line."""
+"""Files that anybody may have written are read strictly, and refused in one line that names the file."""
 
+import io
 import json
+import pickle
 import tracemalloc
 import zipfile
+from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
-from conftest import ROOT
-from small_run import edit_json, episode_of, small
+import tensorflow as tf
+from small_run import contents, edit_json, episode_of, evolve, make_run, new_run, size_of, small, trust
 
+from controller.evolution import Evolution
+from doom_rnn.dream import Starts
+from rnn.data import LatentDataset
 from tools.release.parts import read_initial_z, read_vae
-from train_all import rounds_table
-from vae.data import check_episodes, episode_length, episode_path, read_episode
-from world_models import tasks
+from train_all import read_errors
+from vae.data import read_frames
+from world_models import tasks, training
 from world_models.config import UserError
-from world_models.runs import config_file, integrity, run_dir, storage
+from world_models.runs import arrays, config_file, episodes, files
+from world_models.runs.agent import read_best
+from world_models.runs.arrays import open_npz, require_finite
+from world_models.runs.run import Run
+
+FRAMES = np.zeros((3, 4), np.float32)
 
 
-def test_an_episode_without_frames_is_refused(tmp_path):
-    episode_of(tmp_path, 0, small(), frames=0)
-    path = episode_path(tmp_path, 0)
-    with pytest.raises(UserError, match=r"000000\.npz is not a complete episode"):
-        check_episodes([path], small())
-    with pytest.raises(UserError, match=r"000000\.npz is not a complete episode"):
-        read_episode(path)
+def rewrite(path: Path, save=np.savez_compressed, **changes) -> None:
+    """Changes arrays of an npz; None removes one."""
+    with np.load(path, allow_pickle=False) as file:
+        held = {name: file[name] for name in file.files} | changes
+    save(path, **{name: value for name, value in held.items() if value is not None})
+
+
+# JSON
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"z_size": "32"}, "--z-size: expected a whole number, got '32'"),
-        ({"z_size": 32.0}, "--z-size: expected a whole number, got 32.0"),
-        ({"z_size": None}, "--z-size: expected a whole number, got None"),
-        ({"z_size": True}, "--z-size: expected a whole number, got True"),
+        ({"z_size": "32"}, "--z-size: expected an integer, got '32'"),
+        ({"z_size": 32.0}, "--z-size: expected an integer, got 32.0"),
+        ({"z_size": True}, "--z-size: expected an integer, got True"),
         ({"sigma": "0.1"}, "--sigma: expected a number, got '0.1'"),
-        ({"eval_every": 0}, "--eval-every: expected 1 or more, got 0"),
+        ({"eval_every": 0}, "--eval-every: expected at least 1"),
         ({"kl_tolerance": float("nan")}, "expected finite numbers, found NaN"),
         ({"task": "pong"}, "unknown task 'pong'"),
-        ({"colour": 3}, "it has unknown settings: colour"),
-        ({"task": 3}, "--task: expected a name, got 3"),
-        ({"origin": ["from"]}, "origin: expected the run's base by its flag"),
-        ({"origin": {"from": 3}}, "origin: expected the run's base by its flag"),
+        ({"task": 3}, "--task: expected a name, found 3"),
+        ({"colour": 3}, "unknown settings: colour"),
         ({"sigma": 10**400}, "--sigma: expected a finite number"),
-        ({"z_size": 10**9}, "--z-size: expected 1024 or less, got 1000000000"),
-        ({"lanes": 10**400}, "--lanes: expected 1000000 or less, got 1000"),
+        ({"lanes": 10**400}, "--lanes: expected at least 1 and at most 1e\\+06, got 1000"),
         ({"z_size": 1024, "mixtures": 1024, "rnn_units": 8192}, "M's output layer would have more than"),
     ],
 )
-def test_configurations_are_read_strictly(changes, message, tmp_path):
-    run_dir.save(small(), tmp_path)
+def test_settings_are_read_strictly(changes, message, tmp_path):
+    new_run(tmp_path)
     edit_json(tmp_path / "config.json", **changes)
     with pytest.raises(UserError, match=rf"config\.json .*{message}"):
-        run_dir.load(tmp_path)
-
-
-def test_a_missing_setting_is_not_another_tasks_default(tmp_path):
-    run_dir.save(small("doom"), tmp_path)
-    path = tmp_path / "config.json"
-    whole = json.loads(path.read_text())
-    del whole["digest"]
-    path.write_text(json.dumps({name: value for name, value in whole.items() if name != "z_size"}))
-    with pytest.raises(UserError, match="it lacks settings: z_size"):
-        run_dir.load(tmp_path)
-    # But runs from before a setting was one are what they were.
-    path.write_text(json.dumps({k: v for k, v in whole.items() if k not in ("heads", *config_file.ADDED)}))
-    assert run_dir.load(tmp_path) == small("doom")
-
-
-def test_every_shipped_run_is_read():
-    runs = [path.parent for path in (ROOT / "pretrained").rglob("config.json")]
-    assert len(runs) > 3 and {run_dir.load(run).task for run in runs} == {"carracing", "doom"}
+        config_file.load(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe{}", b"[1]", b"[" * 100_000, b'{"task": 1e', b"7", b'{"sigma": 1e999}'])
-def test_what_is_no_configuration_is_one_line(content, tmp_path):
+def test_what_is_not_a_json_object_is_one_line(content, tmp_path):
     (tmp_path / "config.json").write_bytes(content)
     with pytest.raises(UserError, match=r"config\.json"):
-        run_dir.load(tmp_path)
-
-
-@pytest.mark.parametrize(
-    "line", [b"\xff\xfe", b"[1]", b"7", b"[" * 100_000, b'{"loss": NaN}', b'{"loss": 1e999}', b'{"a": "\xff"}']
-)
-def test_a_line_that_is_no_object_is_named(line, tmp_path):
-    path = tmp_path / "metrics.jsonl"
-    path.write_bytes(b'{"model": "vae"}\n' + line + b'\n{"model": "vae"}\n')
+        config_file.load(tmp_path)
+    (tmp_path / "config.json").write_text(config_file.text(small()))
+    (tmp_path / "manifest.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"manifest\.json"):
+        Run(tmp_path).is_current("config.json")
+    (tmp_path / "metrics.jsonl").write_bytes(b'{"model": "vae"}\n' + content + b'\n{"model": "vae"}\n')
     with pytest.raises(UserError, match=r"metrics\.jsonl, line 2, is broken"):
-        storage.read_lines(path)
+        files.read_lines(tmp_path / "metrics.jsonl")
 
 
 @pytest.mark.parametrize(
-    ("name", "line"),
+    "changes",
     [
-        ("metrics.jsonl", "{}"),
-        ("metrics.jsonl", '{"model": "vae", "step": "2", "seconds": 1}'),
-        ("history.jsonl", '{"generation": 1, "seconds": 1}'),
-        ("history.jsonl", '{"generation": 1, "seconds": 1, "mean": 1, "sigma": "0.1"}'),
-        ("history.jsonl", '{"generation": 1, "seconds": 1, "mean": 1, "max": null}'),
-        ("history.jsonl", '{"generation": 1, "seconds": 1, "mean": 1, "evaluation": {}}'),
-        ("history.jsonl", '{"generation": 1, "seconds": 1, "mean": 1, "evaluation": {"mean": "906"}}'),
-        ("history.jsonl", '{"generation": 1, "seconds": 1, "mean": 1' + "0" * 400 + "}"),
+        {"files": [1]},
+        {"files": {"config.json": 3}},
+        {"files": {"config.json": {"sha256": "0"}}},
+        {"files": {"config.json": {"sha256": 3, "made_from": {}}}},
+        {"files": {"config.json": {"sha256": "0", "made_from": {"vae.weights.h5": 3}}}},
+        {"files": {"config.json": {"sha256": "0", "made_from": {}, "replaced": 3}}},
+        {"files": {"record": {"sha256": "0", "made_from": {}}}},
+        {"files": {"record": {"episodes": {"../../000000.npz": "0"}, "made_from": {}}}},
+        {"begun": "x"},
     ],
 )
-def test_a_line_that_lacks_what_its_file_has_is_named(name, line, tmp_path):
-    (tmp_path / name).write_text(line + "\n")
-    with pytest.raises(UserError, match=rf"{name}, line 1, is broken: its "):
-        storage.read_lines(tmp_path / name)
+def test_a_manifest_of_other_types_is_named(changes, tmp_path):
+    new_run(tmp_path)
+    edit_json(tmp_path / "manifest.json", **changes)
+    with pytest.raises(UserError, match=r"manifest\.json is not a manifest"):
+        Run(tmp_path).is_current("config.json")
 
 
-def npy(header: bytes) -> bytes:
-    """A .npy file of this header."""
-    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(60)
-
-
-HEADERS = {
-    "cut": b"{'descr': '<f4', 'fortran_order': False, 'shape': (5, 3",
-    "no type": b"{'descr': ('<f4',), 'fortran_order': False, 'shape': (5, 3)}",
-    "a list for a key": b"{[]: 1}",
-    "nested": b"-" * 9000 + b"1",
-    "not Python": b"'",
-}
-
-
-@pytest.mark.parametrize("name", HEADERS)
-def test_arrays_with_a_crafted_header_are_refused(name, tmp_path):
-    path = episode_path(tmp_path, 0)
-    path.parent.mkdir()
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("obs.npy", npy(HEADERS[name]))
-    for read in (read_episode, episode_length, lambda path: check_episodes([path], small())):
-        with pytest.raises(UserError, match=r"000000\.npz is not a complete episode"):
-            read(path)
-
-
-@pytest.mark.parametrize("flag", [0x01, 0x40], ids=["encrypted", "strongly encrypted"])
-def test_an_encrypted_npz_is_refused(flag, tmp_path):
-    episode_of(tmp_path, 0, small())
-    path = episode_path(tmp_path, 0)
-    content = bytearray(path.read_bytes())
-    for begin, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
-        content[content.index(begin) + at] |= flag
-    path.write_bytes(bytes(content))
-    with pytest.raises(UserError, match=r"000000\.npz is not a complete episode"):
-        read_episode(path)
-
-
-def test_weights_that_claim_more_than_their_file_holds_are_refused(tmp_path):
-    path = tmp_path / "vae.weights.h5"
-    with h5py.File(path, "w") as file:
-        file.create_dataset("kernel", (1 << 40,), np.float32)  # 4 TiB
-    with pytest.raises(UserError, match=r"vae\.weights\.h5 is damaged: its arrays claim 4,398,046,511,104 bytes"):
-        integrity.digests(tmp_path, "vae")
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{}",
+        '{"generation": 1, "seconds": 1}',
+        '{"generation": 1, "seconds": 1, "mean": 1, "sigma": "0.1"}',
+        '{"generation": 1, "seconds": 1, "mean": 1, "max": null}',
+        '{"generation": 1, "seconds": 1, "mean": 1, "evaluation": {}}',
+        '{"generation": 1, "seconds": 1, "mean": 1, "evaluation": {"mean": "906"}}',
+        '{"generation": 1, "seconds": 1, "mean": 1' + "0" * 400 + "}",
+    ],
+)
+def test_a_line_of_other_values_is_named(line, tmp_path):
+    (tmp_path / "history.jsonl").write_text(line + "\n")
+    with pytest.raises(UserError, match=r"history\.jsonl, line 1, is broken: its "):
+        files.read_lines(tmp_path / "history.jsonl")
 
 
 @pytest.mark.parametrize(
@@ -162,12 +123,49 @@ def test_schedules_that_do_not_ascend_are_refused(rollouts):
         tasks.check(small(rollouts=rollouts))
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"generation": "3"},
+        {"generation": True},
+        {"score": None},
+        {"score": "906"},
+        {"score": 10**400},
+        {"score": 1e300},
+        {"parameters": ["0.5"]},
+        {"parameters": [0.5]},
+        {"parameters": 3},
+    ],
+)
+def test_an_agent_is_read_strictly(changes, copied):
+    edit_json(copied / "controller/best.json", **changes)
+    trust(copied, "controller/best.json")
+    run = Run(copied)
+    with pytest.raises(UserError, match=r"best\.json"):
+        read_best(run, size_of(run.config))
+
+
+@pytest.mark.parametrize(
+    ("errors", "lacks"),
+    [
+        ({"m_loss": 1.0}, "v_error"),
+        ({"v_error": "5", "m_loss": 1.0}, "v_error"),
+        ({"v_error": 5.0}, "m_loss"),
+        ({"v_error": 5.0, "m_loss": 1.0, "recall": 0.5, "deaths": [3]}, "deaths"),
+    ],
+)
+def test_a_rounds_errors_without_their_values_are_named(errors, lacks, tmp_path):
+    files.write_text(tmp_path / "errors.json", json.dumps(errors))
+    with pytest.raises(UserError, match=rf"errors\.json is broken: expected a number as {lacks}"):
+        read_errors(tmp_path / "errors.json")
+
+
 def test_text_among_the_releases_numbers_takes_no_room(tmp_path):
     """numpy would give each of 50,000 items the room of the longest: 37 GiB."""
     path = tmp_path / "initial_z.json"
     path.write_text(json.dumps([["a" * 200_000, *["b"] * 50_000], [1]]))
     tracemalloc.start()
-    with pytest.raises(UserError, match=r"initial_z\.json: mu: .* other things than numbers"):
+    with pytest.raises(UserError, match=r"initial_z\.json"):
         read_initial_z(path, small())
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -176,31 +174,276 @@ def test_text_among_the_releases_numbers_takes_no_room(tmp_path):
 
 @pytest.mark.parametrize("number", ["1e300", "9" * 5000, "NaN", "1e38"])
 def test_absurd_numbers_in_the_releases_files_are_refused(number, tmp_path):
-    config = small()
     (tmp_path / "initial_z.json").write_text(f"[[[{number}, 1, 1, 1]], [[1, 1, 1, 1]]]")
-    if number == "1e38":  # as float32 has it; but no logvar
+    if number == "1e38":  # float32 can hold it, but not exp(logvar)
         (tmp_path / "initial_z.json").write_text("[[[1, 1, 1, 1]], [[10000000, 1, 1, 1]]]")
     with pytest.raises(UserError, match=r"initial_z\.json"):
-        read_initial_z(tmp_path / "initial_z.json", config)
+        read_initial_z(tmp_path / "initial_z.json", small())
     (tmp_path / "vae.json").write_text(f"[[[[[{number}]]]]]")
     with pytest.raises(UserError, match=r"vae\.json"):
-        read_vae(tmp_path / "vae.json", config)
+        read_vae(tmp_path / "vae.json", small())
+
+
+# Arrays
+
+
+def npy(descr: str, shape: tuple, content: bytes) -> bytes:
+    """A .npy file that claims what it likes."""
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
+    return file.getvalue() + content
+
+
+def headed(header: bytes) -> bytes:
+    """A .npy file with this header."""
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(60)
+
+
+MEMBERS = {
+    "objects": npy("|O", (1,), b"A" * 8),  # pointers, to wherever the file says
+    "11 TiB": npy("|u1", (11 << 40,), b"A" * 8),
+    "negative": npy("|u1", (-1,), b"A" * 8),
+    "more than it holds": npy("|u1", (2 << 30,), b"")[:128] + bytes(2 << 20),
+    "cut": headed(b"{'descr': '<f4', 'fortran_order': False, 'shape': (5, 3"),
+    "no type": headed(b"{'descr': ('<f4',), 'fortran_order': False, 'shape': (5, 3)}"),
+    "a list for a key": headed(b"{[]: 1}"),
+    "nested": headed(b"-" * 9000 + b"1"),
+    "not Python": headed(b"'"),
+}
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_crafted_arrays_are_refused_before_memory_is_taken(name, tmp_path):
+    path = tmp_path / "000000.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("obs.npy", MEMBERS[name])
+    tracemalloc.start()
+    for read in (episodes.read, episodes.length_of, lambda path: episodes.check(path, small(), 0)):
+        with pytest.raises(UserError, match=r"000000\.npz is not a complete episode"):
+            read(path)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 1 << 23
+
+
+def test_no_memory_is_taken_for_what_is_not_an_episode(tmp_path, monkeypatch):
+    path = tmp_path / "000000.npz"
+    frames = {"obs": np.zeros((1, 64, 64, 3), np.uint8), "action": np.zeros((1, 3), np.float32)}
+    for name, value in (("obs", np.zeros(1 << 25, np.uint8)), ("source", np.array("x" * (5 << 20)))):
+        np.savez_compressed(path, **frames | {name: value})
+        tracemalloc.start()
+        with pytest.raises(UserError, match=f"found {name}"):
+            episodes.read(path)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert most < 1 << 21
+    np.savez_compressed(path, **frames)
+    episodes.read(path)
+    monkeypatch.setattr(arrays, "LIMIT", 1 << 10)
+    with pytest.raises(ValueError, match="more than"):
+        open_npz(path)
+
+
+@pytest.mark.parametrize("flag", [0x01, 0x40], ids=["encrypted", "strongly encrypted"])
+def test_an_encrypted_npz_is_refused(flag, tmp_path):
+    path = episode_of(new_run(tmp_path), 0)
+    content = bytearray(path.read_bytes())
+    for begin, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        content[content.index(begin) + at] |= flag
+    path.write_bytes(bytes(content))
+    with pytest.raises(UserError, match=r"000000\.npz is not a complete episode"):
+        episodes.read(path)
+
+
+def test_complex_numbers_are_not_finite_numbers():
+    with pytest.raises(UserError, match="run: expected numbers, found complex64 in mu"):
+        require_finite("run", {"mu": FRAMES.astype(np.complex64)})
+
+
+WRONG = {
+    "a mask of floats": {"mask": np.zeros((5, 64, 64))},
+    "a short mask": {"mask": np.zeros((4, 64, 64), np.uint8)},
+    "a mask of four dimensions": {"mask": np.zeros((5, 64, 64, 1), np.uint8)},
+    "a huge end": {"end": np.array(2**64 - 1, np.uint64)},
+    "an end after the last": {"end": np.array(7)},
+    "an end before the first": {"end": np.array(0)},
+    "several ends": {"end": np.array([3])},
+    "an infinite reward": {"reward": np.full(5, -np.inf, np.float32)},
+    "a source that is not JSON": {"source": np.array("{")},
+    "no frames": {"obs": np.zeros((0, 64, 64, 3), np.uint8), "action": np.zeros((0, 3), np.float32)},
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_an_episode_of_another_kind_is_refused(name, tmp_path):
+    run = new_run(tmp_path)
+    path = episode_of(run, 0)
+    rewrite(path, mask=np.zeros((5, 64, 64), np.uint8))
+
+    def read() -> None:
+        episodes.check(path, run.config, 0)
+        assert read_frames(path, True).shape == (5, 64, 64, 4)
+        assert episodes.read_outcome(path, 5)[1] == 6
+
+    read()
+    rewrite(path, **WRONG[name])
+    with pytest.raises(UserError, match=r"000000\.npz is not a complete episode"):
+        read()
+
+
+FIRST = {
+    "one number": {"mu": np.array(1.0, np.float32)},
+    "no row": {"mu": FRAMES[:0], "logvar": FRAMES[:0]},
+    "fewer rows": {"mu": FRAMES[:2]},
+    "narrow": {"mu": FRAMES[:, :3]},
+    "complex": {"mu": FRAMES + 1j},
+    "integers": {"mu": FRAMES.astype(int)},
+    "missing": {"mu": None},
+}
+
+
+@pytest.mark.parametrize("name", FIRST)
+def test_first_frames_of_another_kind_are_refused(name, copied):
+    rewrite(copied / "initial_z.npz", **FIRST[name])
+    trust(copied, "initial_z.npz")
+    with pytest.raises(UserError, match=r"initial_z\.npz holds no frames to start from"):
+        Starts(Run(copied))
+
+
+LATENTS = {
+    "objects": ("mu", npy("|O", (7, 2), b"A" * 112)),
+    "another type": ("mu", npy("<f4", (7, 2), b"\0" * 56)),
+    "huge": ("mu", npy("<f2", (1 << 40, 2), b"\0" * 28)),
+    "flat": ("mu", npy("<f2", (7,), b"\0" * 14)),
+    "too few": ("reward", npy("<f4", (6,), b"\0" * 24)),
+    "too long": ("lengths", npy("<i8", (2,), np.array([3, 5]).tobytes())),
+    "negative": ("lengths", npy("<i8", (2,), np.array([-1, 8]).tobytes())),
+    "ends": ("ends", npy("<i8", (1,), np.array([4]).tobytes())),
+}
+
+
+@pytest.mark.parametrize("name", LATENTS)
+def test_crafted_latents_are_refused(name, copied):
+    path = copied / "series.npz"
+    mu = np.zeros((7, 2), np.float16)
+    rest = {"action": np.zeros((7, 1), np.float32), "reward": np.zeros(7, np.float32)}
+    np.savez(path, mu=mu, logvar=mu, ends=np.array([4, 5]), lengths=np.array([3, 4]), **rest)
+    trust(copied, "series.npz")
+    assert LatentDataset.read(Run(copied)).starts.tolist() == [0, 3]
+    with zipfile.ZipFile(path) as archive:
+        members = {member: archive.read(member) for member in archive.namelist()}
+    changed, content = LATENTS[name]
+    with zipfile.ZipFile(path, "w") as archive:
+        for member, held in members.items():
+            archive.writestr(member, content if member == f"{changed}.npy" else held)
+    trust(copied, "series.npz")
+    with pytest.raises(UserError, match=r"series\.npz does not hold latents"):
+        LatentDataset.read(Run(copied))
 
 
 @pytest.mark.parametrize(
-    ("errors", "lacks"),
+    "changes",
     [
-        ({"m_loss": 1.0}, "v_error"),
-        ({"v_error": 5.0}, "m_loss"),
-        ({"v_error": "5", "m_loss": 1.0}, "v_error"),
-        ({"v_error": 5.0, "m_loss": 1.0, "deaths": 3}, "recall"),
-        ({"v_error": 5.0, "m_loss": 1.0, "recall": 0.5, "deaths": [3]}, "deaths"),
+        {"000": np.zeros(3, np.complex64)},
+        {"000": np.zeros((1, 3), np.float32)},
+        {"step": np.array([7])},
+        {"step": np.array(7.0)},
+        {"001": FRAMES},
+        {f"{training.SUM}loss": np.zeros(1 << 20)},
+        {"000": np.full(3, np.nan, np.float32)},
     ],
 )
-def test_a_rounds_errors_without_their_values_are_named(errors, lacks, tmp_path):
-    path = tmp_path / "held_out" / "errors.json"
-    storage.write_text(path, json.dumps(errors))
-    with pytest.raises(UserError, match=rf"errors\.json is broken: expected a number as {lacks}"):
-        rounds_table([tmp_path])
-    storage.write_text(path, json.dumps({"v_error": 5.0, "m_loss": 1.0, "recall": 0.5, "deaths": 3}))
-    assert "50% of 3" in rounds_table([tmp_path])
+def test_a_training_checkpoint_of_other_arrays_is_refused(changes, copied):
+    variable = tf.Variable(np.ones(3, np.float32))
+    training.Checkpoint(Run(copied), "vae.checkpoint.npz", [variable]).save(7, {"loss": 0.5})
+    rewrite(copied / "vae.checkpoint.npz", **changes)
+    trust(copied, "vae.checkpoint.npz")
+    variable.assign(np.full(3, 2.0))
+    with pytest.raises(UserError, match=r"vae\.checkpoint\.npz"):
+        training.Checkpoint(Run(copied), "vae.checkpoint.npz", [variable]).restore()
+    np.testing.assert_array_equal(variable, np.full(3, 2.0))
+
+
+# A search's checkpoint
+
+
+def refused_search(path: Path, message: str) -> None:
+    """A search that must not go on, and must not write."""
+    before = contents(path)
+    run = Run(path)
+    with pytest.raises(UserError, match=message):
+        Evolution(run, size_of(run.config))
+    assert contents(path) == before
+
+
+class Evil:
+    def __reduce__(self):
+        return Path.touch, (Path("imported"),)
+
+
+def header_of(change) -> dict:
+    """A change of a checkpoint's header, as a change of its arrays."""
+
+    def apply(held: dict) -> dict:
+        header = json.loads(str(held["header"]))
+        change(header)
+        return {"header": np.array(json.dumps(header))}
+
+    return apply
+
+
+CRAFTED = {
+    "code": lambda held: {"pickle": np.frombuffer(pickle.dumps(Evil()), np.uint8)},
+    "another object": lambda held: {"pickle": np.frombuffer(pickle.dumps({"N": 3}), np.uint8)},
+    "half": lambda held: {"pickle": held["pickle"][:1000]},
+    "nothing": lambda held: {"pickle": None},
+    "another header": lambda held: {"header": np.array("[1]")},
+    "no generator": header_of(lambda header: header.update(random={})),
+    "absurd generator": header_of(lambda header: header["random"]["state"].update(state=1 << 300)),
+    "no history": header_of(lambda header: header["extra"].pop("history")),
+    "half a history": header_of(lambda header: header["extra"].update(history=header["extra"]["history"][1:])),
+    "a line without a mean": header_of(lambda header: header["extra"]["history"][0].pop("mean")),
+    "an infinite mean": header_of(lambda header: header["extra"]["history"][0].update(mean=float("inf"))),
+    "an agent of another size": header_of(lambda header: header["extra"]["best"].update(parameters=[0.5])),
+    "tracks of text": header_of(lambda header: header["extra"].update(tracks={"x": 1})),
+    "seconds of text": header_of(lambda header: header["extra"].update(seconds="x")),
+}
+
+
+@pytest.mark.parametrize("name", CRAFTED)
+def test_a_crafted_checkpoint_is_refused_and_runs_no_code(name, copied, monkeypatch):
+    monkeypatch.chdir(copied.parent)
+    path = copied / "controller/checkpoint.npz"
+    with np.load(path) as file:
+        rewrite(path, **CRAFTED[name]({key: file[key] for key in file.files}))
+    trust(copied, "controller/checkpoint.npz")
+    refused_search(copied, r"checkpoint\.npz is not a checkpoint of this search")
+    assert not Path("imported").exists()
+
+
+def test_a_checkpoint_that_holds_more_than_a_search_is_refused_before_memory_is_taken(copied, monkeypatch):
+    path = copied / "controller/checkpoint.npz"
+    rewrite(path, evil=np.zeros(20 << 20))
+    trust(copied, "controller/checkpoint.npz")
+    monkeypatch.setattr(np, "load", lambda *_, **__: pytest.fail("memory was taken"))
+    refused_search(copied, r"checkpoint\.npz is not a checkpoint of this search: .*it holds [\d,]+ bytes")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"steps": np.array("x")},
+        {"steps": np.array(-7)},
+        {"second": -np.ones(3)},
+        {"center": np.zeros(3, int)},
+        {"center": np.full(3, np.inf)},
+    ],
+)
+def test_crafted_checkpoints_of_openai_es_are_refused(changes, tmp_path):
+    run = make_run(tmp_path, optimizer="openai-es")
+    evolve(run)
+    size = size_of(run.config)
+    changes = {name: np.resize(value, size) if value.ndim else value for name, value in changes.items()}
+    rewrite(tmp_path / "controller/checkpoint.npz", **changes)
+    trust(tmp_path, "controller/checkpoint.npz")
+    refused_search(tmp_path, r"checkpoint\.npz is not a checkpoint of this search")

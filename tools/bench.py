@@ -23,8 +23,10 @@ import numpy as np
 from tools.launcher import mpirun
 from world_models import command_line, mpi, published, tasks
 from world_models import config as configs
-from world_models.runs import run_dir, storage
-from world_models.training import hold_memory, make_optimizer, quiet_tensorflow, save_arrays, save_weights
+from world_models.runs import files, weights
+from world_models.runs.begin import begin
+from world_models.runs.run import Run
+from world_models.training import hold_memory, make_optimizer, quiet_tensorflow
 
 ROOT = Path(__file__).parent.parent
 CURVES = published.read()["training_curves"]
@@ -78,36 +80,35 @@ def environments() -> dict[str, float]:
     return rates
 
 
-def make_run(run: Path, task: str) -> None:
+def make_run(path: Path, task: str) -> None:
     """Makes a run of the paper's sizes with random weights. The speed does not depend on the weights."""
     import tensorflow as tf
 
     from world_models.world_model import make_rnn, make_vae
 
-    lanes = DREAM_LANES if tasks.preset(task, "paper").env == "dream" else LANES
-    config = run_dir.open_run(run, {"task": task, "preset": "paper", "lanes": lanes})
-    save_weights(make_vae(config), run / "vae.weights.h5")
-    rnn = make_rnn(config)
+    run = begin(path, {"task": task, "preset": "paper", "lanes": DREAM_LANES if task == "doom" else LANES})
+    weights.save(make_vae(run.config), run, "vae.weights.h5")
+    rnn = make_rnn(run.config)
     if "end" in rnn.heads:
         rnn.head.bias.assign(tf.tensor_scatter_nd_update(rnn.head.bias, [[0]], [-100.0]))  # no dream ends
-    save_weights(rnn, run / "rnn.weights.h5")
-    zeros = np.zeros((10, config.z_size), np.float32)
-    save_arrays(run / "initial_z.npz", {"mu": zeros, "logvar": zeros}, {})
+    weights.save(rnn, run, "rnn.weights.h5")
+    with run.write("initial_z.npz") as tmp:
+        np.savez(tmp, **dict.fromkeys(("mu", "logvar"), np.zeros((10, run.config.z_size), np.float32)))
 
 
 def play_agents(comm) -> None:
     """One rank of `agents`, whose arguments follow --agents. Rank 0 prints steps/s, their split and the memory."""
-    run, count, dtype = Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+    run, count, dtype = Run(Path(sys.argv[2])), int(sys.argv[3]), sys.argv[4]
     quiet_tensorflow()
     from controller.lanes import SEGMENT, make_lanes
     from controller.policy import Controller
 
-    config = dataclasses.replace(run_dir.load(run), dtype=dtype, lanes=count)
+    config = dataclasses.replace(run.config, dtype=dtype, lanes=count)
     dreaming, lanes = config.env == "dream", make_lanes(run, config)
     rng = np.random.default_rng(comm.rank)
     for lane in range(lanes.count):
         lanes.start(lane, 0.1 * rng.standard_normal(Controller.of(config).num_params), 1000 * comm.rank + lane)
-    spent = {"models": 0.0}
+    spent, rates = {"models": 0.0}, []
     if not dreaming:
         inner = lanes.agent
 
@@ -122,7 +123,6 @@ def play_agents(comm) -> None:
     a_time, repeats = (SEGMENT, 5) if dreaming else (1, STEPS)
     for _ in range(1 if dreaming else 55):  # compiles, and passes the zoom of the first second
         lanes.advance()
-    rates = []
     for _ in range(3):
         mpi.wait(comm)
         spent["models"], started = 0.0, time.perf_counter()
@@ -172,8 +172,8 @@ def dreams(run: Path) -> dict[str, float]:
 
 def vae_products(vae) -> int:
     """Multiplications of V's forward pass of one frame: each kernel's weights, at every place where it is applied."""
-    widths = zip([*vae.convolutions, *vae.transposed], (31, 14, 6, 2, 1, 5, 13, 30), strict=True)
-    layers = [*widths, *((layer, 1) for layer in (vae.mu, vae.logvar, vae.dense))]
+    dense = ((layer, 1) for layer in (vae.mu, vae.logvar, vae.dense))
+    layers = [*zip([*vae.convolutions, *vae.transposed], (31, 14, 6, 2, 1, 5, 13, 30), strict=True), *dense]
     return sum(math.prod(layer.kernel.shape) * width**2 for layer, width in layers)
 
 
@@ -210,7 +210,7 @@ def trainings() -> dict[str, float]:
 
     square = tf.random.stateless_normal((2048, 2048), (0, 0))
     multiply = tf.function(lambda: tf.matmul(square, square))
-    rnn_products = sum(math.prod(weights.shape) for weights in rnn.trainable_variables if len(weights.shape) == 2)
+    rnn_products = sum(math.prod(v.shape) for v in rnn.trainable_variables if len(v.shape) == 2)
     found = {"vae_frames_per_s": median_rate(fit_vae), "rnn_tokens_per_s": median_rate(fit_rnn, 3)}
     found["vae_flops"] = 6 * vae_products(vae) * found["vae_frames_per_s"]
     found["rnn_flops"] = 6 * rnn_products * found["rnn_tokens_per_s"]
@@ -224,14 +224,14 @@ def seconds_to(scored: list[tuple[float, float]]) -> dict[str, float | None]:
 
 def time_to_score(run: Path, base: Path, generations: int = 40) -> dict[str, float | None]:
     """Evolves C in `run` on the V and M of `base`, with the search of CarRacing's `laptop` preset; `seconds_to`."""
-    preset, begin = tasks.preset("carracing", "laptop"), ["--from", str(base), "--eval-every", "5"]
+    preset, flags = tasks.preset("carracing", "laptop"), ["--from", str(base), "--eval-every", "5"]
     for name in ("population", "rollouts", "seeds", "optimizer", "sigma", "lanes"):
-        begin += [configs.flag(name), str(getattr(preset, name))]
+        flags += [configs.flag(name), str(getattr(preset, name))]
     command = [*mpirun(2), sys.executable, str(ROOT / "train_controller.py"), "--run", str(run)]
-    command += [*([] if run.exists() else begin), "--generations", str(generations)]
+    command += [*([] if run.exists() else flags), "--generations", str(generations)]
     if status := subprocess.run(command).returncode:
         raise configs.UserError(f"{' '.join(command)} ended with status {status}")
-    history = storage.read_lines(run / "controller" / "history.jsonl")
+    history = files.read_lines(run / "controller" / "history.jsonl")
     return seconds_to([(line["seconds"], line["evaluation"]["mean"]) for line in history if line["evaluation"]])
 
 
@@ -290,7 +290,7 @@ def main() -> None:
         figures["seconds_to_score"] = time_to_score(args.to_score, ROOT / "pretrained" / "carracing")
     print(report(figures))
     if args.json:
-        storage.write_text(args.json, json.dumps(figures, indent=1) + "\n")
+        files.write_text(args.json, json.dumps(figures, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 
 Reads the files that training writes. It loads no model and changes nothing, and it also works while a stage trains.
 Each line says "ok", "look", or "-" where there is nothing to compare. The status is 1 if a line says "look". The values
-are in healthy.json, each with its source, and docs/healthy-values.md explains them. No quantity has two verdicts.
+are in healthy.json, each with its source, and docs/troubleshooting.md explains the faults. A quantity has one verdict.
 """
 
 import json
@@ -17,10 +17,11 @@ import numpy as np
 from controller.policy import Controller
 from tools.reporting.runs import Run, read_run
 from tools.reporting.tables import trainings_of
-from vae.data import episode_path, read_episode
 from world_models import command_line, published, tasks
 from world_models.config import UserError, flag
+from world_models.runs import episodes as recordings
 from world_models.runs.arrays import FLOATS, UNREADABLE, open_npz
+from world_models.runs.artifacts import EPISODE
 
 HEALTHY = json.loads(Path(__file__).with_name("healthy.json").read_text(encoding="utf-8"))
 SAMPLE = 20  # episodes that are opened
@@ -77,14 +78,14 @@ def compare(run: Run, stage: str, quantity: str, step: int, value: float) -> Fin
 def episodes(run: Run) -> Iterator[Finding]:
     """The recorded episodes: their number, and whether their frames and actions change."""
     own = range(run.config.linked, run.config.total_episodes)
-    there = [path for k in own if (path := episode_path(run.path, k)).exists()]
+    there = [path for k in own if (path := run.path / "record" / EPISODE.format(k)).exists()]
     if not there:
         yield Finding("episodes", "none recorded here", None)
         return
     missing = "missing episodes" if len(there) < len(own) else ""
     yield Finding("episodes", f"{len(there):,} of {len(own):,} recorded", missing)
     chosen = [there[k] for k in np.linspace(0, len(there) - 1, min(SAMPLE, len(there))).astype(int)]
-    pairs = [read_episode(path) for path in chosen]
+    pairs = [recordings.read(path) for path in chosen]
     still = float(np.mean([(obs[1:] == obs[:-1]).all(axis=(1, 2, 3)).mean() for obs, _ in pairs]))
     moving = float(np.mean([action.std(axis=0).max() for _, action in pairs]))
     text = f"{still:.0%} of the frames equal the frame before, standard deviation of the actions {moving:.2f}"

@@ -16,7 +16,8 @@ import numpy as np
 
 from world_models import command_line, statistics
 from world_models.config import Config, UserError, flag, rollouts_at
-from world_models.runs import run_dir, storage
+from world_models.runs import files
+from world_models.runs.run import Run
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,10 @@ class Search:
         return tuple(reached[0, :2]) if len(reached) else (math.nan, math.nan)
 
 
-def read(run: Path) -> Search | None:
-    """The search in a run folder; None if it has no evaluation yet. UserError if its history is damaged."""
-    config, spent, rows = run_dir.load(run), 0, []
-    for line in storage.read_lines(run / "controller" / "history.jsonl", "evaluation"):
+def read(run: Run) -> Search | None:
+    """A run's search; None if it has no evaluation yet. UserError if its history is damaged."""
+    config, spent, rows = run.config, 0, []
+    for line in files.read_lines(run / "controller/history.jsonl", "evaluation"):
         spent += config.population * rollouts_at(config.rollouts, line["generation"])
         if line["evaluation"]:
             rows.append((spent, line["seconds"], line["evaluation"]["mean"]))
@@ -88,9 +89,8 @@ def main() -> None:
     parser.add_argument("--episodes", type=command_line.count, help="the budget (default: what all agents have spent)")
     parser.add_argument("--mark", type=float, help="also say after how many episodes this score was reached")
     args = parser.parse_args()
-    run_dir.load(args.run)
-    folders = [args.run, *sorted(path.parent for path in args.run.glob(f"{run_dir.AGENTS}/*/config.json"))]
-    searches = [search for folder in folders if (search := read(folder))]
+    run = Run(args.run)
+    searches = [search for one in (run, *run.agents) if (search := read(one))]
     if not searches:
         raise UserError(
             f"{args.run} has no agent that was evaluated; evolve some with: python train_controller.py --run "

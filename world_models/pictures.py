@@ -93,8 +93,8 @@ def fitted(text: str, width: int, size: int) -> ImageFont.FreeTypeFont:
 
 
 def panels(titles: Sequence[str], frames: Sequence[np.ndarray], notes: Sequence[str], scale: int = PANEL) -> np.ndarray:
-    """One picture of a film: frames (64, 64, 3) next to each other, `scale` times as large, each with a title above and a
-    note below. A text that is too long for its panel is smaller.
+    """One picture of a film: frames (64, 64, 3) next to each other, `scale` times as large, each with a title above
+    and a note below. A text that is too long for its panel is smaller.
 
     Returns uint8 (H, W, 3), H and W multiples of 16, as video codecs need them.
     """

@@ -28,10 +28,7 @@ def vacant(paths: list[Path]) -> None:
 
 def resolve_config(run: Path, given: dict, names: list[str]) -> Config:
     """The settings of the run that parts `names` are imported to; a new run has the release's pixels."""
-    if (run / "config.json").exists():
-        config = Run(run).config
-    else:
-        config = begin.resolve(run, given, None, None)
+    config = Run(run).config if (run / "config.json").exists() else begin.resolve(run, given, None, None)
     if "vae" in names and "pixels" not in given and config.pixels != "release":
         raise UserError(
             f"{run} was made with --pixels {config.pixels}, and the release's V expects --pixels release: choose "

@@ -126,8 +126,7 @@ def panels_of(run: Run, config: Config, vae, parameters: list[float], played: Pl
         dreamt, over = dreams_along(run, config, parameters, z, played.h, played.c, length, seed=0)
         since = np.arange(len(dreamt)) % length / fps
         notes = [
-            f"{s:.1f} s ahead" + ": M predicts the end" * ended
-            for s, ended in zip(since, over.tolist(), strict=True)
+            f"{s:.1f} s ahead" + ": M predicts the end" * ended for s, ended in zip(since, over.tolist(), strict=True)
         ]
         panels.append(Panel(f"M's dream, restarted every {HORIZON:g} s", dreamt, notes))
     return panels

@@ -10,6 +10,9 @@ import numpy as np
 
 from controller.jobs import Jobs
 from controller.rollout import Step, Watcher, play
+from rnn.data import LatentDataset
+from rnn.streams import batches_of
+from vae.data import Frames
 from world_models import mpi, seeds, tasks
 from world_models.command_line import print_result
 from world_models.config import Config, UserError
@@ -78,6 +81,7 @@ def extract(comm, run: Run) -> None:
     mpi.wait(comm)
     shares = comm.gather((frames, disk, returns))
     mpi.on_root(comm, finish, run)
+    mpi.on_root(comm, require_frames, run)
     if comm.rank == 0:
         frames, disk = sum(s[0] for s in shares), sum(s[1] for s in shares)
         returns = [value for share in shares for value in share[2]]
@@ -98,6 +102,25 @@ def finish(run: Run) -> None:
     if not run.is_current("record"):
         paths = [episodes.path_of(run, index) for index in range(run.config.total_episodes)]
         run.record_episodes({path.name: episode_digest(path) for path in paths})
+
+
+def require_frames(run: Run) -> None:
+    """UserError unless the recordings fill a batch of V and of M. Both stages would say so hours later."""
+    config = run.config
+    if config.models_stay:
+        return
+    paths = [episodes.path_of(run, index) for index in range(config.total_episodes)]
+    lengths = np.repeat([episodes.length_of(path) for path in paths], 2 if config.mirror == "yes" else 1)
+    try:
+        if "vae" not in config.untrained:
+            Frames(paths, config.vae_batch, config.seed, config.linked, config.new_share)
+        if "rnn" not in config.untrained:
+            batches_of(LatentDataset(None, None, None, None, None, lengths), config)
+    except UserError as error:
+        raise UserError(
+            f"{error}; begin another run with more --episodes, or one on these recordings, with smaller batches: "
+            f"--run NEW --from {run}"
+        ) from None
 
 
 def by_source(run: Run, recorded: list[int]) -> list[str]:

@@ -14,15 +14,19 @@ from world_models.runs import config_file, files
 from world_models.runs.agent import digest, read_best
 from world_models.runs.artifacts import AGENTS, M, V
 from world_models.runs.begin import begin_agent
+from world_models.runs.lock import Lock
 from world_models.runs.run import Run
 from world_models.stages import evaluation
 
-VARIED = tuple(name for name in ("seed", *configs.fields_of("C")) if name != "rollouts")  # whose values have commas
+VARIED = ("seed", *configs.fields_of("C"))
 
 
 def parse(texts: list[str]) -> list[dict]:
-    """["temperature=0.5,1.15", "seed=1,2"] -> the four combinations, each {setting: value}; UserError if a part is no
-    setting of C, or one of its values no value of it."""
+    """["temperature=0.5,1.15", "seed=1,2"] -> the four combinations, each {setting: value}.
+
+    Values of `rollouts` contain commas, so they are separated by "/": "rollouts=4/1,15:2". UserError if a part names no
+    setting of C, or if a value is invalid.
+    """
     axes: dict[str, list] = {}
     for text in texts:
         flag, _, values = text.partition("=")
@@ -32,7 +36,7 @@ def parse(texts: list[str]) -> list[dict]:
             raise UserError(f"--vary {text}: expected SETTING=VALUE,VALUE of one of {known}")
         if name in axes:
             raise UserError(f"--vary {text}: {flag} is given twice; list all its values in one")
-        axes[name] = list(dict.fromkeys(value(name, each) for each in values.split(",")))
+        axes[name] = list(dict.fromkeys(value(name, each) for each in values.split("/" if name == "rollouts" else ",")))
     axes = {name: axes[name] for name in VARIED if name in axes}  # the same agents in whichever order they are given
     return [dict(zip(axes, combination, strict=True)) for combination in itertools.product(*axes.values())]
 
@@ -45,6 +49,8 @@ def value(name: str, text: str):
     except ValueError:
         found = text
     configs.check_value(item, found)
+    if name == "rollouts":
+        configs.schedule_of(found)
     return found
 
 
@@ -92,14 +98,19 @@ def evolve_and_test(comm, run: Run, given: dict, combinations: list[dict], episo
     settings = [mpi.on_root(comm, configured, run, given, varied) for varied in combinations]
     lines = []
     for varied, config in zip(combinations, settings, strict=True):
-        agent = mpi.on_root(comm, begin_agent, run, folder_name(varied), config)
-        if not mpi.on_root(comm, evolved, agent):
-            evolve(comm, agent)
-        for env in ("dream", "real") if config.env == "dream" else ("real",):
-            there = evaluation.configured(agent.config, env=env)
-            row = mpi.on_root(comm, tested, agent, there, episodes)
-            row = row or evaluation.evaluate(comm, agent, there, episodes, video=False)
-            lines.append((varied, row))
+        lock = Lock(run / AGENTS / folder_name(varied))  # the agent's folder is a run that other commands can open
+        try:
+            mpi.on_root(comm, lock.take)
+            agent = mpi.on_root(comm, begin_agent, run, folder_name(varied), config)
+            if not mpi.on_root(comm, evolved, agent):
+                evolve(comm, agent)
+            for env in ("dream", "real") if config.env == "dream" else ("real",):
+                there = evaluation.configured(agent.config, env=env)
+                row = mpi.on_root(comm, tested, agent, there, episodes)
+                row = row or evaluation.evaluate(comm, agent, there, episodes, video=False)
+                lines.append((varied, row))
+        finally:
+            lock.release()
     if comm.rank == 0:
         command_line.print_result(table(lines))
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from pathlib import Path
 
 from world_models import config as configs
@@ -60,6 +61,8 @@ def preset(name: str, preset: str) -> Config:
     values = {**camera, **task.presets.get("paper", {}), **PRESETS[preset]}
     if preset != "paper":
         values |= task.presets.get(preset, {})
+    if frames := values.pop("frames", 0):
+        values["episodes"] = max(values["episodes"], math.ceil(frames / task.mean_length(values["max_frames"])))
     return Config(task=name, preset=preset, **values)
 
 

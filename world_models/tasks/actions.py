@@ -21,6 +21,17 @@ def checked(action, *shape: int) -> np.ndarray:
     return array
 
 
+def one_hot(x, ops=np):
+    """Numbers of choices (B, A) -> 1 for each row's greatest number, the first of them if several are equal, and 0 for
+    the others. NaN stays, so that a broken agent makes no choice.
+
+    Args:
+        ops: the array module, `numpy` or `keras.ops`.
+    """
+    chosen = ops.equal(ops.expand_dims(ops.argmax(x, axis=-1), -1), ops.arange(x.shape[-1]))
+    return ops.where(ops.isnan(x), x, ops.where(chosen, 1.0, 0.0))
+
+
 def finite(numbers: np.ndarray) -> bool:
     """Whether all are: of the few of an action in a tenth of the time of `np.isfinite(numbers).all()`."""
     return all(map(math.isfinite, numbers.ravel().tolist()))

@@ -5,8 +5,12 @@ reward and the end too, so that C is evolved in the dream by default.
 """
 
 import importlib.util
+import math
 import os
 import sys
+from collections.abc import Callable
+from functools import cache
+from numbers import Real
 from pathlib import Path
 
 import gymnasium as gym
@@ -14,15 +18,18 @@ import numpy as np
 from PIL import Image
 
 from world_models.config import Config, UserError
-from world_models.tasks.actions import checked
+from world_models.tasks.actions import checked, one_hot
 from world_models.tasks.controls import choices
+from world_models.tasks.pixels import SIZE, rgb
 from world_models.tasks.task import Task
 
 PREFIX = "gymnasium:"
-SIZE = 64  # pixels: side of the observation
 STEPS = 1000  # after which an episode of an environment without a limit of its own is cut
 LONGEST = 8  # steps for which the random policy holds an action
-FPS = 30  # of films, where the environment does not say
+FPS, MOST_FPS = 30, 1000  # of films, where the environment does not say; and at most
+SAMPLE = 1000  # steps from which the length of random episodes is known
+MOST_NUMBERS = 1024  # of an action
+LARGEST = 1e18  # of a reward: M squares it in float32, which ends at 3e38
 
 
 class Pictured(gym.Wrapper):
@@ -30,53 +37,92 @@ class Pictured(gym.Wrapper):
 
     Args:
         env: with render_mode "rgb_array", and actions in a bounded Box or Discrete.
+        name: the task's, in messages.
 
     Observation: uint8 (64, 64, 3). Action: float32 (A,): a Box's numbers, each from -1 to 1 for its own range; or one
-    number for each choice of a Discrete, of which the greatest is chosen.
+    number for each choice of a Discrete, of which the greatest is chosen. An integer of a Box has the values of its
+    range in equal parts of -1 to 1.
+
+    Raises:
+        UserError: if the actions cannot be a task's, a picture is none (`pixels.rgb`), a reward is larger than M can
+            learn, or the environment calls sys.exit.
     """
 
-    def __init__(self, env: gym.Env):
+    def __init__(self, env: gym.Env, name: str):
         super().__init__(env)
+        self.name = name
         low = action_bounds(env.action_space)
         self.action_space = gym.spaces.Box(low, np.ones_like(low), dtype=np.float32)
         self.observation_space = gym.spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
 
     def reset(self, *, seed: int | None = None, options: dict | None = None):
-        _, info = self.env.reset(seed=seed, options=options)
-        return self._picture(), info
+        _, info = self._ask(self.env.reset, seed=seed, options=options)
+        return self._observe(), info
 
     def step(self, action: np.ndarray):
-        _, reward, terminated, truncated, info = self.env.step(
-            self._own(checked(action, *self.action_space.shape).astype(np.float32))
-        )
-        return self._picture(), float(reward), bool(terminated), bool(truncated), info
+        action = self._own(checked(action, *self.action_space.shape).astype(np.float32))
+        _, reward, terminated, truncated, info = self._ask(self.env.step, action)
+        reward = float(reward)
+        if abs(reward) > LARGEST:
+            raise UserError(
+                f"--task {self.name}: expected rewards from -{LARGEST:g} to {LARGEST:g}, found {reward:g}; scale them"
+            )
+        return self._observe(), reward, bool(terminated), bool(truncated), info
+
+    def render(self) -> np.ndarray:
+        """The picture in its own size, uint8 (H, W, 3)."""
+        try:
+            return rgb(self._ask(self.env.render))
+        except UserError as error:
+            raise UserError(f"--task {self.name}: its render() must return a picture: {error}") from None
+
+    def close(self) -> None:
+        self._ask(self.env.close)
+
+    def _observe(self) -> np.ndarray:
+        return np.asarray(Image.fromarray(self.render()).resize((SIZE, SIZE), Image.Resampling.BILINEAR))
+
+    def _ask(self, function: Callable, *args, **options):
+        return without_exit(self.name, function, *args, **options)
 
     def _own(self, action: np.ndarray):
         """The action in the environment's own terms."""
         space = self.env.action_space
         if isinstance(space, gym.spaces.Discrete):
             return int(space.start) + int(np.argmax(action))
+        share = (action.reshape(space.shape).astype(np.float64) + 1) / 2
+        if space.dtype.kind in "iub":
+            values = zip(share.ravel().tolist(), space.low.ravel().tolist(), space.high.ravel().tolist(), strict=True)
+            return np.array([integer(*value) for value in values], space.dtype).reshape(space.shape)
         low, high = space.low.astype(np.float64), space.high.astype(np.float64)
-        return (low + (action.reshape(space.shape) + 1) / 2 * (high - low)).astype(space.dtype)
+        return np.clip((1 - share) * low + share * high, low, high).astype(space.dtype)
 
-    def _picture(self) -> np.ndarray:
-        frame = Image.fromarray(np.asarray(self.env.render(), np.uint8))
-        return np.asarray(frame.resize((SIZE, SIZE), Image.Resampling.BILINEAR))
+
+def integer(share: float, low: int, high: int) -> int:
+    """The integer from `low` to `high` that lies at a share of 0 to 1 of the way, each on an equal part of it."""
+    count = int(high) - int(low) + 1
+    return int(low) + min(max(math.floor(share * count), 0), count - 1)
+
+
+def without_exit(name: str, function: Callable, *args, **options):
+    """`function(*args, **options)`; UserError if it calls sys.exit, which would end a stage as if it was complete."""
+    try:
+        return function(*args, **options)
+    except SystemExit as ended:
+        what = f"sys.exit({ended.code!r}) in {getattr(function, '__name__', function)}"
+        raise UserError(f"--task {name}: the environment ended the program ({what})") from None
 
 
 def action_bounds(space: gym.Space) -> np.ndarray:
     """(A,), the least value of each number of an action as C gives it; UserError if there is no such action."""
-    if isinstance(space, gym.spaces.Discrete):
-        return np.zeros(int(space.n), np.float32)
-    if isinstance(space, gym.spaces.Box) and np.isfinite([space.low, space.high]).all():
-        return -np.ones(int(np.prod(space.shape)), np.float32)
-    raise UserError(f"actions {space}: expected a Box with finite bounds, or Discrete")
-
-
-def greatest(a, ops=np):
-    """tanh outputs (B, A) -> 1 for each row's greatest, 0 for the others. NaN stays: a broken agent chooses nothing."""
-    chosen = ops.where(a >= ops.max(a, axis=-1, keepdims=True), 1.0, 0.0)
-    return ops.where(ops.isnan(a), a, chosen)
+    discrete = isinstance(space, gym.spaces.Discrete)
+    if not discrete and not (isinstance(space, gym.spaces.Box) and np.isfinite([space.low, space.high]).all()):
+        raise UserError(f"actions {space}: expected a Box with finite bounds, or Discrete")
+    numbers = int(space.n) if discrete else math.prod(space.shape)
+    if not 1 <= numbers <= MOST_NUMBERS:
+        what = "choices" if discrete else "numbers"
+        raise UserError(f"actions {space}: expected 1 to {MOST_NUMBERS} {what}, found {numbers}")
+    return np.zeros(numbers, np.float32) if discrete else -np.ones(numbers, np.float32)
 
 
 class RandomHolder:
@@ -96,7 +142,7 @@ class RandomHolder:
             self.left = int(self.rng.integers(1, LONGEST + 1))
             self.action = self.rng.uniform(self.low, 1).astype(np.float32)
             if not self.low.any():  # of choices one is made
-                self.action = greatest(self.action)
+                self.action = one_hot(self.action)
         self.left -= 1
         return self.action.astype(np.float32)
 
@@ -134,15 +180,28 @@ def make(env_id: str) -> gym.Env:
     package_of(env_id)
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws in memory; SDL would miss a display, and say so
     try:
-        env = gym.make(env_id, render_mode="rgb_array")
-    except (gym.error.Error, ImportError, TypeError) as error:
-        raise UserError(f"--task {PREFIX}{env_id}: Gymnasium cannot make it: {' '.join(str(error).split())}") from None
+        env = without_exit(PREFIX + env_id, gym.make, env_id, render_mode="rgb_array")
+    except UserError:
+        raise
+    except Exception as error:  # of the package, or of the environment's __init__
+        kind = "" if isinstance(error, gym.error.Error) else f"{type(error).__name__}: "
+        text = f"{kind}{' '.join(str(error).split())}"
+        raise UserError(f"--task {PREFIX}{env_id}: Gymnasium cannot make it: {text}") from None
     if env.render_mode != "rgb_array":
         raise UserError(f"--task {PREFIX}{env_id}: it renders no rgb_array pictures for V to see")
     try:
-        return Pictured(env)
+        return Pictured(env, PREFIX + env_id)
     except UserError as error:
         raise UserError(f"--task {PREFIX}{env_id}: {error}") from None
+
+
+def frames_a_second(value: object) -> int:
+    """An environment's render_fps as that of a film, at least 1; UserError if it is not a number above 0."""
+    if value is None:
+        return FPS
+    if isinstance(value, Real) and 0 < value <= MOST_FPS:
+        return max(1, round(value))
+    raise UserError(f"metadata['render_fps']: expected a number above 0 and at most {MOST_FPS}, found {value!r:.40}")
 
 
 def task(name: str) -> Task:
@@ -150,7 +209,12 @@ def task(name: str) -> Task:
     env_id = name.removeprefix(PREFIX)
     env = make(env_id)
     low, spec, discrete = env.action_space.low, env.spec, isinstance(env.env.action_space, gym.spaces.Discrete)
-    fps = int(env.metadata.get("render_fps") or FPS)
+    limit = spec.max_episode_steps if spec else None
+    limit = limit if limit and limit > 0 else None  # Gymnasium's -1 stands for none, too
+    try:
+        fps = frames_a_second(env.metadata.get("render_fps"))
+    except UserError as error:
+        raise UserError(f"--task {name}: {error}") from None
     env.close()
 
     def make_env(config: Config, render_mode: str | None = None) -> gym.Env:
@@ -165,12 +229,31 @@ def task(name: str) -> Task:
         env_id=env_id,
         make_env=make_env,
         low=tuple(map(float, low)),
-        squash=greatest if discrete else (lambda a, ops=np: a),
+        choice=discrete,
+        episode_limit=limit,
+        mean_length=lambda steps: mean_length(env_id, steps),
         policies={"held": lambda rng: RandomHolder(rng, low)},
         fps=fps,
         controls=choices(env_id, len(low), fps) if discrete else None,
-        presets=presets((spec.max_episode_steps if spec else None) or STEPS),
+        presets=presets(limit or STEPS),
     )
+
+
+@cache
+def mean_length(env_id: str, limit: int) -> float:
+    """The steps of an episode of the random policy, cut after `limit` steps: a mean over SAMPLE steps or more. Nothing
+    is drawn."""
+    env, rng = make(env_id), np.random.default_rng(0)
+    steps = episodes = 0
+    while steps < SAMPLE:
+        policy, over, frame = RandomHolder(rng, env.action_space.low), False, 0
+        without_exit(env.name, env.env.reset, seed=episodes)
+        while not over and frame < limit:
+            _, _, terminated, truncated, _ = without_exit(env.name, env.env.step, env._own(policy.act(frame)))
+            over, frame = terminated or truncated, frame + 1
+        steps, episodes = steps + frame, episodes + 1
+    env.close()
+    return steps / episodes
 
 
 def presets(limit: int) -> dict[str, dict]:
@@ -187,6 +270,7 @@ def presets(limit: int) -> dict[str, dict]:
     )
     laptop = dict(
         episodes=200,
+        frames=10_000,
         vae_epochs=1,
         vae_batch=20,
         vae_rate=3e-4,
@@ -196,5 +280,5 @@ def presets(limit: int) -> dict[str, dict]:
         rollouts="16",
         population=64,
     )
-    smoke = dict(episodes=16, max_frames=min(limit, 100), rnn_length=50, lanes=16)
+    smoke = dict(episodes=16, frames=1000, max_frames=min(limit, 100), rnn_length=50, lanes=16)
     return {"paper": paper, "laptop": laptop, "smoke": smoke}

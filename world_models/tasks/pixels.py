@@ -4,8 +4,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from world_models.config import UserError
+
 PIXELS = ("paper", "release")
 SIZE = 64  # pixels: side of the observation
+ROUNDING = 1e-3  # by which floats of a picture may miss 0 to 1
 
 
 def choose(name: str, value: str, known: tuple[str, ...]) -> str:
@@ -13,6 +16,32 @@ def choose(name: str, value: str, known: tuple[str, ...]) -> str:
     if value not in known:
         raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}")
     return value
+
+
+def rgb(picture: object) -> np.ndarray:
+    """What a `render` returned -> uint8 (H, W, 3).
+
+    Grey (H, W) or (H, W, 1) is repeated, and the alpha of (H, W, 4) is dropped. Floats from 0 to 1 are scaled to 0 to
+    255. Integers of any type must lie in 0 to 255.
+
+    Raises:
+        UserError: of anything else, with its type and shape.
+    """
+    expected = "expected uint8 (H, W, 3), (H, W, 4) or (H, W), or floats from 0 to 1 of such a shape"
+    if picture is None or isinstance(picture, list | tuple):
+        raise UserError(f"{expected}, found {'None' if picture is None else f'a {type(picture).__name__}'}")
+    array = np.asarray(picture)
+    found = f"{expected}, found {array.dtype} {array.shape}"
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or not array.size or array.dtype.kind not in "fiu":
+        raise UserError(found)
+    if array.dtype != np.uint8:
+        low, high, most = array.min(), array.max(), 1 if array.dtype.kind == "f" else 255
+        if not (low >= -ROUNDING and high <= most + ROUNDING):  # NaN is neither
+            raise UserError(f"{found} with values from {low:g} to {high:g}")
+        array = np.clip(array.astype(np.float64) * (255 / most) + 0.5, 0, 255).astype(np.uint8)
+    return array[..., :3] if array.shape[2] > 1 else np.repeat(array, 3, axis=2)
 
 
 def shrink(frame: np.ndarray, pixels: str, resize: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:

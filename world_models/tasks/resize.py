@@ -102,40 +102,48 @@ def _shrink_car(frame, across, down_first, down, thirds, narrow, sums, out):
                     out[row, 2 * k + odd, channel] = line[odd, channel * PAIRS + k] >> 22
 
 
-def _tens(first: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """The weights of 640 columns on 64, laid out for `_shrink_doom`: int32 (20, 3 SIZE).
+def _tens(first: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What `_shrink_doom` needs of the weights of 640 columns on 64: int32 (10,) and (2, 20).
 
-    Output k lies over inputs 10k - 5 to 10k + 14; row t has each output's weight of input 10k - 5 + t, once
-    for every channel.
+    Output k lies over inputs 10k - 5 to 10k + 14. All outputs have the same 20 weights, which are symmetric, but the
+    first and the last, which lie partly outside.
     """
-    table = np.zeros((20, SIZE), np.int32)
-    for out in range(SIZE):
-        for tap, w in enumerate(weight[out]):
-            if w:
-                table[first[out] + tap - (10 * out - 5), out] = w
-    return np.tile(table, (1, 3))
+    ends = np.zeros((2, 20), np.int32)
+    ends[0, 5:], ends[1, :15] = weight[0, :15], weight[-1, 5:]
+    return weight[1, :10].copy(), ends
 
 
 @compiled
-def _shrink_doom(frame, palette, across, down_first, down, tens, narrow, sums, out):
-    """640 columns of palette indices to 64 columns of colours, then any number of rows to 64. Every tenth input is
-    gathered in a row of its own, as in `_shrink_car`."""
+def _shrink_doom(frame, colours, weights, ends, down_first, down, packed, tens, narrow, sums, out):
+    """640 columns to 64, then any number of rows to 64. Every tenth input is gathered in a row of its own, as in
+    `_shrink_car`. A colour is one number, so that a pixel costs one look-up: red + 256 green + 65,536 blue."""
     for row in range(frame.shape[0]):
-        flat = frame[row]
+        line = frame[row]
         for n in range(10):
             for k in range(SIZE):
-                color = palette[flat[10 * k + n]]
-                tens[n, k + 1] = color[0]
-                tens[n, SIZE + k + 1] = color[1]
-                tens[n, 2 * SIZE + k + 1] = color[2]
+                packed[n, k] = colours[line[10 * k + n]]
+        for n in range(10):
+            for k in range(SIZE):
+                colour = packed[n, k]
+                tens[n, k + 1] = colour & 255
+                tens[n, SIZE + k + 1] = (colour >> 8) & 255
+                tens[n, 2 * SIZE + k + 1] = colour >> 16
         sums[:] = HALF
-        for n in range(10):  # a column's weight in its own ten, and in the ten that it is nearer to
-            if n < 5:
-                for k in range(WIDE):
-                    sums[k] += across[n + 5, k] * tens[n, k + 1] + across[n + 15, k] * tens[n, k + 2]
-            else:
-                for k in range(WIDE):
-                    sums[k] += across[n + 5, k] * tens[n, k + 1] + across[n - 5, k] * tens[n, k]
+        for n in range(5):
+            outer, inner = weights[n], weights[n + 5]
+            for k in range(WIDE):
+                near, far = tens[n, k + 1] + tens[9 - n, k + 1], tens[n + 5, k] + tens[4 - n, k + 2]
+                sums[k] += inner * near + outer * far
+        for channel in range(3):
+            k = channel * SIZE
+            left, right = HALF, HALF
+            for n in range(10):
+                left += ends[0, n + 5] * tens[n, k + 1]
+                right += ends[1, n + 5] * tens[n, k + SIZE]
+            for n in range(5):
+                left += ends[0, n + 15] * tens[n, k + 2]
+                right += ends[1, n] * tens[n + 5, k + SIZE - 1]
+            sums[k], sums[k + SIZE - 1] = left, right
         for k in range(WIDE):
             narrow[row, k] = sums[k] >> 22
     for row in range(out.shape[0]):
@@ -146,7 +154,7 @@ def _shrink_doom(frame, palette, across, down_first, down, tens, narrow, sums, o
 
 
 _CAR = (_thirds(resize_weights(96, SIZE)[1]), *resize_weights(84, SIZE))
-_DOOM = (_tens(*resize_weights(640, SIZE)), *resize_weights(400, SIZE))
+_DOOM = (*_tens(*resize_weights(640, SIZE)), *resize_weights(400, SIZE))
 
 
 class Scratch(threading.local):
@@ -155,7 +163,8 @@ class Scratch(threading.local):
     def __init__(self):
         self.sums = np.empty(WIDE, np.int32)
         self.thirds, self.halves = np.zeros((3, WIDE // 2 + 2), np.int32), np.empty((84, 2, WIDE // 2), np.int32)
-        self.tens, self.narrow = np.zeros((10, WIDE + 2), np.int32), np.empty((400, WIDE), np.int32)
+        self.packed, self.tens = np.empty((10, SIZE), np.int32), np.zeros((10, WIDE + 2), np.int32)
+        self.narrow = np.empty((400, WIDE), np.int32)
 
 
 SCRATCH = Scratch()
@@ -172,5 +181,6 @@ def shrink_doom(frame: np.ndarray, palette: np.ndarray) -> np.ndarray:
     """Doom's frame without its status bar, as indices uint8 (400, 640) of a palette uint8 (256, 3) -> the colours
     (64, 64, 3)."""
     out = np.empty((SIZE, SIZE, 3), np.uint8)
-    _shrink_doom(frame, palette, *_DOOM, SCRATCH.tens, SCRATCH.narrow, SCRATCH.sums, out)
+    colours = palette @ np.array([1, 1 << 8, 1 << 16], np.int32)
+    _shrink_doom(frame, colours, *_DOOM, SCRATCH.packed, SCRATCH.tens, SCRATCH.narrow, SCRATCH.sums, out)
     return out

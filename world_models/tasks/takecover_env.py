@@ -4,11 +4,8 @@ ViZDoom's own configuration and Gymnasium wrapper differ from the published envi
 doom-py 0.0.15), so the game is set up by hand here.
 """
 
-import atexit
 import contextlib
 import os
-import shlex
-import shutil
 import signal
 import struct
 import subprocess
@@ -67,28 +64,36 @@ def observation(frame: np.ndarray, pixels: str) -> np.ndarray:
     return wrap_black(shrink_doom(shown, stretch(palette(), int(used.min()), int(used.max()))))
 
 
-def at_death(commands: str) -> subprocess.Popen:
-    """A shell that waits for this process's end, however it ends, and then runs commands; it is to be killed if they
-    are no longer needed."""
-    wait = f"trap '' HUP INT TERM USR1; read nothing; {commands}"
-    return subprocess.Popen(["sh", "-c", wait], stdin=subprocess.PIPE, start_new_session=True)
+# Kills engines that were started in a folder, and removes their shared memory and the folder. The scan is repeated,
+# since an engine may be starting.
+CLEAR = """
+for again in 1 2 3; do
+    for link in $(find /proc -maxdepth 2 -name cwd -lname "$1" 2>/dev/null); do
+        engine=${link%/cwd}
+        name=$(tr '\\0' '\\n' <"$engine/cmdline" | sed -n '/^+viz_instance_id$/{n;p;}')
+        test -n "$name" && kill -9 "${engine#/proc/}" && rm -f /dev/shm/ViZDoom*"$name"
+    done
+    sleep 0.3
+done
+rm -rf "$1"
+"""
 
 
 @cache
 def scratch(process: int) -> str:
-    """A folder of this process's engines, deleted at its end. The process may be killed long after its last engine was
-    closed, so it is no engine's guard that deletes it then."""
+    """The folder where this process starts its engines.
+
+    A shell waits for the process's end, however it ends, and clears the folder: an engine would not notice the end, not
+    even while it starts, and its shared memory would stay.
+    """
     path = tempfile.mkdtemp(prefix="vizdoom-")
-    shell = at_death(f"rm -rf {shlex.quote(path)} 2>/dev/null")
-
-    def remove() -> None:
-        if os.getpid() == process:  # not a fork of it
-            shutil.rmtree(path, ignore_errors=True)
-            shell.kill()
-            shell.communicate()
-
-    atexit.register(remove)
+    wait = f"trap '' HUP INT TERM USR1; read nothing; {CLEAR}"
+    unheard = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    waiting.append(subprocess.Popen(["sh", "-c", wait, "sh", path], stdin=subprocess.PIPE, **unheard))
     return path
+
+
+waiting: list[subprocess.Popen] = []  # kept, since the shell waits for the end of its standard input
 
 
 @contextlib.contextmanager
@@ -143,36 +148,6 @@ def things(state: vizdoom.GameState) -> np.ndarray:
     return shrink_doom(matters, GREYS)[..., 0].copy()
 
 
-def engines() -> set[int]:
-    """Process numbers of this process's engines; none where there is no /proc."""
-    found = set()
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            number, rest = stat.read_text().split(" (", 1)
-        except OSError:
-            continue  # ended meanwhile
-        name, rest = rest.rsplit(") ", 1)
-        if name == "vizdoom" and int(rest.split()[1]) == os.getpid():
-            found.add(int(number))
-    return found
-
-
-def shared_memory(process: int) -> set[str]:
-    """Paths of the shared memory that an engine uses; none where there is no /proc."""
-    try:
-        lines = Path(f"/proc/{process}/maps").read_text().splitlines()
-    except OSError:
-        return set()
-    return {line.split(maxsplit=5)[5] for line in lines if " /dev/shm/ViZDoom" in line}
-
-
-def guard(engine: int) -> subprocess.Popen:
-    """A shell that at this process's end ends the engine, which would not notice, and removes its shared memory, which
-    would stay."""
-    left = shlex.join(sorted(shared_memory(engine)))
-    return at_death(f"kill -9 {engine} 2>/dev/null; rm -f {left}")
-
-
 # The exceptions of a crashed engine; the library's have no common base.
 CRASHES = (
     vizdoom.ViZDoomErrorException,
@@ -207,13 +182,12 @@ class DoomTakeCover(gym.Env, EzPickle):
         self.observation_space = gym.spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
         self.action_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
         self._game: vizdoom.DoomGame | None = None
-        self._guards: list[subprocess.Popen] = []
         self._seed, self._past = 0, []
         self._frame = np.zeros((480, 640), np.uint8)  # palette indices; 0 is black
 
     def reset(self, *, seed: int | None = None, options: dict | None = None):
         super().reset(seed=seed)
-        self._seed = int(self.np_random.integers(1 << 31)) if seed is None else seed
+        self._seed = int(self.np_random.integers(1 << 31)) if seed is None else int(seed)
         self._past = []
         try:
             self._begin()
@@ -238,10 +212,10 @@ class DoomTakeCover(gym.Env, EzPickle):
 
     def _begin(self) -> None:
         if self._game is None:
-            before = engines()
             self._game = make_game(self.masked)
-            self._guards = [guard(engine) for engine in engines() - before]
-        self._game.set_seed(self._seed)  # before the episode, or it does not count
+        # Before the episode, or it does not count. The engine takes 32 bits.
+        fits = self._seed < 1 << 32
+        self._game.set_seed(self._seed if fits else int(np.random.SeedSequence(self._seed).generate_state(1)[0]))
         self._game.new_episode()
 
     def _restart(self, error: Exception) -> None:
@@ -270,10 +244,6 @@ class DoomTakeCover(gym.Env, EzPickle):
 
     def close(self) -> None:
         """Ends the engine's process. The environment can be reset again afterwards."""
-        for shell in self._guards:
-            shell.kill()
-            shell.communicate()
-        self._guards = []
         if self._game is not None:
             self._game.close()
         self._game = None

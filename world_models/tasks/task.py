@@ -56,7 +56,10 @@ class Task:
         policies: data-collection policies by their name for --policy: policy(rng) -> a `Policy` for one episode.
         fps: frames a second of a film at the game's own speed.
         presets: changes to the configuration by name: "paper" applies to every preset, before the changes that a
-            preset makes for all tasks (config.PRESETS); "laptop" and "smoke" apply after them.
+            preset makes for all tasks (config.PRESETS); "laptop" and "smoke" apply after them. `frames` is no setting:
+            there are so many episodes that their frames are about as many, but `episodes` at least.
+        mean_length: mean_length(limit) -> the steps of an episode of the random policy, cut after `limit` steps; for
+            presets with `frames`.
         entry_point: where Gymnasium finds the environment's class, "module:Class"; None: it is not registered.
         time_limit: steps after which Gymnasium's wrapper cuts an episode of the registered environment.
         episode_limit: steps after which the game itself ends an episode.
@@ -65,6 +68,8 @@ class Task:
         views: the cameras by their name for --view, each with its environment's id; empty if there is one only. The
             first is the default, and that of published scores.
         squash: squash(a, ops): tanh outputs (B, A) -> actions (B, A), in terms of an array module's functions.
+        choice: whether an action is one of A choices: 1 for the chosen one, 0 for the others (`actions.one_hot`). C
+            chooses by its outputs before tanh.
         biases: whether C's output layer has biases.
         mirror: (A,), factors that make an action that of the mirror image; None: the game is not symmetric.
         stops_at_end: whether a recorded episode stops where it is terminated, or goes on to --max-frames. If it
@@ -90,12 +95,14 @@ class Task:
     policies: Mapping[str, Callable[[np.random.Generator], Policy]]
     fps: int
     presets: Mapping[str, dict] = field(default_factory=dict)
+    mean_length: Callable[[int], float] | None = None
     entry_point: str | None = None
     time_limit: int | None = None
     episode_limit: int | None = None
     masks: bool = False
     views: Mapping[str, str] = field(default_factory=dict)
     squash: Callable = identity
+    choice: bool = False
     biases: bool = True
     mirror: tuple[float, ...] | None = None
     stops_at_end: bool = True

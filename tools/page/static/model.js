@@ -241,8 +241,8 @@ class MemoryModel {
 
 // ---- C ----
 
-/** C: tanh layers over z and what it sees of M's state; its output is squashed to the ranges of the action, or the
- *  greatest is chosen. */
+/** C: layers over z and what it sees of M's state. Its outputs go through tanh and are squashed to the ranges of the
+ *  action, or the greatest of them is chosen. */
 class Controller {
   constructor(run) {
     Object.assign(this, { actions: run.actions, choice: run.choice, features: run.features, layers: [] });
@@ -259,10 +259,13 @@ class Controller {
   act(z, c, h) {
     const seen = { z: [z], z_hidden: [z], zh: [z, h], zc: [z, c], zch: [z, c, h] }[this.features];
     let x = seen.flatMap((part) => [...part]);
-    for (const { bias, weights } of this.layers)
-      x = bias.map((sum, n) => Math.tanh(x.reduce((total, v, k) => total + v * weights[k * bias.length + n], sum)));
-    const greatest = Math.max(...x);
-    if (this.choice) return x.map((value) => (value === greatest ? 1 : 0));
+    for (const [number, { bias, weights }] of this.layers.entries()) {
+      if (number) x = x.map(Math.tanh);
+      x = bias.map((sum, n) => x.reduce((total, v, k) => total + v * weights[k * bias.length + n], sum));
+    }
+    const chosen = x.indexOf(Math.max(...x));
+    if (this.choice) return x.map((_, n) => (n === chosen ? 1 : 0));
+    x = x.map(Math.tanh);
     return this.actions.map(({ scale, offset, low, high }, n) => Math.min(high, Math.max(low, scale * x[n] + offset)));
   }
 }

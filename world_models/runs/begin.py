@@ -1,0 +1,205 @@
+"""How a run begins: from settings alone, from another run's files (--from), or as the next round (--after)."""
+
+import dataclasses
+import os
+import shutil
+from pathlib import Path
+
+from world_models import tasks
+from world_models.config import Config, UserError, fields_of, flag
+from world_models.runs import artifacts, config_file, episodes, files
+from world_models.runs.artifacts import BEFORE, RECORDS, M, V
+from world_models.runs.run import Run
+
+KEPT = (V, M, "initial_z.npz")  # what another run may take of a run, beside its recordings
+
+
+def begin(path: Path, given: dict, base: Path | None = None, after: Path | None = None, pack: bool = False) -> Run:
+    """The run in a folder, which is made if it is new. UserError as of `Run.open`."""
+    if "task" in given:
+        tasks.get(tasks.named(given["task"]))  # an unknown task is reported before what the run holds
+    if (path / "config.json").exists():
+        return existing(path, given, base, after, pack)
+    config = resolve(path, given, base, after)
+    run = Run(path, config)
+    run.manifest.rows.clear()
+    remove_partial(path)
+    if base is not None:
+        run.manifest.begun = {"from": os.path.relpath(base.resolve(), path.resolve())}
+        take_from(run, Run(base))
+    if after is not None:
+        run.manifest.begun = {"after": os.path.relpath(after.resolve(), path.resolve())}
+        begin_round(run, Run(after))
+    run.write_text("config.json", config_file.text(config))
+    return run
+
+
+def existing(path: Path, given: dict, base: Path | None, after: Path | None, pack: bool) -> Run:
+    """A run that exists. UserError if a flag contradicts it. A larger number of generations is accepted: the search
+    goes on to it."""
+    run = Run(path)
+    if run.manifest.packed and not pack:
+        raise UserError(f"{path} is a pack and read-only; begin a run of your own with: --run NEW --from {path}")
+    run.need("config.json")
+    for name, value in given.items():
+        own = getattr(run.config, name)
+        if own != value and not (name == "generations" and value > own):
+            raise UserError(
+                f"{flag(name)} {value}: {path} was made with {flag(name)} {own}; leave the flag out, or choose another "
+                "--run"
+            )
+    for name, other in (("from", base), ("after", after)):
+        begun = run.manifest.begun.get(name)
+        if other is not None and begun != os.path.relpath(other.resolve(), path.resolve()):
+            how = " ".join(f"--{key} {value}" for key, value in run.manifest.begun.items()) or "from settings alone"
+            raise UserError(
+                f"--{name} {other}: {path} exists and began {how}; leave the flag out, or choose another --run"
+            )
+    if given.get("generations", 0) > run.config.generations:
+        run.save_config(tasks.replace(run.config, generations=given["generations"]))
+    return run
+
+
+def begin_agent(run: Run, name: str, config: Config) -> Run:
+    """The run of a further agent in `run`'s agents/, made if it is new. It links V, M and the first frames of `run`."""
+    agent = Run(run / artifacts.AGENTS / name, config)
+    if not (agent / "config.json").exists():
+        agent.manifest.rows.clear()
+        agent.manifest.begun = {"from": "../.."}
+        agent.path.mkdir(parents=True, exist_ok=True)
+        for model in KEPT:
+            if run.is_current(model):
+                (agent / model).unlink(missing_ok=True)
+                (agent / model).symlink_to(f"../../{model}")
+                row = run.manifest.rows[model]
+                agent.manifest.rows[model] = row | {"made_from": {V: run.digest(V)} if model != V else {}}
+        if (run / BEFORE).exists() and config.restart != "yes":
+            copy_round(run / BEFORE, agent / BEFORE, weights=True)
+        agent.write_text("config.json", config_file.text(config))
+    elif config != Run(agent.path).config:
+        agent.save_config(config)
+    return agent
+
+
+def resolve(path: Path, given: dict, base: Path | None, after: Path | None) -> Config:
+    """The settings of a new run. Nothing is written."""
+    if base is not None and after is not None:
+        raise UserError("--from and --after: a run begins from one other run; leave one of them out")
+    source = after or base
+    if source is None:
+        if "task" not in given:
+            names = " or ".join(f"--task {name}" for name in (*tasks.TASKS, "gymnasium:ID"))
+            raise UserError(f"{path} is a new run: give {names} (and --preset)")
+        return tasks.replace(tasks.preset(given["task"], given.get("preset", "paper")), **given)
+    start = config_file.load(source)
+    name = "--after" if after else "--from"
+    if "preset" in given:
+        raise UserError(f"--preset {given['preset']}: with {name} the rest is as in {source}; leave one of them out")
+    if given.get("task", start.task) != start.task:
+        raise UserError(f"--task {given['task']}: {source} is a run of task {start.task}")
+    if after is not None:
+        if "episodes" not in given:
+            raise UserError(
+                f"--after {after}: give the number of --episodes that its agent is to record, for example 300; with 0, "
+                "V and M stay as they are, and C alone goes on"
+            )
+        # The recordings of a pack are not there to be linked. What a round was given for itself does not hold later.
+        linked = start.total_episodes if (after / "record").exists() else 0
+        start = dataclasses.replace(start, round=start.round + 1, linked=linked, restart="no")
+    elif start.round > 1 and not (source / BEFORE / V).exists():
+        start = dataclasses.replace(start, restart="yes")
+    return tasks.replace(start, **given)
+
+
+def same_settings(one: Config, other: Config, *names: str) -> bool:
+    """Whether two configurations agree in all settings that artifacts depend on."""
+    groups = artifacts.settings_of(*names)
+    fields = {*groups, *fields_of(*groups), "task"} & {item.name for item in dataclasses.fields(Config)}
+    return all(getattr(one, name) == getattr(other, name) for name in fields)
+
+
+def take_from(run: Run, base: Run) -> None:
+    """Links a base run's recordings, and copies its V and M with their learning curves, each if the settings that it
+    depends on are the same. A new seed alone keeps V and M: C is then evolved again."""
+    data = same_settings(run.config, base.config, "record")
+    if run.config.round > 1 and not data:
+        raise UserError(
+            f"--from {base}: it is of round {run.config.round}, whose recordings have other settings than these; begin "
+            "the next round with --after, or leave out the flags of the recordings"
+        )
+    if data and base.is_current("record"):
+        episodes.link(run, base, base.manifest.rows["record"]["episodes"])
+        run.record_episodes(dict(base.manifest.rows["record"]["episodes"]), base.seconds("record"))
+    if data and (base / BEFORE).exists():
+        copy_round(base / BEFORE, run / BEFORE, weights=True)
+    first_v = {"vae" in one.config.untrained for one in (run, base)}  # whether V has its first weights
+    kept = [name for name in KEPT if len(first_v) == 1 and same_settings(run.config, base.config, name)]
+    for name in kept:
+        run.adopt(name, base)
+    letters = {"vae" if name == V else "rnn" for name in kept if name in (V, M)}
+    lines = [line for line in files.read_lines(base / "metrics.jsonl") if line["model"] in letters]
+    if lines:
+        files.write_lines(run / "metrics.jsonl", lines)
+
+
+def begin_round(run: Run, after: Run) -> None:
+    """Links the recordings of the round before, and copies its V, M and C, from which training goes on."""
+    for name in ("config.json", V, M, "controller/best.json"):
+        after.need(name)
+    if run.config.needs_curious:
+        after.need("curious/best.json")
+    require_continuable(run.config, after)
+    copy_round(after.path, run / BEFORE, weights=True)
+    if run.config.models_stay:
+        for name in KEPT:
+            run.adopt(name, after)
+        if (after / "pictures/reconstructions.png").exists():
+            files.copy(after / "pictures/reconstructions.png", run / "pictures/reconstructions.png")
+    if run.config.linked:
+        after.need("record")
+        episodes.link(run, after, after.manifest.rows["record"]["episodes"])
+        if run.config.models_stay:  # nothing more is recorded
+            run.record_episodes(dict(run.manifest.rows["linked"]["episodes"]))
+
+
+def copy_round(source: Path, to: Path, weights: bool) -> None:
+    """Copies the records of a run and of the rounds before it, and with `weights` its V, M and searches too."""
+    for name in (*RECORDS, *((V, M, "initial_z.npz") if weights else ())):
+        if (source / name).is_file():
+            files.copy(source / name, to / name)
+    for folder in artifacts.SEARCHES.values() if weights else ():
+        if (source / folder / "checkpoint.npz").is_file():
+            files.copy(source / folder / "checkpoint.npz", to / folder / "checkpoint.npz")
+    if (source / BEFORE / "config.json").is_file():
+        copy_round(source / BEFORE, to / BEFORE, weights=False)
+
+
+def require_continuable(config: Config, after: Run) -> None:
+    """UserError unless V, M and C can go on from those of `after`, and learn from its recordings where they are
+    linked."""
+    start = after.config
+    if config.linked and config.vae_weight != 1 and start.vae_weight == 1:
+        raise UserError(f"--vae-weight: the recordings of {after} have no masks; give it in the first round")
+    if (config.z_size, config.rnn_units, config.mixtures) != (start.z_size, start.rnn_units, start.mixtures):
+        raise UserError(f"--z-size, --rnn-units, --mixtures: V and M go on from those of {after} and keep their sizes")
+    for name in ("view", "pixels") * (config.linked > 0):
+        if getattr(config, name) != getattr(start, name):
+            raise UserError(
+                f"{flag(name)} {getattr(config, name)}: V and M also learn from the recordings of {after}, which have "
+                f"{flag(name)} {getattr(start, name)}; leave the flag out"
+            )
+    if config.models_stay and config.heads != start.heads:
+        raise UserError(f"--heads {config.heads}: with --episodes 0 M stays as it is, and its heads are {start.heads}")
+    if config.restart != "yes" and config.features != start.features:
+        raise UserError(
+            f"--features {config.features}: C goes on from the agent of {after}, which sees {start.features}; leave "
+            "the flag out, or add --restart yes, so that C begins anew"
+        )
+
+
+def remove_partial(path: Path) -> None:
+    """Removes what an interrupted beginning has linked and copied. A run without config.json has nothing else."""
+    for link in (path / "record").glob("[0-9]*.npz"):
+        if link.is_symlink():
+            link.unlink()
+    shutil.rmtree(path / BEFORE, ignore_errors=True)

@@ -1,0 +1,190 @@
+"""Recorded episodes: their files, where they come from, and links to those of another run."""
+
+import json
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from world_models import tasks
+from world_models.config import Config, UserError, fields_of
+from world_models.runs import files
+from world_models.runs.arrays import UNREADABLE, header, open_npz, require_finite
+from world_models.runs.artifacts import ARTIFACTS, EPISODE
+from world_models.runs.manifest import digest_of, episode_digest
+from world_models.runs.run import Run
+
+# The arrays of an episode's file.
+KINDS = {
+    "obs": ("uint8", (None, 64, 64, 3)),
+    "action": ("float32", (None, None)),
+    "reward": ("float32", (None,)),
+    "end": ("int64", ()),
+    "mask": ("uint8", (None, 64, 64)),
+    "source": ("text", ()),
+}
+
+
+def path_of(run: Run, index: int) -> Path:
+    return run / "record" / EPISODE.format(index)
+
+
+def held_out_paths(run: Run, count: int) -> list[Path]:
+    return [run / "held_out" / EPISODE.format(index) for index in range(count)]
+
+
+def source_of(config: Config, index: int) -> dict:
+    """What an episode's file says of the run that records it."""
+    # A run of more episodes begins with the same ones.
+    names = set(fields_of(*ARTIFACTS["record"].settings)) - {"episodes", "linked", "new_share"}
+    settings = digest_of({name: getattr(config, name) for name in names})
+    own = {name: getattr(config, name) for name in ("task", "view", "pixels", "seed")}
+    return own | {"index": index, "settings": settings}
+
+
+def write(path: Path, episode: dict[str, np.ndarray], source: dict) -> int:
+    """Writes an episode and, as JSON, where it comes from. Returns its size in bytes. UserError if a number is not
+    finite."""
+    require_finite(path, {name: episode[name] for name in ("action", "reward")})
+    with files.atomic_write(path) as tmp, open(tmp, "wb") as file:
+        np.savez_compressed(file, **episode, source=np.array(json.dumps(source)))
+    return path.stat().st_size
+
+
+def link(run: Run, other: Run, digests: dict[str, str]) -> None:
+    """Links another run's episodes, by relative paths, after a check that they are those that it recorded."""
+    folder = run / "record"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, digest in digests.items():
+        require_same(other / "record" / name, digest)
+        (folder / name).symlink_to(os.path.relpath((other / "record").resolve() / name, folder.resolve()))
+    run.manifest.rows["linked"] = {"episodes": dict(digests), "made_from": {}}
+    run.manifest.save()
+
+
+def require_same(path: Path, digest: str) -> None:
+    """UserError unless an episode's file is the one with this digest."""
+    where = f"{path}, which leads to {path.resolve()}," if path.is_symlink() else str(path)
+    try:
+        if episode_digest(path) == digest:
+            return
+    except FileNotFoundError:
+        raise UserError(f"{where} is missing; restore it, or record the episodes again in a new run") from None
+    except UNREADABLE as error:
+        raise broken(path, error) from None
+    raise UserError(
+        f"{where} is not the episode that this run recorded or linked (its digest differs from manifest.json); restore "
+        "it, or record the episodes again in a new run"
+    )
+
+
+def complete(run: Run) -> list[Path]:
+    """The recorded episodes of a run, all of them and unchanged. UserError that names what is missing or changed."""
+    if not run.is_current("record"):
+        found = len(list((run / "record").glob("[0-9]*.npz")))
+        raise UserError(
+            f"{run}/record holds {found} of {run.config.total_episodes} episodes; record the rest with: "
+            f"python extract.py --run {run}"
+        )
+    for name, digest in run.manifest.rows["record"]["episodes"].items():
+        require_same(run / "record" / name, digest)
+    return [path_of(run, index) for index in range(run.config.total_episodes)]
+
+
+def missing(run: Run) -> list[int]:
+    """The numbers of the run's own episodes that are not recorded yet. UserError if a linked one is missing or another
+    one, or if a file is of another run."""
+    for name, digest in run.manifest.rows.get("linked", {}).get("episodes", {}).items():
+        require_same(run / "record" / name, digest)
+    own = range(run.config.linked, run.config.total_episodes)
+    found = [index for index in own if path_of(run, index).exists()]
+    for index in found:
+        check(path_of(run, index), run.config, index)
+    return [index for index in own if index not in set(found)]
+
+
+def check(path: Path, config: Config, index: int, **expected) -> None:
+    """UserError unless a file is an episode that this run has recorded as number `index`. Reads headers alone."""
+    size = tasks.get(config.task).action_size
+    try:
+        obs, action, source = shape_of(path, "obs"), shape_of(path, "action"), read_source(path)
+        if obs[:1] != action[:1] or not obs[0]:
+            raise ValueError(f"found obs {obs}, action {action}")
+    except UNREADABLE as error:
+        raise broken(path, error) from None
+    wanted = source_of(config, index) | expected
+    odd = {name: source.get(name) for name, value in wanted.items() if source.get(name) != value}
+    if odd or action[1:] != (size,):
+        said = "".join(f"; {name} {value}, expected {wanted[name]}" for name, value in odd.items())
+        raise UserError(
+            f"{path} is not an episode of this run of {config.task}: actions of shape {action[1:]}, expected "
+            f"{(size,)}{said}; delete it, and record it again with the same command"
+        )
+
+
+def broken(path: Path, error: object) -> UserError:
+    return UserError(
+        f"{path} is not a complete episode ({error}): expected obs uint8 (T, 64, 64, 3) and action float32 (T, A); "
+        f"delete it, and record it again with: python extract.py --run {path.parent.parent}"
+    )
+
+
+def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Returns (obs uint8 (T, 64, 64, 3), action float32 (T, A)). UserError if the file is cut or misshapen."""
+    try:
+        with open_npz(path, KINDS) as file:
+            obs, action = file["obs"], file["action"]
+        if not len(obs) == len(action) > 0:
+            raise ValueError(f"found obs {obs.shape}, action {action.shape}")
+    except UNREADABLE as error:
+        raise broken(path, error) from None
+    require_finite(path, {"action": action})
+    return obs, action
+
+
+def read_source(path: Path) -> dict:
+    """What an episode's file says of where it comes from. Raises one of UNREADABLE if the file is damaged."""
+    with open_npz(path, KINDS) as file:
+        return files.parse_object(str(file["source"]))
+
+
+def read_mask(path: Path, frames: int) -> np.ndarray | None:
+    """The mask of foreground pixels of an episode of `frames` frames, uint8 (T, 64, 64), 255 on the foreground; None if
+    it was recorded without. UserError if the file is broken."""
+    try:
+        with open_npz(path, KINDS) as file:
+            if "mask" not in file.files:
+                return None
+            mask = file["mask"]
+        if len(mask) != frames:
+            raise ValueError(f"found {frames} frames and a mask of {len(mask)}")
+        return mask
+    except UNREADABLE as error:
+        raise broken(path, error) from None
+
+
+def read_outcome(path: Path, frames: int) -> tuple[np.ndarray, int]:
+    """The reward of each step, float32 (T,), and after how many steps the episode was over, T + 1 if never."""
+    try:
+        with open_npz(path, KINDS) as file:
+            reward, end = file["reward"], int(file["end"])
+        if reward.shape != (frames,) or not np.isfinite(reward).all() or not 1 <= end <= frames + 1:
+            raise ValueError(f"found rewards of shape {reward.shape}, or not finite, and end {end}")
+        return reward, end
+    except UNREADABLE as error:
+        raise broken(path, error) from None
+
+
+def shape_of(path: Path, name: str) -> tuple[int, ...]:
+    """The shape of an array in an npz, without reading the array."""
+    with zipfile.ZipFile(path) as archive:
+        return header(archive, f"{name}.npy")[0]
+
+
+def length_of(path: Path) -> int:
+    """The number of frames of an episode, from the file's header alone."""
+    try:
+        return shape_of(path, "obs")[0]
+    except UNREADABLE as error:
+        raise broken(path, error) from None

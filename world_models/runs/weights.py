@@ -1,0 +1,56 @@
+"""Weights of V and M in Keras' HDF5 files. They are read and written in memory: HDF5's own file locking fails on some
+file systems, and on a full disk HDF5 ends the process with a segmentation fault."""
+
+import io
+
+import numpy as np
+
+from world_models.config import UserError
+from world_models.runs.arrays import UNREADABLE, require_finite
+from world_models.runs.artifacts import ARTIFACTS
+from world_models.runs.run import Run
+
+
+class Memory(io.BytesIO):
+    """A file in memory. Keras asks for a name with this ending."""
+
+    def __str__(self) -> str:
+        return "memory.weights.h5"
+
+
+def named(variables: list) -> dict[str, np.ndarray]:
+    """The values of variables, by name."""
+    return {getattr(variable, "path", variable.name): np.asarray(variable) for variable in variables}
+
+
+def save(model, run: Run, name: str, **more) -> None:
+    """Writes a model's weights into a run; `more` as of `Run.write`. UserError if they are not finite."""
+    require_finite(run / name, named(model.variables))
+    memory = Memory()
+    model.save_weights(memory)
+    with run.write(name, **more) as tmp:
+        tmp.write_bytes(memory.getvalue())
+
+
+def load(model, run: Run, name: str, expected: str) -> None:
+    """Fills `model` from a run's weights.
+
+    Args:
+        model: a built Keras model.
+        run, name: the run and its file.
+        expected: what the file should hold, in the message of an error.
+
+    Raises:
+        UserError: as of `Run.need`; if the file is damaged, or its arrays do not fit the model; if a number is NaN or
+            infinite.
+    """
+    path = run.need(name)
+    try:
+        model.load_weights(Memory(path.read_bytes()))
+    except UNREADABLE as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(
+            f"{path} does not hold {expected} of {model.count_params():,} numbers ({reason:.200}); move it away, and "
+            f"make it with: {ARTIFACTS[name].command(run.path)}"
+        ) from None
+    require_finite(path, named(model.variables))

@@ -5,7 +5,7 @@ python -m world_models
 
 import gymnasium as gym
 
-import world_models  # noqa: F401 registers the games
+from world_models import tasks
 
 COMMANDS = {
     "extract.py": "records episodes",
@@ -27,7 +27,7 @@ def main() -> None:
     for name in sorted(name for name in gym.registry if name.startswith("WorldModels/")):
         print(f"  world_models:{name}")
     print("Dreams of a run (gymnasium.make, with run=DIR; they need TensorFlow: pip install 'world-models[train]'):")
-    for name in ("CarRacingDream-v0", "DoomRNN-v0", "Dream-v0", "Latent-v0"):
+    for name in (*(task.dream_id for task in tasks.TASKS.values() if task.dream_id), "Dream-v0", "Latent-v0"):
         print(f"  doom_rnn:WorldModels/{name}")
     print("Commands, in a clone of the repository (--help explains each):")
     for name, text in COMMANDS.items():

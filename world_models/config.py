@@ -180,7 +180,7 @@ class Config:
         "adds noise where V leaves dimensions of z unused. mean: mu",
         "C",
         ("sampled", "mean"),
-        source="carracing/model.py: encode_obs",
+        source="model.py: encode_obs",
     )
     features: str = option("zh", "what C sees: z, z through 40 hidden units, [z,h], [z,c], [z,c,h]", "C", FEATURES)
     optimizer: str = option(

@@ -4,9 +4,9 @@ TASK ?= carracing
 PRESET ?= smoke
 RUN ?= runs/$(TASK)-$(PRESET)
 # As many ranks as there are cores, but no more than there are episodes for (of a generation: in laptop, 48 at first
-# and 192 from the thirtieth on; smoke has few), and than fit into memory at a gigabyte each.
-CORES ?= $(shell nproc)
-GIGABYTES ?= $(shell awk '/MemAvailable/ {print int($$2 / 1000000)}' /proc/meminfo)
+# and 192 from the thirtieth on; smoke has few), and than fit into memory at a gigabyte each. A container's limits count.
+CORES ?= $(shell $(PYTHON) -I world_models/limits.py cores)
+GIGABYTES ?= $(shell $(PYTHON) -I world_models/limits.py gigabytes)
 EPISODES = $(if $(filter smoke,$(PRESET)),16,$(if $(filter paper,$(PRESET)),1024,192))
 RANKS ?= $(shell printf '%s\n' $(CORES) $(GIGABYTES) $(EPISODES) | sort -n | awk 'NR == 1 {print ($$1 > 1 ? $$1 : 1)}')
 VENV := .venv
@@ -15,14 +15,17 @@ READY := $(VENV)/ready
 # Another MPI is used with, say, MPIRUN=mpirun.
 MPIRUN ?= $(BIN)/mpirun
 
-.PHONY: run test bench evaluate page faults soak
+.PHONY: run check test bench evaluate page faults soak
 
 run: $(READY)
 	$(MPIRUN) -n $(RANKS) $(BIN)/python train_all.py --run $(RUN) --task $(TASK) --preset $(PRESET)
 
-test: $(READY)
+check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: check
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 bench: $(READY)

@@ -1,5 +1,7 @@
 """V, M and C together, as one compiled function over a batch of agents ("lanes")."""
 
+from collections.abc import Callable
+
 import keras
 import tensorflow as tf
 
@@ -23,14 +25,15 @@ def use_one_core() -> None:
         raise UserError(f"TensorFlow's threads and devices were fixed before: {error}") from None
 
 
-def make_agent(config: Config, model: WorldModel, lanes: int, pushed: bool = False, surprise: bool = False):
+def make_agent(config: Config, model: WorldModel, lanes: int, pushed: bool = False, surprise: bool = False) -> Callable:
     """The agents' step (`WorldModel.observe`), compiled for a fixed number of lanes (B).
 
     Returns a function (frames uint8 (B, 64, 64, 3), noise (B, Z), params (B, P), is_first (B, 1), h, c (B, U))
     -> (action (B, A), h, c). With `pushed` it takes noise on C's outputs (B, A) as well. With `surprise` it also
     returns M's surprise at z (B,), 0 at an episode's first step.
     """
-    controller = Controller.of(config)
+    controller, vae = Controller.of(config), model.vae
+    assert vae is not None
     shapes = dict(noise=config.z_size, params=controller.num_params, is_first=1, h=config.rnn_units, c=config.rnn_units)
     signature = [tf.TensorSpec((lanes, 64, 64, 3), tf.uint8)]
     if pushed:
@@ -57,6 +60,6 @@ def make_agent(config: Config, model: WorldModel, lanes: int, pushed: bool = Fal
 
     @tf.function(input_signature=signature, autograph=False, jit_compile=compiled)
     def agent(frames, *rest):
-        return step(*model.vae.encode(frames), *rest)
+        return step(*vae.encode(frames), *rest)
 
     return agent

@@ -4,6 +4,7 @@ import itertools
 
 from controller.rollout import Watcher
 from world_models import config as configs
+from world_models.mpi import Comm
 from world_models.progress import bar as progress_bar
 
 
@@ -22,7 +23,7 @@ class EpisodeBar(Watcher):
     """The progress bar of a search, on rank 0. It counts this rank's episodes for all ranks, and is right at the end of
     each generation."""
 
-    def __init__(self, comm, config: configs.Config, first: int):
+    def __init__(self, comm: Comm, config: configs.Config, first: int):
         self.config, self.ranks = config, comm.size
         self.counts = [0, *itertools.accumulate(episodes_of(config, g) for g in range(1, config.generations + 1))]
         ranks = f"{comm.size} rank{'s' * (comm.size > 1)}"

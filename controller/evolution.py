@@ -10,6 +10,7 @@ from controller import rollout
 from controller.bar import EpisodeBar, is_evaluated
 from controller.curiosity import Surprise
 from controller.policy import Controller
+from controller.rollout import Lanes, Watcher
 from controller.search import make_search
 from controller.tracks import ROUND, Tracks
 from world_models import command_line, mpi, seeds
@@ -93,7 +94,7 @@ class Evolution:
         self.search.tell(fitness + config.weight_bonus * np.mean(candidates**2, axis=1))
         if config.average:
             self.means = [*self.means, self.search.best().tolist()][-config.average :]
-        line = {"generation": len(self.history) + 1, "seconds": 0.0}
+        line: dict = {"generation": len(self.history) + 1, "seconds": 0.0}
         line |= {name: float(getattr(fitness, name)()) for name in ("mean", "min", "max", "std")}
         line |= {"sigma": self.search.spread(), "mean_steps": float(np.mean(steps)), "evaluation": None}
         self.history.append(line)
@@ -118,7 +119,7 @@ class Evolution:
         """Writes the checkpoint, the history and the best agent after a generation that took `seconds`."""
         self.seconds += seconds
         self.history[-1]["seconds"] = round(self.seconds, 2)
-        extra = {"history": self.history, "best": self.best, "seconds": self.seconds}
+        extra: dict = {"history": self.history, "best": self.best, "seconds": self.seconds}
         extra |= {"means": self.means, "tracks": self.tracks.loss}
         with self.run.write(f"{self.folder}/checkpoint.npz") as tmp:
             self.search.save(tmp, extra)
@@ -153,7 +154,7 @@ def begin(run: Run, size: int, objective: str = "return") -> Evolution:
     return evolution
 
 
-def evolve(comm, run: Run, objective: str = "return") -> None:
+def evolve(comm: mpi.Comm, run: Run, objective: str = "return") -> None:
     """Evolves C from where the search stands to the last generation.
 
     Args:
@@ -161,7 +162,8 @@ def evolve(comm, run: Run, objective: str = "return") -> None:
         run: the run.
         objective: "return", in `config.env`; or "surprise", M's in the real environment.
     """
-    from controller.lanes import make_lanes  # here: TensorFlow must stay out of train_all, which imports this module
+    # Here, since TensorFlow must stay out of train_all, which imports this module.
+    from controller.lanes import RealLanes, make_lanes
 
     config, root = run.config, comm.rank == 0
     evolution = mpi.on_root(comm, begin, run, Controller.of(config).num_params, objective, share=False)
@@ -170,10 +172,12 @@ def evolve(comm, run: Run, objective: str = "return") -> None:
     else:
         real = dataclasses.replace(config, env="real")
         lanes = mpi.on_all_ranks(comm, lambda: make_lanes(run, real, surprise=True))
-    watchers, scoring = [] if objective == "return" else [Surprise(lanes.count)], lanes
-    if config.dtype != "float32" and lanes.config.env == "real" and objective == "return":
+    watchers: list[Watcher] = [] if objective == "return" else [Surprise(lanes.count)]
+    scoring: Lanes = lanes
+    if config.dtype != "float32" and isinstance(lanes, RealLanes) and objective == "return":
         precise = dataclasses.replace(config, dtype="float32")  # in which all scores are
-        scoring = mpi.on_all_ranks(comm, lambda: make_lanes(run, precise, envs=lanes.envs))
+        envs = lanes.envs
+        scoring = mpi.on_all_ranks(comm, lambda: make_lanes(run, precise, envs=envs))
     first = comm.bcast(len(evolution.history) + 1 if root else None)
     curves = Curves(run, SEARCHES[objective], first - 1) if root else None
     bar = EpisodeBar(comm, config, first)
@@ -183,7 +187,7 @@ def evolve(comm, run: Run, objective: str = "return") -> None:
         candidates, plan = comm.bcast((evolution.search.ask(), evolution.tracks.plan(generation)) if root else None)
         batch = np.repeat(candidates, plan.shape[1], axis=0)
         returns, steps = rollout.evaluate(comm, lanes, batch, plan.ravel().tolist(), [*watchers, bar])
-        if root:
+        if returns is not None and steps is not None:
             fitness = evolution.learn(candidates, plan, returns.reshape(plan.shape), steps)
             line = evolution.history[-1]
             if fitness.max() == fitness.min() and not warned:
@@ -191,13 +195,13 @@ def evolve(comm, run: Run, objective: str = "return") -> None:
                 warned = True
         if is_evaluated(config, generation):
             score_agents(comm, scoring, config, evolution, generation, [*watchers, bar])
-        if root:
+        if curves is not None:
             evolution.save(time.monotonic() - started)
             curves.write(generation, points(evolution.history[-1]))
-            best = f"{evolution.best['score']:.1f}" if evolution.best else "-"
-            bar.close_generation(generation, f"mean={line['mean']:.1f}, max={line['max']:.1f}, best={best}")
+            score = f"{evolution.best['score']:.1f}" if evolution.best else "-"
+            bar.close_generation(generation, f"mean={line['mean']:.1f}, max={line['max']:.1f}, best={score}")
     bar.close()
-    if root:
+    if curves is not None:
         curves.close()
     lanes.close()
     if root and evolution.best:
@@ -226,14 +230,14 @@ def explain_equal_fitness(config: configs.Config, generation: int, line: dict) -
 
 
 def score_agents(
-    comm, lanes, config: configs.Config, evolution: Evolution | None, generation: int, watchers: list
+    comm: mpi.Comm, lanes: Lanes, config: configs.Config, evolution: Evolution, generation: int, watchers: list
 ) -> None:
     """Evaluates the distribution's mean, and the average of the last means, on the same fresh episodes. Each evaluation
-    has seeds of its own."""
+    has seeds of its own. Only rank 0 has an `evolution`."""
     agents = comm.bcast(evolution.agents() if comm.rank == 0 else None)
     count = config.eval_episodes
     plan = seeds.episode_seeds(config.seed, "select", ROUND * (config.round - 1) + generation * count, count)
     batch = np.repeat(np.stack([*agents.values()]), count, axis=0)
     returns, _ = rollout.evaluate(comm, lanes, batch, plan * len(agents), watchers)
-    if comm.rank == 0:
+    if returns is not None:
         evolution.evaluated(agents, dict(zip(agents, returns.reshape(len(agents), count), strict=True)))

@@ -1,6 +1,9 @@
 """Jobs, handed out as ranks become free."""
 
 import time
+from typing import Any
+
+from world_models.mpi import Comm
 
 ASK, JOB = 1, 2  # message tags
 
@@ -13,9 +16,10 @@ class Jobs:
     of what is left, so that all are busy until nearly the end.
     """
 
-    def __init__(self, comm, count: int):
-        self.comm, self.count, self.given = comm, count, 0
-        self.pending = None
+    def __init__(self, comm: Comm, count: int):
+        self.comm: Any = comm  # it also sends messages, where it has several ranks
+        self.count, self.given = count, 0
+        self.pending: Any = None  # the request for the answer of rank 0
         self.over = False  # whether no job is left for this rank
 
     def _give(self, wanted: int) -> range:
@@ -37,7 +41,6 @@ class Jobs:
 
     def take(self, wanted: int, wait: bool) -> range:
         """Up to `wanted` jobs for this rank. With `wait`, none only if there are no more: then it is `over`."""
-        jobs = None
         if self.over:
             return range(0)
         if self.comm.rank == 0:

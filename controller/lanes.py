@@ -2,6 +2,7 @@
 
 import math
 from functools import partial
+from typing import Any
 
 import keras
 import numpy as np
@@ -9,7 +10,7 @@ import tensorflow as tf
 
 from controller.agent import make_agent, use_one_core
 from controller.policy import Controller
-from controller.rollout import Lanes, Step
+from controller.rollout import Step
 from doom_rnn.dream import Randomness, Starts
 from world_models import tasks
 from world_models.config import Config
@@ -24,7 +25,7 @@ SEGMENT = 50  # steps of a dream between two tests of which have ended
 KEEP = 0.95  # of the noise on C's outputs from step to step: a push lasts about 20 steps
 
 
-def make_lanes(run: Run, config: Config | None = None, **options) -> Lanes:
+def make_lanes(run: Run, config: Config | None = None, **options: Any) -> "RealLanes | DreamLanes":
     """The lanes of a rank, of the kind that `config.env` says, with the run's V and M.
 
     Their number is the configuration's, not that of the episodes at hand: the last bits of a batched sum depend on the
@@ -42,7 +43,7 @@ def make_lanes(run: Run, config: Config | None = None, **options) -> Lanes:
     return RealLanes(config, WorldModel.load(run, config.dtype), lanes_of(config), **options)
 
 
-def dream_lanes(run: Run, config: Config, **options) -> "DreamLanes":
+def dream_lanes(run: Run, config: Config, **options: Any) -> "DreamLanes":
     """Lanes in the dream of a run's M; `options` as of `DreamLanes`."""
     use_one_core()
     return DreamLanes(config, WorldModel.load_dream(run), Starts(run), config.lanes, **options)
@@ -81,15 +82,15 @@ class RealLanes:
         self.goes_on = to_the_end and not task.stops_at_end
         self.masked = config.vae_weight != 1 and to_the_end
         self.agent = make_agent(config, model, count, pushed, surprise)
-        self.envs = [make_env(config) for _ in range(count)] if envs is None else envs
+        self.envs: list[Any] = [make_env(config) for _ in range(count)] if envs is None else envs
         self.frames = np.zeros((count, 64, 64, 3), np.uint8)
         self.noise = np.zeros((count, config.z_size), np.float32)
         self.params = np.zeros((count, Controller.of(config).num_params), np.float32)
         self.push, self.pushes = np.zeros((count, task.action_size), np.float32), [0.0] * count
         self.is_first = np.ones((count, 1), np.float32)
         self.h = self.c = tf.zeros((count, config.rnn_units))
-        self.random: list[np.random.Generator | None] = [None] * count
-        self.streams: list[np.random.Generator | None] = [None] * count
+        self.random: dict[int, np.random.Generator] = {}  # by lane, of those that play
+        self.streams: dict[int, np.random.Generator] = {}
         self.total, self.steps, self.over = np.zeros(count), np.zeros(count, int), np.zeros(count, bool)
         self.seeds = [0] * count
 
@@ -115,7 +116,7 @@ class RealLanes:
 
     def advance(self) -> Step:
         """One step of every lane that plays."""
-        playing = [lane for lane in range(self.count) if self.random[lane] is not None]
+        playing = sorted(self.random)
         for lane in playing:
             self.random[lane].standard_normal(dtype=np.float32, out=self.noise[lane])
             if self.pushed:
@@ -137,7 +138,7 @@ class RealLanes:
             self.over[lane] |= terminated[lane] or truncated[lane]
             if self.steps[lane] == self.config.max_frames or (self.over[lane] and not self.goes_on):
                 ended.append((lane, float(self.total[lane]), int(self.steps[lane])))
-                self.random[lane] = None
+                del self.random[lane]
         outcome = (action, reward, terminated, truncated, surprise[0] if surprise else None)
         return Step(playing, ended, self.total, None, seen, masks, is_first, h, c, *outcome)
 
@@ -170,7 +171,7 @@ class DreamLanes:
         self.steps, self.total = np.zeros((count, 1), np.int32), np.zeros((count, 1), np.float32)
         self.playing = np.zeros((count, 1), bool)
         self.seeds = [0] * count
-        self.random: list[Randomness | None] = [None] * count
+        self.random: dict[int, Randomness] = {}  # by lane
         self.uniform = np.zeros((count, self.length, config.z_size), np.float32)
         self.noise = np.zeros_like(self.uniform)
         masks = (count, 4, config.z_size + config.rnn_units)
@@ -210,7 +211,7 @@ class DreamLanes:
 
     def advance(self) -> Step:
         """One segment of every lane."""
-        for lane in np.flatnonzero(self.playing):
+        for lane in np.flatnonzero(self.playing).tolist():
             self.random[lane].uniform.random(dtype=np.float32, out=self.uniform[lane])
             self.random[lane].noise.standard_normal(dtype=np.float32, out=self.noise[lane])
         before = self.playing.copy()
@@ -223,8 +224,8 @@ class DreamLanes:
         for lane in playing:
             z = {"z": self.state["z"][lane], "the reward": self.total[lane]}
             require_finite(f"dream of seed {self.seeds[lane]}", z)
-        ended = np.flatnonzero(before & ~self.playing)
-        found = [(int(lane), float(self.total[lane, 0]), int(self.steps[lane, 0])) for lane in ended]
+        ended = np.flatnonzero(before & ~self.playing).tolist()
+        found = [(lane, float(self.total[lane, 0]), int(self.steps[lane, 0])) for lane in ended]
         return Step(playing, found, self.total[:, 0], z=self.state["z"])
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ biases they stand before its weights.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -55,7 +56,7 @@ class Controller:
         """Parameters (P): 867 for CarRacing's [z, h], 1,088 for Doom's [z, c, h]."""
         return sum((inputs + biases) * outputs for inputs, outputs, biases in self.layers)
 
-    def act(self, params, z, c, h, ops=np, push=None):
+    def act(self, params: Any, z: Any, c: Any, h: Any, ops: Any = np, push: Any = None) -> Any:
         """The actions of B agents, each with parameters of its own (paper A.4, A.5).
 
         Args:

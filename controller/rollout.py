@@ -98,7 +98,7 @@ class Progress(Watcher):
 def play(
     lanes: Lanes,
     jobs: Jobs,
-    params: Sequence[np.ndarray],
+    params: Sequence[np.ndarray] | np.ndarray,
     seeds: Sequence[int],
     watchers: Sequence[Watcher] = (),
     noises: Sequence[float] | None = None,
@@ -146,7 +146,7 @@ def play(
 
 
 def evaluate(
-    comm, lanes: Lanes, params: np.ndarray, seeds: list[int], watchers: Sequence[Watcher] = ()
+    comm: mpi.Comm, lanes: Lanes, params: np.ndarray, seeds: list[int], watchers: Sequence[Watcher] = ()
 ) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
     """Plays one episode for each row of `params` (J, P), with the seed of the same index, spread over the ranks.
 

@@ -13,6 +13,7 @@ import warnings
 from abc import ABC, abstractmethod
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import cma
 import numpy as np
@@ -22,8 +23,8 @@ from world_models.config import Config, UserError
 from world_models.runs.arrays import UNREADABLE, open_npz, require_finite
 
 # What a search raises when it goes on from an invalid state. Other exceptions are faults of the program.
-INVALID_STATE_ERRORS = (*UNREADABLE, ArithmeticError, AttributeError, AssertionError, MemoryError)
-INVALID_STATE_ERRORS += (pickle.UnpicklingError,)
+BROKEN_STATE = (ArithmeticError, AttributeError, AssertionError, MemoryError, pickle.UnpicklingError)
+INVALID_STATE_ERRORS: tuple[type[Exception], ...] = (*UNREADABLE, *BROKEN_STATE)
 HEADER = 1 << 26  # bytes of a checkpoint's header: some 60,000 generations
 
 
@@ -83,7 +84,7 @@ class Search(ABC):
         """Writes the state, and `extra`, which JSON can hold, to one npz."""
         header = json.dumps({"random": self.rng.bit_generator.state, "extra": extra})
         with open(path, "wb") as file:
-            np.savez(file, header=np.array(header), **self.state())
+            np.savez(file, allow_pickle=False, header=np.array(header), **self.state())
 
     def restore(self, path: Path) -> dict:
         """Reads what `save` wrote into a search that was made with the same arguments; returns `extra`. UserError, with
@@ -129,7 +130,15 @@ class CMAES(Search):
         others: as of `Search`.
     """
 
-    def __init__(self, size, sigma, population, rng, start=None, diagonal: bool = False):
+    def __init__(
+        self,
+        size: int,
+        sigma: float,
+        population: int,
+        rng: np.random.Generator,
+        start: np.ndarray | None = None,
+        diagonal: bool = False,
+    ):
         super().__init__(size, sigma, population, rng, start)
         # Sums of several threads differ from one thread's in the last bits: the curve would depend on the cores.
         threadpool_limits(1, user_api="blas")
@@ -210,7 +219,8 @@ class CMAES(Search):
 def without_init(kind: type) -> type:
     """A class that makes empty instances of `kind`: what a pickle makes never runs pycma's constructors, which evaluate
     their options as code."""
-    return type(kind.__name__, (kind,), {"__new__": lambda cls, *args, **options: kind.__new__(kind)})
+    made: Any = kind.__new__  # mypy takes it for that of `type`
+    return type(kind.__name__, (kind,), {"__new__": lambda cls, *args, **options: made(kind)})
 
 
 # The classes and functions that the pickle of a search consists of, by module.
@@ -246,7 +256,15 @@ class OpenAIES(Search):
 
     BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # Adam's, from its paper
 
-    def __init__(self, size, sigma, population, rng, start=None, rate: float = 0.01):
+    def __init__(
+        self,
+        size: int,
+        sigma: float,
+        population: int,
+        rng: np.random.Generator,
+        start: np.ndarray | None = None,
+        rate: float = 0.01,
+    ):
         super().__init__(size, sigma, population, rng, start)
         self.rate, self.steps = rate, 0
         self.first, self.second = np.zeros(size), np.zeros(size)  # Adam's moments

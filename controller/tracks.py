@@ -37,7 +37,7 @@ class Tracks:
         own = np.array(seeds.episode_seeds(config.seed, "train", first, sets * episodes)).reshape(sets, episodes)
         rng = seeds.generator(config.seed, "tracks", config.round, generation)
         replayed = episodes // SHARE
-        hardest = sorted(self.loss, key=self.loss.get, reverse=True)
+        hardest = sorted(self.loss, key=self.loss.__getitem__, reverse=True)
         hardest = hardest[: max(replayed, len(hardest) // HARDEST)]
         if hardest and replayed:
             for row in own:

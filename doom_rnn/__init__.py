@@ -8,6 +8,7 @@ WorldModels/Latent-v0                                   the game itself, seen th
 """
 
 import os
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported; an error that matters is raised too
 
@@ -15,7 +16,7 @@ import gymnasium
 
 from world_models import tasks
 
-DREAM = dict(entry_point="doom_rnn.dream:DreamEnv", vector_entry_point="doom_rnn.vector:VectorDreamEnv")
+DREAM: dict[str, Any] = dict(entry_point="doom_rnn.dream:DreamEnv", vector_entry_point="doom_rnn.vector:VectorDreamEnv")
 
 gymnasium.register("WorldModels/Dream-v0", **DREAM)
 gymnasium.register("WorldModels/Latent-v0", entry_point="doom_rnn.latent:LatentEnv")

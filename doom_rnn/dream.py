@@ -135,7 +135,17 @@ class Dreams:
     def _vae(self) -> VAE:
         return load_vae(self.run)
 
-    def imagine(self, action, z, is_first, h, c, uniform, noise, dropout=None) -> tuple[np.ndarray, ...]:
+    def imagine(
+        self,
+        action: np.ndarray,
+        z: np.ndarray,
+        is_first: np.ndarray,
+        h: np.ndarray,
+        c: np.ndarray,
+        uniform: np.ndarray,
+        noise: np.ndarray,
+        dropout: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, ...]:
         """A step of B dreams, given their actions (B, A): `WorldModel.imagine`'s results as new arrays. UserError if z
         or a reward is not finite: a dream of NaN has no end."""
         results = self._compiled(action, z, is_first, h, c, np.float32(self.temperature), uniform, noise, dropout)
@@ -169,6 +179,7 @@ class DreamEnv(gym.Env, EzPickle):
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 50}  # noqa: RUF012 Gymnasium's own convention
+    action_space: gym.spaces.Box
 
     def __init__(
         self,
@@ -189,9 +200,9 @@ class DreamEnv(gym.Env, EzPickle):
     def temperature(self) -> float:
         return self.dreams.temperature
 
-    def reset(self, *, seed: int | None = None, options: dict | None = None):
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
         super().reset(seed=seed)
-        if "temperature" in (options or {}):
+        if options and "temperature" in options:
             self.dreams.set_temperature(options["temperature"])
         self.random = Randomness(int(self.np_random.integers(1 << 31)) if seed is None else seed)
         self.z = self.random.first(self.dreams.starts)[None]
@@ -201,7 +212,7 @@ class DreamEnv(gym.Env, EzPickle):
         self.dropout = None if masks is None else masks[None]
         return self._observe(), {}
 
-    def step(self, action: np.ndarray):
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
         if self.z is None:
             raise gym.error.ResetNeeded("a dream begins with reset(): call it before step()")
         action = self.dreams.actions(action, 1)
@@ -217,10 +228,13 @@ class DreamEnv(gym.Env, EzPickle):
         return self._observe(), float(reward[0, 0]), terminated, truncated, {}
 
     def _observe(self) -> np.ndarray:
+        assert self.z is not None
         return np.concatenate([self.z[0], self.c[0], self.h[0]])
 
     def render(self) -> np.ndarray | None:
         """The dreamed frame, uint8 (64, 64, 3)."""
         if self.render_mode != "rgb_array":
             return None
+        if self.z is None:
+            raise gym.error.ResetNeeded("a dream begins with reset(): call it before render()")
         return self.dreams.decode(self.z)[0]

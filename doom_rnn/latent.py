@@ -2,6 +2,7 @@
 
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -30,6 +31,7 @@ class LatentEnv(gym.Env, EzPickle):
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 50}  # noqa: RUF012 Gymnasium's own convention
+    action_space: gym.spaces.Box
 
     def __init__(self, run: str | Path, render_mode: str | None = None):
         EzPickle.__init__(self, run, render_mode)
@@ -45,10 +47,12 @@ class LatentEnv(gym.Env, EzPickle):
         """V's part of a step and M's, compiled."""
         require_own_tensorflow()
         model = WorldModel.load(self.dreams.run)
-        see = tf.function(lambda frame, noise: sample(*model.vae.encode(frame), noise), jit_compile=True)
+        vae = model.vae
+        assert vae is not None
+        see = tf.function(lambda frame, noise: sample(*vae.encode(frame), noise), jit_compile=True)
         return see, tf.function(model.rnn.step, jit_compile=True)
 
-    def reset(self, *, seed: int | None = None, options: dict | None = None):
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
         super().reset(seed=seed)
         seed = int(self.np_random.integers(1 << 31)) if seed is None else seed
         frame, info = self.env.reset(seed=seed)
@@ -57,7 +61,7 @@ class LatentEnv(gym.Env, EzPickle):
         self.h = self.c = np.zeros((1, self.config.rnn_units), np.float32)
         return self._observe(frame), info
 
-    def step(self, action: np.ndarray):
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
         if self.steps is None:
             raise gym.error.ResetNeeded("an episode begins with reset(): call it before step()")
         action = self.dreams.actions(action, 1)
@@ -75,7 +79,7 @@ class LatentEnv(gym.Env, EzPickle):
         self.z = self._models[0](frame[None], noise).numpy()
         return np.concatenate([self.z[0], self.c[0], self.h[0]])
 
-    def render(self) -> np.ndarray | None:
+    def render(self) -> Any:
         return self.env.render()
 
     def close(self) -> None:

@@ -60,7 +60,9 @@ class VectorDreamEnv(gym.vector.VectorEnv, EzPickle):
         self.generators: list[np.random.Generator | None] = [None] * num_envs
         self.over = np.zeros(num_envs, bool)  # dreams that begin anew in the next step
 
-    def reset(self, *, seed: int | list[int | None] | None = None, options: dict | None = None):
+    def reset(
+        self, *, seed: int | list[int | None] | None = None, options: dict | None = None
+    ) -> tuple[np.ndarray, dict]:
         """Begins all dreams, or those of `options["reset_mask"]`, bool (B,).
 
         An integer `seed` gives dream k the seed `seed` + k; a list has a seed, or None, for each dream. ValueError if
@@ -78,21 +80,23 @@ class VectorDreamEnv(gym.vector.VectorEnv, EzPickle):
             seeds = list(seed)
         if len(seeds) != self.num_envs:
             raise ValueError(f"seed: expected {self.num_envs} seeds, one for each dream, got {len(seeds)}")
-        for lane in np.flatnonzero(mask):
+        for lane in np.flatnonzero(mask).tolist():
             if self.generators[lane] is None or seeds[lane] is not None:
                 self.generators[lane] = seeding.np_random(seeds[lane])[0]
             self._begin(lane, seeds[lane])
         self.over[mask] = False
         return self._observe(), {}
 
-    def step(self, actions: np.ndarray):
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict]:
         if None in self.random:
             raise gym.error.ResetNeeded("dreams begin with reset(): call it before step()")
         actions = self.dreams.actions(actions, self.num_envs)
         at = self.steps % DRAWN
-        for lane in np.flatnonzero(at == 0):
-            self.random[lane].uniform.random(dtype=np.float32, out=self.uniform[lane])
-            self.random[lane].noise.standard_normal(dtype=np.float32, out=self.noise[lane])
+        for lane in np.flatnonzero(at == 0).tolist():
+            random = self.random[lane]
+            assert random is not None
+            random.uniform.random(dtype=np.float32, out=self.uniform[lane])
+            random.noise.standard_normal(dtype=np.float32, out=self.noise[lane])
         lanes = np.arange(self.num_envs)
         randomness = (self.uniform[lanes, at], self.noise[lanes, at])
         results = self.dreams.imagine(actions, self.z, self.is_first, self.h, self.c, *randomness, self.dropout)
@@ -103,7 +107,7 @@ class VectorDreamEnv(gym.vector.VectorEnv, EzPickle):
         truncated = ~terminated & (self.steps >= self.config.dream_limit)
         if self.autoreset_mode == AutoresetMode.NEXT_STEP:
             reward[self.over], terminated[self.over], truncated[self.over] = 0, False, False
-            for lane in np.flatnonzero(self.over):
+            for lane in np.flatnonzero(self.over).tolist():
                 self._begin(lane, None)
             self.over = terminated | truncated
             return self._observe(), reward, terminated, truncated, {}
@@ -111,7 +115,7 @@ class VectorDreamEnv(gym.vector.VectorEnv, EzPickle):
         if (ended := terminated | truncated).any():
             last = np.full(self.num_envs, None, object)
             seen = self._observe()
-            for lane in np.flatnonzero(ended):
+            for lane in np.flatnonzero(ended).tolist():
                 last[lane] = seen[lane]
                 self._begin(lane, None)
             infos = {"final_obs": last, "_final_obs": ended}
@@ -119,7 +123,9 @@ class VectorDreamEnv(gym.vector.VectorEnv, EzPickle):
 
     def _begin(self, lane: int, seed: int | None) -> None:
         """Begins a dream, with a seed of the lane's own stream if none is given."""
-        random = Randomness(int(self.generators[lane].integers(1 << 31)) if seed is None else seed)
+        generator = self.generators[lane]
+        assert generator is not None, "reset() makes it"
+        random = Randomness(int(generator.integers(1 << 31)) if seed is None else seed)
         self.z[lane], self.h[lane], self.c[lane] = random.first(self.dreams.starts), 0, 0
         self.is_first[lane], self.steps[lane], self.random[lane] = 1, 0, random
         if self.dropout is not None:

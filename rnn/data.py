@@ -3,7 +3,7 @@
 import shutil
 import struct
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +37,15 @@ class LatentDataset:
 
     ARRAYS = ("mu", "logvar", "action", "reward", "ends", "lengths")
 
-    def __init__(self, mu, logvar, action, reward, ends, lengths):
+    def __init__(
+        self,
+        mu: np.ndarray,
+        logvar: np.ndarray,
+        action: np.ndarray,
+        reward: np.ndarray,
+        ends: np.ndarray,
+        lengths: np.ndarray,
+    ):
         self.mu, self.logvar, self.action, self.lengths = mu, logvar, action, lengths
         self.reward, self.ends = reward, ends
         self.starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
@@ -91,7 +99,9 @@ def mapped(path: Path, name: str) -> np.ndarray:
         return np.memmap(path, dtype, "r", start, shape, "F" if columns_first else "C")
 
 
-def encode(run: Run, paths: list[Path], encoder, progress, mirror: tuple[float, ...] | None = None) -> None:
+def encode(
+    run: Run, paths: list[Path], encoder: Callable, progress: Callable, mirror: tuple[float, ...] | None = None
+) -> None:
     """Encodes recorded episodes into series.npz. An interrupted encoding goes on from the parts in series/.
 
     Args:
@@ -113,7 +123,7 @@ def encode(run: Run, paths: list[Path], encoder, progress, mirror: tuple[float, 
             reward, end = episodes.read_outcome(path, len(obs))
             views = [(obs, action)]
             if mirror:
-                views.append((np.ascontiguousarray(obs[:, :, ::-1]), action * np.float32(mirror)))
+                views.append((np.ascontiguousarray(obs[:, :, ::-1]), action * np.array(mirror, np.float32)))
             for frames, actions in views:
                 mu, logvar = encoder(frames)
                 latents = (np.asarray(mu, np.float16), np.asarray(logvar, np.float16))
@@ -122,7 +132,7 @@ def encode(run: Run, paths: list[Path], encoder, progress, mirror: tuple[float, 
         lengths = np.array([len(row[0]) for row in rows])
         columns = (*(np.concatenate(column) for column in zip(*rows, strict=True)), lengths)
         with files.atomic_write(part) as tmp, open(tmp, "wb") as file:
-            np.savez(file, **dict(zip(LatentDataset.ARRAYS, columns, strict=True)))
+            np.savez(file, allow_pickle=False, **dict(zip(LatentDataset.ARRAYS, columns, strict=True)))
     with run.write("series.npz") as tmp:
         join(parts, tmp)
     shutil.rmtree(run / "series")

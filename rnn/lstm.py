@@ -6,12 +6,15 @@ a step each way, stays in the loop. Twice as fast as Keras' LSTM layer, whose we
 cuDNN's, and `Layer` runs it.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 
-def dropout_mask(uniform, rate: float, where=np.where):
+def dropout_mask(uniform: Any, rate: float, where: Callable = np.where) -> Any:
     """A dropout mask: 0 where `uniform` (any shape, from U[0, 1)) is below `rate`, else 1 / (1 - rate), in float32.
 
     `where` is NumPy's, or `tf.where` for a tensor. The mean of a mask is 1, so that M needs no scaling without one.
@@ -119,7 +122,14 @@ def _recurrence(masks, inputs, kernel, h, c, mask):
     return (hs, last_c), gradient
 
 
-def unroll(cell, x, h, c, mask, dropout=(None, None)):
+def unroll(
+    cell: keras.layers.LSTMCell,
+    x: tf.Tensor,
+    h: tf.Tensor,
+    c: tf.Tensor,
+    mask: tf.Tensor,
+    dropout: tuple = (None, None),
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Runs a Keras LSTMCell over sequences.
 
     Args:
@@ -140,7 +150,9 @@ def unroll(cell, x, h, c, mask, dropout=(None, None)):
     return hs, hs[-1], c
 
 
-def step(cell, x, h, c, dropout):
+def step(
+    cell: keras.layers.LSTMCell, x: tf.Tensor, h: tf.Tensor, c: tf.Tensor, dropout: tuple
+) -> tuple[tf.Tensor, tf.Tensor]:
     """One step of a Keras LSTMCell with dropout: x (B, I), h and c (B, U), `dropout` as of `unroll` -> h and c."""
     of_x, of_h = (_products(kernel.value, masks)[0] for kernel, masks in zip(cell.weights[:2], dropout, strict=True))
     _, c, h = _forward(of_x(x) + of_h(h) + cell.bias.value, c, tf.ones_like(c[:, :1]))
@@ -153,11 +165,11 @@ class Layer:
     Keras does not count it as a layer of the model that holds it, since it is none itself: its weights are `cell`'s.
     """
 
-    def __init__(self, cell):
+    def __init__(self, cell: keras.layers.LSTMCell):
         self.layer = keras.layers.LSTM(cell.units, return_sequences=True, return_state=True)
         self.layer.cell = cell
 
-    def unroll(self, x, h, c):
+    def unroll(self, x: tf.Tensor, h: tf.Tensor, c: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """x (T, B, I), h and c (B, U) -> h (T, B, U) after every step, and the last h and c."""
         hs, h, c = self.layer(tf.transpose(x, (1, 0, 2)), initial_state=[tf.stop_gradient(h), tf.stop_gradient(c)])
         return tf.transpose(hs, (1, 0, 2)), h, c

@@ -3,17 +3,20 @@
 An output of 15 numbers a dimension is split, in this order, into 5 logmix, 5 mean and 5 logstd.
 """
 
+from typing import Any
+
 import tensorflow as tf
 
 
-def split(output, z_size: int, mixtures: int):
+def split(output: tf.Tensor, z_size: int, mixtures: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """(..., Z * 3 * K) -> logmix, mean, logstd, each (..., Z, K)."""
     shape = tf.concat([tf.shape(output)[:-1], [z_size, 3 * mixtures]], axis=0)
     output = tf.reshape(output, shape)
-    return tf.split(output, 3, axis=-1)
+    logmix, mean, logstd = tf.split(output, 3, axis=-1)
+    return logmix, mean, logstd
 
 
-def mixture(logmix, mean, logstd):
+def mixture(logmix: tf.Tensor, mean: tf.Tensor, logstd: tf.Tensor) -> Any:
     """The distribution of each dimension of z, TensorFlow Probability's MixtureSameFamily.
 
     Parameters (..., Z, K); events are scalar, the batch is (..., Z).
@@ -26,12 +29,14 @@ def mixture(logmix, mean, logstd):
     )
 
 
-def loss(z, logmix, mean, logstd):
+def loss(z: tf.Tensor, logmix: tf.Tensor, mean: tf.Tensor, logstd: tf.Tensor) -> tf.Tensor:
     """Mean over batch, time and dimensions of -log p(z); z (..., Z). Negative where the density is above 1."""
     return -tf.reduce_mean(mixture(logmix, mean, logstd).log_prob(z))
 
 
-def sample(logmix, mean, logstd, tau, uniform, noise):
+def sample(
+    logmix: tf.Tensor, mean: tf.Tensor, logstd: tf.Tensor, tau: tf.Tensor | float, uniform: tf.Tensor, noise: tf.Tensor
+) -> tf.Tensor:
     """Draws z at temperature tau (paper 4; doomrnn/model.py: sample_z).
 
     logmix / tau is renormalised, a component drawn for each dimension, and its standard deviation multiplied

@@ -94,18 +94,26 @@ class MDNRNN(keras.Model):
             self.head.set_weights(columns)
         self.reward_scale.assign(scale)
 
-    def inputs(self, z, action, restart):
+    def inputs(self, z: tf.Tensor, action: tf.Tensor, restart: tf.Tensor) -> tf.Tensor:
         """The LSTM's input: [z, action], and restart where M has an end head (doomrnn/rnn.py)."""
         return tf.concat([z, action, restart] if "end" in self.heads else [z, action], axis=-1)
 
-    def masks(self, dropout):
+    def masks(self, dropout: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Dropout masks (B, 4, Z + U) -> those of the LSTM's input (B, 4, I) and those of h (B, 4, U). The action and
         restart are never dropped."""
         of_z, of_h = dropout[..., : self.z_size], dropout[..., self.z_size :]
         rest = self.cell.kernel.shape[0] - self.z_size
         return tf.pad(of_z, ((0, 0), (0, 0), (0, rest)), constant_values=1.0), of_h
 
-    def step(self, z, action, restart, h, c, dropout=None):
+    def step(
+        self,
+        z: tf.Tensor,
+        action: tf.Tensor,
+        restart: tf.Tensor,
+        h: tf.Tensor,
+        c: tf.Tensor,
+        dropout: tf.Tensor | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """One step of B agents: z (B, Z), action (B, A), restart (B, 1), h and c (B, U) -> the next h, c. The state is
         zeroed where an episode starts.
 
@@ -118,7 +126,15 @@ class MDNRNN(keras.Model):
         _, (h, c) = self.cell(inputs, [h * mask, c * mask])
         return h, c
 
-    def unroll(self, z, action, restart, h, c, dropout=None):
+    def unroll(
+        self,
+        z: tf.Tensor,
+        action: tf.Tensor,
+        restart: tf.Tensor,
+        h: tf.Tensor,
+        c: tf.Tensor,
+        dropout: tf.Tensor | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Whole sequences, time first: z (T, B, Z), action (T, B, A), restart (T, B, 1), h and c (B, U). The state is
         zeroed where an episode starts. `dropout` is that of `step`: a sequence keeps its masks for all its steps.
 
@@ -133,21 +149,23 @@ class MDNRNN(keras.Model):
             hs, h, c = lstm.unroll(self.cell, inputs, h, c, 1.0 - restart)
         return self.head(hs), h, c
 
-    def split(self, output):
+    def split(self, output: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Output (..., heads + Z * 3 * K) -> (logmix, mean, logstd), each (..., Z, K)."""
         return mdn.split(output[..., len(self.heads) :], self.z_size, self.mixtures)
 
-    def end_logit(self, output):
+    def end_logit(self, output: tf.Tensor) -> tf.Tensor:
         """Output -> the logit of "the episode ends with this step" (..., 1)."""
         column = self.heads.index("end")
         return output[..., column : column + 1]
 
-    def reward(self, output):
+    def reward(self, output: tf.Tensor) -> tf.Tensor:
         """Output -> the step's expected reward (..., 1), in the task's own units."""
         column = self.heads.index("reward")
         return output[..., column : column + 1] * self.reward_scale
 
-    def losses(self, output, z, end, reward, valid):
+    def losses(
+        self, output: tf.Tensor, z: tf.Tensor, end: tf.Tensor, reward: tf.Tensor, valid: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
         """Losses by name; the first, "loss", is their sum, which is minimised.
 
         Args:

@@ -1,6 +1,7 @@
 """M's training: its learning rate, its step, its loop, and the encoding of episodes by V."""
 
 import math
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -29,14 +30,14 @@ class Rate(keras.optimizers.schedules.LearningRateSchedule):
     def __init__(self, first: float, last: float, decay: float):
         self.first, self.last, self.decay = first, last, decay
 
-    def __call__(self, step):
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
         return (self.first - self.last) * self.decay ** tf.cast(step, tf.float32) + self.last
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {"first": self.first, "last": self.last, "decay": self.decay}
 
 
-def make_step(model: MDNRNN, optimizer, state, config: Config):
+def make_step(model: MDNRNN, optimizer: keras.Optimizer, state: list, config: Config) -> Callable:
     """step(number, is_first, mu, logvar, action, restart, end, reward, valid) -> losses: one Adam step, compiled.
 
     Batches are time first, one frame longer than the sequence: all frames but the last are M's input, all but the

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from warm import Warm
 
+from controller.agent import use_one_core
 from tools import launcher
 from world_models.training import quiet_tensorflow
 
@@ -22,6 +23,7 @@ if KEPT:
         f"--tf_xla_persistent_cache_directory={KEPT} --tf_xla_persistent_cache_device_types=XLA_CPU_JIT,CPU,XLA_CPU"
     )
 quiet_tensorflow()
+use_one_core()  # as each rank does, before TensorFlow starts
 
 WARM = Warm()
 
@@ -54,7 +56,9 @@ def run_script(*command: str | Path, ranks: int = 0, check: bool = True) -> subp
         with tempfile.TemporaryDirectory() as folder:
             out, err = Path(folder, "out"), Path(folder, "err")
             status = WARM.run(command, ROOT, out, err, dict(os.environ))
-            done = subprocess.CompletedProcess(command, status, out.read_text(), err.read_text())
+            done = subprocess.CompletedProcess(
+                command, status, out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8")
+            )
     if check:
         assert done.returncode == 0, done.stdout + done.stderr
     return done
@@ -85,7 +89,7 @@ def made_once(tmp_path_factory, name: str, make: Callable[[Path], object]) -> Pa
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     made = shared / f"made-{name}"
-    with open(shared / f"{name}.lock", "w") as lock:
+    with open(shared / f"{name}.lock", "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not made.exists():
             make(shared / f"making-{name}")

@@ -1,4 +1,4 @@
-"""C: its layouts, its search, its seeds."""
+"""C's layouts, the policies of the first round, and jobs and launchers of ranks."""
 
 import dataclasses
 import sys
@@ -6,13 +6,11 @@ import types
 
 import numpy as np
 import pytest
+from small_run import new_run
 
-from controller.evolution import DECIMALS, Evolution
 from controller.jobs import Jobs
 from controller.policy import Controller
-from controller.tracks import Tracks
-from world_models import config as configs
-from world_models import mpi, seeds, tasks
+from world_models import mpi, tasks
 from world_models.config import UserError
 from world_models.stages import recording
 from world_models.tasks import carracing
@@ -68,8 +66,8 @@ def test_hidden_layer_by_hand():
     np.testing.assert_allclose(found, carracing.squash(raw))
 
 
-def test_noise_on_c_s_outputs_is_squashed_as_they_are():
-    """So a choice stays one of the choices, and noise makes it another."""
+def test_noise_is_added_before_the_outputs_are_squashed():
+    """A choice stays a choice, and noise may make it another one."""
     z, params = np.ones((3, 1)), np.tile([0.0, 0.0, 0.5, 0.4], (3, 1))
     push = np.array([[0.0, 0.0], [0.0, 0.3], [-0.05, 0.0]])
     choice = Controller(tasks.get("gymnasium:CartPole-v1"), "z", 1, 1)
@@ -95,7 +93,7 @@ def test_random_drivers_do_what_the_release_did():
     assert 0.05 < np.median(np.abs(steer)) < 0.2
 
 
-def test_dooms_smooth_policy_goes_further():
+def test_dooms_smooth_policy_reaches_further():
     def reach(name: str) -> float:
         rng = np.random.default_rng(0)
         walks = []
@@ -106,43 +104,6 @@ def test_dooms_smooth_policy_goes_further():
         return float(np.std(walks))
 
     assert reach("smooth") > 2 * reach("release")
-
-
-def test_pairs_share_seeds_and_generations_do_not():
-    config = tasks.preset("carracing", "paper")
-    rows = Tracks(config).plan(1)
-    assert rows.shape == (64, 16)
-    np.testing.assert_array_equal(rows[:32], rows[32:])
-    assert len(np.unique(rows)) == 32 * 16
-    assert not set(rows.flat) & set(Tracks(config).plan(2).flat)
-
-
-def test_common_seeds_and_a_schedule():
-    config = configs.Config(**{**vars(tasks.preset("carracing", "laptop")), "rollouts": "4,3:8"})
-    plans = [Tracks(config).plan(generation) for generation in (1, 2, 3)]
-    assert [plan.shape for plan in plans] == [(config.population, episodes) for episodes in (4, 4, 8)]
-    assert (plans[2] == plans[2][0]).all()
-    used = [set(plan.flat) for plan in plans]
-    assert not used[0] & used[1] and not used[1] & used[2]
-
-
-def test_purposes_never_share_an_episode():
-    ranges = [set(seeds.episode_seeds(7, purpose, 0, 5000)) for purpose in seeds.PURPOSES]
-    assert all(len(r) == 5000 for r in ranges)
-    assert len(set.union(*ranges)) == 5000 * len(seeds.PURPOSES)
-    assert max(set.union(*ranges)) < 2**31
-
-
-def test_the_best_mean_is_kept_not_the_last(tmp_path):
-    config = tasks.preset("carracing", "smoke")
-    evolution = Evolution(tmp_path, config, 9)
-    for score in (10.0, 30.0, 20.0):
-        evolution.log_generation(np.arange(8.0), np.full(8, 60), 1.5)
-        means = {"mean": np.round(np.full(9, score / 1000 + 0.00001), DECIMALS)}
-        evolution.log_evaluation(means, {"mean": np.array([score - 1, score + 1])}, 0.5)
-    assert evolution.best["score"] == 30 and evolution.best["generation"] == 2
-    assert evolution.best["parameters"] == [0.03] * 9  # rounded to 4 decimals
-    assert evolution.history[0]["std"] == np.arange(8.0).std() and evolution.history[2]["seconds"] == 6.0
 
 
 @pytest.mark.parametrize(
@@ -177,8 +138,8 @@ def test_a_launcher_of_another_mpi_ends_each_process(monkeypatch, capsys, variab
         assert not line
 
 
-def test_the_mpi_that_is_loaded_is_the_launcher_s(monkeypatch):
-    """The one beside mpi4py would end the process, or take each for the only one."""
+def test_the_launchers_mpi_is_loaded(monkeypatch):
+    """Another MPI would end the process, or take each process for the only one."""
     monkeypatch.setitem(sys.modules, "mpi4py", types.SimpleNamespace(MPI=types.SimpleNamespace(COMM_WORLD="world")))
     for given, expected in (
         ({"OMPI_COMM_WORLD_SIZE": "4"}, "openmpi"),
@@ -190,7 +151,7 @@ def test_the_mpi_that_is_loaded_is_the_launcher_s(monkeypatch):
         assert mpi.world() == "world" and variables.get("MPI4PY_MPIABI") == expected
 
 
-def test_a_number_of_nested_ranks_that_is_none_is_named(monkeypatch):
+def test_an_invalid_number_of_nested_ranks_is_refused(monkeypatch):
     monkeypatch.setattr(mpi.os, "environ", {"WORLD_MODELS_RANKS": "two"})
     with pytest.raises(UserError, match="WORLD_MODELS_RANKS: expected a number of ranks, got 'two'"):
         mpi.require_same_mpi(Desk(1))
@@ -230,6 +191,6 @@ def test_jobs_are_shared_evenly_and_each_is_given_once():
 
 
 def test_recording_rejects_a_minimum_length_that_no_episode_can_have(tmp_path):
-    config = dataclasses.replace(tasks.preset("doom", "smoke"), max_frames=100)
+    run = new_run(tmp_path / "run", "doom", max_frames=100)
     with pytest.raises(UserError, match="--max-frames 100: no episode can be longer than the 100"):
-        recording.extract(mpi.world(), tmp_path, config)
+        recording.extract(mpi.Alone(), run)

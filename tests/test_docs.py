@@ -35,7 +35,6 @@ OTHERS = {
     "--time",
 }
 OTHERS |= {"--logdir"}
-OTHERS |= {"--rnn-dropout", "--dream-dropout"}  # documented before dropout dreams are merged
 PLUS_MINUS = re.compile(r"\d+(?:\.\d+)? ± \d+(?:\.\d+)?")
 
 

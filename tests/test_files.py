@@ -142,7 +142,7 @@ def test_stages_ask_for_room_before_they_are_long(stage, copied, monkeypatch):
             begin(run, Controller.of(run.config).num_params)
     else:
         monkeypatch.setattr("controller.lanes.use_one_core", lambda: None)  # other tests have started TensorFlow
-        with pytest.raises(UserError, match=r"held_out/000000\.npz: 0 MB are needed"):
+        with pytest.raises(UserError, match=r"held_out/00000\d\.npz: 0 MB are needed"):
             recording.extract_held_out(mpi.world(), run, 5)
         shutil.rmtree(copied / "held_out")  # how large one is, the first tells
     assert contents(copied) == before

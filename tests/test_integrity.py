@@ -11,6 +11,8 @@ from small_run import add_agent, edit_json, episode_of, flip, make_run, new_run,
 from controller.evolution import Evolution
 from rnn.data import LatentDataset
 from tools.release.transfer import import_run
+from tools.reporting.runs import read_run
+from tools.reporting.tables import results_table
 from world_models import results, tasks, training
 from world_models.config import UserError
 from world_models.runs import episodes, files, weights
@@ -223,11 +225,13 @@ def test_results_that_were_modified_or_are_of_another_v_are_refused_before_the_t
         evaluation.require_results_file(run)
 
 
-def test_a_row_without_returns_has_no_counterpart(copied):
+def test_a_row_without_returns_is_reported_and_has_no_counterpart(copied):
     run = Run(copied)
     row = add_row(run)
     assert evaluation.counterpart(row, copied)["returns"] == row["returns"]
-    add_row(run, returns=[], seeds=[])
+    bare = {name: value for name, value in row.items() if name not in ("returns", "seeds")}
+    run.write_text("results.json", json.dumps({"results": [bare]}))
+    assert results_table([read_run(copied, "car")]).rows[0][4] == "854.2 ± 45.6"
     with pytest.raises(UserError, match=r"its results\.json has no test of"):
         evaluation.counterpart(row, copied)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -28,6 +29,7 @@ def packaged(tmp_path, monkeypatch):
     `place` below tmp_path, which is on the path of imports, as the working directory is."""
 
     def make(place: str, name: str):
+        shutil.rmtree(tmp_path / "runs", ignore_errors=True)
         run = new_run(tmp_path / "runs/foo").path
         folder = tmp_path / place
         folder.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ from tools.page import source as sources
 from tools.page.__main__ import build
 from world_models.pictures import to_uint8
 from world_models.runs import run_dir, storage
+from world_models.runs.run import Run
 from world_models.training import save_arrays, save_weights
 from world_models.world_model import WorldModel, make_rnn, make_vae
 

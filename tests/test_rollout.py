@@ -1,95 +1,143 @@
-"""Episodes in lanes of real CarRacing: how they end, and what their return is then."""
+"""The driver: which lane plays which episode, what watchers see, and lanes of real CarRacing."""
 
-import dataclasses
-from types import SimpleNamespace
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from small_play import Alone
+from small_run import make_run, size_of, small
 
 from controller import rollout
-from controller.evolution import score_mean
-from controller.lanes import RealLanes, in_float32
+from controller.curiosity import Surprise
+from controller.jobs import Jobs
+from controller.lanes import RealLanes, make_lanes
 from controller.policy import Controller
-from world_models import tasks
-from world_models.runs import run_dir
-from world_models.training import save_weights
+from controller.rollout import Progress, Watcher
+from rnn import mdn
+from world_models.mpi import Alone
+from world_models.stages.episode import Episode
+from world_models.stages.recording import Recorder
 from world_models.world_model import WorldModel, make_rnn, make_vae
 
-CONFIG = dataclasses.replace(tasks.preset("carracing", "smoke"), max_frames=150, lanes=2)
+CONFIG = small("carracing", max_frames=30, lanes=2)
 STILL, FORWARD = (0.0, -9.0, 9.0), (0.0, 0.5, -9.0)  # biases of steer, gas, brake, before C's tanh
-SEEDS = [12, 17]
+SEEDS = [12, 17, 13]
 
 
 @pytest.fixture(scope="module")
-def lanes():
-    found = RealLanes(CONFIG, WorldModel(make_vae(CONFIG), make_rnn(CONFIG)), CONFIG.lanes)
+def model():
+    return WorldModel(make_vae(CONFIG), make_rnn(CONFIG))
+
+
+def agents(biases) -> np.ndarray:
+    """(3, P), parameters of a car that does the same in every step."""
+    params = np.zeros((3, size_of(CONFIG)))
+    params[:, :3] = biases
+    return params
+
+
+@pytest.fixture(scope="module")
+def lanes(model):
+    found = RealLanes(replace(CONFIG, z="mean"), model, 2, to_the_end=True, pushed=True, surprise=True)
     yield found
     found.close()
 
 
-def play(lanes, biases, patience: int) -> tuple[list[float], list[int]]:
-    """(returns, steps) of a car that does the same all along, on two tracks."""
-    params = np.zeros((2, Controller.of(CONFIG).num_params))
-    params[:, :3] = biases
-    returns, steps = rollout.evaluate(Alone(), lanes, params, SEEDS, patience=patience)
-    return list(returns), list(steps)
+class Log(Watcher):
+    """Keeps every call."""
+
+    def __init__(self):
+        self.started, self.ended, self.steps = [], [], []
+
+    def start(self, lane, job):
+        self.started.append((lane, job))
+
+    def step(self, step):
+        self.steps.append(step)
+
+    def end(self, lane, job, total, steps):
+        self.ended.append((lane, job, total, steps))
+        return total + 1000
 
 
-def test_a_lost_episode_ends_early_with_the_return_of_a_car_that_stands_still(lanes):
-    whole, all_steps = play(lanes, STILL, 0)
-    cut, steps = play(lanes, STILL, 20)
-    assert all_steps == [150, 150] and all(20 <= n < 40 for n in steps)
-    assert cut == pytest.approx(whole)
+def test_each_episode_is_played_once_and_the_watchers_decide_its_return(lanes):
+    log, done = Log(), []
+    returns, steps = rollout.evaluate(
+        Alone(), lanes, agents(FORWARD), SEEDS, [log, Progress(lambda *seen: done.append(seen))]
+    )
+    assert sorted(job for _, job in log.started) == sorted(job for _, job, *_ in log.ended) == [0, 1, 2]
+    assert steps.tolist() == [30] * 3 and len(log.steps) == 60  # two lanes: the third episode follows the first two
+    assert sorted(done) == [(job, returns[job], 30) for job in range(3)]
+    assert [returns[job] for _, job, *_ in log.ended] == [total + 1000 for *_, total, _ in log.ended]
 
 
-def test_an_episode_ends_so_many_frames_after_its_last_reward(lanes):
-    """Straight on, and off the road: rewarded for a while, then no more."""
-    _, steps = play(lanes, FORWARD, 20)
-    _, patient = play(lanes, FORWARD, 40)
-    _, whole = play(lanes, FORWARD, 0)
-    assert whole == [150, 150]
-    for short, long in zip(steps, patient, strict=True):
-        assert 60 < short < 130 and long == short + 20
-    # The same car, with its brakes on from where the short episode ends: the environment itself completes the return.
-    env = lanes.envs[0]
-    for seed, short, completed in zip(SEEDS, steps, play(lanes, FORWARD, 20)[0], strict=True):
-        env.reset(seed=seed)
-        drive = np.float32([0, (np.tanh(FORWARD[1]) + 1) / 2, 0])
-        rewards = [env.step(drive)[1] for _ in range(short)]
-        assert max(rewards[-20:]) < 0 < rewards[-21]
-        assert completed == pytest.approx(sum(rewards) - 0.1 * (150 - short))
+def test_an_episode_depends_neither_on_its_lane_nor_on_the_others(lanes):
+    together, _ = rollout.evaluate(Alone(), lanes, agents(FORWARD), SEEDS)
+    alone = [rollout.evaluate(Alone(), lanes, agents(FORWARD)[:1], [seed])[0][0] for seed in SEEDS]
+    assert together.tolist() == alone and len(set(alone)) > 1
 
 
-def test_a_scoring_is_never_cut(lanes):
-    """An episode without `patience` follows one with it in the same lanes."""
-    play(lanes, STILL, 20)
-    assert play(lanes, STILL, 0)[1] == [150, 150]
+def test_what_is_recorded_is_what_the_environment_returns(lanes):
+    """The recorded actions, played again, give the recorded frames and rewards."""
+    recorded = {}
+    recorder = Recorder(2, lambda job, arrays: recorded.update({job: arrays}))
+    jobs = Jobs(Alone(), 3)
+    results = rollout.play(lanes, jobs, agents(FORWARD), SEEDS, [recorder], noises=[0.0, 0.3, 0.0])
+    assert np.ptp(recorded[1]["action"][:, 0]) > 0.01 and np.ptp(recorded[0]["action"][:, 0]) < 1e-6
+    for job, seed in enumerate(SEEDS):
+        frame, _ = lanes.envs[0].reset(seed=seed)
+        again = Episode()
+        for action in recorded[job]["action"]:
+            following, *outcome, _ = lanes.envs[0].step(action)
+            again.add(frame, action, *outcome, None)
+            frame = following
+        for name, array in again.arrays().items():
+            np.testing.assert_array_equal(array, recorded[job][name], name)
+        assert results[job] == (pytest.approx(recorded[job]["reward"].sum(dtype=np.float64), rel=1e-5), 30)
 
 
-def test_the_scoring_of_the_mean_has_no_patience(lanes, monkeypatch):
-    """Of a search whose episodes have: 150 steps each of a car that stands still."""
-    params = np.zeros(Controller.of(CONFIG).num_params)
-    params[:3] = STILL
-    played, evaluate = [], rollout.evaluate
-    monkeypatch.setattr(rollout, "evaluate", lambda *a, **k: played.append(evaluate(*a, **k)) or played[-1])
-    search = SimpleNamespace(agents=lambda: {"mean": params}, log_evaluation=lambda *_: None)
-    score_mean(Alone(), lanes, dataclasses.replace(CONFIG, patience=20, eval_episodes=2), search, 1, "")
-    assert list(played[0][1]) == [150, 150]
+def test_curiosity_is_ms_mean_surprise_in_a_step(lanes, model):
+    """M's negative log-likelihood of z, from the state before it; 0 in the first step."""
+    log, expected = Log(), [0.0]
+    returns, steps = rollout.evaluate(Alone(), lanes, agents(STILL)[:1], SEEDS[:1], [log, Surprise(2)])
+    [(lane, _)] = log.started
+    for step in log.steps[1:]:
+        mu, _ = model.vae.encode(step.frames)
+        mixture = mdn.mixture(*model.rnn.split(model.rnn.head(np.asarray(step.h))))
+        expected.append(float(-np.mean(mixture.log_prob(mu)[lane])))
+    np.testing.assert_allclose([step.surprise[lane] for step in log.steps], expected, rtol=1e-4)
+    assert steps.tolist() == [30] and returns[0] == pytest.approx(np.mean(expected), rel=1e-4)
+
+
+def test_z_is_mu_with_z_mean(model):
+    """Another seed draws other noise, which decides the action only where z is sampled."""
+    frames, params = np.full((2, 64, 64, 3), 90, np.uint8), np.random.default_rng(0).normal(size=(2, size_of(CONFIG)))
+    acted = {}
+    for z in ("mean", "sampled"):
+        found = RealLanes(replace(CONFIG, z=z), model, 2)
+        mu, _ = model.vae.encode(frames)
+        for seed in (1, 2):
+            for lane in range(2):
+                found.start(lane, params[lane], seed)
+            found.frames = frames.copy()
+            acted[z, seed] = found.advance().action
+        found.close()
+        h = np.zeros((2, CONFIG.rnn_units))
+        if z == "mean":
+            expected = Controller.of(CONFIG).act(params, mu.numpy(), h, h)
+            np.testing.assert_allclose(acted[z, 1], expected, atol=1e-5)
+    np.testing.assert_array_equal(acted["mean", 1], acted["mean", 2])
+    assert np.abs(acted["sampled", 1] - acted["sampled", 2]).max() > 1e-3
 
 
 def test_scores_are_in_float32_whatever_the_agents_act_in(tmp_path):
-    vae, rnn = make_vae(CONFIG), make_rnn(CONFIG)
-    save_weights(vae, tmp_path / "vae.weights.h5")
-    save_weights(rnn, tmp_path / "rnn.weights.h5")
-    run_dir.save(CONFIG, tmp_path)
-    params = np.random.default_rng(0).normal(size=(2, Controller.of(CONFIG).num_params))
+    run = make_run(tmp_path / "run", z_size=32, rnn_units=64, lanes=2)
+    params = np.random.default_rng(0).normal(size=(2, size_of(run.config)))
     found = {}
     for dtype in ("float32", "bfloat16"):
-        config = dataclasses.replace(CONFIG, dtype=dtype)
-        lanes = RealLanes(config, WorldModel.load(tmp_path, config, dtype), CONFIG.lanes)
-        for name, these in ((dtype, lanes), (f"scored, {dtype}", in_float32(lanes, tmp_path))):
-            rollout.evaluate(Alone(), these, params, SEEDS)
+        acting = make_lanes(run, replace(run.config, dtype=dtype))
+        scoring = make_lanes(run, replace(run.config, dtype="float32"), envs=acting.envs)
+        for name, these in ((dtype, acting), (f"scored, {dtype}", scoring)):
+            rollout.evaluate(Alone(), these, params, SEEDS[:2])
             found[name] = these.h.numpy().tolist()  # at the end: returns differ with tiles, not with digits
-        lanes.close()
+        acting.close()
     assert found["scored, float32"] == found["scored, bfloat16"] == found["float32"] != found["bfloat16"]

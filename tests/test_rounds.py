@@ -3,29 +3,32 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import run_script
-from controller.recording_lanes import RecordingLanes
+from small_run import contents
 
-from controller import curiosity
+from controller.curiosity import Surprise
 from controller.evolution import Evolution
 from controller.jobs import Jobs
+from controller.lanes import RealLanes
 from controller.policy import Controller
 from controller.rollout import play
 from rnn import mdn
 from train_all import episodes_of
-from vae.data import episode_path, read_episode
 from vae.model import sample
 from world_models import mpi, tasks
 from world_models.config import UserError
 from world_models.environments import make_env
-from world_models.runs import run_dir
+from world_models.runs import episodes
+from world_models.runs.begin import begin
+from world_models.runs.run import Run
 from world_models.seeds import generator
 from world_models.stages.explorers import Explorers
 from world_models.stages.held_out import held_out_episodes
-from world_models.stages.recording import is_random, record
+from world_models.stages.recording import Recorder, is_random, record
 from world_models.world_model import WorldModel, load_rnn, load_vae
 
 
@@ -52,79 +55,86 @@ def second_round(recorded_round):
     return recorded_round[0]
 
 
-def test_a_round_links_the_recordings_and_adds_the_agent_s(first_round, recorded_round):
-    second_round, said = recorded_round
-    config = run_dir.load(second_round)
+def parameters(run: Path, folder: str = "controller") -> np.ndarray:
+    return np.array(json.loads((run / folder / "best.json").read_text())["parameters"])
+
+
+def sources(run: Path, indices: range) -> list[dict]:
+    return [episodes.read_source(run / f"record/{index:06d}.npz") for index in indices]
+
+
+def test_a_round_links_the_recordings_and_adds_the_agents(first_round, recorded_round):
+    second_round, out = recorded_round
+    run = Run(second_round)
+    config = run.config
     assert (config.round, config.linked, config.episodes, config.total_episodes) == (2, 4, 5, 9)
-    for index in range(4):
-        link = episode_path(second_round, index)
-        assert link.is_symlink() and link.resolve() == episode_path(first_round, index).resolve()
-    noises = []
-    for index in range(4, 9):
-        with np.load(episode_path(second_round, index)) as file:
-            source = json.loads(str(file["source"]))
+    paths = episodes.complete(run)
+    assert [path.is_symlink() for path in paths] == [True] * 4 + [False] * 5
+    for path in paths[4:]:
+        with np.load(path) as file:
             assert file["obs"].shape == (60, 64, 64, 3) and file["reward"].shape == (60,)
             assert file["action"].min(axis=0)[1] >= 0 and abs(file["action"]).max() <= 1
-        assert source["round"] == 2 and source["policy"] == "controller"
-        noises.append(source["action_noise"])
+    found = sources(second_round, range(4, 9))
+    assert all(source["round"] == 2 and source["policy"] == "controller" for source in found)
+    noises = [source["action_noise"] for source in found]
     assert set(noises) == {0.0, 0.3}
     noisy = noises.count(0.3)
     for who, count in (("the agent", 5 - noisy), ("the agent, with noise", noisy)):
-        assert re.search(rf"^  {who}: {count}, -?\d+ ± \d+$", said, re.MULTILINE)
+        assert re.search(rf"^  {who}: {count}, -?\d+ ± \d+$", out, re.MULTILINE)
 
 
-def test_an_episode_does_not_depend_on_who_records_it(first_round, second_round):
-    path = episode_path(second_round, 6)
-    obs, action = read_episode(path)
+def test_an_episode_does_not_depend_on_who_records_it(second_round):
+    path = second_round / "record/000006.npz"
+    before = path.read_bytes()
     path.unlink()
     run_script("extract.py", "--run", second_round)
-    again = read_episode(path)
-    np.testing.assert_array_equal(again[0], obs)
-    np.testing.assert_array_equal(again[1], action)
+    with np.load(path) as again:
+        path.with_name("old").write_bytes(before)
+        with np.load(path.with_name("old")) as old:
+            assert all((again[name] == old[name]).all() for name in old.files)
+    path.with_name("old").unlink()
+    assert len(episodes.complete(Run(second_round))) == 9
 
 
 def test_v_m_and_c_go_on_from_the_round_before(first_round, second_round):
-    before, config = second_round / "before", run_dir.load(second_round)
     for script in ("train_vae.py", "train_rnn.py"):
         run_script(script, "--run", second_round)
+    run = Run(second_round)
     for load, reach in ((load_vae, 2e-3), (load_rnn, 5e-3)):
-        trained = load(second_round, config).get_weights()
-        away = max(abs(new - old).max() for new, old in zip(trained, load(before, config).get_weights(), strict=True))
+        pairs = zip(load(run).get_weights(), load(run.before).get_weights(), strict=True)
+        away = max(abs(new - old).max() for new, old in pairs)
         assert 0 < away < reach  # first weights of another seed are further away
-    kept = np.array(json.loads((first_round / "controller" / "best.json").read_text())["parameters"])
-    np.testing.assert_array_equal(Evolution(second_round, config, len(kept)).es.best(), kept)
-    anew = Evolution(second_round, tasks.replace(config, restart="yes"), len(kept))
-    assert not anew.es.best().any() and kept.any()
+    kept = parameters(first_round)
+    np.testing.assert_array_equal(Evolution(run, len(kept)).search.best(), kept)
+    anew = Evolution(Run(second_round, tasks.replace(run.config, restart="yes")), len(kept))
+    assert not anew.search.best().any() and kept.any()
     run_script("train_controller.py", "--run", second_round)
-    assert (second_round / "controller" / "best.json").exists()
+    assert Run(second_round).is_current("controller/best.json")
 
 
-def test_agents_that_record_spread_around_the_kept_one(first_round, second_round):
-    before, config = second_round / "before", run_dir.load(second_round)
-    explorers = Explorers(before, config)
+def test_agents_that_record_spread_around_the_kept_one(second_round):
+    run = Run(second_round)
+    explorers = Explorers(run.before, run.config)
     drawn = np.stack([explorers.agent(index).parameters for index in range(4, 9)])
-    best = np.array(json.loads((before / "controller" / "best.json").read_text())["parameters"])
+    best = parameters(run.before.path)
     deviation = np.sqrt(np.mean((drawn - best) ** 2))
-    history = [json.loads(line) for line in (before / "controller" / "history.jsonl").read_text().splitlines()]
+    history = [json.loads(line) for line in (run.before / "controller/history.jsonl").read_text().splitlines()]
     assert deviation == pytest.approx(history[-1]["sigma"], rel=0.1)
     np.testing.assert_array_equal(explorers.agent(5).parameters, drawn[1])
-    np.testing.assert_array_equal(Explorers(before, config).agent(8).parameters, drawn[4])  # whoever is drawn first
+    np.testing.assert_array_equal(Explorers(run.before, run.config).agent(8).parameters, drawn[4])
     np.testing.assert_array_equal(explorers.kept().parameters, best)
 
 
 def test_noise_moves_what_the_agent_does(second_round):
-    before, config = second_round / "before", run_dir.load(second_round)
-    played = {}
+    run = Run(second_round)
+    lanes = RealLanes(run.config, WorldModel.load(run.before), 1, to_the_end=True, pushed=True)
+    played = []
     for noise in (0.0, 0.3):
-        lanes, explorer = RecordingLanes(config, WorldModel.load(before, config), 1), Explorers(before, config).kept()
-        lanes.noises = {5: noise}
-        ended = []
-        play(
-            lanes, Jobs(mpi.world(), 1), explorer.parameters[None], [5], lambda _, lane, ended=ended: ended.append(lane)
-        )
-        played[noise] = lanes.episodes[ended[0]].arrays()["action"]
-        lanes.close()
-    assert played[0.0].shape == (60, 3) and (played[0.3][0] != played[0.0][0]).any()
+        recorder = Recorder(1, lambda _, episode: played.append(episode["action"]))
+        agent = Explorers(run.before, run.config).kept().parameters
+        play(lanes, Jobs(mpi.world(), 1), agent[None], [5], [recorder], [noise])
+    lanes.close()
+    assert played[0].shape == (60, 3) and (played[0][0] != played[1][0]).any()
 
 
 def test_a_curious_agent_records_its_share(first_round, tmp_path):
@@ -133,93 +143,79 @@ def test_a_curious_agent_records_its_share(first_round, tmp_path):
     done = run_script("extract.py", "--run", tmp_path / "b", *flags, check=False)
     assert done.returncode == 2 and "--objective surprise" in done.stderr
     run_script("train_controller.py", "--run", run, "--objective", "surprise")
-    log = run / "curious" / "history.jsonl"
-    before = log.read_text()
-    run_script("train_controller.py", "--run", run, "--objective", "surprise", "--generations", "6")  # it goes on
-    assert log.read_text().startswith(before) and len(before.splitlines()) == 5
-    # A surprise is some nats a dimension, where returns are points; the agent that seeks those is untouched.
-    history = [json.loads(line) for line in log.read_text().splitlines()]
-    assert len(history) == 6 and all(0 < line["mean"] < 5 and line["std"] > 0 for line in history)
-    kept = (run / "controller" / "best.json").read_bytes()
-    assert kept == (first_round / "controller" / "best.json").read_bytes()
+    # A surprise is some nats for each dimension, where returns are points; the agent that seeks those is untouched.
+    history = [json.loads(line) for line in (run / "curious/history.jsonl").read_text().splitlines()]
+    assert len(history) == 5 and all(0 < line["mean"] < 5 and line["std"] > 0 for line in history)
+    assert (run / "controller/best.json").read_bytes() == (first_round / "controller/best.json").read_bytes()
     run_script("extract.py", "--run", tmp_path / "c", *flags)
-    policies = []
-    for index in range(4, 10):
-        with np.load(episode_path(tmp_path / "c", index)) as file:
-            policies.append(json.loads(str(file["source"]))["policy"])
+    policies = [source["policy"] for source in sources(tmp_path / "c", range(4, 10))]
     assert set(policies) == {"curious", "controller"}
-    explorers = Explorers(tmp_path / "c" / "before", tasks.replace(run_dir.load(tmp_path / "c"), spread=0.0))
+    later = Run(tmp_path / "c")
+    explorers = Explorers(later.before, tasks.replace(later.config, spread=0.0))
     for index, policy in enumerate(policies, 4):
-        played = json.loads((run / policy / "best.json").read_text())["parameters"]
-        np.testing.assert_array_equal(explorers.agent(index).parameters, played)
+        np.testing.assert_array_equal(explorers.agent(index).parameters, parameters(run, policy))
     for restart, folder in (("no", "controller"), ("curious", "curious")):
-        config = tasks.replace(run_dir.load(tmp_path / "c"), restart=restart)
-        started = np.array(json.loads((run / folder / "best.json").read_text())["parameters"])
-        np.testing.assert_array_equal(Evolution(tmp_path / "c", config, len(started)).es.best(), started)
+        started = parameters(run, folder)
+        evolution = Evolution(Run(later.path, tasks.replace(later.config, restart=restart)), len(started))
+        np.testing.assert_array_equal(evolution.search.best(), started)
 
 
-def test_a_share_of_a_round_is_random_and_a_packed_run_s_round_begins_without_recordings(first_round, tmp_path):
+def test_a_share_of_a_round_is_random_and_a_packs_round_begins_without_recordings(first_round, tmp_path):
     packed = tmp_path / "packed"
     shutil.copytree(first_round, packed, ignore=shutil.ignore_patterns("record"))
     flags = "--episodes 6 --random 0.5 --heads end+reward --features z --restart yes"  # the old agent sees z and h
     run_script("extract.py", "--run", tmp_path / "b", "--after", packed, *flags.split())
-    sources = []
-    for index in range(6):
-        with np.load(episode_path(tmp_path / "b", index)) as file:
-            sources.append(json.loads(str(file["source"])))
-    assert [source["policy"] for source in sources] == ["controller", "release"] * 3
-    assert all(source["round"] == 2 for source in sources)
-    config = run_dir.load(tmp_path / "b")
+    found, config = sources(tmp_path / "b", range(6)), Run(tmp_path / "b").config
+    assert [source["policy"] for source in found] == ["controller", "release"] * 3
+    assert all(source["round"] == 2 for source in found)
     assert config.linked == 0 and config.total_episodes == 6
     # The random ones are the policy's, not an agent's: as this run would have recorded them in its first round.
     env = make_env(config)
     expected = record(env, config, 3)
     env.close()
-    np.testing.assert_array_equal(read_episode(episode_path(tmp_path / "b", 3))[1], expected["action"])
+    np.testing.assert_array_equal(episodes.read(tmp_path / "b/record/000003.npz")[1], expected["action"])
     # A round that is all random needs no agent at all.
     assert all(is_random(tasks.replace(config, random=1.0), index) for index in range(20))
 
 
 def test_without_new_episodes_v_and_m_stay_and_c_goes_on(first_round, tmp_path):
-    run = tmp_path / "b"
-    run_script("train_controller.py", "--run", run, "--after", first_round, "--episodes", "0", "--generations", "1")
+    path = tmp_path / "b"
+    run_script("train_controller.py", "--run", path, "--after", first_round, "--episodes", "0", "--generations", "1")
+    before = contents(path)
     for script in ("extract.py", "train_vae.py", "train_rnn.py", "train_controller.py"):
-        run_script(script, "--run", run)  # nothing is left to do
-    config = run_dir.load(run)
-    assert (config.round, config.episodes, config.total_episodes) == (2, 0, 4)
+        run_script(script, "--run", path)  # nothing is left to do
+    assert contents(path) == before
+    run = Run(path)
+    assert (run.config.round, run.config.episodes, run.config.total_episodes) == (2, 0, 4)
     for name in ("vae.weights.h5", "rnn.weights.h5", "initial_z.npz", "pictures/reconstructions.png"):
         assert (run / name).read_bytes() == (first_round / name).read_bytes()
-    kept = np.array(json.loads((first_round / "controller" / "best.json").read_text())["parameters"])
-    (run / "controller").rename(tmp_path / "evolved")
-    np.testing.assert_array_equal(Evolution(run, config, len(kept)).es.best(), kept)
-    assert json.loads((tmp_path / "evolved" / "best.json").read_text())["parameters"] != list(kept)
+    kept = parameters(first_round)
+    assert parameters(path).tolist() != kept.tolist()
+    shutil.rmtree(path / "controller")
+    np.testing.assert_array_equal(Evolution(Run(path), len(kept)).search.best(), kept)
     with pytest.raises(UserError, match="--heads reward: with --episodes 0 M stays"):
-        run_dir.open_run(tmp_path / "c", {"episodes": 0, "heads": "reward"}, None, first_round)
-    with pytest.raises(UserError, match="--episodes: expected 1 or more in a first round"):
-        run_dir.open_run(tmp_path / "d", {"episodes": 0, "task": "carracing"})
+        begin(tmp_path / "c", {"episodes": 0, "heads": "reward"}, after=first_round)
 
 
 def test_c_is_evolved_anew_from_a_later_round_without_the_one_before(second_round, tmp_path):
-    """As a packed one is: where its own search began is not in it."""
-    small, mine = tmp_path / "small", tmp_path / "mine"
+    """In a pack of such a run, what its own search began from is missing."""
+    small = tmp_path / "small"
     shutil.copytree(second_round, small, ignore=shutil.ignore_patterns("before", "record"))
-    assert run_dir.resolve_config(mine, {"seed": 1}, second_round).restart == "no"
-    config = run_dir.open_run(mine, {"seed": 1}, small)
-    assert (config.round, config.restart) == (2, "yes") == (run_dir.load(mine).round, run_dir.load(mine).restart)
+    assert begin(tmp_path / "one", {"seed": 1}, second_round).config.restart == "no"
+    config = begin(tmp_path / "two", {"seed": 1}, small).config
+    assert (config.round, config.restart) == (2, "yes")
 
 
 def test_a_later_round_lends_its_recordings_only_where_they_are_the_same(second_round, tmp_path):
-    run_dir.open_run(tmp_path / "share", {"new_share": 0.7}, second_round)
-    assert (tmp_path / "share" / "before").exists() and episode_path(tmp_path / "share", 8).exists()
-    assert not (tmp_path / "share" / "vae.weights.h5").exists()
+    run = begin(tmp_path / "heads", {"heads": "reward"}, second_round)
+    assert len(episodes.complete(run)) == 9 and run.before.config.round == 1
     for other in ({"spread": 2.0}, {"episodes": 7}):
-        with pytest.raises(UserError, match="whose recordings are of other settings"):
-            run_dir.open_run(tmp_path / "other", other, second_round)
+        with pytest.raises(UserError, match="whose recordings have other settings than these"):
+            begin(tmp_path / "other", other, second_round)
 
 
 def test_a_curious_agent_is_read_only_if_it_records(copied):
-    run, config = copied  # has none
-    explorers = Explorers(run, tasks.replace(config, round=2, curious=0.5))
+    explorers = Explorers(Run(copied), tasks.replace(Run(copied).config, round=2, curious=0.5))  # it has none
     assert explorers.kept().source["policy"] == "controller"
     found = set()
     for index in range(20):
@@ -227,17 +223,18 @@ def test_a_curious_agent_is_read_only_if_it_records(copied):
             found.add(explorers.agent(index).source["policy"])
         except UserError as error:
             found.add(str(error).partition(" is missing")[0])
-    assert found == {"controller", f"{run}/curious/best.json"}
+    assert found == {"controller", f"{copied}/curious/best.json"}
 
 
-def test_surprise_is_m_s_loss_of_what_it_meets(first_round):
+def test_surprise_is_the_loss_of_m_at_what_it_meets(first_round):
     """Two episodes in real lanes: M's loss over the same z and actions, step by step."""
-    config = run_dir.load(first_round)
-    lanes = curiosity.CuriousLanes(config, WorldModel.load(first_round, config), 4)
-    size = Controller.of(config).num_params
+    run = Run(first_round)
+    config, size = run.config, Controller.of(run.config).num_params
+    lanes = RealLanes(config, WorldModel.load(run), 4, surprise=True)
     agents = np.random.default_rng(2).normal(size=(2, size)) * 0.1
-    found = play(lanes, Jobs(mpi.world(), 2), agents, [3, 4])
-    rnn, vae = load_rnn(first_round, config), load_vae(first_round, config)
+    found = play(lanes, Jobs(mpi.world(), 2), agents, [3, 4], [Surprise(4)])
+    lanes.close()
+    rnn, vae = load_rnn(run), load_vae(run)
     env, random = make_env(config), generator(4, "noise of z")
     frame, _ = env.reset(seed=4)
     h = c = np.zeros((1, config.rnn_units), np.float32)
@@ -252,62 +249,51 @@ def test_surprise_is_m_s_loss_of_what_it_meets(first_round):
     assert found[1][0] == pytest.approx(total / config.max_frames, rel=1e-4)
 
 
-def test_what_a_round_cannot_begin_with_is_one_line(car_run, first_round, tmp_path):
-    given = {"episodes": 2}
-    with pytest.raises(UserError, match=r"best\.json is missing"):
-        run_dir.open_run(
-            tmp_path / "a",
-            given,
-            None,
-            shutil.copytree(car_run, tmp_path / "b", ignore=shutil.ignore_patterns("controller")),
-        )
-    (tmp_path / "b" / "record" / "000001.npz").unlink()
-    with pytest.raises(UserError, match="holds 3 of 4"):
-        run_dir.open_run(tmp_path / "a", given, None, tmp_path / "b")
-    with pytest.raises(UserError, match="--episodes"):
-        run_dir.open_run(tmp_path / "a", {}, None, car_run)
+def test_what_a_round_cannot_begin_with_is_one_line(first_round, tmp_path):
+    new, given = tmp_path / "a", {"episodes": 2}
+    with pytest.raises(UserError, match="give the number of --episodes"):
+        begin(new, {}, after=first_round)
     for name, value in (("z_size", 8), ("rnn_units", 32), ("mixtures", 3)):
-        with pytest.raises(UserError, match="whose sizes they keep"):
-            run_dir.open_run(tmp_path / "a", given | {name: value}, None, first_round)
-    with pytest.raises(UserError, match="have no masks"):
-        run_dir.open_run(tmp_path / "a", given | {"vae_weight": 4.0}, None, first_round)
-    with pytest.raises(UserError, match=r"--view v3: the recordings of .* have --view v0"):
-        run_dir.open_run(tmp_path / "a", given | {"view": "v3"}, None, first_round)
-    with pytest.raises(UserError, match=r"--features z: C goes on from .* which sees zh"):
-        run_dir.open_run(tmp_path / "a", given | {"features": "z"}, None, first_round)
-    assert not (tmp_path / "a").exists()
-
-
-def test_a_run_without_masks_lends_no_episodes_to_one_that_needs_them(first_round, tmp_path):
-    run_dir.open_run(tmp_path / "plain", {"vae_epochs": 2}, first_round)
-    assert episode_path(tmp_path / "plain", 0).exists()
-    run_dir.open_run(tmp_path / "weighed", {"vae_weight": 4.0}, first_round)
-    assert not (tmp_path / "weighed" / "record").exists()
+        with pytest.raises(UserError, match="keep their sizes"):
+            begin(new, given | {name: value}, after=first_round)
+    for changes, message in (
+        ({"vae_weight": 4.0}, "have no masks"),
+        ({"view": "v3"}, r"--view v3: .*the recordings of .* have --view v0"),
+        ({"features": "z"}, r"--features z: C goes on from .* which sees zh"),
+    ):
+        with pytest.raises(UserError, match=message):
+            begin(new, given | changes, after=first_round)
+    other = shutil.copytree(first_round, tmp_path / "b", symlinks=True)
+    (other / "record/000001.npz").unlink()
+    with pytest.raises(UserError, match=r"000001\.npz is missing"):
+        begin(new, given, after=other)
+    shutil.rmtree(other / "controller")
+    with pytest.raises(UserError, match=r"best\.json is missing"):
+        begin(new, given, after=other)
+    assert not (new / "config.json").exists()
 
 
 def test_held_out_episodes_are_of_the_agent_of_now(first_round, tmp_path):
-    run = shutil.copytree(first_round, tmp_path / "car", symlinks=True)
-    config = run_dir.load(run)
-    run_script("extract.py", "--run", run, "--held-out", "1")
-    path = held_out_episodes(run, config)[0]
-    before = path.read_bytes()
-    best = json.loads((run / "controller" / "best.json").read_text())
+    path = shutil.copytree(first_round, tmp_path / "car", symlinks=True)
+    run_script("extract.py", "--run", path, "--held-out", "1")
+    [held] = held_out_episodes(Run(path))
+    before = held.read_bytes()
+    best = json.loads((path / "controller/best.json").read_text())
     best["parameters"] = [value + 0.5 for value in best["parameters"]]
-    del best["digest"]
-    (run / "controller" / "best.json").write_text(json.dumps(best))
+    Run(path).write_text("controller/best.json", json.dumps(best))
     with pytest.raises(UserError, match=r"agent \w+, expected"):
-        held_out_episodes(run, config)
-    run_script("extract.py", "--run", run, "--held-out", "1")
-    assert held_out_episodes(run, config) == [path] and path.read_bytes() != before
+        held_out_episodes(Run(path))
+    run_script("extract.py", "--run", path, "--held-out", "1")
+    assert held_out_episodes(Run(path)) == [held] and held.read_bytes() != before
 
 
-def test_a_linked_episode_that_is_gone_is_not_recorded_anew(second_round, tmp_path):
+def test_a_linked_episode_that_is_missing_is_not_recorded_again(second_round, tmp_path):
     run = shutil.copytree(second_round, tmp_path / "run", symlinks=True)
-    link = episode_path(run, 1)
+    link = run / "record/000001.npz"
     link.unlink()
     link.symlink_to(tmp_path / "gone.npz")
     done = run_script("extract.py", "--run", run, check=False)
-    assert done.returncode == 2 and "no longer there" in done.stderr and not (tmp_path / "gone.npz").exists()
+    assert done.returncode == 2 and "is missing; restore it" in done.stderr and not (tmp_path / "gone.npz").exists()
 
 
 def test_all_rounds_in_a_row_end_with_a_table(doom_run, tmp_path):
@@ -319,17 +305,12 @@ def test_all_rounds_in_a_row_end_with_a_table(doom_run, tmp_path):
     table = done.stdout.splitlines()[-3:]
     assert table[0].split()[0] == "round" and "death recall" in table[0]
     assert [line.split()[0] for line in table[1:]] == ["1", "2"] and all(line.count("±") == 2 for line in table[1:])
-    assert run_dir.load(tmp_path / "doom-2").total_episodes == 8
-    films = {path.name for path in (tmp_path / "doom" / "videos").iterdir()}
+    assert Run(tmp_path / "doom-2").config.total_episodes == 8
+    films = {path.name for path in (tmp_path / "doom/videos").iterdir()}
     assert films == {"doom-best.mp4", "doom-worst.mp4"}
-    rows = json.loads((tmp_path / "doom" / "results.json").read_text())["results"]
+    rows = json.loads((tmp_path / "doom/results.json").read_text())["results"]
     assert [row["env"] for row in rows] == ["dream", "real"]
     assert all(row["temperature"] == 1.15 and row["mean"] == row["mean_steps"] for row in rows)
-
-
-def test_a_round_s_number_of_episodes_is_said_once(tmp_path):
-    run_dir.save(tasks.replace(tasks.preset("doom", "smoke"), episodes=3), tmp_path)
-    assert [episodes_of(tmp_path, given) for given in (None, 3)] == [3, 3]
-    assert [episodes_of(tmp_path / "new", given) for given in (None, 5)] == [300, 5]
     with pytest.raises(UserError, match=r"--round-episodes 4: .* was made with 3"):
-        episodes_of(tmp_path, 4)
+        episodes_of(tmp_path / "doom-2", 4)
+    assert [episodes_of(tmp_path / "new", given) for given in (None, 5)] == [300, 5]

@@ -132,7 +132,7 @@ def play_agents(comm) -> None:
         mpi.wait(comm)
         total = time.perf_counter() - started
         rates.append(comm.size * lanes.count * repeats * a_time / total)
-    assert all(random is not None for random in lanes.random), "every lane plays all the time"
+    assert len(lanes.random) == lanes.count, "every lane plays all the time"
     memory = max(comm.gather(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024) or [0])
     if comm.rank == 0:
         parts = {"env": busy - spent["models"], "models": spent["models"], "waiting": total - busy}

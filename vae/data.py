@@ -1,6 +1,6 @@
 """Recorded episodes as batches of frames. They are streamed: memory does not grow with the number of episodes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -28,7 +28,9 @@ def read_frames(path: Path, masked: bool) -> np.ndarray:
     return np.concatenate([obs, mask[..., None]], axis=3)
 
 
-def epoch_episodes(lengths, old: int, new_share: float, rng: np.random.Generator) -> np.ndarray:
+def epoch_episodes(
+    lengths: Sequence[int] | np.ndarray, old: int, new_share: float, rng: np.random.Generator
+) -> np.ndarray:
     """An epoch's episodes, in random order: all of them; or, if the first `old` are of earlier rounds, all the others
     and as many random ones of the old that the new have `new_share` of the frames.
 
@@ -38,10 +40,10 @@ def epoch_episodes(lengths, old: int, new_share: float, rng: np.random.Generator
     order = rng.permutation(len(lengths))
     if not 0 < old < len(lengths):
         return order
-    lengths = np.asarray(lengths)
-    room = lengths[old:].sum() * (1 / new_share - 1)
+    frames = np.asarray(lengths)
+    room = frames[old:].sum() * (1 / new_share - 1)
     earlier = order[order < old]
-    kept = earlier[np.cumsum(lengths[earlier]) <= room]
+    kept = earlier[np.cumsum(frames[earlier]) <= room]
     return order[np.isin(order, kept) | (order >= old)]
 
 
@@ -80,7 +82,8 @@ class Frames:
     def pools(self, epoch: int) -> list[list[int]]:
         """An epoch's episodes, in order, split where a pool is full."""
         order = self.order(epoch)
-        pools, size = [[]], 0
+        pools: list[list[int]] = [[]]
+        size = 0
         for index in order:
             if size >= POOL:
                 pools.append([])

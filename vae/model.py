@@ -3,6 +3,8 @@
 A frame (64, 64, 3) becomes z of 32 numbers (CarRacing, 4,348,547 parameters) or 64 (Doom, 4,446,915).
 """
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 from keras import layers
@@ -14,10 +16,10 @@ class Down(layers.Conv2D):
     The same sums with the same weights, in a shape whose gradients a CPU computes several times faster.
     """
 
-    def __init__(self, filters: int, **options):
+    def __init__(self, filters: int, **options: Any):
         super().__init__(filters, 4, strides=2, activation="relu", **options)
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         """(B, H, W, C) -> (B, H // 2 - 1, W // 2 - 1, filters)."""
         if x.dtype == tf.bfloat16:
             return self._act(x)
@@ -53,10 +55,10 @@ class Up(layers.Conv2DTranspose):
     are the four pixels of each 2x2 block of the output.
     """
 
-    def __init__(self, filters: int, kernel_size: int, activation: str = "relu", **options):
+    def __init__(self, filters: int, kernel_size: int, activation: str = "relu", **options: Any):
         super().__init__(filters, kernel_size, strides=2, activation=activation, **options)
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         """(B, S, S, C) -> (B, 2 S - 2 + k, 2 S - 2 + k, filters)."""
         size, channels, k = x.shape[1], x.shape[3], self.kernel_size[0]
         if size == 1:
@@ -104,7 +106,7 @@ class VAE(keras.Model):
             layer.build((None, None, None, channels))
         self.built = True
 
-    def encode(self, frames):
+    def encode(self, frames: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """uint8 (B, 64, 64, 3) -> (mu, logvar), each float32 (B, Z)."""
         x = tf.cast(frames, tf.float32) / 255
         for layer in self.convolutions:
@@ -112,25 +114,32 @@ class VAE(keras.Model):
         x = tf.cast(tf.reshape(x, (-1, 1024)), tf.float32)
         return self.mu(x), self.logvar(x)
 
-    def decode(self, z):
+    def decode(self, z: tf.Tensor) -> tf.Tensor:
         """(B, Z) -> frames in 0..1, float32 (B, 64, 64, 3)."""
         x = tf.reshape(self.dense(z), (-1, 1, 1, 1024))
         for layer in self.transposed:
             x = layer(x)
         return x
 
-    def call(self, frames, noise):
+    def call(self, frames: tf.Tensor, noise: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Reconstruction: (decode(z), mu, logvar) for z = mu + exp(logvar / 2) noise, noise (B, Z)."""
         mu, logvar = self.encode(frames)
         return self.decode(sample(mu, logvar, noise)), mu, logvar
 
 
-def sample(mu, logvar, noise):
+def sample(mu: tf.Tensor, logvar: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
     """z ~ N(mu, exp(logvar)), from noise ~ N(0, I); all (..., Z). The release samples when acting too."""
     return mu + tf.exp(logvar / 2.0) * noise
 
 
-def losses(frames, reconstruction, mu, logvar, kl_tolerance: float, weight=1.0):
+def losses(
+    frames: tf.Tensor,
+    reconstruction: tf.Tensor,
+    mu: tf.Tensor,
+    logvar: tf.Tensor,
+    kl_tolerance: float,
+    weight: tf.Tensor | float = 1.0,
+) -> tuple[tf.Tensor, tf.Tensor]:
     """(reconstruction loss, KL), scalars whose sum is V's loss (paper A.1; vae.py).
 
     The squared error is summed over a frame's pixels, the KL over z's dimensions and then floored for each

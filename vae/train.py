@@ -1,7 +1,9 @@
 """V's training: its step, its loop, and a picture of what it has learnt."""
 
+from collections.abc import Callable
 from pathlib import Path
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -17,7 +19,7 @@ from world_models.training import fit, make_optimizer
 PICTURE = Path("pictures") / "reconstructions.png"
 
 
-def make_step(model: VAE, optimizer, config: Config):
+def make_step(model: VAE, optimizer: keras.Optimizer, config: Config) -> Callable:
     """step(number, frames) -> losses: one Adam step, compiled."""
 
     masked = config.vae_weight != 1
@@ -53,8 +55,8 @@ def initialize_output_bias(model: VAE, paths: list[Path], seed: int) -> None:
     V then saturates at white permanently, and z carries no information.
     """
     rng = seeds.generator(seed, "mean colour")
-    chosen = rng.choice(paths, size=min(12, len(paths)), replace=False)
-    mean = np.mean([episodes.read(path)[0].mean(axis=(0, 1, 2)) for path in chosen], axis=0) / 255
+    chosen = rng.choice(len(paths), size=min(12, len(paths)), replace=False)
+    mean = np.mean([episodes.read(paths[k])[0].mean(axis=(0, 1, 2)) for k in chosen], axis=0) / 255
     mean = np.clip(mean, 0.01, 0.99)  # a pure white or black has no finite bias
     model.transposed[-1].bias.assign(np.log(mean / (1 - mean)))
 
@@ -80,11 +82,11 @@ def fit_vae(run: Run, model: VAE, paths: list[Path]) -> None:
 def save_reconstructions(run: Run, model: VAE, paths: list[Path]) -> None:
     """Draws recorded frames above their reconstructions."""
     rng = seeds.generator(run.config.seed, "reconstructions")
-    frames = []
-    for path in rng.choice(paths, size=min(12, len(paths)), replace=False):
-        obs, _ = episodes.read(path)
-        frames.append(obs[rng.integers(len(obs))])
-    frames = np.stack(frames)
+    chosen = []
+    for k in rng.choice(len(paths), size=min(12, len(paths)), replace=False):
+        obs, _ = episodes.read(paths[k])
+        chosen.append(obs[rng.integers(len(obs))])
+    frames = np.stack(chosen)
     mu, _ = model.encode(frames)
     seen = model.decode(mu).numpy()
     errors = tuple(f"{error:.1f}" for error in ((frames / 255 - seen) ** 2).sum(axis=(1, 2, 3)))

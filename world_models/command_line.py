@@ -6,12 +6,16 @@ import errno
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NoReturn, TypeVar
 
 from world_models import interruption, tasks
 from world_models.config import Config, UserError, flag
 from world_models.progress import close_bars, note
 from world_models.runs.config_file import load
+
+T = TypeVar("T")
 
 
 class Parser(argparse.ArgumentParser):
@@ -22,7 +26,7 @@ class Parser(argparse.ArgumentParser):
         options: as of `argparse.ArgumentParser`.
     """
 
-    def __init__(self, quiet: bool = False, **options):
+    def __init__(self, quiet: bool = False, **options: Any):
         # Abbreviations would change their meaning with the flags that are added later.
         usual = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
         spec = getattr(sys.modules["__main__"], "__spec__", None)  # of a tool: python -m NAME
@@ -31,22 +35,22 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**{**usual, **options})
         self.quiet = quiet
 
-    def print_help(self, file=None) -> None:
+    def print_help(self, file: Any = None) -> None:
         if not self.quiet:
             super().print_help(file)
 
-    def error(self, message: str):
+    def error(self, message: str) -> NoReturn:
         exit_with(UserError(f"{message} (see {self.prog} --help)"), self.quiet)
 
 
 class HelpAll(argparse.Action):
     """--help-all: the help with the flags of the other stages."""
 
-    def __init__(self, option_strings, dest, hidden: list, **options):
+    def __init__(self, option_strings: list[str], dest: str, hidden: list, **options: Any):
         super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, **options)
         self.hidden = hidden
 
-    def __call__(self, parser, *args):
+    def __call__(self, parser: argparse.ArgumentParser, *args: Any) -> NoReturn:
         for action, text in self.hidden:
             action.help = text
         parser.print_help()
@@ -126,7 +130,7 @@ def parser(text: str, quiet: bool = False, stage: tuple[str, ...] = ()) -> argpa
                 flag(item.name),
                 type=tasks.named if item.name == "task" else item.type,
                 default=argparse.SUPPRESS,
-                metavar=item.type.__name__.upper() if not item.metadata["choices"] else None,
+                metavar=getattr(item.type, "__name__", "").upper() if not item.metadata["choices"] else None,
                 choices=item.metadata["choices"],
                 help=words if heading in shown else argparse.SUPPRESS,
             )
@@ -157,7 +161,7 @@ def seed(text: str) -> int:
     return value
 
 
-def exit_with(error: UserError, quiet: bool = False) -> None:
+def exit_with(error: UserError, quiet: bool = False) -> NoReturn:
     """Ends the process with status 2, and with the error as one line on stderr unless `quiet`."""
     if not quiet:
         report(f"error: {error}")
@@ -170,7 +174,7 @@ def report(text: str) -> None:
     note(text)
 
 
-def os_errors_as_user_errors(function, *args):
+def os_errors_as_user_errors(function: Callable[..., T], *args: Any) -> T:
     """`function(*args)`; a file that cannot be read or written, or a full disk, becomes a UserError."""
     try:
         return function(*args)
@@ -186,7 +190,7 @@ def start() -> None:
     as ±, becomes a question mark instead of an error. What is printed to an output that was closed before is lost."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # else the next file had its number, and what libraries in C write there
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 open to the end
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 open to the end
     interruption.listen()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -211,7 +215,7 @@ def print_result(text: str) -> None:
         close_output()
 
 
-def command(main) -> None:
+def command(main: Callable[[], None]) -> None:
     """Runs `main()` of a single-process script. A UserError becomes one line on stderr and exit status 2."""
     start()
     try:

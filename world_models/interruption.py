@@ -21,7 +21,8 @@ LIMIT = 4.5  # seconds after which a process that was told to end has ended
 
 _watched: list[int] = []  # the pipe's end that signals write to
 _ending = threading.Lock()  # held from the first call of `end`
-_rank, _abort = [0], [os._exit]
+_rank = [0]
+_abort: list[Callable[[int], object]] = [os._exit]
 
 
 def listen() -> None:

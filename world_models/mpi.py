@@ -8,13 +8,33 @@ import os
 import re
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 from world_models import command_line, interruption
 from world_models.config import UserError
 from world_models.progress import note
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+T = TypeVar("T")
+
+
+class Comm(Protocol):
+    """What this project needs of a communicator: mpi4py's, or `Alone`. Objects are pickled between ranks."""
+
+    @property
+    def rank(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    def gather(self, value: Any, /) -> Any: ...  # a list on rank 0, None elsewhere
+    def allgather(self, value: Any, /) -> list[Any]: ...
+    def bcast(self, value: Any, /) -> Any: ...
+    def Ibarrier(self) -> Any: ...
+    def Abort(self, status: int, /) -> NoReturn: ...
 
 
 class Alone:
@@ -22,12 +42,12 @@ class Alone:
 
     rank, size = 0, 1
 
-    def gather(self, value: object) -> list:
+    def gather(self, value: Any, /) -> list[Any]:
         return [value]
 
     allgather = gather
 
-    def bcast(self, value: object) -> object:
+    def bcast(self, value: Any, /) -> Any:
         return value
 
     def Ibarrier(self) -> "Alone":
@@ -35,6 +55,9 @@ class Alone:
 
     def Test(self) -> bool:
         return True
+
+    def Abort(self, status: int, /) -> NoReturn:
+        os._exit(status)
 
 
 class CollectiveError(UserError):
@@ -60,7 +83,7 @@ OWN_MEMORY = re.compile(r"(mpich_shm_|vader_segment\.|sm_segment\.)[\w.-]+")
 RENEW = 5.0  # seconds between two renewals of that time limit: each starts a thread
 
 
-def world():
+def world() -> "MPI.Intracomm":
     """The communicator of all ranks. Imported here, so that single-process scripts never start MPI."""
     if "OMPI_COMM_WORLD_SIZE" in os.environ:
         # Else the MPICH that is installed beside mpi4py would be loaded, which ends the process in MPI_Init.
@@ -79,7 +102,7 @@ def world():
 def shared_memory() -> list[str]:
     """Names of the shared memory that this process uses and that would stay behind if it was killed."""
     try:
-        lines = Path("/proc/self/maps").read_text().splitlines()
+        lines = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
     except OSError:
         return []
     found = {line.split(maxsplit=5)[5] for line in lines if f" {SHARED_MEMORY}/" in line}
@@ -87,7 +110,7 @@ def shared_memory() -> list[str]:
     return sorted(filter(OWN_MEMORY.fullmatch, names))
 
 
-def unlink_shared_memory(comm) -> None:
+def unlink_shared_memory(comm: Comm) -> None:
     """Removes the name of MPICH's shared memory, so that it ends with the ranks however they end.
 
     To be called by all, who are attached to it by then. Other MPIs attach later: theirs is cleared by the next command
@@ -100,7 +123,7 @@ def unlink_shared_memory(comm) -> None:
                 (SHARED_MEMORY / name).unlink()
 
 
-def require_same_mpi(comm) -> None:
+def require_same_mpi(comm: Comm) -> None:
     """Ends the process if what started it started more than it sees: each would take itself for the only one, and all
     would write one run folder. It is another MPI than the one that is loaded, or Slurm without `--mpi`. One of them
     prints the error. UserError if the number of nested ranks is none."""
@@ -113,7 +136,7 @@ def require_same_mpi(comm) -> None:
         command_line.exit_with(error, quiet=quiet)
 
 
-def expected_ranks(environ) -> tuple[int, bool, str]:
+def expected_ranks(environ: Mapping[str, str]) -> tuple[int, bool, str]:
     """By the launcher's variables: (processes that it started, whether another of them says so if MPI sees fewer, what
     to do then)."""
     if NESTED in environ:
@@ -128,12 +151,13 @@ def expected_ranks(environ) -> tuple[int, bool, str]:
     return max(found, key=lambda item: item[0])
 
 
-def on_root(comm, function: Callable, *args, share: bool = True):
+def on_root(comm: Comm, function: Callable[..., T], *args: Any, share: bool = True) -> T:
     """Calls `function(*args)` on rank 0; a UserError of it is raised on every rank.
 
     Returns its result, on every rank; with share=False, on rank 0 only, and None elsewhere.
     """
-    result = error = None
+    result: Any = None
+    error: UserError | None = None
     if comm.rank == 0:
         try:
             result = command_line.os_errors_as_user_errors(function, *args)
@@ -147,9 +171,10 @@ def on_root(comm, function: Callable, *args, share: bool = True):
     return shared if share else result
 
 
-def on_all_ranks(comm, function: Callable, *args):
+def on_all_ranks(comm: Comm, function: Callable[..., T], *args: Any) -> T:
     """Calls `function(*args)` on every rank, and returns each rank's result; if any raises a UserError, all do."""
-    result = error = None
+    result: Any = None
+    error: UserError | None = None
     try:
         result = command_line.os_errors_as_user_errors(function, *args)
     except UserError as caught:
@@ -165,7 +190,7 @@ def raise_on_all(error: UserError | None) -> None:
         raise CollectiveError(str(error))
 
 
-def wait(comm, seconds: float = 0.01) -> None:
+def wait(comm: Comm, seconds: float = 0.01) -> None:
     """A barrier at which waiting ranks sleep `seconds` between two tests: MPI's own would keep their cores busy."""
     request = comm.Ibarrier()
     while not request.Test():
@@ -179,7 +204,7 @@ class hang_limit:
     Call it after every step.
     """
 
-    def __init__(self, comm):
+    def __init__(self, comm: Comm):
         self.alone, self.renewed = comm.size == 1, -RENEW
 
     def __enter__(self):
@@ -232,7 +257,7 @@ def launch(main: Callable) -> None:
         interruption.ignore()
 
 
-def leave(comm, status) -> None:
+def leave(comm: Comm, status: object) -> None:
     """Exits with a status, together with the other ranks: if one of them does not end as well, ends it."""
     request = comm.Ibarrier()
     deadline = time.monotonic() + LEAVING
@@ -244,7 +269,7 @@ def leave(comm, status) -> None:
     raise SystemExit(status)
 
 
-def fail(comm) -> None:
+def fail(comm: Comm) -> None:
     """Prints the exception being handled and ends the job; called from an `except` block."""
     note(traceback.format_exc().rstrip("\n"))
     if comm.size == 1:
@@ -254,7 +279,7 @@ def fail(comm) -> None:
     abort(comm, 1)
 
 
-def abort(comm, status: int) -> None:
+def abort(comm: Comm, status: int) -> None:
     """Ends every rank, after a second in which mpirun passes on this rank's output: it drops what it has not read."""
     command_line.close_output()
     time.sleep(1)

@@ -3,12 +3,13 @@
 import dataclasses
 import itertools
 import math
+from typing import Any
 
 # Bounds: the least value, the greatest value, and whether the least value itself is allowed.
 POSITIVE, NOT_NEGATIVE, SHARE = (0, math.inf, False), (0, math.inf, True), (0, 1, True)
 COUNT, COUNT_OR_0, BATCH = (1, 10**9, True), (0, 10**9, True), (1, 10**6, True)
 DROPOUT = (0, 0.99, True)
-KINDS = {int: "an integer", float: "a number", str: "text"}
+KINDS: dict[Any, str] = {int: "an integer", float: "a number", str: "text"}
 
 
 class UserError(Exception):
@@ -17,13 +18,13 @@ class UserError(Exception):
 
 
 def option(
-    default,
+    default: Any,
     text: str,
     group: str,
     choices: tuple[str, ...] | None = None,
     bounds: tuple[float, float, bool] = (-math.inf, math.inf, True),
     source: str = "",
-):
+) -> Any:
     """A field of Config.
 
     Args:
@@ -44,7 +45,7 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def check_value(item: dataclasses.Field, value: object) -> None:
+def check_value(item: dataclasses.Field, value: Any) -> None:
     """UserError unless `value` is of the type, among the choices and within the bounds of a field."""
     choices, (low, high, included) = item.metadata["choices"], item.metadata["bounds"]
     if type(value) is not item.type and (item.type, type(value)) != (float, int):

@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import suppress
+from typing import Any
 
 from tqdm import tqdm
 
@@ -40,7 +41,7 @@ def close_bars() -> None:
         one.close()
 
 
-def bar(*args, **options) -> tqdm:
+def bar(*args: Any, **options: Any) -> tqdm:
     """tqdm; in a log it writes every 30 seconds instead of ten times a second."""
     if not sys.stderr.isatty():
         options = {"mininterval": 30.0, "maxinterval": 60.0, **options}

@@ -1,6 +1,7 @@
 """results.json: what a row says, which rows are the same experiment, and how the file is read and written."""
 
 import json
+from typing import Any
 
 from world_models import tasks
 from world_models.config import Config, UserError
@@ -59,7 +60,7 @@ def trained_temperature(run: Config) -> float | None:
     return run.temperature if run.env == "dream" else None
 
 
-def identity(run: Config, **played) -> dict:
+def identity(run: Config, **played: Any) -> dict:
     """What a row says of its experiment: the run that evolved the agent, and the test's own settings.
 
     Args:

@@ -5,9 +5,11 @@ precipice", arXiv:2108.13264): the interquartile mean and percentile intervals o
 formulas stand here, since the package brings a plotting and a time-series library along.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
+
+Values = Sequence[float] | np.ndarray
 
 RESAMPLES = 10_000
 LEVEL = 95  # percent
@@ -16,7 +18,7 @@ FEWEST_EPISODES = 10  # the bootstrap's interval of a few is just their lowest a
 STUDENT = (4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306)  # 97.5% quantiles of the t distribution of 3 to 9 values
 
 
-def interquartile_mean(values) -> float:
+def interquartile_mean(values: Values) -> float:
     """Mean of the middle half: without the lowest and the highest quarter, each rounded down (scipy's trim_mean)."""
     return float(_middle(np.asarray(values, float)[None])[0])
 
@@ -30,7 +32,7 @@ def mean_of(rows: np.ndarray) -> np.ndarray:
     return rows.mean(axis=1)
 
 
-def interval(values, estimate: Callable[[np.ndarray], np.ndarray] = mean_of) -> tuple[float, float]:
+def interval(values: Values, estimate: Callable[[np.ndarray], np.ndarray] = mean_of) -> tuple[float, float]:
     """The 95% percentile bootstrap interval of an estimate of `values`, always drawn alike.
 
     Args:
@@ -46,12 +48,12 @@ def interval(values, estimate: Callable[[np.ndarray], np.ndarray] = mean_of) -> 
     return float(low), float(high)
 
 
-def standard_error(values) -> float:
+def standard_error(values: Values) -> float:
     """Of the mean of `values` (N,), with the spread that N - 1 differences tell; 0 of one value, which tells none."""
     return float(np.std(values, ddof=1) / len(values) ** 0.5) if len(values) > 1 else 0.0
 
 
-def over_seeds(means) -> dict[str, tuple[float, float]]:
+def over_seeds(means: Values) -> dict[str, tuple[float, float]]:
     """Intervals of the mean over seeds' means, by how they were made; none of fewer than three seeds.
 
     Of three to nine seeds Student's t comes first: the bootstrap's interval is then little more than from the lowest to
@@ -66,12 +68,12 @@ def over_seeds(means) -> dict[str, tuple[float, float]]:
     return found | {"bootstrap": interval(means)}
 
 
-def over_episodes(values) -> list[float] | None:
+def over_episodes(values: Values) -> list[float] | None:
     """The interval of the mean of episodes' values; None of fewer than ten episodes."""
     return list(interval(values)) if len(values) >= FEWEST_EPISODES else None
 
 
-def summary(returns, mark: float | None = None) -> dict:
+def summary(returns: Values, mark: float | None = None) -> dict:
     """What a row of results says of its returns (N,).
 
     Returns:

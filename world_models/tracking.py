@@ -13,6 +13,7 @@ from tensorboard.compat.proto import event_pb2, summary_pb2
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from world_models.config import UserError
+from world_models.mpi import Comm
 from world_models.runs.run import Run
 
 PROJECT = "world-models"
@@ -25,7 +26,7 @@ def add_flag(parser: argparse.ArgumentParser) -> None:
 
 
 @contextlib.contextmanager
-def track(wanted: bool, run: Run, comm=None) -> Iterator[None]:
+def track(wanted: bool, run: Run, comm: Comm | None = None) -> Iterator[None]:
     """Context manager that sends what `Curves` writes to Weights & Biases, grouped by run folder, a job for each stage.
 
     Args:

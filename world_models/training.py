@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -49,7 +50,7 @@ def use_one_gpu() -> None:
         tf.config.experimental.set_memory_growth(gpus[0], True)
 
 
-def make_optimizer(rate, variables):
+def make_optimizer(rate: Any, variables: list) -> Any:
     """Keras' Adam with TensorFlow 1's epsilon, 1e-8; `rate` a number or a schedule."""
     import keras
 
@@ -76,7 +77,7 @@ class Checkpoint:
         require_finite(f"{self.name}, step {step}", arrays)
         arrays |= {"step": np.array(step)} | {f"{SUM}{name}": np.array(value) for name, value in sums.items()}
         with self.run.write(self.name, seconds=self.seconds) as tmp, open(tmp, "wb") as file:
-            np.savez(file, **arrays)
+            np.savez(file, allow_pickle=False, **arrays)
 
     def restore(self, steps: float = math.inf) -> tuple[int, dict[str, float]]:
         """The step to go on from, and the sums; (0, {}) if there is no checkpoint.
@@ -102,7 +103,7 @@ class Checkpoint:
                 raise ValueError(f"step {step} of {steps}")
         except UNREADABLE as error:
             raise UserError(f"{path} does not fit this model: {error}; delete it to train from the beginning") from None
-        require_finite(path, arrays | sums)
+        require_finite(path, {**arrays, **{name: np.array(value) for name, value in sums.items()}})
         for variable, array in zip(self.variables, arrays.values(), strict=True):
             variable.assign(array)
         self.seconds = self.run.seconds(self.name)
@@ -112,7 +113,7 @@ class Checkpoint:
 def fit(
     run: Run,
     name: str,
-    model,
+    model: Any,
     state: list,
     step: Callable[..., dict],
     batches: Callable[[int], Iterator],

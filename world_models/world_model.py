@@ -3,6 +3,8 @@
 `observe` is a step in an environment, `imagine` one in a dream. Both take C as a function act(z, c, h) -> actions.
 """
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from rnn import mdn
@@ -13,6 +15,8 @@ from world_models.config import Config
 from world_models.runs import weights
 from world_models.runs.artifacts import M, V
 from world_models.runs.run import Run
+
+Act = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 class WorldModel:
@@ -37,7 +41,16 @@ class WorldModel:
         """A run's M, to dream with. Nothing is encoded in a dream."""
         return cls(None, load_rnn(run), tasks.get(run.config.task).dream_reward or 0.0)
 
-    def observe(self, act, mu, logvar, noise, is_first, h, c):
+    def observe(
+        self,
+        act: Act,
+        mu: tf.Tensor,
+        logvar: tf.Tensor,
+        noise: tf.Tensor,
+        is_first: tf.Tensor,
+        h: tf.Tensor,
+        c: tf.Tensor,
+    ) -> tuple:
         """One time step of B agents in their environments: z from V, the action from C, the next h from M.
 
         As in the paper's pseudo-code, C acts on the state from before M has seen z; M then steps on (z, action).
@@ -58,7 +71,18 @@ class WorldModel:
         h, c = self.rnn.step(z, action, is_first, h, c)
         return action, h, c
 
-    def imagine(self, act, z, is_first, h, c, tau, uniform, noise, dropout=None):
+    def imagine(
+        self,
+        act: Act,
+        z: tf.Tensor,
+        is_first: tf.Tensor,
+        h: tf.Tensor,
+        c: tf.Tensor,
+        tau: tf.Tensor | float,
+        uniform: tf.Tensor,
+        noise: tf.Tensor,
+        dropout: tf.Tensor | None = None,
+    ) -> tuple:
         """One time step of B agents in M's dream: the action from C, the next h and then the next z from M.
 
         Args:
@@ -85,7 +109,7 @@ class WorldModel:
             reward = self.rnn.reward(output)
         return z, end, reward, h, c
 
-    def surprise(self, z, h):
+    def surprise(self, z: tf.Tensor, h: tf.Tensor) -> tf.Tensor:
         """Negative log-likelihood of z under M's prediction: z (B, Z), h (B, U) from before it -> (B,), mean over
         z's dimensions, in nats."""
         return -tf.reduce_mean(mdn.mixture(*self.rnn.split(self.rnn.head(h))).log_prob(z), axis=1)

@@ -14,17 +14,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
-import numpy as np
-
 ROOT = Path(__file__).parent.parent.parent
 TOY = ROOT / "tests" / "toy_task.py"
+STAGE = ROOT / "tests" / "faults" / "stage.py"
 MARK = "WORLD_MODELS_FAULT_CASE"  # an environment variable by which a case's processes are found
-ENDS = 30.0  # seconds in which a job must be gone from every rank
-SHARED_MEMORY = Path("/dev/shm")
 
-SMALL_EVOLUTION = "--population 4 --rollouts 2 --generations 4 --eval-every 2 --eval-episodes 3 --lanes 4"
-SMALL = f"--preset smoke --episodes 6 --vae-epochs 1 --rnn-steps 6 --rnn-batch 4 --rnn-length 40 {SMALL_EVOLUTION}"
+SMALL_SEARCH = "--population 4 --rollouts 2 --generations 4 --eval-every 2 --eval-episodes 3 --lanes 4"
+SMALL = f"--preset smoke --episodes 6 --vae-epochs 1 --rnn-steps 6 --rnn-batch 4 --rnn-length 40 {SMALL_SEARCH}"
 SIZES = {
     "toy": "--preset smoke --heads end+reward --episodes 12 --rnn-steps 60 --generations 6",
     "carracing": f"{SMALL} --heads end+reward --max-frames 60 --vae-batch 60",
@@ -34,40 +30,38 @@ SIZES = {
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage: its command, and which files it makes.
+    """A stage.
 
-    Args:
-        script: the command's script.
-        flags: its flags, but --run.
+    Attributes:
+        script: its script.
+        flags: its flags without --run.
         ranks: of mpirun; 0: one process.
         makes: files and folders of the run that it makes.
-        later: those of the stages after it.
-        base: which run it is tried in, "real" or "dream".
-        through: the script that runs it as a child of rank 0, where the stage itself is one process; "": none.
+        begun: the file or folder that exists when a part of its work is saved.
+        later: what the stages after it make.
+        base: the run in which it is tried, "real" or "dream".
     """
 
     script: str
     flags: str
     ranks: int
     makes: tuple[str, ...]
+    begun: str
     later: tuple[str, ...] = ()
     base: str = "real"
-    through: str = ""
 
 
-TEST = ("results.json", "videos")
+TEST = ("results.json", "results.partial", "videos")
 C = ("controller",)
 M = ("rnn.weights.h5", "rnn.checkpoint.npz", "series", "series.npz", "initial_z.npz")
 V = ("vae.weights.h5", "vae.checkpoint.npz", "pictures", "metrics.jsonl")
-MODEL = ("vae.weights.h5", "pictures/reconstructions.png")  # a test writes pictures too
-THROUGH = "--test-episodes 2"  # of the script that runs a stage as its child
 STAGES = {
-    "extract": Stage("extract.py", "", 2, ("record",), (*V, *M, *C, *TEST)),
-    "V": Stage("train_vae.py", "", 0, MODEL, (*V, *M, *C, *TEST), through="train_all.py"),
-    "M": Stage("train_rnn.py", "", 0, M, (*C, *TEST), through="train_all.py"),
-    "C real": Stage("train_controller.py", "", 2, C, TEST),
-    "C dream": Stage("train_controller.py", "", 2, C, TEST, "dream"),
-    "evaluate": Stage("evaluate.py", "--episodes 4 --no-video", 2, TEST),
+    "extract": Stage("extract.py", "", 2, ("record",), "record/000001.npz", (*V, *M, *C, *TEST)),
+    "V": Stage("train_vae.py", "", 0, V[:2], "vae.checkpoint.npz", (*V, *M, *C, *TEST)),
+    "M": Stage("train_rnn.py", "", 0, M, "rnn.checkpoint.npz", (*C, *TEST)),
+    "C real": Stage("train_controller.py", "", 2, C, "controller/history.jsonl", TEST),
+    "C dream": Stage("train_controller.py", "", 2, C, "controller/history.jsonl", TEST, "dream"),
+    "evaluate": Stage("evaluate.py", "--episodes 12 --no-video", 2, TEST, "results.partial"),
 }
 
 
@@ -82,8 +76,8 @@ class Bench:
         self.seconds: dict[str, float] = {}
 
     def make(self, more: str = "") -> None:
-        """Makes the runs, with more flags for the first stage, and measures how long each stage works once it holds the
-        run's lock. Does nothing if that was done before."""
+        """Makes the runs, with more flags for the first stage, and measures how long each stage holds the lock. Does
+        nothing if that was done before."""
         measured = self.folder / "seconds.json"
         if measured.exists():
             self.seconds = json.loads(measured.read_text())
@@ -103,30 +97,19 @@ class Bench:
         measured.write_text(json.dumps(self.seconds))
 
     def command(self, script: str, run: Path, flags: list[str], ranks: int) -> list[str]:
-        words = ["--run", str(run), *flags]
-        program = [str(ROOT / script), *words]
-        if self.task == "toy":
-            program = [str(TOY), json.dumps([[script, *words]])]
-        return [*([self.mpirun, "-n", str(ranks)] if ranks else []), sys.executable, *program]
+        words = [script, "--run", str(run), *flags]
+        program = [TOY, json.dumps([words])] if self.task == "toy" else [STAGE, *words]
+        return [*([self.mpirun, "-n", str(ranks)] if ranks else []), sys.executable, *map(str, program)]
 
     def start(self, script: str, run: Path, flags: list[str], ranks: int, **options) -> subprocess.Popen:
         """Starts a command; its `case` is the mark of its processes."""
         case = uuid.uuid4().hex
         env = options.pop("env", self.env) | {MARK: case}
-        # As from a terminal: what runs in the background, or under nohup, may have been started to ignore signals.
-        usual = {"cwd": self.folder, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "preexec_fn": hear}
+        usual = {"cwd": self.folder, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "preexec_fn": listen}
         command = self.command(script, run, flags, ranks)
         job = subprocess.Popen(command, env=env, text=True, start_new_session=True, **usual | options)
         job.case = case
         return job
-
-    def run(self, script: str, run: Path, flags: list[str], ranks: int, **options) -> subprocess.CompletedProcess:
-        """Runs a command to its end; RuntimeError if it fails."""
-        job = self.start(script, run, flags, ranks, **options)
-        out, err = job.communicate()
-        if job.returncode:
-            raise RuntimeError(f"{script}: status {job.returncode}: {out}{err}")
-        return subprocess.CompletedProcess(job.args, 0, out, err)
 
     def copy(self, stage: Stage, name: str) -> Path:
         """A run in which the stage is still to be done."""
@@ -141,41 +124,23 @@ class Bench:
                 shutil.rmtree(path, ignore_errors=True)
         return run
 
-    def half_trained(self, name: str, run: Path) -> None:
-        """Leaves V's or M's checkpoint in `run`, as a training does that is told to end in its first step."""
-        stage = STAGES[name]
-        self.copy(stage, run.name)
-        curves = run / "tensorboard"
-        shutil.rmtree(curves, ignore_errors=True)
-        job = self.start(stage.script, run, [], 0)
-        wait_for_lock(job, run)
-        while job.poll() is None and not curves.exists():
-            time.sleep(0.01)  # begun when all is read, before the first step
-        job.terminate()
-        _, err = job.communicate()
-        if not list(run.glob("*.checkpoint.npz")):
-            shutil.rmtree(run)
-            raise RuntimeError(f"{name} left no checkpoint: {err[-300:]}")
-
     def reference(self, name: str) -> str:
         """What a stage has left behind undisturbed, as `fingerprint`."""
         return fingerprint(self.bases[STAGES[name].base], STAGES[name])
 
 
-def hear() -> None:
-    """Undoes what this process's parents may have ignored."""
+def listen() -> None:
+    """Undoes what this process's parents may have ignored, such as a shell for what runs in the background."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
 
 
 def wait_for_lock(job: subprocess.Popen, run: Path) -> float:
-    """Waits until a command holds its run's lock, or has ended: before, its libraries are loaded and nothing is begun.
-    Returns when that was."""
-    lock = run / ".lock"
+    """Waits until a command holds its run's lock, or has ended. Returns when that was."""
     while job.poll() is None:
         with contextlib.suppress(OSError, ValueError):
-            # One left by a killed command names a process that is gone.
-            if json.loads(lock.read_text())["process"] in processes(job.case):
+            # A lock file that a killed command left names a process that has ended.
+            if json.loads((run / ".lock").read_text())["process"] in processes(job.case):
                 break
         time.sleep(0.02)
     return time.monotonic()
@@ -196,37 +161,10 @@ def processes(case: str) -> dict[int, dict[str, str]]:
 
 
 def rank_process(case: str, rank: int) -> int | None:
-    """The process of a rank; None if it is not there (yet)."""
+    """The process of a rank; None if it has not started or has ended."""
     names = ("PMI_RANK", "OMPI_COMM_WORLD_RANK")
-    for process, env in sorted(processes(case).items()):
-        if any(env.get(name) == str(rank) for name in names):
-            return process
-    return None
-
-
-def wait_until_gone(case: str, seconds: float = ENDS) -> bool:
-    """Whether all processes of a case end in time."""
-    deadline = time.monotonic() + seconds
-    while processes(case):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.1)
-    return True
-
-
-def shared_memory(case: str) -> set[Path]:
-    """The shared memory of MPI and of Doom's engine that a case's processes hold, as far as it has names."""
-    found = set()
-    for process in processes(case):
-        with contextlib.suppress(OSError):  # ended meanwhile
-            lines = Path(f"/proc/{process}/maps").read_text().splitlines()
-            found |= {Path(line.split(maxsplit=5)[5]) for line in lines if f" {SHARED_MEMORY}/" in line}
-    return {path for path in found if path.name.startswith(("mpich", "ViZDoom"))}
-
-
-def unfinished(run: Path) -> list[str]:
-    """Files of `storage.atomic_write` that were never renamed."""
-    return [str(path.relative_to(run)) for path in run.rglob(".[0-9]*.tmp.*")]
+    found = (process for process, env in sorted(processes(case).items()) if str(rank) in map(env.get, names))
+    return next(found, None)
 
 
 def fingerprint(run: Path, stage: Stage) -> str:
@@ -234,8 +172,7 @@ def fingerprint(run: Path, stage: Stage) -> str:
     digest = hashlib.sha256()
     for path in sorted(files(run, stage)):
         digest.update(str(path.relative_to(run)).encode())
-        for part in content(path):
-            digest.update(part)
+        digest.update(content(path))
     return digest.hexdigest()
 
 
@@ -245,26 +182,16 @@ def files(run: Path, stage: Stage) -> Iterator[Path]:
         yield from path.rglob("*.*") if path.is_dir() else [path] if path.is_file() else []
 
 
-def content(path: Path) -> Iterator[bytes]:
-    """What a file says, without clocks and the frames of its format."""
+def content(path: Path) -> bytes:
+    """What a file holds, without clocks."""
     if path.name == "checkpoint.npz":
-        return  # has a clock inside; history and best agent are compared
-    if path.suffix == ".npz":
-        with np.load(path) as file:
-            for name in sorted(file.files):
-                yield name.encode() + file[name].tobytes()
-    elif path.suffix == ".h5":
-        arrays = {}
-        with h5py.File(path) as file:
-            file.visititems(lambda name, item: arrays.update({name: item}) if isinstance(item, h5py.Dataset) else None)
-            for name in sorted(arrays):
-                yield name.encode() + arrays[name][()].tobytes()
-    elif path.suffix == ".jsonl":
-        for line in path.read_text().splitlines():
-            values = json.loads(line)
-            yield json.dumps({name: value for name, value in values.items() if name != "seconds"}).encode()
-    elif path.name == "results.json":
-        for row in json.loads(path.read_text())["results"]:
-            yield json.dumps([row["returns"], row["seeds"]]).encode()
-    else:
-        yield path.read_bytes()
+        return b""  # it has a clock; the history and the best agent are compared
+    if path.suffix == ".jsonl":
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        return json.dumps(
+            [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
+        ).encode()
+    if path.name == "results.json":
+        rows = json.loads(path.read_text())["results"]
+        return json.dumps([[row["returns"], row["seeds"]] for row in rows]).encode()
+    return path.read_bytes()

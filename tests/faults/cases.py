@@ -1,106 +1,152 @@
-"""Damaged files, files that cannot be written, odd launches, two commands in a folder."""
+"""What is promised, case by case. Each case returns what was not as promised, "" if nothing."""
 
 import os
 import random
 import resource
 import shutil
+import signal
 import subprocess
-import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
-from bench import (
-    ROOT,
-    STAGES,
-    Bench,
-    fingerprint,
-    processes,
-    wait_for_lock,
-)
-from interruptions import LOUD, Case, completed_as_promised
+from bench import STAGES, Bench, Stage, fingerprint, processes, rank_process, wait_for_lock
 
-# What other runs than the bench's are made with; another task's are as they are.
-OTHERS = {
-    "another run's": "--seed 7",
-    "another run's, same seed": "--min-frames 1 --kl-tolerance 0.4 --rnn-rate 0.002 --sigma 0.2",
-}
+# A case's name, and what tries it.
+Case = tuple[str, Callable[[random.Random], str]]
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
+ENDS = 5.0  # seconds in which every rank ends after a signal
+GONE = 30.0  # seconds after which a process that is left is a fault
+LOUD = "Traceback (most recent call last)"
 
 
-# Which stage reads a file. A folder: its first file; a checkpoint of V or M: as one leaves it that is told to end.
+# Kills and signals
+
+
+def targets(stage: Stage) -> tuple[str, ...]:
+    """What a signal is sent to: a rank of the stage, or its launcher; or a stage of one process itself."""
+    return ("rank 1", "rank 0", "mpirun") if stage.ranks else ("process",)
+
+
+def interruptions(bench: Bench, names: list[str], count: int, numbers: tuple[int, ...]) -> Iterator[Case]:
+    """`count` signals of each kind at random moments, for each stage and target."""
+    for name in names:
+        for target in targets(STAGES[name]):
+            for number in (one for one in numbers if (target, one) != ("mpirun", signal.SIGHUP)):  # it ends MPICH's
+                for k in range(1, count + 1):
+                    title = f"{name}: {signal.Signals(number).name} to {target}, {k} of {count}"
+                    yield title, lambda rng, way=(name, target, number): interrupt(bench, *way, rng)
+
+
+def interrupt(bench: Bench, name: str, target: str, number: int, rng: random.Random, begun: bool = False) -> str:
+    """Sends a signal to a stage at a random moment of its work, or with `begun` as soon as a part of its work is saved.
+
+    Promised: every rank ends in time, with one line that says how to resume, and the same command then gives the
+    results of an undisturbed run.
+    """
+    stage = STAGES[name]
+    run = bench.copy(stage, "case")
+    for attempt in range(10):
+        job = bench.start(stage.script, run, stage.flags.split(), stage.ranks)
+        wait_for_lock(job, run)
+        while begun and not (run / stage.begun).exists() and job.poll() is None:
+            time.sleep(0.01)
+        if not begun:  # sooner, if the stage was faster than when it was timed
+            time.sleep(rng.uniform(0, 0.9) * bench.seconds.get(name, 3) / (1 + attempt))
+        process = job.pid if target in ("mpirun", "process") else rank_process(job.case, int(target[-1]))
+        hit = process is not None and job.poll() is None
+        if hit:
+            os.kill(process, number)
+        if fault := ended_as_promised(job, number, hit):
+            return fault
+        if hit:
+            return completed_as_promised(bench, name, run)
+        run = bench.copy(stage, "case")
+    return "it ended before every signal"
+
+
+def ended_as_promised(job: subprocess.Popen, number: int, hit: bool) -> str:
+    """Waits for the end of a job that a signal was sent to (`hit`); what was wrong with it."""
+    started = time.monotonic()
+    with suppress(subprocess.TimeoutExpired):
+        job.wait(GONE if hit else None)
+    while (left := processes(job.case)) and time.monotonic() < started + GONE:
+        time.sleep(0.05)
+    ended = time.monotonic() - started
+    for process in left:
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+    _, err = job.communicate()
+    if left:
+        return f"processes are left: {sorted(left)}"
+    if not hit:
+        return "" if job.returncode == 0 else f"status {job.returncode}: {err[-300:]}"
+    if number == signal.SIGKILL:
+        return ""
+    said = [line for line in err.splitlines() if "stopped by " in line and "rerun the same command to resume" in line]
+    # A signal after the last step changes nothing.
+    if LOUD in err or (job.returncode and (job.returncode, len(said)) != (128 + number, 1)):
+        return f"status {job.returncode}, expected {128 + number} and one line: {err[-300:]}"
+    return f"it took {ended:.1f} s to end" if ended > ENDS and job.returncode else ""
+
+
+def completed_as_promised(bench: Bench, name: str, run: Path) -> str:
+    """Gives the same command again, to the end; what was wrong."""
+    stage = STAGES[name]
+    job = bench.start(stage.script, run, stage.flags.split(), stage.ranks)
+    _, err = job.communicate()
+    if job.returncode:
+        return f"the same command failed: status {job.returncode}: {err[-300:]}"
+    if fingerprint(run, stage) != bench.reference(name):
+        return "the same command gave other results"
+    left = [str(path.relative_to(run)) for path in run.rglob(".[0-9]*.tmp.*")]
+    return f"left behind: {left}" if left else ""
+
+
+# Damage
+
+# Which stage reads a file. A folder stands for one of its files.
 READ_BY = {
     "config.json": "C real",
-    "record": "V",
-    "vae.checkpoint.npz": "V",
+    "manifest.json": "C real",
+    "record/000001.npz": "V",
     "metrics.jsonl": "M",
     "vae.weights.h5": "C real",
     "series.npz": "M",
-    "rnn.checkpoint.npz": "M",
     "rnn.weights.h5": "C real",
     "controller/checkpoint.npz": "C real",
     "controller/best.json": "evaluate",
     "initial_z.npz": "C dream",
     "results.json": "evaluate",
 }
+WAYS = ("empty", "half", "noise", "flipped bytes", "another run's")
 
 
-WAYS = ("empty", "half", "a byte short", "noise", "flipped bytes")
-
-
-def damages(content: bytes, way: str, rng: random.Random) -> bytes:
-    """A file's content, damaged in one of WAYS."""
-    if way == "flipped bytes":
-        flipped = bytearray(content)
-        for _ in range(8):
-            flipped[rng.randrange(len(content))] ^= 0xFF
-        return bytes(flipped)
-    short = {"empty": 0, "half": len(content) // 2, "a byte short": len(content) - 1}
-    return rng.randbytes(len(content)) if way == "noise" else content[: short[way]]
-
-
-def damage(bench: Bench, others: dict[str, Bench]) -> Iterator[Case]:
-    """Each file damaged in each way, or replaced by that of another run (`others`, by name), then read by a stage."""
+def damage(bench: Bench, other: Bench) -> Iterator[Case]:
+    """Each file damaged in each way, or replaced by that of another run, then read by a stage."""
     for file, name in READ_BY.items():
-        for way in (*WAYS, *others):
-            yield f"{file}, {way}: {name}", lambda rng, case=(file, name, way): spoil(bench, *case, others, rng)
+        for way in WAYS:
+            yield f"{file}, {way}: {name}", lambda rng, case=(file, name, way): spoil(bench, other, *case, rng)
 
 
-def with_file(bench: Bench, file: str, name: str) -> Path:
-    """A run in which a stage is to be done that will read `file`."""
-    stage = STAGES[name]
-    if not file.endswith(".checkpoint.npz") or "/" in file:
-        return bench.copy(stage, "case")
-    half = bench.folder / f"half-trained {name}"
-    if not half.exists():
-        bench.half_trained(name, half)
-    run = bench.folder / "case"
-    shutil.rmtree(run, ignore_errors=True)
-    return shutil.copytree(half, run, symlinks=True)
-
-
-def spoil(bench: Bench, file: str, name: str, way: str, others: dict[str, Bench], rng: random.Random) -> str:
-    """A case of `damage`."""
-    file = "record/000001.npz" if file == "record" else file
-    run = with_file(bench, file, name)
-    source = others.get(way, bench)
-    source.make(OTHERS.get(way, ""))
-    held = source.bases[STAGES[name].base] / file
-    if not held.exists():  # while it trains only
-        held = (run if source is bench else with_file(source, file, name)) / file
-    content = held.read_bytes()
-    return read_by(bench, run, file, name, content if way in others else damages(content, way, rng))
-
-
-def read_by(bench: Bench, run: Path, file: str, name: str, content: bytes) -> str:
-    """Gives a stage a file with that content.
+def spoil(bench: Bench, other: Bench, file: str, name: str, way: str, rng: random.Random) -> str:
+    """Gives a stage a file that is damaged.
 
     Promised: one line that names the file, status 2, and nothing else in the folder changed; or the usual results.
     """
     stage = STAGES[name]
-    (run / file).unlink(missing_ok=True)
+    run, held = bench.copy(stage, "case"), (bench.bases[stage.base] / file).read_bytes()
+    if way == "another run's":
+        other.make("--seed 7")
+        spoilt = (other.bases[stage.base] / file).read_bytes()
+    else:
+        flipped = bytearray(held)
+        for _ in range(8):
+            flipped[rng.randrange(len(held))] ^= 0xFF
+        spoilt = {"empty": b"", "half": held[: len(held) // 2], "noise": rng.randbytes(len(held))}.get(way, flipped)
     (run / file).parent.mkdir(parents=True, exist_ok=True)
-    (run / file).write_bytes(content)
+    (run / file).write_bytes(spoilt)
     before = state(run)
     job = bench.start(stage.script, run, stage.flags.split(), stage.ranks)
     _, err = job.communicate()
@@ -110,26 +156,28 @@ def read_by(bench: Bench, run: Path, file: str, name: str, content: bytes) -> st
         return "" if same else "was read without a word, and the results are others"
     if (job.returncode, len(said)) != (2, 1) or Path(file).name not in said[0] or LOUD in err:
         return f"status {job.returncode}: {err[-300:]}"
-    after = state(run)
-    changed = [path for path, held in before.items() if after.get(path) != held]
-    return f"changed: {changed}" if changed else ""
+    return changed(before, run)
 
 
 def state(run: Path) -> dict[str, bytes]:
-    """A run's files, but curves and the log of commands."""
-    names = (path for path in run.rglob("*") if path.is_file() and not {"commands", "tensorboard"} & set(path.parts))
-    return {str(path.relative_to(run)): path.read_bytes() for path in names if path.name != "metrics.jsonl"}
+    """A run's files, except for curves and the lock."""
+    paths = (path for path in run.rglob("*") if path.is_file() and "tensorboard" not in path.parts)
+    return {
+        str(path.relative_to(run)): path.read_bytes() for path in paths if path.name not in (".lock", "metrics.jsonl")
+    }
 
 
-def disk(bench: Bench, names: list[str], sizes: tuple[int, ...]) -> Iterator[Case]:
-    """Stages whose files may have only so many bytes: what is there stays, one line names the file; afterwards the same
-    command without the limit goes on."""
-    for name in names:
-        for size in sizes:
-            yield f"{name}: files of {size:,} bytes at most", lambda rng, case=(name, size): too_large(bench, *case)
+def changed(before: dict[str, bytes], run: Path, *allowed: str) -> str:
+    after = state(run)
+    found = [path for path, held in before.items() if after.get(path) != held and path not in allowed]
+    return f"changed: {found}" if found else ""
 
 
 def too_large(bench: Bench, name: str, size: int) -> str:
+    """A stage whose files may have only `size` bytes.
+
+    Promised: what exists stays, one line names the file, and the same command without the limit goes on.
+    """
     stage = STAGES[name]
     run = bench.copy(stage, "case")
     before = state(run)
@@ -140,66 +188,51 @@ def too_large(bench: Bench, name: str, size: int) -> str:
             resource.prlimit(process, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
     _, err = job.communicate()
     said = [line for line in err.splitlines() if "error: " in line]  # perhaps behind another rank's bar
-    after = state(run)
-    changed = [path for path, held in before.items() if after.get(path) != held]
-    if changed or LOUD in err or (job.returncode and (job.returncode, len(said)) != (2, 1)):
-        return f"status {job.returncode}, changed {changed}: {err[-300:]}"
+    if LOUD in err or (job.returncode and (job.returncode, len(said)) != (2, 1)):
+        return f"status {job.returncode}: {err[-300:]}"
     if said and str(run) not in said[0]:
         return f"no file is named: {said[0]}"
-    return completed_as_promised(bench, name, run)
+    return changed(before, run, "manifest.json") or completed_as_promised(bench, name, run)
 
 
-OVERSUBSCRIBE = {"PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe", "OMPI_ALLOW_RUN_AS_ROOT": "1"}
-OVERSUBSCRIBE |= {"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+def disk(bench: Bench, names: list[str], sizes: tuple[int, ...]) -> Iterator[Case]:
+    for name in names:
+        for size in sizes:
+            yield f"{name}: files of {size:,} bytes at most", lambda rng, case=(name, size): too_large(bench, *case)
 
 
-def launches(bench: Bench, openmpi: str | None) -> Iterator[Case]:
-    """Odd ways to launch the evolution, which must all give the usual curve."""
-    nowhere = {key: value for key, value in bench.env.items() if key != "HOME"}
+# Launches and locks
+
+
+def launches(bench: Bench) -> Iterator[Case]:
+    """Odd ways to launch the search, which must all give the usual curve."""
     odd = {
         "5 ranks": {"ranks": 5},
         "more ranks than episodes": {"ranks": 12},
         "one process without mpirun": {"ranks": 0},
-        "no HOME": {"env": nowhere},
+        "no HOME": {"env": {key: value for key, value in bench.env.items() if key != "HOME"}},
         "from another directory": {"cwd": "/"},
         "a folder with spaces and umlauts": {"name": "a run, übermäßig long"},
-        "output to a full disk": {"stdout": "/dev/full"},
         "LANG=C and latin-1": {"env": bench.env | {"LANG": "C", "PYTHONIOENCODING": "latin-1"}},
     }
-    if openmpi:
-        own = bench.env | OVERSUBSCRIBE
-        odd |= {
-            "Open MPI": {"mpirun": openmpi, "env": own},
-            "Open MPI, 5 ranks": {"mpirun": openmpi, "ranks": 5, "env": own},
-        }
     for title, how in odd.items():
         yield f"launch: {title}", lambda rng, how=how: launch(bench, **how)
 
 
-def launch(bench: Bench, name="case", mpirun=None, ranks: int | None = None, stdout=None, **options) -> str:
+def launch(bench: Bench, name: str = "case", ranks: int = 2, **options) -> str:
     stage = STAGES["C real"]
     run = bench.copy(stage, name)
-    usual, bench.mpirun = bench.mpirun, mpirun or bench.mpirun
-    try:
-        with open(stdout or os.devnull, "w") as out:
-            ranks = stage.ranks if ranks is None else ranks
-            job = bench.start(stage.script, run, [], ranks, stdout=out, **options)
-            _, err = job.communicate()
-    finally:
-        bench.mpirun = usual
-    # MPICH's mpirun itself fails where it cannot print; by then everything is saved.
+    job = bench.start(stage.script, run, [], ranks, **options)
+    _, err = job.communicate()
+    if job.returncode:
+        return f"status {job.returncode}: {err[-300:]}"
     same = fingerprint(run, stage) == bench.reference("C real")
     shutil.rmtree(run)
-    if job.returncode and not stdout:
-        return f"status {job.returncode}: {err[-300:]}"
     return "" if same else "another curve"
 
 
 def locks(bench: Bench) -> Iterator[Case]:
     yield "two commands in one folder: the second is refused, the first not disturbed", lambda rng: two_commands(bench)
-    yield "read-only code and no home: CarRacing", lambda rng: read_only(bench)
-    for way in ("empty", "half", "a byte short", "noise"):
-        yield f"cache of the compiled drawing, {way}: CarRacing", lambda rng, way=way: damaged_cache(bench, way, rng)
 
 
 def two_commands(bench: Bench) -> str:
@@ -215,45 +248,3 @@ def two_commands(bench: Bench) -> str:
         return f"status {second.returncode}: {err[-300:]}"
     fine = first.returncode == 0 and fingerprint(run, stage) == bench.reference("C real")
     return "" if fine else f"the first was disturbed: {first_err[-300:]}"
-
-
-DRAW = "from tasks.carracing_env import CarRacing; print(CarRacing().reset(seed=1)[0].sum())"
-
-
-def damaged_cache(bench: Bench, way: str, rng: random.Random) -> str:
-    """numba's files of machine code, spoilt: the drawing is compiled again."""
-    folder = bench.folder / "numba"
-    shutil.rmtree(folder, ignore_errors=True)
-    draw = partial(subprocess.run, [sys.executable, "-c", DRAW], cwd=ROOT, capture_output=True, text=True)
-    env = bench.env | {"NUMBA_CACHE_DIR": str(folder)}
-    before = draw(env=env)
-    kept = [path for path in folder.rglob("*") if path.is_file()]
-    if before.returncode or not kept:
-        return f"nothing was kept: {before.stderr[-300:]}"
-    for path in kept:
-        path.write_bytes(damages(path.read_bytes(), way, rng))
-    after = draw(env=env)
-    return "" if after.stdout == before.stdout else f"{after.stdout}, not {before.stdout}: {after.stderr[-300:]}"
-
-
-def read_only(bench: Bench) -> str:
-    """Code that cannot be written and no home: drawing is compiled without a cache."""
-    env = {key: value for key, value in bench.env.items() if key not in ("HOME", "NUMBA_CACHE_DIR")}
-    env |= {"HOME": "/nonexistent", "XDG_CACHE_HOME": "/nonexistent", "PYTHONDONTWRITEBYTECODE": "1"}
-    copy = bench.folder / "read-only"
-    shutil.rmtree(copy, ignore_errors=True)
-    ignored = shutil.ignore_patterns(".git", ".venv", "__pycache__", "pretrained", "runs")
-    shutil.copytree(ROOT, copy, ignore=ignored)
-    folders = [copy, *(path for path in copy.rglob("*") if path.is_dir())]
-    for folder in folders:
-        folder.chmod(0o555)
-    # Root may write everywhere, but without its capabilities.
-    bare = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.getuid() == 0 else []
-    command = [*bare, sys.executable, "-c"]
-    tried = "from pathlib import Path; Path('written').touch()"
-    if not subprocess.run([*command, tried], cwd=copy, capture_output=True).returncode:
-        return "the folder can be written: nothing was tried"
-    done = subprocess.run([*command, DRAW], cwd=copy, env=env, capture_output=True, text=True)
-    for folder in folders:
-        folder.chmod(0o755)
-    return "" if done.stdout.strip().isdigit() else done.stderr[-300:]

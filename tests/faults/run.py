@@ -1,26 +1,33 @@
 """Kills, signals, damaged files, full disks and odd launches, against the stages' real commands.
 
     python tests/faults/run.py                                    # what `make faults` runs; hours
-    python tests/faults/run.py --folder faults --minutes 20       # a part; the same command again goes on
+    python tests/faults/run.py --folder faults --minutes 20       # a part; rerun the same command to resume
     python tests/faults/run.py --task toy --count 1               # a small environment, once each
 
-Prints a line a case, and last how many were as promised, of all that were tried in the folder; exits with 1 if one was
-not. What is promised stands in docs/files.md.
+Promised, and checked:
+- A killed stage resumes to the results of an undisturbed run.
+- SIGTERM, SIGINT, SIGUSR1 and SIGHUP end every rank within 5 seconds: status 128 + signal, one line that says how to
+  resume, no traceback. The stage resumes to the same results.
+- A damaged file, or one of another run, is one line that names it, and nothing is changed.
+- A full disk is one line that names the file. What existed stays, and the stage resumes.
+- The number of ranks, the working directory and the locale change no result.
+- A second command in a folder is refused, and does not disturb the first.
+
+Prints a line for each case, and last how many were as promised. Exits with 1 if one was not.
 """
 
 import argparse
 import json
 import random
 import shutil
-import sys
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import cases
-import interruptions
-from bench import SIZES, STAGES, Bench
+from bench import ROOT, SIZES, STAGES, Bench
 
 KINDS = ("kills", "signals", "damage", "disk", "launches", "locks")
 
@@ -28,36 +35,33 @@ KINDS = ("kills", "signals", "damage", "disk", "launches", "locks")
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", choices=SIZES, default="carracing", help="what is played (default carracing)")
-    parser.add_argument("--count", type=int, default=10, help="kills a stage and target (default 10)")
+    parser.add_argument("--count", type=int, default=10, help="kills of a stage and target (default 10)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments and the damage (default 0)")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="which cases (default all)")
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES), help="which stages (default all)")
-    parser.add_argument("--openmpi", metavar="PATH", help="Open MPI's mpirun, for two launches more")
-    parser.add_argument("--folder", type=Path, help="keep runs and results here, and go on with them")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no case after so long")
+    parser.add_argument("--folder", type=Path, help="keep runs and results here, and resume from them")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no case after this time")
     return parser.parse_args()
 
 
 def mpirun() -> str:
-    """The launcher beside this Python, or the one on the path."""
-    beside = Path(sys.executable).parent / "mpirun"
-    return str(beside) if beside.exists() else "mpirun"
+    """The launcher of tools/launcher.py, found without this folder's sys.path."""
+    import sys
+
+    sys.path.insert(0, str(ROOT))
+    from tools.launcher import mpirun as words
+
+    return words(1)[0]
 
 
-def all_cases(bench: Bench, args: argparse.Namespace) -> Iterator[interruptions.Case]:
+def all_cases(bench: Bench, args: argparse.Namespace) -> Iterator[cases.Case]:
     """The cases of the kinds that were asked for."""
-    other = "toy" if bench.task != "toy" else "carracing"
-    others = {
-        "another run's": Bench(bench.folder / "other-run", bench.task, bench.mpirun),
-        "another run's, same seed": Bench(bench.folder / "other-settings", bench.task, bench.mpirun),
-        "another task's": Bench(bench.folder / "other-task", other, bench.mpirun),
-    }
     makers = {
-        "kills": lambda: interruptions.kills(bench, args.stages, args.count),
-        "signals": lambda: interruptions.signals(bench, args.stages, max(1, args.count // 5)),
-        "damage": lambda: cases.damage(bench, others),
+        "kills": lambda: cases.interruptions(bench, args.stages, args.count, (signal.SIGKILL,)),
+        "signals": lambda: cases.interruptions(bench, args.stages, max(1, args.count // 5), cases.SIGNALS),
+        "damage": lambda: cases.damage(bench, Bench(bench.folder / "other", bench.task, bench.mpirun)),
         "disk": lambda: cases.disk(bench, args.stages, (1000, 100_000, 10_000_000)),
-        "launches": lambda: cases.launches(bench, args.openmpi),
+        "launches": lambda: cases.launches(bench),
         "locks": lambda: cases.locks(bench),
     }
     for kind in args.kinds:
@@ -70,8 +74,7 @@ def main() -> None:
     bench = Bench(folder.resolve(), args.task, mpirun())
     tried = folder / "cases.json"
     found = json.loads(tried.read_text()) if tried.exists() else {}
-    end = time.monotonic() + 60 * args.minutes
-    left = 0
+    end, left = time.monotonic() + 60 * args.minutes, 0
     try:
         bench.make()
         for title, attempt in all_cases(bench, args):
@@ -95,7 +98,7 @@ def main() -> None:
         if args.folder is None:
             shutil.rmtree(folder.parent, ignore_errors=True)
     if left:
-        print(f"{left} cases are left: the same command goes on")
+        print(f"{left} cases are left; rerun the same command to resume")
     good = sum(not fault for fault in found.values())
     print(f"{len(found)} cases, {good} as promised")
     raise SystemExit(good < len(found))

@@ -38,7 +38,7 @@ def sample(case: str) -> tuple[int, int]:
     memory = files = 0
     for process in processes(case):
         try:
-            memory += int(Path(f"/proc/{process}/statm").read_text().split()[1]) * PAGE
+            memory += int(Path(f"/proc/{process}/statm").read_text(encoding="utf-8").split()[1]) * PAGE
             files += len(os.listdir(f"/proc/{process}/fd"))
         except OSError:
             continue  # ended meanwhile
@@ -52,7 +52,7 @@ def slope(times: np.ndarray, values: np.ndarray) -> float:
 
 def lines(path: Path) -> list[dict]:
     """The rows of a history; empty if it is not there yet."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
 def durations(history: list[dict], rollouts: str) -> np.ndarray:

@@ -126,4 +126,4 @@ def shown(shape: tuple) -> str:
 def write_list(values: list, path: Path) -> None:
     """A line for each array."""
     lines = ",\n".join(json.dumps(value, separators=(",", ":")) for value in values)
-    path.write_text(f"[\n{lines}\n]\n")
+    path.write_text(f"[\n{lines}\n]\n", encoding="utf-8")

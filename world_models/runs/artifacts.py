@@ -141,8 +141,10 @@ ARTIFACTS = {
     )
 }  # fmt: skip
 # The records of a run that a later round keeps, beside the weights of the round just before.
-RECORDS = ("config.json", "manifest.json", "metrics.jsonl", "results.json", "notes.md")
-RECORDS += tuple(f"{folder}/{name}" for folder in SEARCHES.values() for name in ("best.json", "history.jsonl"))
+RECORDS = (
+    *("config.json", "manifest.json", "metrics.jsonl", "results.json", "notes.md"),
+    *(f"{folder}/{name}" for folder in SEARCHES.values() for name in ("best.json", "history.jsonl")),
+)
 
 
 def settings_of(*names: str) -> tuple[str, ...]:

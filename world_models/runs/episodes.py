@@ -4,6 +4,7 @@ import json
 import os
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -48,7 +49,7 @@ def write(path: Path, episode: dict[str, np.ndarray], source: dict) -> int:
     finite."""
     require_finite(path, {name: episode[name] for name in ("action", "reward")})
     with files.atomic_write(path) as tmp, open(tmp, "wb") as file:
-        np.savez_compressed(file, **episode, source=np.array(json.dumps(source)))
+        np.savez_compressed(file, allow_pickle=False, **episode, source=np.array(json.dumps(source)))
     return path.stat().st_size
 
 
@@ -104,7 +105,7 @@ def missing(run: Run) -> list[int]:
     return [index for index in own if index not in set(found)]
 
 
-def check(path: Path, config: Config, index: int, **expected) -> None:
+def check(path: Path, config: Config, index: int, **expected: Any) -> None:
     """UserError unless a file is an episode that this run has recorded as number `index`. Reads headers alone."""
     size = tasks.get(config.task).action_size
     try:

@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from world_models.config import UserError
 
@@ -130,7 +131,7 @@ def read_json(path: Path) -> dict:
         raise UserError(f"{path} is not valid JSON: {error}") from None
 
 
-def is_number(value: object) -> bool:
+def is_number(value: Any) -> bool:
     """Whether a value from JSON is a number that a float can hold. True is not a number."""
     return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
@@ -182,7 +183,7 @@ def append_line(path: Path, line: dict) -> None:
         raise
 
 
-def is_evaluation(value: object) -> bool:
+def is_evaluation(value: Any) -> bool:
     """Whether a value is an evaluation in history.jsonl: null, or numbers, among them a mean."""
     numbers = isinstance(value, dict) and all(is_number(v) or isinstance(v, dict) for v in value.values())
     return value is None or (numbers and "mean" in value)
@@ -204,9 +205,9 @@ def read_lines(path: Path, *more: str) -> list[dict]:
         except (ValueError, RecursionError) as error:
             if number < len(lines):
                 raise UserError(f"{path}, line {number}, is broken: {error}") from None
-    for number, line in enumerate(found if path.name in LINES else (), 1):
-        kinds = {name: KINDS.get(name, is_number) for name in (*LINES[path.name], *more, *line)}
-        if wrong := describe_type_error(line, kinds):
+    for number, values in enumerate(found if path.name in LINES else (), 1):
+        kinds = {name: KINDS.get(name, is_number) for name in (*LINES[path.name], *more, *values)}
+        if wrong := describe_type_error(values, kinds):
             raise UserError(f"{path}, line {number}, is broken: {wrong}")
     return found
 

@@ -29,7 +29,8 @@ class Lock:
     """
 
     def __init__(self, run: Path):
-        self.run, self.path, self.number = run, run / NAME, None
+        self.run, self.path = run, run / NAME
+        self.number: int | None = None
         self.made: list[Path] = []  # the folders that are made for it
 
     def take(self) -> None:

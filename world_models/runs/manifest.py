@@ -50,7 +50,7 @@ def are_texts(value: object) -> bool:
 
 def are_episodes(value: object) -> bool:
     """Whether a value from JSON is an object of digests by episodes' names. Another name could lead out of the run."""
-    return are_texts(value) and all(re.fullmatch(r"\d{6,}\.npz", name) for name in value)
+    return isinstance(value, dict) and are_texts(value) and all(re.fullmatch(r"\d{6,}\.npz", name) for name in value)
 
 
 def is_row(name: str, value: object) -> bool:
@@ -145,7 +145,7 @@ def shorten(argument: str) -> str:
 def commit() -> str | None:
     """The commit of this code, followed by "+" if tracked files have changed since; None outside of git."""
     try:
-        call = ["git", "-C", ROOT, "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"]
+        call = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"]
         done = subprocess.run(call, capture_output=True, text=True, timeout=30)
     except (OSError, subprocess.TimeoutExpired):
         return None

@@ -11,12 +11,16 @@ import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from world_models.config import Config, UserError, fields_of
 from world_models.runs import artifacts, config_file, files
 from world_models.runs.artifacts import ARTIFACTS, Artifact
 from world_models.runs.lock import Lock
 from world_models.runs.manifest import Manifest, digest_of, sha256
+
+if TYPE_CHECKING:
+    from world_models.mpi import Comm
 
 
 class Run:
@@ -28,7 +32,7 @@ class Run:
         lock: the lock, if this process holds it.
     """
 
-    def __init__(self, path: Path, config: Config | None = None):
+    def __init__(self, path: str | Path, config: Config | None = None):
         """Opens a folder to read it. UserError if it holds no run."""
         self.path = Path(path)
         self.config = config_file.load(self.path) if config is None else config
@@ -43,7 +47,7 @@ class Run:
         given: dict | None = None,
         base: Path | None = None,
         after: Path | None = None,
-        comm=None,
+        comm: "Comm | None" = None,
         pack: bool = False,
     ) -> Iterator["Run"]:
         """Context manager: the run, locked. A new run is made: of `given` settings, and of what it can use of the run
@@ -72,7 +76,7 @@ class Run:
     def __getstate__(self) -> dict:
         return {"path": self.path, "config": self.config, "lock": None, "_manifest": None}
 
-    def __truediv__(self, name: str) -> Path:
+    def __truediv__(self, name: str | Path) -> Path:
         return self.path / name
 
     def __str__(self) -> str:
@@ -96,7 +100,8 @@ class Run:
     @property
     def earlier(self) -> list["Run"]:
         """The rounds before, the oldest first, with their records."""
-        found, path = [], self.path / artifacts.BEFORE
+        found: list[Run] = []
+        path = self.path / artifacts.BEFORE
         while (path / "config.json").exists():
             found.insert(0, Run(path))
             path = path / artifacts.BEFORE
@@ -152,7 +157,7 @@ class Run:
         try:
             row = self.manifest.rows[artifact.name]
             if "episodes" not in row:
-                row = self.manifest.row_of(artifact.name, path)
+                row = self.manifest.row_of(artifact.name, path) or row
         except UserError as error:
             raise UserError(f"{error}; {remedy}") from None
         for name, digest in row["made_from"].items():
@@ -163,7 +168,7 @@ class Run:
     # Writing
 
     @contextmanager
-    def write(self, name: str, **more) -> Iterator[Path]:
+    def write(self, name: str, **more: Any) -> Iterator[Path]:
         """Context manager that yields a temporary path. If the block raises nothing the file takes its place, with a
         row in the manifest, which is written first: whenever the process is killed, the file that remains has a row.
 

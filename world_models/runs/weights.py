@@ -2,6 +2,7 @@
 file systems, and on a full disk HDF5 ends the process with a segmentation fault."""
 
 import io
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ def named(variables: list) -> dict[str, np.ndarray]:
     return {getattr(variable, "path", variable.name): np.asarray(variable) for variable in variables}
 
 
-def save(model, run: Run, name: str, **more) -> None:
+def save(model: Any, run: Run, name: str, **more: Any) -> None:
     """Writes a model's weights into a run; `more` as of `Run.write`. UserError if they are not finite."""
     require_finite(run / name, named(model.variables))
     memory = Memory()
@@ -32,7 +33,7 @@ def save(model, run: Run, name: str, **more) -> None:
         tmp.write_bytes(memory.getvalue())
 
 
-def load(model, run: Run, name: str, expected: str) -> None:
+def load(model: Any, run: Run, name: str, expected: str) -> None:
     """Fills `model` from a run's weights.
 
     Args:

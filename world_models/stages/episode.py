@@ -10,7 +10,15 @@ class Episode:
         self.masks = []
         self.observations, self.actions, self.rewards, self.end, self.over = [], [], [], None, False
 
-    def add(self, observation, action, reward: float, terminated: bool, truncated: bool, mask=None) -> None:
+    def add(
+        self,
+        observation: np.ndarray,
+        action: np.ndarray,
+        reward: float,
+        terminated: bool,
+        truncated: bool,
+        mask: np.ndarray | None = None,
+    ) -> None:
         """One step: the frame that was seen, what was done, and what came of it. One that is truncated is over, but has
         no end that M could learn."""
         self.observations.append(observation)

@@ -5,6 +5,7 @@ import json
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,7 +41,7 @@ def finished(run: Run, test: str) -> dict[int, tuple[float, int]]:
     return found
 
 
-def score(comm, run: Run, config: configs.Config, best: dict, episodes: int, keep: bool) -> dict | None:
+def score(comm: mpi.Comm, run: Run, config: configs.Config, best: dict, episodes: int, keep: bool) -> dict | None:
     """Plays `episodes` test episodes; on rank 0 the row of results.json, elsewhere None. With `keep` every finished
     episode is stored, and those that an interrupted test has stored are not played again."""
     from controller.lanes import make_lanes  # here: TensorFlow must stay out of train_all, which imports this module
@@ -71,6 +72,7 @@ def score(comm, run: Run, config: configs.Config, best: dict, episodes: int, kee
     if comm.rank:
         return None
     if left:
+        assert returns is not None and steps is not None, "rank 0 has them"
         done |= {seed: (float(a), int(b)) for seed, a, b in zip(left, returns, steps, strict=True)}
     returns, steps = (np.array([done[seed][k] for seed in plan]) for k in (0, 1))
     return row | {
@@ -143,6 +145,7 @@ def require_same_dreams(run: Run, other: Run) -> None:
 def comparison(row: dict, other: Path) -> str:
     """A row's returns against another run's on the same episodes, in words; UserError as of `counterpart`."""
     found = statistics.paired(row, counterpart(row, other))
+    assert found is not None, "a counterpart has the same episodes"
     certain = f" (an interval takes {statistics.FEWEST_EPISODES} episodes)"
     if found["interval"]:
         low, high = found["interval"]
@@ -154,7 +157,7 @@ def comparison(row: dict, other: Path) -> str:
 
 
 def evaluate(
-    comm,
+    comm: mpi.Comm,
     run: Run,
     config: configs.Config,
     episodes: int,
@@ -222,6 +225,6 @@ def publish(
             command_line.print_result(f"film: {path}")
 
 
-def configured(config: configs.Config, **changes) -> configs.Config:
+def configured(config: configs.Config, **changes: Any) -> configs.Config:
     """The settings of a test: the run's with `changes`. V's encoder is in float32, unless `changes` says otherwise."""
     return tasks.replace(config, **({"dtype": "float32"} | changes))

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import imageio
 import imageio_ffmpeg
@@ -10,6 +11,7 @@ import numpy as np
 from controller.jobs import Jobs
 from controller.lanes import dream_lanes, make_lanes
 from controller.rollout import Lanes, Step, Watcher, play
+from vae.model import VAE
 from world_models import tasks
 from world_models.command_line import print_result
 from world_models.config import Config, UserError
@@ -70,6 +72,7 @@ def films(run: Run, config: Config, parameters: list[float], row: dict) -> list[
         panel = Panel(dream_title(config), dreamed.frames, dreamed.notes)
         video = write_video(run / "videos" / f"{name}.mp4", [panel], tasks.get(config.task).fps)
         return [video, strip(run, config, dreamed)]
+    assert vae is not None, "the test needed it"
     lanes, chosen = make_lanes(run, config), chosen_episodes(row["returns"])
     played = episodes(lanes, parameters, [row["seeds"][number] for number in chosen.values()])
     lanes.close()
@@ -90,7 +93,7 @@ def chosen_episodes(returns: list[float]) -> dict[str, int]:
     return {name: int(number) for k, (name, number) in enumerate(found.items()) if number not in [*found.values()][:k]}
 
 
-def film(run: Run, config: Config, vae, parameters: list[float], played: Played, name: str) -> list[Path]:
+def film(run: Run, config: Config, vae: VAE, parameters: list[float], played: Played, name: str) -> list[Path]:
     """Films an episode beside V's reconstruction of it and what M dreams from its frames.
 
     Writes DIR/videos/TASK-VIEW-NAME.mp4 and pictures/TASK-VIEW-NAME.png, the last frames over their reconstructions.
@@ -109,7 +112,7 @@ def film(run: Run, config: Config, vae, parameters: list[float], played: Played,
     return [write_video(run / "videos" / f"{name}.mp4", shown, task.fps), end]
 
 
-def panels_of(run: Run, config: Config, vae, parameters: list[float], played: Played, title: str) -> list[Panel]:
+def panels_of(run: Run, config: Config, vae: VAE, parameters: list[float], played: Played, title: str) -> list[Panel]:
     """The panels of an episode: the game under `title`, V's reconstruction, and, if the run has what dreams begin with,
     M's dreams along it."""
     parts = [played.frames[k : k + 100] for k in range(0, len(played.frames), 100)]
@@ -123,6 +126,7 @@ def panels_of(run: Run, config: Config, vae, parameters: list[float], played: Pl
     if (run / "initial_z.npz").exists():
         fps = tasks.get(config.task).fps
         length = round(HORIZON * fps)
+        assert played.h is not None and played.c is not None, "an episode of the game"
         dreamt, over = dreams_along(run, config, parameters, z, played.h, played.c, length, seed=0)
         since = np.arange(len(dreamt)) % length / fps
         notes = [
@@ -150,6 +154,7 @@ class Camera(Watcher):
             for lane in step.playing:
                 self.rows[self.jobs[lane]].append((step.z[lane].copy(), float(step.total[lane])))
             return
+        assert step.is_first is not None
         h, c = (np.asarray(value) * (1 - step.is_first) for value in (step.h, step.c))
         for lane in step.playing:
             self.rows[self.jobs[lane]].append((step.frames[lane], self.before[lane], h[lane], c[lane]))
@@ -195,7 +200,7 @@ def strip(run: Run, config: Config, dreamed: Played) -> Path:
     return path
 
 
-def dream(run: Run, config: Config, vae, parameters: list[float], seed: int) -> Played:
+def dream(run: Run, config: Config, vae: VAE, parameters: list[float], seed: int) -> Played:
     """A dream at config.temperature, driven by C, in a batch of as many lanes as the test had."""
     lanes = dream_lanes(run, config, segment=1)
     first = lanes.first(seed)
@@ -212,7 +217,8 @@ def write_video(path: Path, shown: list[Panel], fps: int) -> Path:
     with atomic_write(path) as tmp:
         written = tmp.with_name(tmp.name + path.suffix)  # the ending decides the format
         try:
-            with imageio.get_writer(written, fps=fps, macro_block_size=16, quality=4) as writer:
+            film: Any = imageio.get_writer(written, fps=fps, macro_block_size=16, quality=4)
+            with film as writer:
                 for step in range(len(shown[0].frames)):
                     frames, notes = zip(*[(panel.frames[step], panel.notes[step]) for panel in shown], strict=True)
                     writer.append_data(panels(titles, frames, notes))

@@ -5,6 +5,7 @@ and, where it has a head for the end, how many deaths its logit predicts to the 
 predicts one where none is (false positives).
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,7 +14,8 @@ import tensorflow as tf
 
 from controller.policy import Controller
 from rnn import mdn
-from vae.model import sample
+from rnn.model import MDNRNN
+from vae.model import VAE, sample
 from world_models.progress import bar as progress_bar
 from world_models.runs import episodes
 from world_models.runs.agent import digest, read_best
@@ -27,12 +29,12 @@ EVERY = 4  # of a frame's errors in V: neighbours are alike
 
 
 @lru_cache(maxsize=1)
-def decoder(vae):
+def decoder(vae: VAE) -> Callable:
     """`vae.decode`, compiled once for all episodes, whose last parts have few frames."""
     return tf.function(vae.decode, input_signature=[tf.TensorSpec((None, vae.z_size), tf.float32)])
 
 
-def v_errors(vae, obs: np.ndarray, mu: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
+def v_errors(vae: VAE, obs: np.ndarray, mu: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
     """(T / EVERY,): the squared error of frames uint8 (T, 64, 64, 3), decoded from mu (T, Z); with a mask uint8 (T, 64,
     64) that of the pixels where it is not 0."""
     decode, errors = decoder(vae), []
@@ -45,7 +47,9 @@ def v_errors(vae, obs: np.ndarray, mu: np.ndarray, mask: np.ndarray | None = Non
     return np.concatenate(errors)
 
 
-def m_outputs(rnn, z: list[np.ndarray], action: list[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def m_outputs(
+    rnn: MDNRNN, z: list[np.ndarray], action: list[np.ndarray]
+) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """What M makes of episodes of unequal lengths T, all at once.
 
     Args:
@@ -113,8 +117,8 @@ def errors(run: Run, paths: list[Path]) -> dict[str, float]:
             whole = alive // WINDOW * WINDOW
             rewards.append(np.stack([reward[:whole], predicted[:whole]]).reshape(2, -1, WINDOW).sum(axis=2))
     found = {"v_error_median": float(np.median([episode.mean() for episode in v]))}
-    v = np.concatenate(v)
-    found |= {"v_error": float(v.mean()), "v_error_95": float(np.quantile(v, 0.95))}
+    errors = np.concatenate(v)
+    found |= {"v_error": float(errors.mean()), "v_error_95": float(np.quantile(errors, 0.95))}
     if masked:
         found["v_error_masked"] = float(np.concatenate(masked).mean())
     found["m_loss"] = float(np.concatenate(m).mean())

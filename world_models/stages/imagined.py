@@ -8,7 +8,16 @@ from world_models.config import Config
 from world_models.runs.run import Run
 
 
-def dreams_along(run: Run, config: Config, parameters, z, h, c, length: int, seed: int) -> tuple:
+def dreams_along(
+    run: Run,
+    config: Config,
+    parameters: list[float],
+    z: np.ndarray,
+    h: np.ndarray,
+    c: np.ndarray,
+    length: int,
+    seed: int,
+) -> tuple:
     """Dreams one after the other, in which C acts as it did in the episode, but on what M makes of it. They have no
     dropout, since they show what M predicts.
 
@@ -37,6 +46,6 @@ def dreams_along(run: Run, config: Config, parameters, z, h, c, length: int, see
         over = over | (end[:, 0] > 0.5)
         zs.append(z)
         overs.append(over)
-    zs = np.stack(zs, axis=1).reshape(-1, z.shape[1])[:count]
-    frames = np.concatenate([dreams.decode(zs[k : k + 100]) for k in range(0, count, 100)])
+    rows = np.stack(zs, axis=1).reshape(-1, z.shape[1])[:count]
+    frames = np.concatenate([dreams.decode(rows[k : k + 100]) for k in range(0, count, 100)])
     return frames, np.stack(overs, axis=1).reshape(-1)[:count]

@@ -5,6 +5,7 @@ import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +32,9 @@ ATTEMPTS = 1000  # at an episode that is long enough; so many seeds belong to it
 Share = tuple[int, int, list[float]]  # frames, bytes and returns of the episodes that a rank has recorded
 
 
-def record(env, config: Config, index: int, after_step: Callable[[], None] = lambda: None) -> dict[str, np.ndarray]:
+def record(
+    env: Any, config: Config, index: int, after_step: Callable[[], None] = lambda: None
+) -> dict[str, np.ndarray]:
     """Plays random episode number `index` of a run; calls `after_step` after every step.
 
     The return is that up to the episode's end; recording stops there if the task says so, and at `max_frames`.
@@ -64,7 +67,7 @@ def record(env, config: Config, index: int, after_step: Callable[[], None] = lam
     )
 
 
-def extract(comm, run: Run) -> None:
+def extract(comm: mpi.Comm, run: Run) -> None:
     """Records the episodes that are missing; each rank plays a share."""
     config = run.config
     if (config.round == 1 or config.random) and config.max_frames <= config.min_frames:
@@ -76,10 +79,10 @@ def extract(comm, run: Run) -> None:
     start = time.perf_counter()
     first = extract_random(comm, run, [index for index in missing if is_random(config, index)])
     then = extract_by_agent(comm, run, [index for index in missing if not is_random(config, index)])
-    frames, disk, returns = (a + b for a, b in zip(first, then, strict=True))
+    mine = (first[0] + then[0], first[1] + then[1], first[2] + then[2])
     seconds = time.perf_counter() - start
     mpi.wait(comm)
-    shares = comm.gather((frames, disk, returns))
+    shares = comm.gather(mine)
     mpi.on_root(comm, finish, run)
     mpi.on_root(comm, require_frames, run)
     if comm.rank == 0:
@@ -115,7 +118,8 @@ def require_frames(run: Run) -> None:
         if "vae" not in config.untrained:
             Frames(paths, config.vae_batch, config.seed, config.linked, config.new_share)
         if "rnn" not in config.untrained:
-            batches_of(LatentDataset(None, None, None, None, None, lengths), config)
+            nothing = np.empty(0)
+            batches_of(LatentDataset(nothing, nothing, nothing, nothing, nothing, lengths), config)
     except UserError as error:
         raise UserError(
             f"{error}; begin another run with more --episodes, or one on these recordings, with smaller batches: "
@@ -142,7 +146,7 @@ def is_random(config: Config, index: int) -> bool:
     return config.round == 1 or int((own + 1) * config.random) > int(own * config.random)
 
 
-def extract_random(comm, run: Run, missing: list[int]) -> Share:
+def extract_random(comm: mpi.Comm, run: Run, missing: list[int]) -> Share:
     """Records this rank's share of random episodes."""
     if not missing:
         return 0, 0, []
@@ -163,7 +167,7 @@ def extract_random(comm, run: Run, missing: list[int]) -> Share:
     return frames, disk, returns
 
 
-def extract_by_agent(comm, run: Run, missing: list[int]) -> Share:
+def extract_by_agent(comm: mpi.Comm, run: Run, missing: list[int]) -> Share:
     """Records this rank's share of the episodes that the last round's agent plays, with that round's V and M."""
     if not missing:
         return 0, 0, []
@@ -176,7 +180,7 @@ def extract_by_agent(comm, run: Run, missing: list[int]) -> Share:
     return play_and_write(comm, before, config, agents, plan, paths)
 
 
-def extract_held_out(comm, run: Run, count: int) -> None:
+def extract_held_out(comm: mpi.Comm, run: Run, count: int) -> None:
     """Records `count` episodes of the run's own agent in DIR/held_out, from which no V or M learns. Episodes of an
     earlier agent are recorded again."""
     paths = episodes.held_out_paths(run, count)
@@ -215,6 +219,8 @@ class Recorder(Watcher):
         self.episodes[lane] = Episode()
 
     def step(self, step: Step) -> None:
+        assert step.frames is not None and step.action is not None, "the lanes play the game"
+        assert step.reward is not None and step.terminated is not None and step.truncated is not None
         for lane in step.playing:
             mask = None if step.masks is None else step.masks[lane]
             outcome = (step.reward[lane], step.terminated[lane], step.truncated[lane], mask)
@@ -226,7 +232,7 @@ class Recorder(Watcher):
 
 
 def play_and_write(
-    comm, models: Run, config: Config, agents: list[Explorer], plan: list[int], paths: list[Path]
+    comm: mpi.Comm, models: Run, config: Config, agents: list[Explorer], plan: list[int], paths: list[Path]
 ) -> Share:
     """agents[k] plays an episode with the seed plan[k], with the V and M of the run `models`, and it is written to
     paths[k]."""

@@ -2,6 +2,8 @@
 
 import dataclasses
 import itertools
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -41,11 +43,12 @@ def parse(texts: list[str]) -> list[dict]:
     return [dict(zip(axes, combination, strict=True)) for combination in itertools.product(*axes.values())]
 
 
-def value(name: str, text: str):
+def value(name: str, text: str) -> Any:
     """A setting's value from its text; UserError if it is not one."""
     (item,) = [item for item in dataclasses.fields(configs.Config) if item.name == name]
     try:
-        found = item.type(text)
+        kind: Any = item.type
+        found = kind(text)
     except ValueError:
         found = text
     configs.check_value(item, found)
@@ -83,7 +86,7 @@ def configured(run: Run, given: dict, varied: dict) -> configs.Config:
     return config
 
 
-def evolve_and_test(comm, run: Run, given: dict, combinations: list[dict], episodes: int) -> None:
+def evolve_and_test(comm: mpi.Comm, run: Run, given: dict, combinations: list[dict], episodes: int) -> None:
     """Evolves an agent for each combination, in a run of its own in agents/, and tests it: in its dream, if it is
     evolved there, and in the real environment. What exists is neither evolved nor tested again.
 
@@ -130,10 +133,11 @@ def tested(run: Run, config: configs.Config, episodes: int) -> dict | None:
     return next((row for row in rows if wanted.items() <= row.items() and "returns" in row), None)
 
 
-def table(lines: list[tuple[dict, dict]]) -> str:
+def table(lines: Sequence[tuple[dict, Any]]) -> str:
     """Each agent's test, then the mean over seeds of those that differ in nothing else, as text."""
     form = "{:<40} {:<32} {:>12} {:>16}"
-    text, seeds = [form.format("agent", "where", "paper", "ours")], {}
+    text = [form.format("agent", "where", "paper", "ours")]
+    seeds: dict[tuple, list[float]] = {}
     for varied, row in lines:
         place, paper = results.where(row), published.text(row)
         text.append(form.format(folder_name(varied), place, paper, f"{row['mean']:.1f} ± {row['std']:.1f}"))

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import math
 from pathlib import Path
+from typing import Any
 
 from world_models import config as configs
 from world_models.config import Config, UserError
@@ -61,7 +62,7 @@ def preset(name: str, preset: str) -> Config:
     values = {**camera, **task.presets.get("paper", {}), **PRESETS[preset]}
     if preset != "paper":
         values |= task.presets.get(preset, {})
-    if frames := values.pop("frames", 0):
+    if (frames := values.pop("frames", 0)) and task.mean_length is not None:
         values["episodes"] = max(values["episodes"], math.ceil(frames / task.mean_length(values["max_frames"])))
     return Config(task=name, preset=preset, **values)
 
@@ -99,6 +100,6 @@ def check(config: Config) -> Config:
     return config
 
 
-def replace(config: Config, **changes) -> Config:
+def replace(config: Config, **changes: Any) -> Config:
     """A configuration with changes, checked."""
     return check(dataclasses.replace(config, **changes))

@@ -3,11 +3,12 @@
 import math
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from world_models.config import UserError
 
 
-def checked(action, *shape: int) -> np.ndarray:
+def checked(action: ArrayLike, *shape: int) -> np.ndarray:
     """The action as an array of this shape; UserError unless it has so many numbers, all of them finite."""
     array = np.asarray(action)
     if array.shape != shape:  # rarely: this is asked at every step

@@ -1,5 +1,7 @@
 """CarRacing: what the paper drives in. The environment itself is in carracing_env.py."""
 
+from typing import Any
+
 import gymnasium as gym
 import numpy as np
 
@@ -15,7 +17,7 @@ def make_env(config: Config, render_mode: str | None = None) -> gym.Env:
     return CarRacing(render_mode, view=config.view, pixels=config.pixels, masked=masked)
 
 
-def squash(a, ops=np):
+def squash(a: Any, ops: Any = np) -> Any:
     """tanh outputs (B, 3) -> steer, gas from -1..1 to 0..1, brake cut at 0 (carracing/model.py)."""
     return ops.stack([a[:, 0], (a[:, 1] + 1.0) / 2.0, ops.clip(a[:, 2], 0.0, 1.0)], axis=-1)
 

@@ -6,6 +6,7 @@ Physics, rewards and tracks are untouched; what differs is how a frame is drawn 
 import math
 import threading
 from dataclasses import dataclass
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -93,12 +94,13 @@ class CarRacing(car_racing.CarRacing):
         self.masked, self.mask = masked, np.zeros((SIZE, SIZE), np.uint8)
         self.observation_space = gym.spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
 
-    def step(self, action: np.ndarray | None):
+    def step(self, action: np.ndarray | int | None) -> tuple[np.ndarray, float, bool, bool, dict]:
         """As Gymnasium's; None, of which `reset` makes the first frame, acts not at all."""
         if self.car is None:
             raise gym.error.ResetNeeded("an episode begins with reset(): call it before step()")
         # Box2D computes with NaN, and a car of NaN has visited every tile.
-        return super().step(None if action is None else checked(action, 3))
+        controls: Any = None if action is None else checked(action, 3)
+        return super().step(controls)
 
     def _create_track(self) -> bool:
         if not super()._create_track():
@@ -109,7 +111,8 @@ class CarRacing(car_racing.CarRacing):
         # on, so that the array is up to date at no cost.
         road_colour = np.array([colour for _, colour in self.road_poly]).astype(np.uint8)
         self._palette = np.concatenate([self.camera.colours, road_colour])
-        painted = {id(tile.color): tile for tile in self.road}
+        road: Any = self.road  # declared as None
+        painted = {id(tile.color): tile for tile in road}
         for n, (polygon, colour) in enumerate(self.road_poly):
             if (tile := painted.get(id(colour))) is not None:
                 tile.color = self._palette[raster.ROAD + n]
@@ -125,6 +128,7 @@ class CarRacing(car_racing.CarRacing):
     def _draw(self) -> np.ndarray:
         """The picture before it is shrunk, uint8 (84, 96, 3), rows 0-83 of the 96; in memory that the next drawing
         overwrites, of whichever environment."""
+        assert self.car is not None
         hull = self.car.hull
         wheels = self.car.wheels
         # Every access to Box2D's attributes makes new objects: once a frame. A vector's `tuple` is twice as fast as

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 from numba import njit
 
@@ -13,7 +14,7 @@ def compiled(function: Callable) -> Callable:
     written, the disk is full, or the cache is damaged, it is compiled again.
     """
     try:
-        fast = njit(cache=True)(function)
+        fast: Any = njit(cache=True)(function)
     except RuntimeError:  # nowhere to keep it
         return njit(function)
     cache = fast._cache  # numba has no public way to it

@@ -52,6 +52,7 @@ class Pictured(gym.Wrapper):
         super().__init__(env)
         self.name = name
         low = action_bounds(env.action_space)
+        self.low = low
         self.action_space = gym.spaces.Box(low, np.ones_like(low), dtype=np.float32)
         self.observation_space = gym.spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
 
@@ -60,7 +61,7 @@ class Pictured(gym.Wrapper):
         return self._observe(), info
 
     def step(self, action: np.ndarray):
-        action = self._own(checked(action, *self.action_space.shape).astype(np.float32))
+        action = self._own(checked(action, len(self.low)).astype(np.float32))
         _, reward, terminated, truncated, info = self._ask(self.env.step, action)
         reward = float(reward)
         if abs(reward) > LARGEST:
@@ -90,6 +91,7 @@ class Pictured(gym.Wrapper):
         space = self.env.action_space
         if isinstance(space, gym.spaces.Discrete):
             return int(space.start) + int(np.argmax(action))
+        assert isinstance(space, gym.spaces.Box) and space.dtype is not None
         share = (action.reshape(space.shape).astype(np.float64) + 1) / 2
         if space.dtype.kind in "iub":
             values = zip(share.ravel().tolist(), space.low.ravel().tolist(), space.high.ravel().tolist(), strict=True)
@@ -116,9 +118,12 @@ def without_exit(name: str, function: Callable, *args, **options):
 def action_bounds(space: gym.Space) -> np.ndarray:
     """(A,), the least value of each number of an action as C gives it; UserError if there is no such action."""
     discrete = isinstance(space, gym.spaces.Discrete)
-    if not discrete and not (isinstance(space, gym.spaces.Box) and np.isfinite([space.low, space.high]).all()):
+    if isinstance(space, gym.spaces.Discrete):
+        numbers = int(space.n)
+    elif isinstance(space, gym.spaces.Box) and np.isfinite([space.low, space.high]).all():
+        numbers = math.prod(space.shape)
+    else:
         raise UserError(f"actions {space}: expected a Box with finite bounds, or Discrete")
-    numbers = int(space.n) if discrete else math.prod(space.shape)
     if not 1 <= numbers <= MOST_NUMBERS:
         what = "choices" if discrete else "numbers"
         raise UserError(f"actions {space}: expected 1 to {MOST_NUMBERS} {what}, found {numbers}")
@@ -165,7 +170,8 @@ def require_installed(name: str, run: Path) -> None:
         spec = importlib.util.find_spec(top) if top not in sys.stdlib_module_names else None
     except (ImportError, ValueError):  # ValueError: of a module without a spec, as __main__
         spec = None
-    found = [place for place in ((spec.submodule_search_locations or [spec.origin]) if spec else ()) if place]
+    listed = (spec.submodule_search_locations or filter(None, [spec.origin])) if spec else ()
+    found = [place for place in listed if place]
     places = [Path(os.path.abspath(place)).parent.resolve() for place in found]
     here, run = Path.cwd().resolve(), run.resolve()
     reachable = [place for place in places if place in (here, run, *run.parents) or run in place.parents]
@@ -175,7 +181,7 @@ def require_installed(name: str, run: Path) -> None:
         raise UserError(f"task {name!r} imports {top}, {where}; {remedy}")
 
 
-def make(env_id: str) -> gym.Env:
+def make(env_id: str) -> Pictured:
     """The environment with its pictures; UserError if there is none, or it cannot be a task."""
     package_of(env_id)
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws in memory; SDL would miss a display, and say so
@@ -199,8 +205,8 @@ def frames_a_second(value: object) -> int:
     """An environment's render_fps as that of a film, at least 1; UserError if it is not a number above 0."""
     if value is None:
         return FPS
-    if isinstance(value, Real) and 0 < value <= MOST_FPS:
-        return max(1, round(value))
+    if isinstance(value, Real) and 0 < float(value) <= MOST_FPS:
+        return max(1, round(float(value)))
     raise UserError(f"metadata['render_fps']: expected a number above 0 and at most {MOST_FPS}, found {value!r:.40}")
 
 
@@ -208,7 +214,7 @@ def task(name: str) -> Task:
     """The task called gymnasium:ID; UserError as of `make`."""
     env_id = name.removeprefix(PREFIX)
     env = make(env_id)
-    low, spec, discrete = env.action_space.low, env.spec, isinstance(env.env.action_space, gym.spaces.Discrete)
+    low, spec, discrete = env.low, env.spec, isinstance(env.env.action_space, gym.spaces.Discrete)
     limit = spec.max_episode_steps if spec else None
     limit = limit if limit and limit > 0 else None  # Gymnasium's -1 stands for none, too
     try:
@@ -246,7 +252,7 @@ def mean_length(env_id: str, limit: int) -> float:
     env, rng = make(env_id), np.random.default_rng(0)
     steps = episodes = 0
     while steps < SAMPLE:
-        policy, over, frame = RandomHolder(rng, env.action_space.low), False, 0
+        policy, over, frame = RandomHolder(rng, env.low), False, 0
         without_exit(env.name, env.env.reset, seed=episodes)
         while not over and frame < limit:
             _, _, terminated, truncated, _ = without_exit(env.name, env.env.step, env._own(policy.act(frame)))

@@ -100,7 +100,17 @@ def reach_of(road: np.ndarray) -> float:
 
 
 @compiled
-def draw(image, camera, field, grass, road, reach, car, car_sides, car_colour):
+def draw(
+    image: np.ndarray,
+    camera: np.ndarray,
+    field: np.ndarray,
+    grass: np.ndarray,
+    road: np.ndarray,
+    reach: np.ndarray,
+    car: np.ndarray,
+    car_sides: np.ndarray,
+    car_colour: np.ndarray,
+) -> None:
     """Draws colour numbers, in the release's order: field, grass, road, car.
 
     Args:
@@ -141,7 +151,7 @@ def draw(image, camera, field, grass, road, reach, car, car_sides, car_colour):
 
 
 @compiled
-def shade(image, palette, samples, frame):
+def shade(image: np.ndarray, palette: np.ndarray, samples: int, frame: np.ndarray) -> None:
     """Averages the samples of each pixel, 1 or 4 x 4: `image` of colour numbers -> `frame` (ROWS, FRAME, 3)."""
     if samples == 1:
         for row in range(frame.shape[0]):
@@ -177,7 +187,7 @@ def shade(image, palette, samples, frame):
 
 
 @compiled
-def dimmed(palette, levels):
+def dimmed(palette: np.ndarray, levels: np.ndarray) -> np.ndarray:
     """The palette, uint8 (N, 3), each number less by so many levels (int32), and no less than 0."""
     out = np.empty_like(palette)
     numbers, less = palette.ravel(), out.ravel()
@@ -187,7 +197,15 @@ def dimmed(palette, levels):
 
 
 @compiled
-def pose_car(bodies, wheel, hull, hull_sides, white, car, car_sides):
+def pose_car(
+    bodies: np.ndarray,
+    wheel: np.ndarray,
+    hull: np.ndarray,
+    hull_sides: np.ndarray,
+    white: np.ndarray,
+    car: np.ndarray,
+    car_sides: np.ndarray,
+) -> None:
     """The car's polygons in the release's drawing order: each wheel, the white of its tyre, then the hull.
 
     Args:

@@ -37,7 +37,7 @@ class RandomStrafer:
         return self.action
 
 
-PRESETS = {
+PRESETS: dict[str, dict] = {
     # What the release's Doom changes [doomrnn/*.py].
     "paper": dict(
         max_frames=2100,

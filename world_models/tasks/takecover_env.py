@@ -88,8 +88,9 @@ def scratch(process: int) -> str:
     """
     path = tempfile.mkdtemp(prefix="vizdoom-")
     wait = f"trap '' HUP INT TERM USR1; read nothing; {CLEAR}"
-    unheard = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-    waiting.append(subprocess.Popen(["sh", "-c", wait, "sh", path], stdin=subprocess.PIPE, **unheard))
+    pipe, null = subprocess.PIPE, subprocess.DEVNULL
+    command = ["sh", "-c", wait, "sh", path]
+    waiting.append(subprocess.Popen(command, stdin=pipe, stdout=null, stderr=null, start_new_session=True))
     return path
 
 
@@ -143,6 +144,7 @@ def make_game(labels: bool = False) -> vizdoom.DoomGame:
 
 def things(state: vizdoom.GameState) -> np.ndarray:
     """Which pixels of the observation show a thing of the game, uint8 (64, 64), 0 to 255."""
+    assert state.labels is not None and state.labels_buffer is not None, "the game was made with labels"
     shown = [label.value for label in state.labels if label.object_name != "DoomPlayer"]
     matters = np.where(np.isin(state.labels_buffer[:ROWS], shown), np.uint8(255), np.uint8(0))
     return shrink_doom(matters, GREYS)[..., 0].copy()
@@ -182,10 +184,11 @@ class DoomTakeCover(gym.Env, EzPickle):
         self.observation_space = gym.spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
         self.action_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
         self._game: vizdoom.DoomGame | None = None
-        self._seed, self._past = 0, []
+        self._seed = 0
+        self._past: list[list[int]] = []  # the buttons of each step
         self._frame = np.zeros((480, 640), np.uint8)  # palette indices; 0 is black
 
-    def reset(self, *, seed: int | None = None, options: dict | None = None):
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
         super().reset(seed=seed)
         self._seed = int(self.np_random.integers(1 << 31)) if seed is None else int(seed)
         self._past = []
@@ -195,7 +198,7 @@ class DoomTakeCover(gym.Env, EzPickle):
             self._restart(error)
         return self._observe(), {}
 
-    def step(self, action: np.ndarray):
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
         if self._game is None:
             raise gym.error.ResetNeeded("an episode begins with reset(): call it before step()")
         move = float(checked(action, 1)[0])
@@ -223,10 +226,12 @@ class DoomTakeCover(gym.Env, EzPickle):
         warnings.warn(f"Doom's engine died ({error}); it is started again", RuntimeWarning, stacklevel=3)
         self.close()
         self._begin()
+        assert self._game is not None
         for buttons in self._past:
             self._game.make_action(buttons)
 
     def _observe(self) -> np.ndarray:
+        assert self._game is not None
         state = self._game.get_state()
         if state is None:  # the episode is over; after a time-out the last picture stays
             if self._game.is_player_dead():

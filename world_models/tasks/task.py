@@ -6,7 +6,7 @@ which task it has.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import gymnasium as gym
 import numpy as np
@@ -35,7 +35,7 @@ class Release:
     head_first: bool
 
 
-def identity(a, ops):
+def identity(a: Any, ops: Any) -> Any:
     """Actions as tanh leaves them, in -1..1."""
     return a
 
@@ -137,4 +137,4 @@ class Task:
 
     def environment(self, view: str | None) -> str:
         """The id of the environment as seen by one of its cameras."""
-        return self.views[view] if self.views else self.env_id
+        return self.views[view or next(iter(self.views))] if self.views else self.env_id

@@ -14,7 +14,7 @@ from world_models.command_line import print_result
 from world_models.runs import weights
 from world_models.runs.run import Run
 from world_models.tracking import add_flag, track
-from world_models.training import hold_memory, quiet_tensorflow, use_one_gpu
+from world_models.training import hold_memory, quiet_tensorflow, use_allowed_cores, use_one_gpu
 
 if __name__ == "__main__":
     command_line.start()  # TensorFlow's import takes seconds, in which a signal may come
@@ -58,6 +58,7 @@ def main() -> None:
     args = parser.parse_args()
     with Run.open(args.run, command_line.overrides(args), args.base, args.after) as run:
         use_one_gpu()
+        use_allowed_cores()
         if run.is_current("rnn.weights.h5"):
             load_rnn(run)  # raises an error if it is damaged
             print_result(f"{run}/rnn.weights.h5 exists")

@@ -23,8 +23,10 @@ from world_models.config import Config, UserError
 from world_models.runs.arrays import UNREADABLE, open_npz, require_finite
 
 # What a search raises when it goes on from an invalid state. Other exceptions are faults of the program.
-BROKEN_STATE = (ArithmeticError, AttributeError, AssertionError, MemoryError, pickle.UnpicklingError)
-INVALID_STATE_ERRORS: tuple[type[Exception], ...] = (*UNREADABLE, *BROKEN_STATE)
+INVALID_STATE_ERRORS = (
+    *UNREADABLE,
+    *(ArithmeticError, AttributeError, AssertionError, MemoryError, pickle.UnpicklingError),
+)
 HEADER = 1 << 26  # bytes of a checkpoint's header: some 60,000 generations
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 from gymnasium.utils import EzPickle
+from numpy.typing import ArrayLike
 
 from doom_rnn.forks import require_own_tensorflow
 from rnn.lstm import dropout_mask
@@ -120,7 +121,7 @@ class Dreams:
         seen = gym.spaces.Box(-np.inf, np.inf, (self.config.z_size + 2 * self.config.rnn_units,), np.float32)
         return seen, gym.spaces.Box(low, np.ones_like(low), dtype=np.float32)
 
-    def actions(self, given, count: int) -> np.ndarray:
+    def actions(self, given: ArrayLike, count: int) -> np.ndarray:
         """The actions of `count` agents, as M is told of them: float32 (B, A), of choices 1 for the greatest number and
         0 for the others. UserError if they are not as many finite numbers."""
         actions = checked(given, count, len(self.task.low))

@@ -4,8 +4,12 @@ import gymnasium as gym
 import keras
 import numpy as np
 import pytest
+from small_run import make_run
 
 from controller.policy import Controller
+from doom_rnn.dream import DreamEnv
+from doom_rnn.latent import LatentEnv
+from doom_rnn.vector import VectorDreamEnv
 from world_models import tasks
 from world_models.config import UserError
 from world_models.tasks.gymnasium_task import Pictured, RandomHolder, action_bounds
@@ -143,3 +147,19 @@ def test_random_agents_choose_the_same_in_numpy_and_tensorflow():
         found = [np.asarray(many.act(params, z, None, None, ops)) for ops in (np, keras.ops)]
         np.testing.assert_array_equal(*found)
         assert (found[0].sum(axis=1) == 1).all() and len(np.unique(found[0].argmax(axis=1))) == 4
+
+
+def test_an_agent_of_dreams_may_give_any_numbers_for_a_choice(tmp_path):
+    """M was trained on 1 for the choice and 0 for the others. It is told that by every kind of dream."""
+    run = make_run(tmp_path, "gymnasium:CartPole-v1").path
+    single, vector, game = DreamEnv(run), VectorDreamEnv(2, run), LatentEnv(run)
+    seen = {}
+    for action in ((0.0, 1.0), (0.2, 0.9), (-3.0, 5.0), (1.0, 0.0)):
+        for env in (single, vector, game):
+            env.reset(seed=1)
+        steps = (single.step(action), vector.step(np.float32([action, action])), game.step(action))
+        seen[action] = np.concatenate([np.ravel(part) for step in steps for part in step[:2]])
+    for action in ((0.2, 0.9), (-3.0, 5.0)):
+        np.testing.assert_array_equal(seen[action], seen[0.0, 1.0])
+    assert not np.array_equal(seen[1.0, 0.0], seen[0.0, 1.0])
+    game.close()

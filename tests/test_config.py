@@ -69,6 +69,12 @@ def test_invalid_values_are_named(changes, message):
         tasks.check(configs.Config(**values))
 
 
+@pytest.mark.parametrize("rollouts", ["9" * 5000, "4,50:16,20:8", "4,20:8,20:16", "3:4", "4,", "-1", "4,:8"])
+def test_schedules_that_do_not_ascend_are_refused(rollouts):
+    with pytest.raises(UserError, match="--rollouts: expected a count"):
+        tasks.replace(tasks.preset("carracing", "smoke"), rollouts=rollouts)
+
+
 def test_unknown_task_and_preset():
     with pytest.raises(UserError, match="--task: unknown task 'pong': expected one of carracing, doom"):
         tasks.preset("pong", "paper")

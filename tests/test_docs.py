@@ -16,7 +16,7 @@ from world_models import config as configs
 from world_models import published
 from world_models.runs import files
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
 SCRIPT = re.compile(r"\bpython +(?!-)(\S+\.py)")
 MODULE = re.compile(r"\bpython +-m +(\w+(?:\.\w+)*)")
@@ -35,6 +35,7 @@ OTHERS = {
     "--time",
 }
 OTHERS |= {"--logdir"}
+OTHERS |= {"--hostfile", "--shm-size", "--cpus", "--memory"}  # Open MPI, Docker
 PLUS_MINUS = re.compile(r"\d+(?:\.\d+)? ± \d+(?:\.\d+)?")
 
 

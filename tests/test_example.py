@@ -38,14 +38,14 @@ def test_ppo_without_its_packages_is_one_line(tmp_path):
 
 
 def test_the_example_is_one_short_program_without_mpi():
-    assert len((ROOT / "examples" / "rollout.py").read_text().splitlines()) <= 60
+    assert len((ROOT / "examples" / "rollout.py").read_text(encoding="utf-8").splitlines()) <= 60
     code = "import sys; sys.modules['mpi4py'] = None\nfrom examples.rollout import rollout"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
 def test_the_readmes_loop_is_the_examples():
-    program = (ROOT / "examples" / "rollout.py").read_text()
-    [loop] = re.findall(r"^```python\n(while .*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+    program = (ROOT / "examples" / "rollout.py").read_text(encoding="utf-8")
+    [loop] = re.findall(r"^```python\n(while .*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
     lines = [line.partition("  # ")[0].strip() for line in loop.splitlines()]
     assert len(lines) == 5
     places = [program.index(line) for line in lines]

@@ -57,25 +57,6 @@ def test_a_write_that_fails_leaves_the_earlier_file_and_names_it(way, tmp_path):
     assert (tmp_path / "b.npz").read_bytes() == b"earlier" and sorted(os.listdir(tmp_path)) == ["a.npz", "b.npz"]
 
 
-def test_weights_that_do_not_fit_are_a_user_error_and_no_segmentation_fault(tmp_path):
-    make_run(tmp_path / "run")
-    before = contents(tmp_path / "run")
-    code = """
-from pathlib import Path
-from world_models import command_line
-from world_models.training import quiet_tensorflow
-quiet_tensorflow()
-from world_models.runs import weights
-from world_models.runs.run import Run
-from world_models.world_model import load_vae
-run = Run(Path("run"))
-command_line.command(lambda: weights.save(load_vae(run), run, "vae.weights.h5"))
-"""
-    done = limited(code, tmp_path, 10_000)
-    assert done.returncode == 2 and done.stderr.endswith("error: run/vae.weights.h5: File too large\n"), done
-    assert contents(tmp_path / "run") == before
-
-
 def test_a_film_that_ffmpeg_cuts_short_is_no_film(tmp_path):
     code = """
 import numpy as np

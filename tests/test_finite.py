@@ -20,9 +20,8 @@ from world_models.config import UserError
 from world_models.runs import episodes, weights
 from world_models.runs.agent import read_best
 from world_models.stages.episode import Episode
-from world_models.tasks.actions import checked
+from world_models.tasks.actions import checked, one_hot
 from world_models.tasks.carracing_env import CarRacing
-from world_models.tasks.gymnasium_task import greatest
 from world_models.world_model import WorldModel, load_rnn
 
 
@@ -168,7 +167,7 @@ def test_settings_are_finite(name, value):
 
 @pytest.mark.parametrize("ops", [np, keras.ops])
 def test_a_choice_of_nan_stays_nan(ops):
-    found = np.asarray(greatest(ops.array([[0.1, np.nan, 0.2], [0.3, 0.2, 0.1]]), ops))
+    found = np.asarray(one_hot(ops.array([[0.1, np.nan, 0.2], [0.3, 0.2, 0.1]]), ops))
     assert np.isnan(found[0, 1])
     np.testing.assert_array_equal(found[1], [1, 0, 0])
 

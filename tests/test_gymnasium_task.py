@@ -14,7 +14,8 @@ from controller.policy import Controller
 from world_models import tasks
 from world_models.config import UserError
 from world_models.environments import make_env
-from world_models.runs import run_dir
+from world_models.runs.run import Run
+from world_models.stages.recording import record
 
 SMALL = (
     "--preset smoke --episodes 5 --max-frames 40 --vae-epochs 1 --vae-batch 10 --rnn-steps 3 --rnn-batch 3 "
@@ -103,7 +104,7 @@ def test_all_stages_on_pendulum_and_its_dream(tmp_path):
         assert [(row["env"], row["temperature"]) for row in rows] == [("dream", 1.0), ("real", 1.0)]
         assert all(row["max"] < 0 for row in rows if row["env"] == "real")  # Pendulum's rewards are costs
         assert (folder / "videos" / "gymnasium-Pendulum-v1-worst.mp4").exists()
-    assert run_dir.load(tmp_path / "pendulum-2").total_episodes == 9
+    assert Run(tmp_path / "pendulum-2").config.total_episodes == 9
     env = gym.make("doom_rnn:WorldModels/Dream-v0", run=run)
     env.reset(seed=1)
     _, reward, _, truncated, _ = env.step(env.action_space.sample())
@@ -118,3 +119,27 @@ def test_choices_evolve_in_the_real_environment(tmp_path):
         run_script(script, "--run", run)
     history = [json.loads(line) for line in (run / "controller" / "history.jsonl").read_text().splitlines()]
     assert all(line["mean"] == line["mean_steps"] <= 40 for line in history)  # CartPole pays 1 a step
+
+
+@pytest.mark.parametrize("env_id", ["CartPole-v1", "FrozenLake-v1"])
+@pytest.mark.parametrize("preset", ["smoke", "laptop"])
+def test_presets_record_frames_enough_for_short_episodes(env_id, preset):
+    """Episodes of the random policy have 13 frames in CartPole and 10 in FrozenLake."""
+    config = tasks.preset(f"gymnasium:{env_id}", preset)
+    env = make_env(config)
+    recorded = (len(record(env, config, index)["obs"]) for index in range(30))
+    frames = np.mean(list(recorded)) * config.episodes
+    assert frames > 1.5 * config.rnn_batch * (config.rnn_length + 1) and frames > 2 * config.vae_batch
+    long = "gymnasium:Pendulum-v1"
+    assert tasks.preset(long, preset).episodes == tasks.get(long).presets[preset]["episodes"]
+
+
+def test_extract_reports_recordings_that_are_too_short(tmp_path):
+    """Not train_rnn.py, after V's training."""
+    command = ("extract.py", "--run", tmp_path / "run", "--task", "gymnasium:FrozenLake-v1", "--preset", "smoke")
+    done = run_script(*command, "--episodes", "20", check=False)
+    [line] = [line for line in done.stderr.splitlines() if "error" in line]
+    assert done.returncode == 2 and re.search(r"frames are recorded, too few for --rnn-batch 8 .*--rnn-length 50", line)
+    assert line.endswith(f"--run NEW --from {tmp_path / 'run'}")
+    again = ("extract.py", "--run", tmp_path / "new", "--from", tmp_path / "run", "--rnn-batch", "2")
+    assert "all 20 episodes are recorded" in run_script(*again).stdout  # the remedy

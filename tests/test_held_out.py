@@ -1,29 +1,31 @@
 """V's and M's errors on held-out episodes."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 from conftest import run_script
-from small_play import Alone
+from small_run import add_agent, make_run
 
-from vae.data import episode_length, episodes, read_episode, read_outcome
 from world_models import seeds
 from world_models.config import UserError
-from world_models.runs import run_dir
+from world_models.mpi import Alone
+from world_models.runs import episodes
+from world_models.runs.run import Run
 from world_models.stages import held_out, recording
 from world_models.world_model import load_rnn, load_vae, make_rnn
 
 
 @pytest.fixture
 def rnn(doom_run):
-    """Doom's M with its first weights, and heads that predict nothing sure."""
-    return make_rnn(run_dir.load(doom_run))
+    """Doom's M with its first weights."""
+    return make_rnn(Run(doom_run).config)
 
 
 def test_m_outputs_are_those_of_training(doom_run, rnn):
     """Episodes of two lengths, each against the whole sequence at once."""
-    config = run_dir.load(doom_run)
+    config = Run(doom_run).config
     rng = np.random.default_rng(4)
     z = [rng.normal(size=(length, config.z_size)).astype(np.float32) for length in (7, 12)]
     action = [rng.uniform(-1, 1, (len(rows), 1)).astype(np.float32) for rows in z]
@@ -39,18 +41,18 @@ def test_m_outputs_are_those_of_training(doom_run, rnn):
 
 
 def test_deaths_and_false_positives_are_counted(doom_run, rnn, monkeypatch):
-    config = run_dir.load(doom_run)
-    paths = episodes(doom_run, config.episodes)
-    lengths = [episode_length(path) for path in paths]
-    deaths = sum(length < config.max_frames for length in lengths)
+    run = Run(doom_run)
+    paths = episodes.complete(run)
+    lengths = [episodes.length_of(path) for path in paths]
+    deaths = sum(length < run.config.max_frames for length in lengths)
     assert deaths > 0
-    monkeypatch.setattr(held_out, "load_rnn", lambda run, config: rnn)
+    monkeypatch.setattr(held_out, "load_rnn", lambda run: rnn)
     weights, bias = rnn.head.get_weights()
     for sure, share in ((1e4, 1.0), (-1e4, 0.0)):
         rnn.head.set_weights([weights, np.where(np.arange(len(bias)) == 0, sure, bias)])
-        found = held_out.errors(doom_run, config, paths)
+        found = held_out.errors(run, paths)
         assert (found["deaths"], found["recall"], found["false_positives"]) == (deaths, share, share)
-        assert f"{share:.0%} of {deaths}" in held_out.in_words(found)
+        assert f"{share:.0%} of {deaths}" in held_out.format_errors(found)
 
 
 def test_recall_is_of_the_steps_that_end_and_false_positives_of_all_others():
@@ -60,75 +62,88 @@ def test_recall_is_of_the_steps_that_end_and_false_positives_of_all_others():
     assert held_out.end_prediction([(np.array([False, True]), False)]) == {}
 
 
-def test_v_s_error_is_the_squared_error_of_what_it_decodes(car_run):
-    vae = load_vae(car_run, run_dir.load(car_run))
-    obs, _ = read_episode(episodes(car_run, 4)[0])
+def test_v_s_error_is_the_squared_error_of_its_reconstruction(car_run):
+    run = Run(car_run)
+    vae = load_vae(run)
+    obs, _ = episodes.read(episodes.complete(run)[0])
     mu, _ = vae.encode(obs)
     expected = ((obs / 255 - vae.decode(mu).numpy()) ** 2).sum(axis=(1, 2, 3))[:: held_out.EVERY]
     np.testing.assert_allclose(held_out.v_errors(vae, obs, mu), expected, rtol=1e-4)
     assert len(held_out.v_errors(vae, obs[:5], mu[:5])) == 2
-    assert held_out.decoder(vae).experimental_get_tracing_count() == 1  # of all sizes
+    assert held_out.decoder(vae).experimental_get_tracing_count() == 1  # for all sizes
 
 
-def test_the_error_on_pixels_that_matter_is_that_under_the_mask(car_run, tmp_path):
-    config = run_dir.load(car_run)
-    path, vae = tmp_path / "000000.npz", load_vae(car_run, config)
-    obs, action = read_episode(episodes(car_run, 4)[0])
+def test_the_error_on_foreground_pixels_is_that_under_the_mask(car_run, tmp_path):
+    run = Run(car_run)
+    path, vae = tmp_path / "000000.npz", load_vae(run)
+    with np.load(episodes.complete(run)[0]) as file:
+        arrays = {name: file[name] for name in ("obs", "action", "reward", "end")}
+    obs = arrays["obs"]
     mask = np.zeros(obs.shape[:3], np.uint8)
     mask[:, 10:30, :20] = 255
-    np.savez(path, obs=obs, action=action, mask=mask)
-    found = held_out.errors(car_run, config, [path])
+    np.savez(path, **arrays, mask=mask)
+    found = held_out.errors(run, [path])
     mu, _ = vae.encode(obs)
     expected = ((obs / 255 - vae.decode(mu).numpy()) ** 2)[:: held_out.EVERY, 10:30, :20].sum(axis=(1, 2, 3)).mean()
     assert found["v_error_masked"] == pytest.approx(expected, rel=1e-4)
     assert found["v_error_masked"] < found["v_error"]
-    assert f"on pixels that matter {expected:.1f}" in held_out.in_words(found)
-    np.savez(path, obs=obs, action=action, mask=mask[1:])
+    assert f"on pixels that matter {expected:.1f}" in held_out.format_errors(found)
+    np.savez(path, **arrays, mask=mask[1:])
     with pytest.raises(UserError, match="not a complete episode"):
-        held_out.errors(car_run, config, [path])
+        held_out.errors(run, [path])
 
 
-def test_held_out_episodes_have_seeds_that_no_recording_has(copied, monkeypatch):
-    run, config = copied
-    plans = []
-    monkeypatch.setattr(recording, "play_and_write", lambda *arguments: plans.append(arguments[4]))
-    recording.extract_held_out(Alone(), run, config, 3)
-    recorded = seeds.episode_seeds(config.seed, "record", 0, 1000 * recording.ATTEMPTS)  # of a thousand episodes
-    assert len(set(plans[0])) == 3 and not set(plans[0]) & set(recorded)
+def test_held_out_episodes_are_played_on_other_seeds_than_recorded_ones(tmp_path):
+    """They are written with the digests of their agent, V and M; those of an earlier agent are recorded again."""
+    run = make_run(tmp_path / "run", lanes=2)
+    add_agent(run)
+    recording.extract_held_out(Alone(), run, 2)
+    first = held_out.held_out_episodes(run)
+    assert [path.name for path in first] == ["000000.npz", "000001.npz"]
+    frames = [episodes.read(path)[0] for path in first]
+    assert np.isfinite(list(held_out.errors(run, first).values())).all()
+    recorded = seeds.episode_seeds(run.config.seed, "record", 0, 1000 * recording.ATTEMPTS)
+    reserved = seeds.episode_seeds(run.config.seed, "record", seeds.RANGE // 2, 1000)
+    assert not set(recorded) & set(reserved)
+    add_agent(run, np.full(len(json.loads((run / "controller/best.json").read_text())["parameters"]), 0.1))
+    with pytest.raises(UserError, match="000000"):
+        held_out.held_out_episodes(run)
+    recording.extract_held_out(Alone(), run, 2)
+    again = [episodes.read(path) for path in held_out.held_out_episodes(run)]
+    assert all((one[0] == frame[0]).all() for (one, _), frame in zip(again, frames, strict=True))  # the same tracks
+    assert any((one != frame).any() for (one, _), frame in zip(again, frames, strict=True))
 
 
-def test_what_it_cannot_measure_is_one_line(copied, tmp_path):
-    run, config = copied
-    run_dir.save(dataclasses.replace(config, view="v3"), tmp_path / "other")
-    for of, said in (((), "--held-out 48"), (("--of", tmp_path / "other"), "a run of view v3;")):
-        done = run_script("tools.held_out", "--run", run, *of, check=False)
-        assert done.returncode == 2 and said in done.stderr and done.stderr.count("\n") == 1
+def test_a_run_without_held_out_episodes_is_one_line(small_run):
+    done = run_script("tools.held_out", "--run", small_run, check=False)
+    assert done.returncode == 2 and "--held-out" in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_a_model_without_a_head_for_the_end_has_no_recall(car_run):
-    config = run_dir.load(car_run)
-    found = held_out.errors(car_run, config, episodes(car_run, 4)[:2])
+    run = Run(car_run)
+    paths = episodes.complete(run)
+    found = held_out.errors(run, paths[:2])
     assert (
         set(found) == {"v_error", "v_error_95", "v_error_median", "m_loss"} and np.isfinite(list(found.values())).all()
     )
-    rnn, (obs, action) = load_rnn(car_run, config), read_episode(episodes(car_run, 4)[0])
-    mu, _ = load_vae(car_run, config).encode(obs)
+    rnn, (obs, action) = load_rnn(run), episodes.read(paths[0])
+    mu, _ = load_vae(run).encode(obs)
     loss, logit, reward = held_out.m_outputs(rnn, [mu.numpy()], [action])[0]
     assert loss.shape == (59,) and not logit.any() and not reward.any()
 
 
 def test_rewards_are_compared_in_windows(car_run, monkeypatch):
-    """An M that predicts a tenth more than each reward, but 0 for the first half of the episodes."""
-    config = dataclasses.replace(run_dir.load(car_run), heads="end+reward")
-    paths = episodes(car_run, 4)
-    rewards = [read_outcome(path, 60, 60, False)[0] for path in paths]
+    """This M predicts a tenth more than each reward, and 0 for the first half of the episodes."""
+    run = Run(car_run, dataclasses.replace(Run(car_run).config, heads="end+reward"))
+    paths = episodes.complete(run)
+    rewards = [episodes.read_outcome(path, 60)[0] for path in paths]
     predicted = [1.1 * reward * (k >= 2) for k, reward in enumerate(rewards)]
     outputs = [(np.zeros(59), np.full(60, -1.0), row) for row in predicted]
-    monkeypatch.setattr(held_out, "load_rnn", lambda run, config: make_rnn(config))
+    monkeypatch.setattr(held_out, "load_rnn", lambda run: make_rnn(run.config))
     monkeypatch.setattr(held_out, "m_outputs", lambda rnn, zs, actions: outputs)
-    found = held_out.errors(car_run, config, paths)
+    found = held_out.errors(run, paths)
     real, seen = (np.array([row[:50].sum() for row in rows]) for rows in (rewards, predicted))
     assert found["reward"] == pytest.approx(real.mean() / 50, rel=1e-5)
     assert found["reward_predicted"] == pytest.approx(seen.mean() / 50, rel=1e-5)
     assert found["reward_r2"] == pytest.approx(1 - ((real - seen) ** 2).mean() / real.var(), rel=1e-4)
-    assert "R² of 50 steps" in held_out.in_words(found) and "recall" not in found
+    assert "R² of 50 steps" in held_out.format_errors(found) and "recall" not in found

@@ -6,7 +6,7 @@ import sys
 import pytest
 from conftest import ROOT
 
-from world_models import limits
+from world_models import limits, training
 
 GIB = 1 << 30
 TREES = {
@@ -85,6 +85,17 @@ def test_without_limits_all_of_the_machine_may_be_used(name, machine):
 def test_less_than_a_core_or_no_memory_is_a_number_too(machine):
     root = machine("0::/", {"cpu.max": "50000 100000", "memory.max": "1000", "memory.current": "5000"})
     assert (limits.cores(root), limits.memory(root)) == (1, 0)
+
+
+@pytest.mark.parametrize("cores, expected", [(2, [2]), (16, [])])
+def test_training_starts_no_more_threads_than_it_may_use(cores, expected, machine, monkeypatch):
+    import tensorflow as tf
+
+    told = []
+    monkeypatch.setattr(tf.config.threading, "set_intra_op_parallelism_threads", told.append)
+    monkeypatch.setattr(limits, "cores", lambda: cores)
+    training.use_allowed_cores()
+    assert told == expected
 
 
 def test_the_makefile_reads_the_limits():

@@ -1,4 +1,4 @@
-"""Pixels that matter: the masks of both games, recorded, and V's weighted error."""
+"""Masks of foreground pixels: of both games, recorded, and in V's weighted error."""
 
 import dataclasses
 
@@ -7,12 +7,14 @@ import pytest
 import tensorflow as tf
 from conftest import SMALL, run_script
 
-from vae.data import Frames, episode_path, read_episode, read_frames
+from vae.data import Frames, read_frames
 from vae.model import sample
 from vae.train import make_step
 from world_models import tasks
 from world_models.config import UserError
 from world_models.environments import make_env
+from world_models.runs import episodes
+from world_models.runs.run import Run
 from world_models.training import make_optimizer
 from world_models.world_model import make_vae
 
@@ -70,19 +72,19 @@ def test_masks_are_recorded_and_trained_with(tmp_path):
     run = tmp_path / "car"
     flags = ["--task", "carracing", "--preset", "smoke", *SMALL["carracing"].split(), "--vae-weight", "3"]
     run_script("extract.py", "--run", run, *flags)
-    paths = [episode_path(run, index) for index in range(4)]
+    paths = episodes.complete(Run(run))
     frames = read_frames(paths[0], True)
     assert frames.shape == (60, 64, 64, 4) and 0.05 < frames[..., 3].mean() / 255 < 0.9
-    np.testing.assert_array_equal(frames[..., :3], read_episode(paths[0])[0])
+    np.testing.assert_array_equal(frames[..., :3], episodes.read(paths[0])[0])
     assert next(Frames(paths, 60, 0, masked=True).epoch(0)).shape == (60, 64, 64, 4)
     run_script("train_vae.py", "--run", run)
-    assert "masked_r_loss" in (run / "metrics.jsonl").read_text()
+    assert "masked_r_loss" in (run / "metrics.jsonl").read_text(encoding="utf-8")
     with np.load(paths[0]) as file:
         np.savez_compressed(paths[0], **{name: file[name] for name in file.files if name != "mask"})
     with pytest.raises(UserError, match="has no mask for --vae-weight"):
         read_frames(paths[0], True)
 
 
-def test_a_task_that_tells_no_masks_says_so():
-    with pytest.raises(UserError, match="does not tell which pixels matter"):
+def test_a_task_without_masks_is_refused():
+    with pytest.raises(UserError, match="which pixels"):
         masked("gymnasium:Pendulum-v1")

@@ -11,16 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT, SHIPPED, need_program, run_script
-from small_run import episode_of, small
+from small_run import episode_of, new_run, trust
 
 from tools.page import source as sources
 from tools.page import weights
 from tools.page.__main__ import build
-from vae.data import episodes as recordings
-from vae.data import read_episode
 from world_models import results, tasks
 from world_models.config import UserError
-from world_models.runs import run_dir
+from world_models.runs import episodes as recordings
+from world_models.runs.begin import begin
+from world_models.runs.manifest import episode_digest
+from world_models.runs.run import Run
 from world_models.tasks.controls import plain
 
 
@@ -65,6 +66,7 @@ def test_another_tasks_heads_are_one_line(tmp_path):
     """M's weights of CarRacing in a run of Doom."""
     run = copy_of("doom", tmp_path / "run")
     shutil.copy(ROOT / "pretrained" / "carracing" / "rnn.weights.h5", run / "rnn.weights.h5")
+    trust(run, "rnn.weights.h5")
     with pytest.raises(UserError, match="M of 512 units for doom"):
         build([run], tmp_path / "site")
 
@@ -80,28 +82,31 @@ def test_runs_of_one_name_are_one_line(tmp_path):
 
 def test_a_recorded_run_shows_its_recording(car_run, tmp_path):
     run = shutil.copytree(car_run, tmp_path / "run", ignore=shutil.ignore_patterns("controller"))
-    source = sources.read(run)
-    recorded = read_episode(recordings(run, source.config.total_episodes)[0])[0]
+    source = sources.read(Run(run))
+    recorded = recordings.read(recordings.complete(Run(run))[0])[0]
     np.testing.assert_array_equal(source.frames[[0, -1]], recorded[[0, -1]])
     assert source.parameters is None and "first recording" in source.frames_of
 
 
 def test_an_agents_recording_is_not_called_random(tmp_path):
-    config = small()
+    run = new_run(tmp_path / "run")
     agent = "an earlier agent's play"
     for policy, player in (("release", "random play"), ("controller", agent), ("curious", agent)):
         for index in range(2):
-            episode_of(tmp_path, index, config, round=2, policy=policy)  # of which a share may be random
-        _, which = sources.real_frames(tmp_path, config, None, None, None)
+            episode_of(run, index, round=2, policy=policy)  # of which a share may be random
+        paths = [recordings.path_of(run, index) for index in range(2)]
+        run.record_episodes({path.name: episode_digest(path) for path in paths})
+        _, which = sources.real_frames(run, None, None, None)
         assert which == f"the run's first recording, 5 frames of {player}"
 
 
 def test_of_tests_of_one_kind_that_of_most_episodes_is_shown(tmp_path):
-    config = tasks.preset("doom", "paper")
+    run = begin(tmp_path / "run", {"task": "doom", "preset": "paper"})
+    config = run.config
     for env, episodes, mean in (("real", 100, 900.0), ("real", 5, 1.0), ("dream", 3, 2.0), ("dream", 100, 1000.0)):
         row = results.identity(config, env=env) | {"mean": mean, "std": 1.0, "episodes": episodes}
-        results.add(tmp_path / "results.json", row)
-    found = sources.scores(tmp_path, config)
+        results.add(run, row)
+    found = sources.scores(run)
     assert [(entry["where"], entry["mean"]) for entry in found if entry["by"] == "ours"] == [
         ("dream", 1000.0),
         ("real", 900.0),
@@ -122,17 +127,14 @@ def test_of_tests_of_one_kind_that_of_most_episodes_is_shown(tmp_path):
 )
 def test_an_m_of_fewer_steps_than_the_papers_says_so(task, changes, said, tmp_path):
     config = dataclasses.replace(tasks.preset(task, "paper"), **changes)
-    run_dir.save(config, tmp_path)
     rest = {field.name: None for field in dataclasses.fields(sources.Source)}
-    steps, rounds = sources.rnn_steps(tmp_path, config)
+    steps, rounds = sources.rnn_steps(Run(tmp_path, config))
     source = sources.Source(**rest | {"config": config, "rnn_steps": steps, "rnn_rounds": rounds})
     assert said in source.short_training and bool(said) == bool(source.short_training)
 
 
 def test_a_later_round_s_m_has_the_steps_of_all_rounds():
-    shipped = ROOT / "pretrained" / "carracing"
-    config = run_dir.load(shipped)
-    assert config.round == 3 and sources.rnn_steps(shipped, config) == (300 + 150 + 300, 3)
+    assert sources.rnn_steps(Run(ROOT / "pretrained" / "carracing")) == (300 + 150 + 300, 3)
 
 
 def test_controls_name_every_number_of_an_action():
@@ -153,7 +155,7 @@ def test_a_task_without_a_row_gets_the_arrow_keys():
 def copy_of(name: str, run: Path) -> Path:
     """What the page needs of a shipped run."""
     run.mkdir()
-    for part in ("config.json", "vae.weights.h5", "rnn.weights.h5", "initial_z.npz"):
+    for part in ("config.json", "manifest.json", "vae.weights.h5", "rnn.weights.h5", "initial_z.npz"):
         shutil.copy(ROOT / "pretrained" / name / part, run / part)
     shutil.copytree(ROOT / "pretrained" / name / "controller", run / "controller")
     return run

@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import ROOT, SHIPPED, need_program
+from small_run import add_agent
 
 from controller.policy import Controller
 from doom_rnn.dream import Randomness
 from tools.page import source as sources
 from tools.page.__main__ import build
 from world_models.pictures import to_uint8
-from world_models.runs import run_dir, storage
+from world_models.runs import weights
+from world_models.runs.begin import begin
 from world_models.runs.run import Run
-from world_models.training import save_arrays, save_weights
 from world_models.world_model import WorldModel, make_rnn, make_vae
 
 STEPS = 200
@@ -120,16 +121,15 @@ def test_same_draws_give_the_same_dream(both):
     np.testing.assert_allclose(dreamt, both["same"]["z"], atol=1e-3)
 
 
-def random_run(run: Path, task: str, **flags) -> Path:
-    """A run with models that have learnt nothing."""
-    config = run_dir.open_run(run, {"task": task, "preset": "smoke", "max_frames": 40, **flags})
-    for model, name in ((make_vae(config), "vae"), (make_rnn(config), "rnn")):
-        save_weights(model, run / f"{name}.weights.h5")
-    starts = np.zeros((10, config.z_size), np.float32)
-    save_arrays(run / "initial_z.npz", {"mu": starts, "logvar": starts}, {})
-    parameters = np.random.default_rng(1).normal(0, 0.2, Controller.of(config).num_params).tolist()
-    best = {"generation": None, "score": 0.0, "parameters": parameters, "made_from": {}}
-    storage.write_text(run / "controller" / "best.json", json.dumps(best))
+def random_run(path: Path, task: str, **flags) -> Run:
+    """A run with models that have learned nothing."""
+    run = begin(path, {"task": task, "preset": "smoke", "max_frames": 40, **flags})
+    for model, name in ((make_vae(run.config), "vae"), (make_rnn(run.config), "rnn")):
+        weights.save(model, run, f"{name}.weights.h5")
+    starts = np.zeros((10, run.config.z_size), np.float32)
+    with run.write("initial_z.npz") as tmp, open(tmp, "wb") as file:
+        np.savez(file, mu=starts, logvar=starts)
+    add_agent(run)
     return run
 
 
@@ -138,7 +138,7 @@ def test_a_dream_s_dropout_masks_weigh_what_each_gate_of_m_sees(tmp_path):
     node = need_program("node", "nodejs")
     run = random_run(tmp_path / "run", "gymnasium:CartPole-v1", heads="end", env="real", dream_dropout=0.3)
     source = sources.read(run)
-    build([run], tmp_path / "site")
+    build([run.path], tmp_path / "site")
     rng, config, masks = np.random.default_rng(5), source.config, Randomness(7).dropout(source.config)
     ask = {name: rng.random((30, config.z_size)) for name in ("uniform", "noise")}
     ask |= {"z": rng.standard_normal((30, config.z_size)), "action": rng.random((30, source.actions))}

@@ -13,7 +13,7 @@ from tools.release.parts import read_rnn
 from tools.release.transfer import export_run, import_run
 from world_models import tasks
 from world_models.config import UserError
-from world_models.runs import run_dir
+from world_models.runs.begin import begin
 
 # An M that is quick to write by hand: inputs 4 + 3, outputs 4 * 3 * 2.
 SMALL = dict(task="carracing", z_size=4, rnn_units=5, mixtures=2)
@@ -209,29 +209,30 @@ def test_parts_may_come_one_by_one_and_are_not_overwritten(tmp_path, rng):
     run = tmp_path / "run"
     z = write(tmp_path / "z.json", [integers(rng, (2, 4)), integers(rng, (2, 4))])
     rnn = write(tmp_path / "rnn.json", small_rnn(rng))
-    with pytest.raises(UserError, match="say --task"):
+    with pytest.raises(UserError, match="give --task"):
         import_run(run, {"initial_z": z}, {})
     done = import_run(run, {"initial_z": z}, SMALL)
     assert "initial_z.npz" in done and "lacks vae, rnn, controller" in done
-    assert sorted(p.name for p in run.iterdir()) == ["config.json", "initial_z.npz"]
+    there = sorted(p.name for p in run.iterdir() if p.name != ".lock")
+    assert there == ["config.json", "initial_z.npz", "manifest.json"]
     # The same folder, without or with the flags it was made with; not with others.
     with pytest.raises(UserError, match=r"--rnn-units 6: .* was made with --rnn-units 5"):
         import_run(run, {"rnn": rnn}, {"rnn_units": 6})
     import_run(run, {"rnn": rnn}, {"rnn_units": 5})
-    kept = {p.name: p.read_bytes() for p in run.iterdir()}
-    assert sorted(kept) == ["config.json", "initial_z.npz", "rnn.weights.h5"]
+    kept = {p.name: p.read_bytes() for p in run.iterdir() if p.name != ".lock"}
+    assert sorted(kept) == ["config.json", "initial_z.npz", "manifest.json", "rnn.weights.h5"]
     agent = write(tmp_path / "c.json", [[0.25] * 30, 1.5])
-    with pytest.raises(UserError, match=r"rnn\.weights\.h5 is there already"):
+    with pytest.raises(UserError, match=r"rnn\.weights\.h5 exists"):
         import_run(run, {"controller": agent, "rnn": rnn}, {})
-    assert {p.name: p.read_bytes() for p in run.iterdir()} == kept
+    assert {p.name: p.read_bytes() for p in run.iterdir() if p.name != ".lock"} == kept
     # Out again: what is there, and a word on what is not.
     said = export_run(run, tmp_path / "out")
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["initial_z.json", "rnn.json"]
-    assert "left out" in said and "vae.weights.h5, controller/best.json" in said
+    assert "does not have vae.weights.h5, controller/best.json" in said
     assert "--z-size 4 --rnn-units 5 --mixtures 2" in said
     assert json.loads((tmp_path / "out" / "rnn.json").read_text()) == json.loads(rnn.read_text())
     assert json.loads((tmp_path / "out" / "initial_z.json").read_text()) == json.loads(z.read_text())
-    with pytest.raises(UserError, match=r"rnn\.json is there already"):
+    with pytest.raises(UserError, match=r"rnn\.json exists"):
         export_run(run, tmp_path / "out")
 
 
@@ -239,12 +240,12 @@ def test_features_decide_the_number_of_parameters(tmp_path, rng):
     parameters = rng.normal(size=99).round(4).tolist()
     path = write(tmp_path / "agent.json", [parameters, 631.5])
     done = import_run(tmp_path / "run", {"controller": path}, {"task": "carracing", "features": "z"})
-    assert "wrote controller/best.json, config.json; it lacks vae, rnn" in done
+    assert "wrote controller/best.json; it lacks vae, rnn" in done
     assert json.loads((tmp_path / "run" / "controller" / "best.json").read_text())["parameters"] == parameters
 
 
 def test_v_of_other_pixels_needs_the_flag(tmp_path):
     run = tmp_path / "run"
-    run_dir.save(tasks.preset("carracing", "paper"), run)
+    begin(run, {"task": "carracing", "preset": "paper"})
     with pytest.raises(UserError, match="made with --pixels paper"):
         import_run(run, {"vae": tmp_path / "vae.json"}, {})

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from small_rnn import make_series, small
+from small_run import new_run
 
 from rnn import data
 from rnn.data import LatentDataset, Windows, encode
@@ -41,52 +42,47 @@ def test_windows_are_whole_episodes_when_as_long():
 
 
 def test_latents_are_memory_mapped_and_broken_files_named(tmp_path):
-    config = small("carracing")
+    run, config = new_run(tmp_path / "run"), small("carracing")
     series = make_series(config, [13, 20])
-    series.write(tmp_path / "series.npz")
-    read = LatentDataset.read(tmp_path / "series.npz", config.z_size, 2)
+    with run.write("series.npz") as tmp, open(tmp, "wb") as file:
+        np.savez(file, **{name: getattr(series, name) for name in LatentDataset.ARRAYS})
+    read = LatentDataset.read(run)
     for name in ("mu", "logvar", "action", "lengths"):
         assert isinstance(getattr(read, name), np.memmap)
         np.testing.assert_array_equal(getattr(read, name), getattr(series, name))
-    with pytest.raises(UserError, match="holds z of 32 numbers, expected 64"):
-        LatentDataset.read(tmp_path / "series.npz", 64, 2)
-    with pytest.raises(UserError, match="holds 2 episodes, expected 6"):
-        LatentDataset.read(tmp_path / "series.npz", config.z_size, 6)
-    content = (tmp_path / "series.npz").read_bytes()
-    (tmp_path / "series.npz").write_bytes(content[: len(content) // 2])
+    content = (run / "series.npz").read_bytes()
+    with run.write("series.npz") as tmp:
+        tmp.write_bytes(content[: len(content) // 2])
     with pytest.raises(UserError, match=r"series\.npz does not hold latents"):
-        LatentDataset.read(tmp_path / "series.npz", config.z_size, 2)
+        LatentDataset.read(run)
 
 
 def test_mirrored_episodes_follow_their_own(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     frames = [rng.integers(0, 256, (length, 64, 64, 3)).astype(np.uint8) for length in (3, 5)]
     actions = [rng.normal(size=(len(obs), 3)).astype(np.float32) for obs in frames]
-    paths = [tmp_path / f"{k}.npz" for k in range(2)]
+    run, paths = new_run(tmp_path / "run"), [tmp_path / f"{k}.npz" for k in range(2)]
     for path, obs, action in zip(paths, frames, actions, strict=True):
-        np.savez(path, obs=obs, action=action)
+        np.savez(path, obs=obs, action=action, reward=np.arange(len(obs), dtype=np.float32), end=np.array(3))
 
-    def encoder(obs):  # z says how bright the first column is, and the last
+    def encoder(obs):  # z is the brightness of the first column and of the last
         columns = obs[:, :, [0, -1]].mean(axis=(1, 3))
         return columns, -columns
 
-    def outcome(path, frames):  # the first was recorded before rewards were kept
-        return (None, frames + 1) if path == paths[0] else (np.arange(frames, dtype=np.float32), 4)
-
     monkeypatch.setattr(data, "PART", 1)
-    (tmp_path / "series").mkdir()
-    (tmp_path / "series" / "000001.npz").write_bytes(b"half a part")
+    (run / "series").mkdir()
+    (run / "series/-000001.npz").write_bytes(b"half a part")
     with pytest.raises(UserError, match=r"000001\.npz is broken"):
-        encode(tmp_path, paths, encoder, iter, outcome, tasks.get("carracing").mirror)
-    (tmp_path / "series" / "000001.npz").unlink()
-    encode(tmp_path, paths, encoder, iter, outcome, tasks.get("carracing").mirror)
-    series = LatentDataset.read(tmp_path / "series.npz", 2, 4)
+        encode(run, paths, encoder, iter, tasks.get("carracing").mirror)
+    (run / "series/-000001.npz").unlink()
+    encode(run, paths, encoder, iter, tasks.get("carracing").mirror)
+    series = LatentDataset.read(run)
     assert series.lengths.tolist() == [3, 3, 5, 5]
     for own, other in ((slice(0, 3), slice(3, 6)), (slice(6, 11), slice(11, 16))):
         np.testing.assert_array_equal(series.mu[other], series.mu[own][:, ::-1])
         np.testing.assert_array_equal(series.action[other], series.action[own] * [-1, 1, 1])
     np.testing.assert_array_equal(series.action[6:11], actions[1])
-    assert series.ends.tolist() == [4, 4, 4, 4] and np.isnan(series.reward[:6]).all()
+    assert series.ends.tolist() == [3, 3, 3, 3] and not (run / "series").exists()
     np.testing.assert_array_equal(series.reward[6:].reshape(2, 5), [range(5)] * 2)
 
 

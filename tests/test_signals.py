@@ -25,6 +25,7 @@ def main(comm):
 mpi.launch(main)
 """
 ENDLESS = "while True: time.sleep(0.1)"
+CALCULATES = "import numpy; numpy.linalg.svd(numpy.ones((5000, 5000)))"  # in C, for minutes
 LIMIT = 5.0  # seconds in which every rank ends
 
 
@@ -76,10 +77,12 @@ def test_a_signal_ends_every_rank_at_once_with_one_line(number, target, tmp_path
     assert time.monotonic() - sent < LIMIT and job.returncode == 128 + number, err
     line = f"stopped by {number.name}; rerun the same command to resume: python stage.py --run 'a b'"
     assert said(err) == [line]
-    assert all(gone(rank_of(tmp_path, k)) for k in range(max(ranks, 1)))
+    while not all(gone(rank_of(tmp_path, k)) for k in range(max(ranks, 1))):  # mpirun may end a moment before them
+        assert time.monotonic() - sent < LIMIT
+        time.sleep(0.02)
 
 
-@pytest.mark.parametrize("body", ["mpi.on_root(comm, time.sleep, 60)", "sum(range(10**12))"])
+@pytest.mark.parametrize("body", ["mpi.on_root(comm, time.sleep, 60)", CALCULATES])
 def test_a_signal_is_heard_while_ranks_wait_or_calculate(body, tmp_path):
     job = start(tmp_path, body, 2)
     sent = time.monotonic()
@@ -108,10 +111,8 @@ def test_a_signal_while_libraries_are_imported_is_heard(script, number, tmp_path
     code += f"def signalled(*_): os.kill(os.getpid(), {int(number)}); time.sleep(60)\n"
     code += "training.quiet_tensorflow = mpi.unlink_shared_memory = signalled\n"
     code += f"runpy.run_path({str(ROOT / script)!r}, run_name='__main__')"
-    listens = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, preexec_fn=listens, capture_output=True, text=True
-    )
+    command, listen = [sys.executable, "-c", code], functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    done = subprocess.run(command, cwd=tmp_path, preexec_fn=listen, capture_output=True, text=True)
     assert done.returncode == 128 + number, done.stderr
     line = f"stopped by {number.name}; rerun the same command to resume: python {script} --run 'a b'"
     assert done.stderr.splitlines() == [line] and not os.listdir(tmp_path)

@@ -1,17 +1,18 @@
-"""Curves that are sent elsewhere while they grow, with a stand-in for Weights & Biases."""
+"""TensorBoard's curves, and those that are sent to Weights & Biases, for which a stand-in is used."""
 
 import sys
 import types
 from contextlib import nullcontext
 
 import pytest
+from small_run import new_run
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from world_models import tasks
 from world_models.config import UserError
 from world_models.tracking import Curves, track
 
 
-class Run:
+class Job:
     def __init__(self):
         self.metrics, self.logged = [], []
 
@@ -24,12 +25,13 @@ class Run:
 
 def test_curves_are_sent_grouped_by_run(tmp_path, monkeypatch):
     wandb, began = types.ModuleType("wandb"), []
-    wandb.run = Run()
+    wandb.run = Job()
     wandb.init = lambda **settings: began.append(settings) or nullcontext()
     monkeypatch.setitem(sys.modules, "wandb", wandb)
     monkeypatch.setattr(sys, "argv", ["train_vae.py"])
-    with track(True, tmp_path / "car", tasks.preset("carracing", "smoke")):
-        curves = Curves(tmp_path / "car", "vae")
+    run = new_run(tmp_path / "car")
+    with track(True, run):
+        curves = Curves(run, "vae")
         curves.write(20, {"r_loss": 3.5})
         curves.close()
     [settings] = began
@@ -41,8 +43,20 @@ def test_curves_are_sent_grouped_by_run(tmp_path, monkeypatch):
 
 def test_without_the_package_one_line_says_how_to_install_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
-    config = tasks.preset("carracing", "smoke")
-    with pytest.raises(UserError, match=r"--track: .* pip install wandb"), track(True, tmp_path, config):
+    run = new_run(tmp_path / "car")
+    with pytest.raises(UserError, match=r"--track: .* pip install wandb"), track(True, run):
         pass
-    with track(False, tmp_path, config):
-        Curves(tmp_path, "vae").close()
+    with track(False, run):
+        Curves(run, "vae").close()
+
+
+def test_a_resumed_training_drops_the_later_points_of_tensorboard(tmp_path):
+    run = new_run(tmp_path / "car")
+    for done, steps in ((0, (20, 40, 60)), (20, (40, 60, 80))):
+        curves = Curves(run, "vae", done)
+        for step in steps:
+            curves.write(step, {"r_loss": float(step + done)})
+        curves.close()
+    shown = EventAccumulator(str(run / "tensorboard/vae")).Reload()
+    found = [(event.step, event.value) for event in shown.Scalars("r_loss")]
+    assert found == [(20, 20.0), (40, 60.0), (60, 80.0), (80, 100.0)]

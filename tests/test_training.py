@@ -1,24 +1,22 @@
-"""The training loop: its files, its checkpoints, and what it does at a non-finite loss."""
+"""The training loop: its files, its checkpoints, and its end at a loss that is not finite."""
 
 import dataclasses
 import json
 import shutil
-import signal
-import sys
-import time
 
-import h5py
 import numpy as np
 import pytest
 import tensorflow as tf
+from small_run import new_run
 
 import rnn.train
 import train_rnn
 import train_vae
 import vae.train
-from world_models import signals, training
+from world_models import training
 from world_models.config import UserError
-from world_models.runs import command_log, run_dir, storage
+from world_models.runs import files
+from world_models.runs.run import Run
 from world_models.world_model import load_rnn, load_vae
 
 
@@ -26,21 +24,23 @@ class Weight:
     """A model of one number, which a step moves by a tenth of each batch."""
 
     def __init__(self):
-        self.value = tf.Variable(0.0)
+        self.value = tf.Variable(0.0, name="value")
         self.variables = [self.value]
 
-    def save_weights(self, path) -> None:
-        with h5py.File(path, "w") as file:
-            file["value"] = float(self.value)
+    def save_weights(self, file) -> None:
+        file.write(json.dumps(float(self.value)).encode())
 
     def step(self, number, batch) -> dict:
         self.value.assign_add(0.1 * batch)
         return {"loss": self.value}
 
 
-def saved(run) -> float:
-    with h5py.File(run / "toy.weights.h5") as file:
-        return float(file["value"][()])
+def saved(run: Run) -> float:
+    return json.loads(run.need("vae.weights.h5").read_bytes())
+
+
+def curve(run: Run) -> list[tuple[int, float]]:
+    return [(line["step"], line["loss"]) for line in files.read_lines(run / "metrics.jsonl")]
 
 
 def batches(first: int):
@@ -48,81 +48,74 @@ def batches(first: int):
         yield (float(number),)
 
 
-def fit(run, steps: int, model: Weight, source=batches) -> None:
-    training.fit(run, "toy", model, [], model.step, source, steps, every=2)
+def interrupted_at(at: int):
+    """Batches of which number `at` raises KeyboardInterrupt."""
 
-
-def test_fit_writes_weights_and_curves(tmp_path):
-    model = Weight()
-    fit(tmp_path, 5, model)
-    assert saved(tmp_path) == pytest.approx(0.1 * (0 + 1 + 2 + 3 + 4))
-    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [2, 4, 5]
-    assert lines[0]["loss"] == pytest.approx((0.0 + 0.1) / 2)  # the mean since the last line
-
-
-def test_fit_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
-
-    def cut(first: int):
+    def source(first: int):
         for (number,) in batches(first):
-            if number == 5:
+            if number == at:
                 raise KeyboardInterrupt
             yield (number,)
 
+    return source
+
+
+def fit(run: Run, steps: int, source=batches) -> None:
+    model = Weight()
+    training.fit(run, "vae", model, [], model.step, source, steps, every=2)
+
+
+def test_fit_writes_weights_and_curves(tmp_path):
+    run = new_run(tmp_path / "run")
+    fit(run, 5)
+    assert saved(run) == pytest.approx(0.1 * (0 + 1 + 2 + 3 + 4))
+    points = curve(run)
+    assert [step for step, _ in points] == [2, 4, 5]
+    assert points[0][1] == pytest.approx((0.0 + 0.1) / 2)  # the mean since the last line
+
+
+def test_an_interrupted_training_resumes_from_its_checkpoint_to_the_same_curve(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1)
+    whole, stopped = new_run(tmp_path / "whole"), new_run(tmp_path / "stopped")
+    fit(whole, 8)
+    for at in (3, 5):  # in the middle of two lines of the curve
+        with pytest.raises(KeyboardInterrupt):
+            fit(stopped, 8, interrupted_at(at))
+    assert not (stopped / "vae.weights.h5").exists() and stopped.is_current("vae.checkpoint.npz")
+    fit(Run(stopped.path), 8)
+    assert saved(Run(stopped.path)) == saved(whole) and curve(stopped) == curve(whole)
+    assert not (stopped / "vae.checkpoint.npz").exists()
+
+
+def test_a_modified_checkpoint_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1)
+    run = new_run(tmp_path / "run")
     with pytest.raises(KeyboardInterrupt):
-        fit(tmp_path, 8, Weight(), cut)
-    assert not (tmp_path / "toy.weights.h5").exists() and (tmp_path / "toy.checkpoint.npz").exists()
-    fit(tmp_path, 8, Weight())
-    assert saved(tmp_path) == pytest.approx(0.1 * sum(range(8)))
-    assert not (tmp_path / "toy.checkpoint.npz").exists()
-    steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert steps == [2, 4, 6, 8]
-
-
-def test_a_signal_ends_fit_with_a_checkpoint_and_the_curve_is_the_same(tmp_path, monkeypatch):
-    for name in ("stopped", "straight"):
-        (tmp_path / name).mkdir()
-
-    def with_signal(first: int):
-        for (number,) in batches(first):
-            if number == 4:  # in the middle of two lines of the curve
-                monkeypatch.setattr(signals, "_note", [(signal.SIGTERM, 0.0)])
-            yield (number,)
-
-    with pytest.raises(signals.Stopped, match=r"stopped by SIGTERM: step 5 of 8 is saved in .*toy\.checkpoint\.npz"):
-        fit(tmp_path / "stopped", 8, Weight(), with_signal)
-    monkeypatch.setattr(signals, "_note", [])
-    for name in ("stopped", "straight"):
-        fit(tmp_path / name, 8, Weight())
-    assert saved(tmp_path / "stopped") == saved(tmp_path / "straight")
-    curves = [
-        [(line["step"], line["loss"]) for line in storage.read_lines(tmp_path / name / "metrics.jsonl")]
-        for name in ("stopped", "straight")
-    ]
-    assert curves[0] == curves[1]
+        fit(run, 8, interrupted_at(5))
+    shutil.copyfile(run / "config.json", run / "vae.checkpoint.npz")
+    with pytest.raises(UserError, match=r"vae\.checkpoint\.npz was modified"):
+        fit(run, 8)
 
 
 @pytest.mark.parametrize(
     ("script", "module", "load"), [(train_vae, vae.train, load_vae), (train_rnn, rnn.train, load_rnn)]
 )
 def test_a_resumed_training_ends_at_the_same_weights(script, module, load, car_run, tmp_path, monkeypatch):
-    """V and M themselves, stopped after a checkpoint: weights, Adam's moments, M's state, data, noise, masks."""
+    """V and M, interrupted after a checkpoint: weights, Adam's moments, M's state, data, noise and masks."""
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
-    config = dataclasses.replace(run_dir.load(car_run), vae_epochs=2, vae_batch=20, rnn_steps=24, rnn_dropout=0.1)
+    changes = dict(vae_epochs=2, vae_batch=20, rnn_steps=24, rnn_dropout=0.1)
     name = script.__name__.removeprefix("train_")
 
     def trained(run, stop: int | None = None):
         with monkeypatch.context() as patch:
             if stop:
                 patch.setattr(module, "make_step", stopping(module.make_step, stop))
-            script.train(run, config)
-        return load(run, config).get_weights()
+            script.train(run)
+        return load(run).get_weights()
 
-    runs = [tmp_path / "whole", tmp_path / "stopped"]
+    runs = [Run(shutil.copytree(car_run, tmp_path / name)) for name in ("whole", "stopped")]
     for run in runs:
-        shutil.copytree(car_run, run)
-        run_dir.save(config, run)
+        run.save_config(dataclasses.replace(run.config, **changes))
         shutil.rmtree(run / "controller", ignore_errors=True)
         for made in ("rnn.weights.h5", *(["vae.weights.h5", "series.npz"] if name == "vae" else [])):
             (run / made).unlink()
@@ -150,52 +143,31 @@ def stopping(make_step, at: int):
     return make
 
 
-def test_a_non_finite_loss_stops_training_and_names_the_step(tmp_path):
+def test_a_non_finite_loss_ends_training_and_names_the_step(tmp_path):
     def poisoned(first: int):
         for (number,) in batches(first):
             yield (np.nan if number == 3 else number,)
 
-    with pytest.raises(UserError, match=r"toy: loss nan at step 4; training stopped"):
-        fit(tmp_path, 8, Weight(), poisoned)
-    assert not (tmp_path / "toy.weights.h5").exists()
+    run = new_run(tmp_path / "run")
+    with pytest.raises(UserError, match=r"vae: loss nan at step 4; the training ends"):
+        fit(run, 8, poisoned)
+    assert not (run / "vae.weights.h5").exists()
 
 
-def test_a_checkpoint_beyond_the_last_step_makes_no_weights(tmp_path):
-    training.save_arrays(tmp_path / "toy.checkpoint.npz", {"step": np.array(9), "000": np.zeros((), np.float32)})
-    with pytest.raises(UserError, match=r"toy\.checkpoint\.npz does not fit this model: step 9 of 8; delete it"):
-        fit(tmp_path, 8, Weight())
-    assert not (tmp_path / "toy.weights.h5").exists()
-
-
-def test_a_checkpoint_of_another_model_is_named(tmp_path):
-    training.save_arrays(tmp_path / "toy.checkpoint.npz", {"step": np.array(3), "000": np.zeros((2, 2))})
-    with pytest.raises(UserError, match=r"toy\.checkpoint\.npz does not fit this model"):
-        fit(tmp_path, 8, Weight())
-
-
-def test_a_command_is_logged_while_it_runs_and_when_it_ends(tmp_path, monkeypatch):
-    monkeypatch.setattr(command_log, "BEAT", 0.05)
-    monkeypatch.setattr("sys.argv", ["train_vae.py", "--run", "runs/a b"])
-    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)  # a script, whatever runs the tests
-    with command_log.log_command(tmp_path):
-        deadline = time.monotonic() + 60
-        while not (line := command_log.read(tmp_path)[0])["seconds"]:  # until the next beat
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        assert line["command"] == "train_vae.py --run 'runs/a b'" and line["ranks"] == 1
-        assert not line["ended"]
-    (line,) = command_log.read(tmp_path)
-    assert line["ended"]
-
-
-def test_a_command_that_fails_is_logged_as_not_ended(tmp_path):
-    with pytest.raises(ZeroDivisionError), command_log.log_command(tmp_path):
-        raise ZeroDivisionError
-    assert not command_log.read(tmp_path)[0]["ended"]
+@pytest.mark.parametrize(
+    ("step", "shape", "message"), [(9, (), "step 9 of 8"), (3, (2, 2), "000"), (-1, (), "step -1 of 8")]
+)
+def test_a_checkpoint_of_another_training_is_refused(step, shape, message, tmp_path):
+    run = new_run(tmp_path / "run")
+    with run.write("vae.checkpoint.npz") as tmp, open(tmp, "wb") as file:
+        np.savez(file, **{"step": np.array(step), "000": np.zeros(shape, np.float32)})
+    with pytest.raises(UserError, match=rf"vae\.checkpoint\.npz does not fit this model: .*{message}.*; delete it"):
+        fit(run, 8)
+    assert not (run / "vae.weights.h5").exists()
 
 
 def test_training_takes_one_gpu_and_its_memory_as_needed(monkeypatch):
-    """There is none here: what TensorFlow is told when it has two, and when it has none."""
+    """TensorFlow's calls with two GPUs, and with none."""
     calls = []
     monkeypatch.setattr(tf.config, "set_visible_devices", lambda devices, kind: calls.append((devices, kind)))
     monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda gpu, on: calls.append((gpu, on)))

@@ -2,7 +2,6 @@
 
 import io
 import json
-import pickle
 import tracemalloc
 import zipfile
 from pathlib import Path
@@ -10,19 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_run import contents, edit_json, episode_of, evolve, make_run, new_run, size_of, small, trust
+from small_run import edit_json, episode_of, new_run, size_of, small, trust
 
 from controller.evolution import Evolution
 from doom_rnn.dream import Starts
 from rnn.data import LatentDataset
-from tools.release.parts import read_initial_z, read_vae
-from train_all import read_errors
+from tools.release.parts import read_initial_z
 from vae.data import read_frames
-from world_models import tasks, training
+from world_models import training
 from world_models.config import UserError
 from world_models.runs import arrays, config_file, episodes, files
 from world_models.runs.agent import read_best
-from world_models.runs.arrays import open_npz, require_finite
+from world_models.runs.arrays import open_npz
 from world_models.runs.run import Run
 
 FRAMES = np.zeros((3, 4), np.float32)
@@ -42,10 +40,6 @@ def rewrite(path: Path, save=np.savez_compressed, **changes) -> None:
     ("changes", "message"),
     [
         ({"z_size": "32"}, "--z-size: expected an integer, got '32'"),
-        ({"z_size": 32.0}, "--z-size: expected an integer, got 32.0"),
-        ({"z_size": True}, "--z-size: expected an integer, got True"),
-        ({"sigma": "0.1"}, "--sigma: expected a number, got '0.1'"),
-        ({"eval_every": 0}, "--eval-every: expected at least 1"),
         ({"kl_tolerance": float("nan")}, "expected finite numbers, found NaN"),
         ({"task": "pong"}, "unknown task 'pong'"),
         ({"task": 3}, "--task: expected a name, found 3"),
@@ -81,7 +75,6 @@ def test_what_is_not_a_json_object_is_one_line(content, tmp_path):
     [
         {"files": [1]},
         {"files": {"config.json": 3}},
-        {"files": {"config.json": {"sha256": "0"}}},
         {"files": {"config.json": {"sha256": 3, "made_from": {}}}},
         {"files": {"config.json": {"sha256": "0", "made_from": {"vae.weights.h5": 3}}}},
         {"files": {"config.json": {"sha256": "0", "made_from": {}, "replaced": 3}}},
@@ -101,10 +94,7 @@ def test_a_manifest_of_other_types_is_named(changes, tmp_path):
     "line",
     [
         "{}",
-        '{"generation": 1, "seconds": 1}',
         '{"generation": 1, "seconds": 1, "mean": 1, "sigma": "0.1"}',
-        '{"generation": 1, "seconds": 1, "mean": 1, "max": null}',
-        '{"generation": 1, "seconds": 1, "mean": 1, "evaluation": {}}',
         '{"generation": 1, "seconds": 1, "mean": 1, "evaluation": {"mean": "906"}}',
         '{"generation": 1, "seconds": 1, "mean": 1' + "0" * 400 + "}",
     ],
@@ -116,23 +106,12 @@ def test_a_line_of_other_values_is_named(line, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "rollouts", ["9" * 5000, "4,50:16,20:8", "4,20:8,20:16", "3:4", "4,", "4,x:8", "0", "-1", "4,:8"]
-)
-def test_schedules_that_do_not_ascend_are_refused(rollouts):
-    with pytest.raises(UserError, match="--rollouts: expected a count"):
-        tasks.check(small(rollouts=rollouts))
-
-
-@pytest.mark.parametrize(
     "changes",
     [
         {"generation": "3"},
-        {"generation": True},
         {"score": None},
         {"score": "906"},
         {"score": 10**400},
-        {"score": 1e300},
-        {"parameters": ["0.5"]},
         {"parameters": [0.5]},
         {"parameters": 3},
     ],
@@ -145,21 +124,6 @@ def test_an_agent_is_read_strictly(changes, copied):
         read_best(run, size_of(run.config))
 
 
-@pytest.mark.parametrize(
-    ("errors", "lacks"),
-    [
-        ({"m_loss": 1.0}, "v_error"),
-        ({"v_error": "5", "m_loss": 1.0}, "v_error"),
-        ({"v_error": 5.0}, "m_loss"),
-        ({"v_error": 5.0, "m_loss": 1.0, "recall": 0.5, "deaths": [3]}, "deaths"),
-    ],
-)
-def test_a_rounds_errors_without_their_values_are_named(errors, lacks, tmp_path):
-    files.write_text(tmp_path / "errors.json", json.dumps(errors))
-    with pytest.raises(UserError, match=rf"errors\.json is broken: expected a number as {lacks}"):
-        read_errors(tmp_path / "errors.json")
-
-
 def test_text_among_the_releases_numbers_takes_no_room(tmp_path):
     """numpy would give each of 50,000 items the room of the longest: 37 GiB."""
     path = tmp_path / "initial_z.json"
@@ -170,18 +134,6 @@ def test_text_among_the_releases_numbers_takes_no_room(tmp_path):
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert most < 1 << 25
-
-
-@pytest.mark.parametrize("number", ["1e300", "9" * 5000, "NaN", "1e38"])
-def test_absurd_numbers_in_the_releases_files_are_refused(number, tmp_path):
-    (tmp_path / "initial_z.json").write_text(f"[[[{number}, 1, 1, 1]], [[1, 1, 1, 1]]]")
-    if number == "1e38":  # float32 can hold it, but not exp(logvar)
-        (tmp_path / "initial_z.json").write_text("[[[1, 1, 1, 1]], [[10000000, 1, 1, 1]]]")
-    with pytest.raises(UserError, match=r"initial_z\.json"):
-        read_initial_z(tmp_path / "initial_z.json", small())
-    (tmp_path / "vae.json").write_text(f"[[[[[{number}]]]]]")
-    with pytest.raises(UserError, match=r"vae\.json"):
-        read_vae(tmp_path / "vae.json", small())
 
 
 # Arrays
@@ -205,10 +157,7 @@ MEMBERS = {
     "negative": npy("|u1", (-1,), b"A" * 8),
     "more than it holds": npy("|u1", (2 << 30,), b"")[:128] + bytes(2 << 20),
     "cut": headed(b"{'descr': '<f4', 'fortran_order': False, 'shape': (5, 3"),
-    "no type": headed(b"{'descr': ('<f4',), 'fortran_order': False, 'shape': (5, 3)}"),
-    "a list for a key": headed(b"{[]: 1}"),
     "nested": headed(b"-" * 9000 + b"1"),
-    "not Python": headed(b"'"),
 }
 
 
@@ -255,19 +204,10 @@ def test_an_encrypted_npz_is_refused(flag, tmp_path):
         episodes.read(path)
 
 
-def test_complex_numbers_are_not_finite_numbers():
-    with pytest.raises(UserError, match="run: expected numbers, found complex64 in mu"):
-        require_finite("run", {"mu": FRAMES.astype(np.complex64)})
-
-
 WRONG = {
     "a mask of floats": {"mask": np.zeros((5, 64, 64))},
-    "a short mask": {"mask": np.zeros((4, 64, 64), np.uint8)},
-    "a mask of four dimensions": {"mask": np.zeros((5, 64, 64, 1), np.uint8)},
     "a huge end": {"end": np.array(2**64 - 1, np.uint64)},
     "an end after the last": {"end": np.array(7)},
-    "an end before the first": {"end": np.array(0)},
-    "several ends": {"end": np.array([3])},
     "an infinite reward": {"reward": np.full(5, -np.inf, np.float32)},
     "a source that is not JSON": {"source": np.array("{")},
     "no frames": {"obs": np.zeros((0, 64, 64, 3), np.uint8), "action": np.zeros((0, 3), np.float32)},
@@ -291,20 +231,11 @@ def test_an_episode_of_another_kind_is_refused(name, tmp_path):
         read()
 
 
-FIRST = {
-    "one number": {"mu": np.array(1.0, np.float32)},
-    "no row": {"mu": FRAMES[:0], "logvar": FRAMES[:0]},
-    "fewer rows": {"mu": FRAMES[:2]},
-    "narrow": {"mu": FRAMES[:, :3]},
-    "complex": {"mu": FRAMES + 1j},
-    "integers": {"mu": FRAMES.astype(int)},
-    "missing": {"mu": None},
-}
-
-
-@pytest.mark.parametrize("name", FIRST)
-def test_first_frames_of_another_kind_are_refused(name, copied):
-    rewrite(copied / "initial_z.npz", **FIRST[name])
+@pytest.mark.parametrize(
+    "mu", [np.array(1.0, np.float32), FRAMES[:0], FRAMES[:2], FRAMES + 1j, None], ids=["0-d", "none", "few", "1j", "no"]
+)
+def test_first_frames_of_another_kind_are_refused(mu, copied):
+    rewrite(copied / "initial_z.npz", mu=mu)
     trust(copied, "initial_z.npz")
     with pytest.raises(UserError, match=r"initial_z\.npz holds no frames to start from"):
         Starts(Run(copied))
@@ -312,10 +243,7 @@ def test_first_frames_of_another_kind_are_refused(name, copied):
 
 LATENTS = {
     "objects": ("mu", npy("|O", (7, 2), b"A" * 112)),
-    "another type": ("mu", npy("<f4", (7, 2), b"\0" * 56)),
     "huge": ("mu", npy("<f2", (1 << 40, 2), b"\0" * 28)),
-    "flat": ("mu", npy("<f2", (7,), b"\0" * 14)),
-    "too few": ("reward", npy("<f4", (6,), b"\0" * 24)),
     "too long": ("lengths", npy("<i8", (2,), np.array([3, 5]).tobytes())),
     "negative": ("lengths", npy("<i8", (2,), np.array([-1, 8]).tobytes())),
     "ends": ("ends", npy("<i8", (1,), np.array([4]).tobytes())),
@@ -344,11 +272,8 @@ def test_crafted_latents_are_refused(name, copied):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"000": np.zeros(3, np.complex64)},
         {"000": np.zeros((1, 3), np.float32)},
-        {"step": np.array([7])},
         {"step": np.array(7.0)},
-        {"001": FRAMES},
         {f"{training.SUM}loss": np.zeros(1 << 20)},
         {"000": np.full(3, np.nan, np.float32)},
     ],
@@ -364,86 +289,11 @@ def test_a_training_checkpoint_of_other_arrays_is_refused(changes, copied):
     np.testing.assert_array_equal(variable, np.full(3, 2.0))
 
 
-# A search's checkpoint
-
-
-def refused_search(path: Path, message: str) -> None:
-    """A search that must not go on, and must not write."""
-    before = contents(path)
-    run = Run(path)
-    with pytest.raises(UserError, match=message):
-        Evolution(run, size_of(run.config))
-    assert contents(path) == before
-
-
-class Evil:
-    def __reduce__(self):
-        return Path.touch, (Path("imported"),)
-
-
-def header_of(change) -> dict:
-    """A change of a checkpoint's header, as a change of its arrays."""
-
-    def apply(held: dict) -> dict:
-        header = json.loads(str(held["header"]))
-        change(header)
-        return {"header": np.array(json.dumps(header))}
-
-    return apply
-
-
-CRAFTED = {
-    "code": lambda held: {"pickle": np.frombuffer(pickle.dumps(Evil()), np.uint8)},
-    "another object": lambda held: {"pickle": np.frombuffer(pickle.dumps({"N": 3}), np.uint8)},
-    "half": lambda held: {"pickle": held["pickle"][:1000]},
-    "nothing": lambda held: {"pickle": None},
-    "another header": lambda held: {"header": np.array("[1]")},
-    "no generator": header_of(lambda header: header.update(random={})),
-    "absurd generator": header_of(lambda header: header["random"]["state"].update(state=1 << 300)),
-    "no history": header_of(lambda header: header["extra"].pop("history")),
-    "half a history": header_of(lambda header: header["extra"].update(history=header["extra"]["history"][1:])),
-    "a line without a mean": header_of(lambda header: header["extra"]["history"][0].pop("mean")),
-    "an infinite mean": header_of(lambda header: header["extra"]["history"][0].update(mean=float("inf"))),
-    "an agent of another size": header_of(lambda header: header["extra"]["best"].update(parameters=[0.5])),
-    "tracks of text": header_of(lambda header: header["extra"].update(tracks={"x": 1})),
-    "seconds of text": header_of(lambda header: header["extra"].update(seconds="x")),
-}
-
-
-@pytest.mark.parametrize("name", CRAFTED)
-def test_a_crafted_checkpoint_is_refused_and_runs_no_code(name, copied, monkeypatch):
-    monkeypatch.chdir(copied.parent)
+def test_a_search_that_holds_too_much_is_refused_before_memory_is_taken(copied, monkeypatch):
     path = copied / "controller/checkpoint.npz"
-    with np.load(path) as file:
-        rewrite(path, **CRAFTED[name]({key: file[key] for key in file.files}))
+    rewrite(path, more=np.zeros(20 << 20))
     trust(copied, "controller/checkpoint.npz")
-    refused_search(copied, r"checkpoint\.npz is not a checkpoint of this search")
-    assert not Path("imported").exists()
-
-
-def test_a_checkpoint_that_holds_more_than_a_search_is_refused_before_memory_is_taken(copied, monkeypatch):
-    path = copied / "controller/checkpoint.npz"
-    rewrite(path, evil=np.zeros(20 << 20))
-    trust(copied, "controller/checkpoint.npz")
+    run = Run(copied)
     monkeypatch.setattr(np, "load", lambda *_, **__: pytest.fail("memory was taken"))
-    refused_search(copied, r"checkpoint\.npz is not a checkpoint of this search: .*it holds [\d,]+ bytes")
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"steps": np.array("x")},
-        {"steps": np.array(-7)},
-        {"second": -np.ones(3)},
-        {"center": np.zeros(3, int)},
-        {"center": np.full(3, np.inf)},
-    ],
-)
-def test_crafted_checkpoints_of_openai_es_are_refused(changes, tmp_path):
-    run = make_run(tmp_path, optimizer="openai-es")
-    evolve(run)
-    size = size_of(run.config)
-    changes = {name: np.resize(value, size) if value.ndim else value for name, value in changes.items()}
-    rewrite(tmp_path / "controller/checkpoint.npz", **changes)
-    trust(tmp_path, "controller/checkpoint.npz")
-    refused_search(tmp_path, r"checkpoint\.npz is not a checkpoint of this search")
+    with pytest.raises(UserError, match=r"checkpoint\.npz is not a checkpoint of this search: .*it holds [\d,]+ bytes"):
+        Evolution(run, size_of(run.config))

@@ -6,12 +6,15 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from small_run import new_run
 
-from vae.data import Frames, episode_path, read_episode
+from vae.data import Frames
 from vae.model import VAE, Down, Up, losses
-from vae.train import begin_at_mean, make_step
+from vae.train import initialize_output_bias, make_step
 from world_models import tasks
 from world_models.config import UserError
+from world_models.runs import episodes
+from world_models.runs.run import Run
 from world_models.training import make_optimizer
 
 
@@ -72,33 +75,33 @@ def test_a_training_step_lowers_the_loss():
     assert values[3] < values[0]
 
 
-def test_v_begins_with_the_mean_colour_of_the_recorded_frames(tmp_path):
-    """But for its weights: red is that of every other frame, blue a full 255, which no finite bias draws."""
-    path = episode_path(tmp_path, 0)
-    path.parent.mkdir(parents=True)
+def test_v_starts_from_the_mean_colour_of_the_recorded_frames(tmp_path):
+    """Red is that of every other frame. No finite bias draws a blue of 255."""
+    path = tmp_path / "000000.npz"
     obs = np.zeros((4, 64, 64, 3), np.uint8)
     obs[::2, ..., 0], obs[..., 1], obs[..., 2] = 204, 51, 255
     np.savez_compressed(path, obs=obs, action=np.zeros((4, 1), np.float32))
     model = VAE(8)
-    begin_at_mean(model, [path], seed=0)
+    initialize_output_bias(model, [path], seed=0)
     drawn = tf.sigmoid(model.transposed[-1].bias).numpy()
     np.testing.assert_allclose(drawn, [0.4, 0.2, 0.99], atol=1e-5)
 
 
-def write_episode(run, index: int, length: int) -> None:
-    """An episode whose frames' first two bytes are the episode's and the frame's number."""
+def write_episode(run: Run, index: int, length: int):
+    """Writes an episode; the first two bytes of a frame are the episode's and the frame's number. Returns its path."""
     obs = np.zeros((length, 64, 64, 3), np.uint8)
     obs[:, 0, 0, 0], obs[:, 0, 0, 1] = index, np.arange(length)
-    path = episode_path(run, index)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(path, obs=obs, action=np.zeros((length, 3), np.float32))
+    path = episodes.path_of(run, index)
+    episodes.write(
+        path, {"obs": obs, "action": np.zeros((length, 3), np.float32), "reward": np.zeros(length, np.float32)}, {}
+    )
+    return path
 
 
 def test_frames_visit_each_frame_once_an_epoch_and_resume_anywhere(tmp_path, monkeypatch):
     monkeypatch.setattr("vae.data.POOL", 60)
-    for index in range(9):
-        write_episode(tmp_path, index, 20 + index)
-    frames = Frames([episode_path(tmp_path, k) for k in range(9)], 10, seed=3)
+    run = new_run(tmp_path / "run")
+    frames = Frames([write_episode(run, index, 20 + index) for index in range(9)], 10, seed=3)
     assert frames.steps(0) == 216 // 10
 
     def names(batches):
@@ -113,11 +116,9 @@ def test_frames_visit_each_frame_once_an_epoch_and_resume_anywhere(tmp_path, mon
 
 
 def test_two_pools_are_held_and_no_more(tmp_path, monkeypatch):
-    """One is drawn from while the next is read: so memory does not grow with the number of episodes."""
+    """The next pool is read while one is drawn from. Memory does not grow with the number of episodes."""
     monkeypatch.setattr("vae.data.POOL", 60)
-    for index in range(12):
-        write_episode(tmp_path, index, 30)
-    pools = []
+    run, pools = new_run(tmp_path / "run"), []
 
     def pool(self, *args, read=Frames._pool):
         frames = read(self, *args)
@@ -125,7 +126,7 @@ def test_two_pools_are_held_and_no_more(tmp_path, monkeypatch):
         return frames
 
     monkeypatch.setattr(Frames, "_pool", pool)
-    batches = Frames([episode_path(tmp_path, k) for k in range(12)], 10, seed=3).epoch(0)
+    batches = Frames([write_episode(run, k, 30) for k in range(12)], 10, seed=3).epoch(0)
     held = []
     while next(batches, None) is not None:
         held.append(sum(frames() is not None for frames in pools))
@@ -133,17 +134,16 @@ def test_two_pools_are_held_and_no_more(tmp_path, monkeypatch):
 
 
 def test_a_broken_episode_is_named(tmp_path):
-    write_episode(tmp_path, 0, 20)
-    path = episode_path(tmp_path, 0)
+    path = write_episode(new_run(tmp_path / "run"), 0, 20)
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(UserError, match=r"000000\.npz is not a complete episode .* expected obs uint8"):
-        read_episode(path)
+        episodes.read(path)
     np.savez_compressed(path, obs=np.zeros((5, 32, 32, 3), np.uint8), action=np.zeros((5, 3)))
     with pytest.raises(UserError, match=r"found obs uint8 \(5, 32, 32, 3\)"):
-        read_episode(path)
+        episodes.read(path)
 
 
 def test_too_few_frames_for_a_batch_is_a_user_error(tmp_path):
-    write_episode(tmp_path, 0, 20)
+    path = write_episode(new_run(tmp_path / "run"), 0, 20)
     with pytest.raises(UserError, match="20 frames are recorded, too few for one batch of 100"):
-        Frames([episode_path(tmp_path, 0)], 100, seed=0)
+        Frames([path], 100, seed=0)

@@ -1,4 +1,4 @@
-"""Environments of others' agents: copies, vectors, wrong actions, and an agent of Stable-Baselines3."""
+"""The environments with other agents: copies, vectors, wrong actions, and an agent of Stable-Baselines3."""
 
 import copy
 import importlib.util
@@ -15,14 +15,15 @@ from conftest import ROOT
 from small_play import play_alone
 
 from controller.jobs import Jobs
+from controller.lanes import RealLanes
 from controller.policy import Controller
 from controller.rollout import play
 from doom_rnn.dream import DreamEnv
 from doom_rnn.latent import LatentEnv
 from doom_rnn.vector import VectorDreamEnv
-from world_models import mpi
 from world_models.config import UserError
-from world_models.runs import run_dir
+from world_models.mpi import Alone
+from world_models.runs.run import Run
 from world_models.tasks.actions import checked
 from world_models.tasks.carracing_env import CarRacing
 from world_models.tasks.takecover_env import DoomTakeCover
@@ -33,7 +34,7 @@ DREAM = "doom_rnn:WorldModels/DoomRNN-v0"
 
 def elsewhere(folder, code: str, *arguments) -> str:
     """What a program of the user's prints, started in a folder of the user's."""
-    (folder / "program.py").write_text(code)
+    (folder / "program.py").write_text(code, encoding="utf-8")
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
     call = [sys.executable, "program.py", *map(str, arguments)]
     done = subprocess.run(call, cwd=folder, capture_output=True, text=True, env=environment, timeout=900)
@@ -43,7 +44,7 @@ def elsewhere(folder, code: str, *arguments) -> str:
 
 def test_a_dream_starts_without_tensorflows_messages(tmp_path, doom_run):
     code = f"import gymnasium; gymnasium.make('{DREAM}', run={str(doom_run)!r}).reset()"
-    (tmp_path / "program.py").write_text(code)
+    (tmp_path / "program.py").write_text(code, encoding="utf-8")
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "0"}
     call = [sys.executable, "-W", "ignore", "program.py"]
     done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, env=environment, check=True)
@@ -92,21 +93,13 @@ for env, size in ((car, (64, 64, 3)), (dream, dream.observation_space.shape), (g
 
 
 def test_the_documented_four_lines_work_in_a_project_elsewhere(tmp_path):
-    page = (ROOT / "docs" / "guide.md").read_text()
+    page = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
     [path] = re.findall(r"^export PYTHONPATH=(\S+)$", page, re.M)
     [lines] = re.findall(r"^```python\n(import gymnasium\n\ncar = .*?)^```", page, re.M | re.S)
     assert len([line for line in lines.splitlines() if line]) == 4 and path in lines
     done = elsewhere(tmp_path, lines.replace(path, str(ROOT)) + OBSERVATIONS).splitlines()
     assert [line.split()[0] for line in done] == [f"WorldModels/{x}-v0" for x in ("CarRacing", "DoomRNN", "Latent")]
     assert {file.name for file in tmp_path.iterdir()} == {"program.py"}
-
-
-def test_a_users_module_of_the_same_name_is_named(tmp_path):
-    (tmp_path / "config.py").write_text("learning_rate = 1\n")
-    code = (
-        f"try:\n    import gymnasium\n    gymnasium.make({DREAM!r})\nexcept ImportError as error:\n    print(error)\n"
-    )
-    assert str(tmp_path / "config.py") in elsewhere(tmp_path, code)
 
 
 ASYNC = """
@@ -138,41 +131,6 @@ def test_asynchronous_dreams_work_or_say_what_to_pass(doom_run, tmp_path):
     lines = elsewhere(tmp_path, ASYNC, doom_run.resolve()).splitlines()
     assert lines[0] == "reward [1. 1.]"
     assert lines[1].startswith("UserError") and "vector_kwargs={'context': 'spawn'}" in lines[1]
-
-
-@pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
-def test_a_batch_of_dreams_equals_single_ones(doom_run, mode):
-    """Also after dreams have ended and begun anew: the small run's are cut after 150 steps."""
-    single = gym.make_vec(DREAM, 3, "sync", run=doom_run, vector_kwargs={"autoreset_mode": mode})
-    batch = gym.make_vec(DREAM, 3, run=doom_run, autoreset_mode=mode)
-    assert isinstance(batch, VectorDreamEnv)
-    np.testing.assert_array_equal(batch.reset(seed=7)[0], single.reset(seed=7)[0])
-    rng, ended = np.random.default_rng(0), 0
-    for _ in range(160):
-        actions = rng.uniform(-1, 1, (3, 1)).astype(np.float32)
-        one, other = batch.step(actions), single.step(actions)
-        for mine, theirs in zip(one[:4], other[:4], strict=True):
-            np.testing.assert_allclose(mine, theirs, atol=1e-3)
-        over = one[2] | one[3]
-        ended += over.sum()
-        if over.any() and mode == "SameStep":
-            np.testing.assert_array_equal(one[4]["_final_obs"], over)
-            lane = int(np.flatnonzero(over)[0])
-            np.testing.assert_allclose(one[4]["final_obs"][lane], other[4]["final_obs"][lane], atol=1e-3)
-    assert ended >= 3
-
-
-def test_a_batch_keeps_its_own_temperature_and_seeds(doom_run):
-    dreams = VectorDreamEnv(2, doom_run, temperature=0.5)
-    first = dreams.reset(seed=[4, 9])[0]
-    np.testing.assert_array_equal(first[1], DreamEnv(doom_run).reset(seed=9)[0])
-    assert np.abs(dreams.reset()[0] - first).max() > 0
-    dreams.reset(options={"temperature": 2.0})
-    assert dreams.dreams.temperature == 2.0
-    with pytest.raises(ValueError, match="NextStep or SameStep"):
-        VectorDreamEnv(2, doom_run, autoreset_mode="Disabled")
-    with pytest.raises(ValueError, match="DreamEnv draws one"):
-        VectorDreamEnv(2, doom_run, render_mode="rgb_array")
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
@@ -208,21 +166,20 @@ def test_an_action_is_checked():
 
 def test_the_game_is_seen_as_the_lanes_see_it(doom_run):
     """The same episode of the same agent, alone through V and M and in the lanes of an evaluation."""
-    from controller.lanes import RealLanes
-
-    config = run_dir.load(doom_run)
-    params = np.random.default_rng(1).normal(size=(1, Controller.of(config).num_params))
-    lanes = RealLanes(config, WorldModel.load(doom_run, config), 1)
-    [(total, steps)] = play(lanes, Jobs(mpi.world(), 1), params, [5]).values()
+    run = Run(doom_run)
+    params = np.random.default_rng(1).normal(size=(1, Controller.of(run.config).num_params))
+    lanes = RealLanes(run.config, WorldModel.load(run), 1)
+    [(total, steps)] = play(lanes, Jobs(Alone(), 1), params, [5]).values()
     lanes.close()
     game = gym.make("doom_rnn:WorldModels/Latent-v0", run=doom_run)
-    rewards, _ = play_alone(game, config, params[0], 5)
+    rewards, _ = play_alone(game, run.config, params[0], 5)
     game.close()
     assert (sum(rewards), len(rewards)) == (total, steps)
 
 
 def test_doom_leaves_nothing_in_the_users_folder(tmp_path):
-    code = "from tasks.takecover_env import DoomTakeCover\nenv = DoomTakeCover()\nenv.reset(seed=1)\nenv.close()\n"
+    code = "from world_models.tasks.takecover_env import DoomTakeCover\n"
+    code += "env = DoomTakeCover()\nenv.reset(seed=1)\nenv.close()\n"
     elsewhere(tmp_path, code)
     assert {path.name for path in tmp_path.iterdir()} == {"program.py"}
 

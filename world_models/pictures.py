@@ -83,11 +83,13 @@ def save_sheet(path: Path, rows: list[Row], title: str = "", axis: str = "") -> 
 
 
 @cache
-def font_of(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
+def font_of(size: int) -> ImageFont.FreeTypeFont:
+    font = ImageFont.load_default(size)
+    assert isinstance(font, ImageFont.FreeTypeFont), "Pillow is installed with FreeType"
+    return font
 
 
-def fitted(text: str, width: int, size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def fitted(text: str, width: int, size: int) -> ImageFont.FreeTypeFont:
     """The largest font of at most `size` points in which a text is at most `width` pixels wide."""
     return next((font for font in map(font_of, range(size, 6, -1)) if font.getlength(text) <= width), font_of(6))
 

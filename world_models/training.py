@@ -2,6 +2,7 @@
 
 import ctypes
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from world_models import limits
 from world_models.config import UserError
 from world_models.progress import bar as progress_bar
 from world_models.runs import files, weights
@@ -48,6 +50,15 @@ def use_one_gpu() -> None:
     if gpus:
         tf.config.set_visible_devices(gpus[:1], "GPU")
         tf.config.experimental.set_memory_growth(gpus[0], True)
+
+
+def use_allowed_cores() -> None:
+    """Limits the threads of TensorFlow to the cores that a container or a batch job leaves to this process. Without a
+    limit TensorFlow chooses, as for any other program."""
+    import tensorflow as tf
+
+    if limits.cores() < len(os.sched_getaffinity(0)):
+        tf.config.threading.set_intra_op_parallelism_threads(limits.cores())
 
 
 def make_optimizer(rate: Any, variables: list) -> Any:

@@ -80,7 +80,7 @@ class Bench:
         nothing if that was done before."""
         measured = self.folder / "seconds.json"
         if measured.exists():
-            self.seconds = json.loads(measured.read_text())
+            self.seconds = json.loads(measured.read_text(encoding="utf-8"))
             return
         own = {
             "extract": ["--task", self.task, *SIZES[self.task].split(), *more.split()],
@@ -140,7 +140,7 @@ def wait_for_lock(job: subprocess.Popen, run: Path) -> float:
     while job.poll() is None:
         with contextlib.suppress(OSError, ValueError):
             # A lock file that a killed command left names a process that has ended.
-            if json.loads((run / ".lock").read_text())["process"] in processes(job.case):
+            if json.loads((run / ".lock").read_text(encoding="utf-8"))["process"] in processes(job.case):
                 break
         time.sleep(0.02)
     return time.monotonic()
@@ -152,7 +152,7 @@ def processes(case: str) -> dict[int, dict[str, str]]:
     for path in Path("/proc").glob("[0-9]*"):
         try:
             env = (path / "environ").read_bytes().decode(errors="replace")
-            state = (path / "stat").read_text().rpartition(") ")[2][0]
+            state = (path / "stat").read_text(encoding="utf-8").rpartition(") ")[2][0]
         except OSError:
             continue
         if f"{MARK}={case}\0" in env and state != "Z":
@@ -165,6 +165,16 @@ def rank_process(case: str, rank: int) -> int | None:
     names = ("PMI_RANK", "OMPI_COMM_WORLD_RANK")
     found = (process for process, env in sorted(processes(case).items()) if str(rank) in map(env.get, names))
     return next(found, None)
+
+
+def shared_memory(case: str) -> set[Path]:
+    """The shared memory of MPI and of Doom's engine that a case's processes hold, as far as it has names."""
+    found = set()
+    for process in processes(case):
+        with contextlib.suppress(OSError):  # it has ended
+            lines = Path(f"/proc/{process}/maps").read_text(encoding="utf-8").splitlines()
+            found |= {Path(line.split(maxsplit=5)[5]) for line in lines if " /dev/shm/" in line}
+    return {path for path in found if path.name.startswith(("mpich", "ViZDoom"))}
 
 
 def fingerprint(run: Path, stage: Stage) -> str:
@@ -187,11 +197,9 @@ def content(path: Path) -> bytes:
     if path.name == "checkpoint.npz":
         return b""  # it has a clock; the history and the best agent are compared
     if path.suffix == ".jsonl":
-        lines = [json.loads(line) for line in path.read_text().splitlines()]
-        return json.dumps(
-            [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
-        ).encode()
+        lines = [json.loads(line) | {"seconds": 0} for line in path.read_text(encoding="utf-8").splitlines()]
+        return json.dumps(lines).encode()
     if path.name == "results.json":
-        rows = json.loads(path.read_text())["results"]
+        rows = json.loads(path.read_text(encoding="utf-8"))["results"]
         return json.dumps([[row["returns"], row["seeds"]] for row in rows]).encode()
     return path.read_bytes()

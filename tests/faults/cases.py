@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from bench import STAGES, Bench, Stage, fingerprint, processes, rank_process, wait_for_lock
+from bench import STAGES, Bench, Stage, fingerprint, processes, rank_process, shared_memory, wait_for_lock
 
 # A case's name, and what tries it.
 Case = tuple[str, Callable[[random.Random], str]]
@@ -55,11 +55,13 @@ def interrupt(bench: Bench, name: str, target: str, number: int, rng: random.Ran
         if not begun:  # sooner, if the stage was faster than when it was timed
             time.sleep(rng.uniform(0, 0.9) * bench.seconds.get(name, 3) / (1 + attempt))
         process = job.pid if target in ("mpirun", "process") else rank_process(job.case, int(target[-1]))
-        hit = process is not None and job.poll() is None
+        hit, memory = process is not None and job.poll() is None, shared_memory(job.case)
         if hit:
             os.kill(process, number)
         if fault := ended_as_promised(job, number, hit):
             return fault
+        if left := [str(path) for path in memory if path.exists()]:
+            return f"left behind: {left}"
         if hit:
             return completed_as_promised(bench, name, run)
         run = bench.copy(stage, "case")
@@ -161,10 +163,9 @@ def spoil(bench: Bench, other: Bench, file: str, name: str, way: str, rng: rando
 
 def state(run: Path) -> dict[str, bytes]:
     """A run's files, except for curves and the lock."""
-    paths = (path for path in run.rglob("*") if path.is_file() and "tensorboard" not in path.parts)
-    return {
-        str(path.relative_to(run)): path.read_bytes() for path in paths if path.name not in (".lock", "metrics.jsonl")
-    }
+    left_out = {".lock", "metrics.jsonl", "tensorboard"}
+    paths = (path for path in run.rglob("*") if path.is_file() and not left_out & set(path.parts))
+    return {str(path.relative_to(run)): path.read_bytes() for path in paths}
 
 
 def changed(before: dict[str, bytes], run: Path, *allowed: str) -> str:

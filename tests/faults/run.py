@@ -21,13 +21,14 @@ import json
 import random
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import cases
-from bench import ROOT, SIZES, STAGES, Bench
+from bench import SIZES, STAGES, Bench
 
 KINDS = ("kills", "signals", "damage", "disk", "launches", "locks")
 
@@ -45,13 +46,9 @@ def parse() -> argparse.Namespace:
 
 
 def mpirun() -> str:
-    """The launcher of tools/launcher.py, found without this folder's sys.path."""
-    import sys
-
-    sys.path.insert(0, str(ROOT))
-    from tools.launcher import mpirun as words
-
-    return words(1)[0]
+    """The launcher beside this Python, or the one on the path."""
+    beside = Path(sys.executable).parent / "mpirun"
+    return str(beside) if beside.exists() else "mpirun"
 
 
 def all_cases(bench: Bench, args: argparse.Namespace) -> Iterator[cases.Case]:
@@ -73,7 +70,7 @@ def main() -> None:
     folder = (args.folder or Path(tempfile.mkdtemp(prefix="faults-"))) / args.task
     bench = Bench(folder.resolve(), args.task, mpirun())
     tried = folder / "cases.json"
-    found = json.loads(tried.read_text()) if tried.exists() else {}
+    found = json.loads(tried.read_text(encoding="utf-8")) if tried.exists() else {}
     end, left = time.monotonic() + 60 * args.minutes, 0
     try:
         bench.make()

@@ -157,7 +157,7 @@ class Camera(Watcher):
         assert step.is_first is not None
         h, c = (np.asarray(value) * (1 - step.is_first) for value in (step.h, step.c))
         for lane in step.playing:
-            self.rows[self.jobs[lane]].append((step.frames[lane], self.before[lane], h[lane], c[lane]))
+            self.rows[self.jobs[lane]].append((step.frames[lane].copy(), self.before[lane], h[lane], c[lane]))
             self.before[lane] = float(step.total[lane])
 
     def end(self, lane: int, job: int, total: float, steps: int) -> float:

@@ -114,12 +114,12 @@ def require_frames(run: Run) -> None:
         return
     paths = [episodes.path_of(run, index) for index in range(config.total_episodes)]
     lengths = np.repeat([episodes.length_of(path) for path in paths], 2 if config.mirror == "yes" else 1)
+    unread: Any = None  # only the lengths decide
     try:
         if "vae" not in config.untrained:
             Frames(paths, config.vae_batch, config.seed, config.linked, config.new_share)
         if "rnn" not in config.untrained:
-            nothing = np.empty(0)
-            batches_of(LatentDataset(nothing, nothing, nothing, nothing, nothing, lengths), config)
+            batches_of(LatentDataset(unread, unread, unread, unread, unread, lengths), config)
     except UserError as error:
         raise UserError(
             f"{error}; begin another run with more --episodes, or one on these recordings, with smaller batches: "
@@ -224,7 +224,7 @@ class Recorder(Watcher):
         for lane in step.playing:
             mask = None if step.masks is None else step.masks[lane]
             outcome = (step.reward[lane], step.terminated[lane], step.truncated[lane], mask)
-            self.episodes[lane].add(step.frames[lane], step.action[lane], *outcome)
+            self.episodes[lane].add(step.frames[lane].copy(), step.action[lane], *outcome)
 
     def end(self, lane: int, job: int, total: float, steps: int) -> float:
         self.write(job, self.episodes[lane].arrays())

@@ -62,7 +62,8 @@ def preset(name: str, preset: str) -> Config:
     values = {**camera, **task.presets.get("paper", {}), **PRESETS[preset]}
     if preset != "paper":
         values |= task.presets.get(preset, {})
-    if (frames := values.pop("frames", 0)) and task.mean_length is not None:
+    if frames := values.pop("frames", 0):
+        assert task.mean_length is not None, "a task whose presets count frames says how long an episode is"
         values["episodes"] = max(values["episodes"], math.ceil(frames / task.mean_length(values["max_frames"])))
     return Config(task=name, preset=preset, **values)
 

@@ -1,6 +1,7 @@
 """What every environment asks of an action."""
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -22,7 +23,7 @@ def checked(action: ArrayLike, *shape: int) -> np.ndarray:
     return array
 
 
-def one_hot(x, ops=np):
+def one_hot(x: Any, ops: Any = np) -> Any:
     """Numbers of choices (B, A) -> 1 for each row's greatest number, the first of them if several are equal, and 0 for
     the others. NaN stays, so that a broken agent makes no choice.
 

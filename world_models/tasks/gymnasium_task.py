@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import cache
 from numbers import Real
 from pathlib import Path
+from typing import Any, TypeVar
 
 import gymnasium as gym
 import numpy as np
@@ -29,6 +30,7 @@ LONGEST = 8  # steps for which the random policy holds an action
 FPS, MOST_FPS = 30, 1000  # of films, where the environment does not say; and at most
 SAMPLE = 1000  # steps from which the length of random episodes is known
 MOST_NUMBERS = 1024  # of an action
+T = TypeVar("T")
 LARGEST = 1e18  # of a reward: M squares it in float32, which ends at 3e38
 
 
@@ -51,17 +53,16 @@ class Pictured(gym.Wrapper):
     def __init__(self, env: gym.Env, name: str):
         super().__init__(env)
         self.name = name
-        low = action_bounds(env.action_space)
-        self.low = low
+        self.low = low = action_bounds(env.action_space)  # (A,)
         self.action_space = gym.spaces.Box(low, np.ones_like(low), dtype=np.float32)
         self.observation_space = gym.spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
 
-    def reset(self, *, seed: int | None = None, options: dict | None = None):
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
         _, info = self._ask(self.env.reset, seed=seed, options=options)
         return self._observe(), info
 
-    def step(self, action: np.ndarray):
-        action = self._own(checked(action, len(self.low)).astype(np.float32))
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        action = self._own(checked(action, *self.low.shape).astype(np.float32))
         _, reward, terminated, truncated, info = self._ask(self.env.step, action)
         reward = float(reward)
         if abs(reward) > LARGEST:
@@ -91,7 +92,7 @@ class Pictured(gym.Wrapper):
         space = self.env.action_space
         if isinstance(space, gym.spaces.Discrete):
             return int(space.start) + int(np.argmax(action))
-        assert isinstance(space, gym.spaces.Box) and space.dtype is not None
+        assert isinstance(space, gym.spaces.Box), "as of action_bounds"
         share = (action.reshape(space.shape).astype(np.float64) + 1) / 2
         if space.dtype.kind in "iub":
             values = zip(share.ravel().tolist(), space.low.ravel().tolist(), space.high.ravel().tolist(), strict=True)
@@ -106,7 +107,7 @@ def integer(share: float, low: int, high: int) -> int:
     return int(low) + min(max(math.floor(share * count), 0), count - 1)
 
 
-def without_exit(name: str, function: Callable, *args, **options):
+def without_exit(name: str, function: Callable[..., T], *args: Any, **options: Any) -> T:
     """`function(*args, **options)`; UserError if it calls sys.exit, which would end a stage as if it was complete."""
     try:
         return function(*args, **options)
@@ -201,12 +202,13 @@ def make(env_id: str) -> Pictured:
         raise UserError(f"--task {PREFIX}{env_id}: {error}") from None
 
 
-def frames_a_second(value: object) -> int:
+def frames_a_second(value: Any) -> int:
     """An environment's render_fps as that of a film, at least 1; UserError if it is not a number above 0."""
     if value is None:
         return FPS
-    if isinstance(value, Real) and 0 < float(value) <= MOST_FPS:
-        return max(1, round(float(value)))
+    is_number = isinstance(value, Real)
+    if is_number and 0 < value <= MOST_FPS:
+        return max(1, round(value))
     raise UserError(f"metadata['render_fps']: expected a number above 0 and at most {MOST_FPS}, found {value!r:.40}")
 
 

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -88,9 +89,8 @@ def scratch(process: int) -> str:
     """
     path = tempfile.mkdtemp(prefix="vizdoom-")
     wait = f"trap '' HUP INT TERM USR1; read nothing; {CLEAR}"
-    pipe, null = subprocess.PIPE, subprocess.DEVNULL
-    command = ["sh", "-c", wait, "sh", path]
-    waiting.append(subprocess.Popen(command, stdin=pipe, stdout=null, stderr=null, start_new_session=True))
+    unheard: dict[str, Any] = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    waiting.append(subprocess.Popen(["sh", "-c", wait, "sh", path], stdin=subprocess.PIPE, **unheard))
     return path
 
 

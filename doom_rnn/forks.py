@@ -1,15 +1,16 @@
-"""TensorFlow does not survive a fork: a process forked after it has started waits for ever at its first step."""
+"""TensorFlow is not fork-safe: a process that is forked after it has started hangs at its first step."""
 
 import os
 
-from tensorflow.python.eager import context
-
+from world_models import quiet  # noqa: F401  imports TensorFlow without its messages, before any other module does
 from world_models.config import UserError
 
 _inherited = [False]  # whether TensorFlow had started when this process was forked
 
 
 def _forked() -> None:
+    from tensorflow.python.eager import context
+
     _inherited[0] = context.context()._initialized  # no public function tells this without starting it
 
 

@@ -42,41 +42,27 @@ def elsewhere(folder, code: str, *arguments) -> str:
     return done.stdout
 
 
-def test_a_dream_starts_without_tensorflows_messages(tmp_path, doom_run):
-    code = f"import gymnasium; gymnasium.make('{DREAM}', run={str(doom_run)!r}).reset()"
-    (tmp_path / "program.py").write_text(code, encoding="utf-8")
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "0"}
-    call = [sys.executable, "-W", "ignore", "program.py"]
-    done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, env=environment, check=True)
-    assert done.stderr == ""
-
-
 @pytest.mark.parametrize("level", [None, "0"])
-def test_tensorflow_logs_no_errors_of_its_own_unless_asked(tmp_path, level):
-    (tmp_path / "program.py").write_text("import os, doom_rnn; print(os.environ['TF_CPP_MIN_LOG_LEVEL'])\n")
+def test_a_dream_starts_without_tensorflows_messages(tmp_path, doom_run, level):
+    """TensorFlow logs no errors of its own, unless the user asks for them."""
+    code = "import os, sys, gymnasium\ngymnasium.make(sys.argv[1], run=sys.argv[2]).reset()\n"
+    (tmp_path / "program.py").write_text(code + "print(os.environ['TF_CPP_MIN_LOG_LEVEL'])\n", encoding="utf-8")
     environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
     environment |= {"PYTHONPATH": str(ROOT)} | ({"TF_CPP_MIN_LOG_LEVEL": level} if level else {})
-    call = [sys.executable, "program.py"]
+    call = [sys.executable, "-W", "ignore", "program.py", DREAM, str(doom_run)]
     done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, env=environment, check=True)
-    assert done.stdout.strip() == (level or "3")
+    assert (done.stdout.strip(), done.stderr) == (level or "3", "")
 
 
-def test_a_dream_is_copied_by_its_arguments(doom_run):
-    env = DreamEnv(doom_run, temperature=0.7, render_mode="rgb_array")
-    first, _ = env.reset(seed=3)
-    env.step(np.float32([0.5]))
-    for other in (pickle.loads(pickle.dumps(env)), copy.deepcopy(env)):
-        assert (other.temperature, other.render_mode) == (0.7, "rgb_array") and other.z is None
-        np.testing.assert_array_equal(other.reset(seed=3)[0], first)
-
-
-def test_a_batch_of_dreams_and_the_game_are_copied_by_their_arguments(doom_run):
+def test_environments_are_copied_by_their_arguments(doom_run):
+    """A copy begins anew."""
+    one = DreamEnv(doom_run, temperature=0.7, render_mode="rgb_array")
     batch = gym.make_vec(DREAM, 2, run=doom_run, temperature=0.7).unwrapped
-    game = LatentEnv(doom_run)
-    for env, action in ((batch, np.zeros((2, 1), np.float32)), (game, np.zeros(1, np.float32))):
+    for env, action in ((one, np.float32([0.5])), (batch, np.zeros((2, 1))), (LatentEnv(doom_run), np.zeros(1))):
         first, _ = env.reset(seed=3)
-        env.step(action)
+        env.step(action.astype(np.float32))
         for other in (pickle.loads(pickle.dumps(env)), copy.deepcopy(env)):
+            assert env is not one or (other.temperature, other.render_mode, other.z) == (0.7, "rgb_array", None)
             np.testing.assert_array_equal(other.reset(seed=3)[0], first)
             other.close()
         env.close()

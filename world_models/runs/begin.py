@@ -7,10 +7,13 @@ from pathlib import Path
 
 from world_models import tasks
 from world_models.config import Config, UserError, fields_of, flag
+from world_models.progress import note
 from world_models.runs import artifacts, config_file, episodes, files
 from world_models.runs.artifacts import BEFORE, RECORDS, M, V
 from world_models.runs.run import Run
 
+SEARCH_SETTINGS = ("optimizer", "population", "rollouts", "seeds", "tracks", "generations", "sigma", "average")
+SEARCH_SETTINGS += ("eval_every", "eval_episodes")
 KEPT = (V, M, "initial_z.npz")  # what another run may take of a run, beside its recordings
 
 
@@ -107,7 +110,10 @@ def resolve(path: Path, given: dict, base: Path | None, after: Path | None) -> C
         linked = start.total_episodes if (after / "record").exists() else 0
         start = dataclasses.replace(start, round=start.round + 1, linked=linked, restart="no")
     elif start.round > 1 and not (source / BEFORE / V).exists():
-        start = dataclasses.replace(start, restart="yes")
+        # The settings of a later round's search are made for an agent to start from, and a pack has none.
+        usual = tasks.preset(start.task, start.preset)
+        start = dataclasses.replace(start, restart="yes", **{name: getattr(usual, name) for name in SEARCH_SETTINGS})
+        note(f"{source} has no agent of the round before: C begins at zero, with the search settings of {start.preset}")
     return tasks.replace(start, **given)
 
 

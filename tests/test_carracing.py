@@ -52,7 +52,7 @@ def test_release_pixels_by_hand():
     frame = np.full((84, 96, 3), 100, np.uint8)
     frame[:42] = 50
     # 50..100 is stretched to 0..255; then every level is one lower, and black wraps to white.
-    assert set(np.unique(stretch(frame))) == {0, 255}
+    assert set(np.unique(stretch(frame, 50, 100))) == {0, 255}
     assert wrap_black(np.uint8([0, 1, 255])).tolist() == [255, 0, 254]
     observation = shrink(frame, "release", shrink_car)
     assert observation[0, 0, 0] == 255 and observation[-1, 0, 0] == 254

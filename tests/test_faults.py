@@ -5,6 +5,7 @@ import random
 import shutil
 import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -45,18 +46,19 @@ def test_an_interrupted_stage_resumes_to_identical_results(name, target, number,
 def test_an_interrupted_test_does_not_play_finished_episodes_again(bench):
     stage = STAGES["evaluate"]
     run = bench.copy(stage, "partial")
-    job = bench.start(stage.script, run, stage.flags.split(), stage.ranks)
+    flags = stage.flags.replace("--episodes 12", "--episodes 96").split()  # many more than are played at once
+    job = bench.start(stage.script, run, flags, stage.ranks)
     while not list(run.glob("results.partial/*")) and job.poll() is None:
-        pass
+        time.sleep(0.01)
     job.send_signal(signal.SIGTERM)
     assert cases.ended_as_promised(job, signal.SIGTERM, True) == ""
     path = next(run.glob("results.partial/*"))
     lines = [json.loads(line) | {"return": 1234.5} for line in path.read_text().splitlines()]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    run_script(stage.script, "--run", run, *stage.flags.split(), ranks=2)
+    run_script(stage.script, "--run", run, *flags, ranks=2)
     [row] = json.loads((run / "results.json").read_text())["results"]
     marked = {seed for seed, value in zip(row["seeds"], row["returns"], strict=True) if value == 1234.5}
-    assert marked == {line["seed"] for line in lines} and len(row["returns"]) == 12
+    assert marked == {line["seed"] for line in lines} and len(row["returns"]) == 96
     assert not (run / "results.partial").exists()
 
 

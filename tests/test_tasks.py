@@ -40,7 +40,8 @@ def test_a_task_that_is_one_record_runs_all_stages(tmp_path):
     assert row["task"] == "toy" and row["view"] == "front" and row["temperature"] is None
     assert np.isfinite(row["returns"]).all() and len(row["returns"]) == 3
     assert (tmp_path / "toy" / "videos" / "toy-front-worst.mp4").exists()
-    assert "| toy | Drift, view front | smoke | zh |" in (tmp_path / "toy" / "report" / "report.md").read_text()
+    report = (tmp_path / "toy" / "report" / "report.md").read_text()
+    assert "| toy, round 1, seed 0 | Drift, view front | z and h |" in report
 
 
 def test_what_a_task_does_not_have_is_named(tmp_path):

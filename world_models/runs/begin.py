@@ -12,8 +12,10 @@ from world_models.runs import artifacts, config_file, episodes, files
 from world_models.runs.artifacts import BEFORE, RECORDS, M, V
 from world_models.runs.run import Run
 
-SEARCH_SETTINGS = ("optimizer", "population", "rollouts", "seeds", "tracks", "generations", "sigma", "average")
-SEARCH_SETTINGS += ("eval_every", "eval_episodes")
+SEARCH_SETTINGS = (
+    *("optimizer", "population", "rollouts", "seeds", "tracks", "generations", "sigma", "average"),
+    *("eval_every", "eval_episodes"),
+)
 KEPT = (V, M, "initial_z.npz")  # what another run may take of a run, beside its recordings
 
 

@@ -9,9 +9,9 @@ import math
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from rnn import lstm, mdn
+from world_models.quiet import tf
 
 HEADS = ("end", "reward")  # in the order of their outputs, which stand before the mixture's
 # Standard deviations of the reward beyond which M's error counts linearly: squared, one of -100 would outweigh a

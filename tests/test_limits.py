@@ -6,7 +6,9 @@ import sys
 import pytest
 from conftest import ROOT
 
-from world_models import limits, training
+from world_models import limits, mpi, training
+from world_models.config import UserError
+from world_models.tasks import takecover_env
 
 GIB = 1 << 30
 TREES = {
@@ -104,3 +106,22 @@ def test_the_makefile_reads_the_limits():
         printed = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=True).stdout
         assert printed.strip().isdigit()
         assert f"-I world_models/limits.py {name})" in (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+def test_ranks_and_engines_without_shared_memory_are_refused(monkeypatch, tmp_path):
+    monkeypatch.setenv("MPI_LOCALNRANKS", "13")
+    monkeypatch.setattr(limits, "shared_memory", lambda: 64.0 * 2**20)  # what Docker gives
+    with pytest.raises(UserError, match=r"^13 ranks need 68 MB of shared memory, .* --shm-size=1g$"):
+        mpi.world()
+    monkeypatch.setenv("MPI_LOCALNRANKS", "4")
+    monkeypatch.setattr(limits, "SHARED", tmp_path)
+    for engine in range(48):
+        (tmp_path / f"ViZDoomSM{engine}").touch()
+    with pytest.raises(UserError, match=r"^the engines of Doom need 69 MB of shared memory, .* --shm-size=1g$"):
+        takecover_env.make_game()
+
+
+def test_the_size_of_shared_memory_is_read(monkeypatch, tmp_path):
+    assert 1e6 < limits.shared_memory() < float("inf")
+    monkeypatch.setattr(limits, "SHARED", tmp_path / "missing")
+    assert limits.shared_memory() == float("inf")

@@ -6,8 +6,9 @@ A frame (64, 64, 3) becomes z of 32 numbers (CarRacing, 4,348,547 parameters) or
 from typing import Any
 
 import keras
-import tensorflow as tf
 from keras import layers
+
+from world_models.quiet import tf
 
 
 class Down(layers.Conv2D):

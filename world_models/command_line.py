@@ -14,6 +14,7 @@ from world_models import interruption, tasks
 from world_models.config import Config, UserError, flag
 from world_models.progress import close_bars, note
 from world_models.runs.config_file import load
+from world_models.text import printable
 
 T = TypeVar("T")
 
@@ -210,7 +211,7 @@ def print_result(text: str) -> None:
     """Prints a line of a stage's results, which stand in its files as well: a reader that has gone (`| head`) or a full
     disk behind stdout does not end the stage."""
     try:
-        print(text, flush=True)
+        print(printable(text, keep="\n\t"), flush=True)
     except OSError:
         close_output()
 

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path("/")
+SHARED = Path("/dev/shm")  # where processes exchange what they share
+RANK_MEMORY = 5.2e6  # bytes that MPICH takes there for each rank
 
 
 def _numbers(path: Path, key: str = "") -> list[int]:
@@ -62,6 +64,21 @@ def memory(root: Path = ROOT) -> int:
                 free = most[0] - sum(_numbers(group / used)) + sum(_numbers(group / "memory.stat", cached))
                 found = min(found, free)
     return max(0, found)
+
+
+def local_ranks() -> int:
+    """The processes that MPI's launcher has started on this machine, or in this container, for one command."""
+    found = [os.environ[name] for name in ("OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS") if name in os.environ]
+    return int(found[0]) if found else 1
+
+
+def shared_memory() -> float:
+    """Bytes of shared memory, used or not. A process that finds no room there ends in a bus error."""
+    try:
+        found = os.statvfs(SHARED)
+    except OSError:
+        return float("inf")  # not a system with such a folder
+    return found.f_frsize * found.f_blocks
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
-from world_models import command_line, interruption
+from world_models import command_line, interruption, limits
 from world_models.config import UserError
 from world_models.progress import note
 
@@ -77,7 +77,6 @@ LAUNCHERS = (
 NESTED = "WORLD_MODELS_RANKS"  # the ranks each process is to see, where several runs are started by one launcher
 LEAVING = 20.0  # seconds that a rank which ends waits for the others to end as well
 HANG = 900.0  # seconds after which a step that has not ended never will
-SHARED_MEMORY = Path("/dev/shm")
 # Names there of MPICH, and of Open MPI 4 and 5; others' are never removed. A game's engine has a guard of its own.
 OWN_MEMORY = re.compile(r"(mpich_shm_|vader_segment\.|sm_segment\.)[\w.-]+")
 RENEW = 5.0  # seconds between two renewals of that time limit: each starts a thread
@@ -88,6 +87,12 @@ def world() -> "MPI.Intracomm":
     if "OMPI_COMM_WORLD_SIZE" in os.environ:
         # Else the MPICH that is installed beside mpi4py would be loaded, which ends the process in MPI_Init.
         os.environ.setdefault("MPI4PY_MPIABI", "openmpi")
+    ranks, room = limits.local_ranks(), limits.shared_memory()
+    if ranks > 1 and ranks * limits.RANK_MEMORY > room:
+        raise UserError(
+            f"{ranks} ranks need {ranks * limits.RANK_MEMORY / 1e6:.0f} MB of shared memory, and {limits.SHARED} has "
+            f"{room / 1e6:.0f} MB; start fewer ranks, or give the container more: docker run --shm-size=1g"
+        )
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
@@ -105,7 +110,7 @@ def shared_memory() -> list[str]:
         lines = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
     except OSError:
         return []
-    found = {line.split(maxsplit=5)[5] for line in lines if f" {SHARED_MEMORY}/" in line}
+    found = {line.split(maxsplit=5)[5] for line in lines if f" {limits.SHARED}/" in line}
     names = {Path(name).name for name in found}  # some with " (deleted)" behind them
     return sorted(filter(OWN_MEMORY.fullmatch, names))
 
@@ -120,7 +125,7 @@ def unlink_shared_memory(comm: Comm) -> None:
     for name in shared_memory():
         if name.startswith("mpich_shm_"):
             with suppress(FileNotFoundError):  # another rank was first
-                (SHARED_MEMORY / name).unlink()
+                (limits.SHARED / name).unlink()
 
 
 def require_same_mpi(comm: Comm) -> None:
@@ -232,7 +237,7 @@ def launch(main: Callable) -> None:
     try:
         comm = world()
     except UserError as error:
-        command_line.exit_with(error, quiet=os.environ.get("OMPI_COMM_WORLD_RANK", "0") != "0")
+        command_line.exit_with(error, quiet=any(os.environ.get(rank, "0") != "0" for _, rank, _ in LAUNCHERS))
     interruption.listen()  # again: MPICH puts its own handler, which has no separate stack, before SIGUSR1's
     if comm.size > 1:
         interruption.end_together(comm.rank, lambda status: abort(comm, status))

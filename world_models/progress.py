@@ -6,6 +6,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from world_models.text import printable
+
 
 class Stderr:
     """stderr, but what cannot be written is lost without an error: a stage outlives a full disk or a reader that has
@@ -31,8 +33,8 @@ class Stderr:
 
 
 def note(text: str) -> None:
-    """Prints a line on stderr, as far as that can be written."""
-    print(text, file=Stderr(), flush=True)
+    """Prints a line on stderr, as far as that can be written. Text from files cannot steer the terminal."""
+    print(printable(text, keep="\n\t"), file=Stderr(), flush=True)
 
 
 def close_bars() -> None:

@@ -24,6 +24,11 @@ def silent() -> Iterator[None]:
 
 
 with silent():
+    import keras
     import tensorflow as tf
+
+keras.config.set_image_data_format("channels_last")  # whatever ~/.keras/keras.json says
+keras.config.set_floatx("float32")
+keras.config.set_epsilon(1e-7)
 
 __all__ = ["silent", "tf"]

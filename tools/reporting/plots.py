@@ -14,6 +14,9 @@ from world_models import published, tasks
 from world_models.runs.files import atomic_write
 from world_models.text import plus_minus
 
+mpl.rcdefaults()  # the user's own matplotlibrc may ask for LaTeX, which need not be installed
+mpl.use("agg")
+
 OURS, THEIRS = "#12365e", "#d07a10"  # dark and light, so that they stay apart when printed in grey
 LINES = ("-", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))  # "--" is the published curve's
 MARKERS = ("o", "s", "^", "D", "v", "P")

@@ -21,6 +21,7 @@ import numpy as np
 import vizdoom
 from gymnasium.utils import EzPickle
 
+from world_models import limits
 from world_models.config import UserError
 from world_models.tasks.actions import checked
 from world_models.tasks.pixels import PIXELS, SIZE, choose, stretch, wrap_black
@@ -28,6 +29,7 @@ from world_models.tasks.resize import shrink_doom
 
 ROWS = 400  # of the frame's 480: the status bar begins at 403
 TIMEOUT = 2100  # tics, one a step: a minute
+ENGINE_MEMORY = 0.93e6  # bytes of shared memory
 THIRD = 1 / 3  # the action's middle third stands still (doomrnn/doomreal.py)
 RIGHT, STILL, LEFT = [1, 0], [0, 0], [0, 1]
 GREYS = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)  # the palette whose colours are the indices
@@ -109,8 +111,20 @@ def elsewhere() -> Iterator[None]:
         os.close(before)
 
 
+def require_shared_memory() -> None:
+    """UserError if shared memory has no room for one more engine of each rank, besides what MPI takes."""
+    engines, ranks = len(list(limits.SHARED.glob("ViZDoom*"))), limits.local_ranks()
+    needed, room = (engines + ranks) * ENGINE_MEMORY + ranks * limits.RANK_MEMORY, limits.shared_memory()
+    if needed > room:
+        raise UserError(
+            f"the engines of Doom need {needed / 1e6:.0f} MB of shared memory, and {limits.SHARED} has "
+            f"{room / 1e6:.0f} MB; start fewer ranks, or give the container more: docker run --shm-size=1g"
+        )
+
+
 def make_game(labels: bool = False) -> vizdoom.DoomGame:
-    """A started engine; with `labels` it tells what each pixel shows."""
+    """A started engine; with `labels` it tells what each pixel shows. UserError without shared memory for it."""
+    require_shared_memory()
     game = vizdoom.DoomGame()
     game.set_doom_game_path(game_file("freedoom2.wad"))
     game.set_doom_scenario_path(game_file("scenarios", "take_cover.wad"))

@@ -74,7 +74,7 @@ def test_an_installed_package_is_imported_and_one_that_the_user_names(packaged):
     assert begin(run, command_line.overrides(args)).config.task == "gymnasium:own:own-v0" and imported.exists()
 
 
-@pytest.mark.parametrize("name", ["a:b:c", ":x", "a:", "a b:x", "..a:x", ""])
+@pytest.mark.parametrize("name", ["a:b:c", ":x", "a:", "a b:x", "..a:x", "", "pip.__main__:x", "__main__:x"])
 def test_a_misspelt_package_is_one_line(name):
     with pytest.raises(UserError, match="expected gymnasium:ID or gymnasium:PACKAGE:ID"):
         tasks.get(f"gymnasium:{name}")

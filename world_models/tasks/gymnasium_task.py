@@ -156,7 +156,8 @@ class RandomHolder:
 def package_of(env_id: str) -> str:
     """PACKAGE:ID -> the module that Gymnasium imports first, ID -> ""; UserError if it is neither."""
     package, colon, name = env_id.rpartition(":")
-    if not name or (colon and not all(part.isidentifier() for part in package.split("."))):
+    parts = package.split(".") if colon else []
+    if not name or "__main__" in parts or not all(part.isidentifier() for part in parts):  # a __main__ is a program
         raise UserError(f"--task {PREFIX}{env_id}: expected {PREFIX}ID or {PREFIX}PACKAGE:ID")
     return package
 

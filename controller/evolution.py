@@ -11,7 +11,7 @@ from controller.bar import EpisodeBar, is_evaluated
 from controller.curiosity import Surprise
 from controller.policy import Controller
 from controller.rollout import Lanes, Watcher
-from controller.search import make_search
+from controller.search import make_search, unusable
 from controller.tracks import ROUND, Tracks
 from world_models import command_line, mpi, seeds
 from world_models import config as configs
@@ -68,9 +68,7 @@ class Evolution:
             loss = {int(seed): float(lost) for seed, lost in extra["tracks"].items()}
             means = np.array(extra["means"], float).reshape(-1, size)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise UserError(
-                f"{path} is not a checkpoint of this search: {error!r:.200}; delete it to begin the search anew"
-            ) from None
+            raise unusable(path, error) from None
         self.history, self.best, self.seconds = extra["history"], extra["best"], extra["seconds"]
         self.means, self.tracks = means.tolist(), Tracks(self.config, loss)
 

@@ -30,6 +30,11 @@ INVALID_STATE_ERRORS = (
 HEADER = 1 << 26  # bytes of a checkpoint's header: some 60,000 generations
 
 
+def unusable(path: Path, error: Exception) -> UserError:
+    """The message for a checkpoint that the search cannot resume from."""
+    return UserError(f"{path} is not a checkpoint of this search: {error!r:.200}; delete it to restart the search")
+
+
 class Search(ABC):
     """A search for the parameters with the highest score.
 
@@ -100,9 +105,7 @@ class Search(ABC):
             trial._go_on(arrays, header["random"])
             trial._try_two_generations()
         except INVALID_STATE_ERRORS as error:
-            raise UserError(
-                f"{path} is not a checkpoint of this search: {error!r:.200}; delete it to begin the search anew"
-            ) from None
+            raise unusable(path, error) from None
         self._go_on(arrays, header["random"])
         return header["extra"]
 

@@ -176,7 +176,7 @@ class DreamEnv(gym.Env, EzPickle):
     has a head for it, and is truncated after the run's `dream_frames` or else `max_frames` steps. At the run's
     `dream_dropout` each dream has its own dropout masks.
 
-    It is pickled as its arguments: a copy, or one in another process, begins anew.
+    It is pickled as its arguments: a copy, or one in another process, starts again.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 50}  # noqa: RUF012 Gymnasium's own convention

@@ -20,7 +20,7 @@ class VectorDreamEnv(gym.vector.VectorEnv, EzPickle):
     Args:
         num_envs: dreams (B).
         run, temperature, task: as of `DreamEnv`.
-        autoreset_mode: when a dream that has ended begins anew: in the step after ("NextStep", Gymnasium's default, in
+        autoreset_mode: when a dream that has ended restarts: in the step after ("NextStep", Gymnasium's default, in
             which its action is ignored and its reward 0), or at once ("SameStep", with infos["final_obs"]).
 
     Observations float32 (B, Z + 2 U), actions (B, A), rewards float32 (B,).
@@ -58,7 +58,7 @@ class VectorDreamEnv(gym.vector.VectorEnv, EzPickle):
         self.dropout = np.zeros((num_envs, 4, z_size + units), np.float32) if self.config.dream_dropout else None
         self.random: list[Randomness | None] = [None] * num_envs
         self.generators: list[np.random.Generator | None] = [None] * num_envs
-        self.over = np.zeros(num_envs, bool)  # dreams that begin anew in the next step
+        self.over = np.zeros(num_envs, bool)  # dreams that restart in the next step
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict | None = None

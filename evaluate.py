@@ -1,7 +1,7 @@
 """Scores the kept agent on episodes that training never saw, and puts the score next to the published ones.
 
     mpirun -n 64 python evaluate.py --run runs/car --episodes 100
-    python evaluate.py --run runs/doom --env dream
+    python evaluate.py --run runs/doom --play-in dream
 
 The agent is controller/best.json. The command prints mean ± standard deviation, median, minimum and maximum, and how
 certain the mean is. It writes results.json (the seed and the return of every episode) and videos/ (the best, the median
@@ -28,7 +28,7 @@ def parse(quiet: bool) -> argparse.Namespace:
     parser.add_argument(
         "--episodes", type=command_line.count, default=100, help="test episodes (default 100, as published)"
     )
-    parser.add_argument("--env", choices=("real", "dream"), default="real", help="where to play (default real)")
+    parser.add_argument("--play-in", choices=("real", "dream"), default="real", help="where to play (default real)")
     parser.add_argument("--view", help="the camera, if the task has several (default: the run's)")
     parser.add_argument("--temperature", type=float, help="the dream's temperature (default: the run's)")
     parser.add_argument("--z", choices=("sampled", "mean"), help="what C and M receive of a frame (default: the run's)")
@@ -52,15 +52,15 @@ def parse(quiet: bool) -> argparse.Namespace:
 
 def resolve_config(run: Run, args: argparse.Namespace) -> configs.Config:
     """The settings of the test. UserError if a flag does not fit, or if V or M is missing."""
-    if args.temperature is not None and args.env != "dream":
-        raise UserError("--temperature: the real environment has none; add --env dream")
-    if args.env == "dream" and (args.dtype != "float32" or args.z is not None):
+    if args.temperature is not None and args.play_in != "dream":
+        raise UserError("--temperature: the real environment has none; add --play-in dream")
+    if args.play_in == "dream" and (args.dtype != "float32" or args.z is not None):
         raise UserError("--dtype, --z: nothing is encoded in a dream; leave them out")
     if args.view is not None and not tasks.get(run.config.task).views:
         raise UserError(f"--view: task {run.config.task} has one camera only; leave it out")
-    for name in (M,) if args.env == "dream" else (V, M):
+    for name in (M,) if args.play_in == "dream" else (V, M):
         run.need(name)
-    names = ("env", "view", "temperature", "dtype", "z")
+    names = ("play_in", "view", "temperature", "dtype", "z")
     return configured(run.config, **{name: value for name in names if (value := getattr(args, name)) is not None})
 
 

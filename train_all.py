@@ -65,9 +65,9 @@ def stages(comm, run: Run, count: int, tracked: bool = False) -> dict[str, float
         "controller": lambda: evolution.evolve(comm, run),
     }
     for env in tests:
-        there = evaluation.configured(run.config, env=env)
+        there = evaluation.configured(run.config, play_in=env)
         work[f"test, {env}"] = lambda there=there: evaluation.evaluate(
-            comm, run, there, count, video=there.env == "real"
+            comm, run, there, count, video=there.play_in == "real"
         )
     seconds = {}
     quiet_tensorflow()
@@ -129,7 +129,7 @@ def rounds_table(runs: list[Run]) -> str:
     lines = [form.format("round", "V's error", "M's loss", "death recall", "dream", "game")]
     for number, run in enumerate(runs, 1):
         errors = read_errors(run / "held_out/errors.json")
-        scores = {row["env"]: f"{row['mean']:.1f} ± {row['std']:.1f}" for row in results.read(run)}
+        scores = {row["play_in"]: f"{row['mean']:.1f} ± {row['std']:.1f}" for row in results.read(run)}
         recall = f"{errors['recall']:.0%} of {errors['deaths']}" if "recall" in errors else ""
         cells = [f"{errors['v_error']:.1f}", f"{errors['m_loss']:.3f}", recall]
         lines.append(form.format(number, *cells, scores.get("dream", ""), scores.get("real", "")))
@@ -169,7 +169,7 @@ def main(comm) -> None:
                 if config.needs_curious:
                     evolution.evolve(comm, runs[-1], "surprise")
                 given = {"episodes": mpi.on_root(comm, episodes_of, path, args.round_episodes)}
-                given, base, after = given | {"restart": config.restart}, None, paths[number - 2]
+                given, base, after = given | {"search_start": config.search_start}, None, paths[number - 2]
             run = stack.enter_context(Run.open(path, given, base, after, comm))
             runs.append(run)
             with track(args.track, run, comm):

@@ -1,7 +1,7 @@
 """Evolves C by CMA-ES, unless --optimizer names another search, in the real environment or in M's dream of it.
 
     mpirun -n 64 python train_controller.py --run runs/car
-    mpirun -n 64 python train_controller.py --run runs/doom --env dream --temperature 1.15
+    mpirun -n 64 python train_controller.py --run runs/doom --play-in dream --temperature 1.15
     mpirun -n 64 python train_controller.py --run runs/doom --vary temperature=0.1,0.5,1.0,1.15,1.3 seed=1,2,3
 
 C needs V and M. Rank 0 holds the search (ask, tell); all ranks play, rank 0 too. The command writes DIR/controller/:
@@ -38,7 +38,7 @@ def parse(quiet: bool) -> argparse.Namespace:
         choices=("return", "surprise"),
         default="return",
         help="what C is evolved for: the return, or in the real environment M's surprise (the paper's curiosity), into "
-        "DIR/curious, for extract.py --after DIR --curious (default return)",
+        "DIR/curious, for extract.py --after DIR --curious-share (default return)",
     )
     parser.add_argument(
         "--test-episodes", type=command_line.count, default=100, help="episodes of those tests (default 100)"

@@ -43,8 +43,8 @@ class Evolution:
         self.run, self.config, self.folder = run, run.config, SEARCHES[objective]
         config, start = self.config, None
         # The last round's surprises are known to this round's M: the search for surprise begins at zero.
-        if config.round > 1 and config.restart != "yes" and objective == "return":
-            goal = "surprise" if config.restart == "curious" else "return"
+        if config.round > 1 and config.search_start != "zero" and objective == "return":
+            goal = "surprise" if config.search_start == "curious" else "return"
             start = np.array(read_best(run.before, size, goal)["parameters"])
         rng = seeds.generator(config.seed, "evolution", *[config.round] * (config.round > 1))
         self.search = make_search(config, size, rng, start)
@@ -158,7 +158,7 @@ def evolve(comm: mpi.Comm, run: Run, objective: str = "return") -> None:
     Args:
         comm: the communicator of all ranks.
         run: the run.
-        objective: "return", in `config.env`; or "surprise", M's in the real environment.
+        objective: "return", in `config.play_in`; or "surprise", M's in the real environment.
     """
     # Here, since TensorFlow must stay out of train_all, which imports this module.
     from controller.lanes import RealLanes, make_lanes
@@ -168,7 +168,7 @@ def evolve(comm: mpi.Comm, run: Run, objective: str = "return") -> None:
     if objective == "return":
         lanes = mpi.on_all_ranks(comm, make_lanes, run)
     else:
-        real = dataclasses.replace(config, env="real")
+        real = dataclasses.replace(config, play_in="real")
         lanes = mpi.on_all_ranks(comm, lambda: make_lanes(run, real, surprise=True))
     watchers: list[Watcher] = [] if objective == "return" else [Surprise(lanes.count)]
     scoring: Lanes = lanes
@@ -219,7 +219,7 @@ def points(line: dict) -> dict[str, float]:
 def explain_equal_fitness(config: configs.Config, generation: int, line: dict) -> str:
     """Why a generation whose candidates all scored the same teaches nothing."""
     text = f"generation {generation}: all candidates scored {line['mean']:.1f}, so the search learns nothing: "
-    if config.env == "dream" and line["mean_steps"] >= config.dream_limit:
+    if config.play_in == "dream" and line["mean_steps"] >= config.dream_limit:
         text += f"every dream lasts its full {config.dream_limit} steps, since M predicts no end; "
         return text + "train M longer, or on more episodes"
     if line["mean_steps"] >= config.max_frames:

@@ -26,7 +26,7 @@ KEEP = 0.95  # of the noise on C's outputs from step to step: a push lasts about
 
 
 def make_lanes(run: Run, config: Config | None = None, **options: Any) -> "RealLanes | DreamLanes":
-    """The lanes of a rank, of the kind that `config.env` says, with the run's V and M.
+    """The lanes of a rank, of the kind that `config.play_in` says, with the run's V and M.
 
     Their number is the configuration's, not that of the episodes at hand: the last bits of a batched sum depend on the
     size of the batch.
@@ -38,7 +38,7 @@ def make_lanes(run: Run, config: Config | None = None, **options: Any) -> "RealL
     """
     config = run.config if config is None else config
     use_one_core()
-    if config.env == "dream":
+    if config.play_in == "dream":
         return dream_lanes(run, config, **options)
     return RealLanes(config, WorldModel.load(run, config.dtype), lanes_of(config), **options)
 

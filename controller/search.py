@@ -252,7 +252,7 @@ class OpenAIES(Search):
     """OpenAI's evolution strategy (Salimans et al. 2017, arXiv 1703.03864). It estimates the gradient of the score from
     mirrored noise of a fixed width and from ranks, and climbs it with Adam.
 
-    Candidates i and i + half are mirror images: with `--seeds pairs` both play the same episodes.
+    Candidates i and i + half are mirror images: with `--seed-sharing pairs` both play the same episodes.
 
     Args:
         rate: Adam's learning rate (the paper's 0.01).

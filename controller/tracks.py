@@ -30,7 +30,7 @@ class Tracks:
         With `seeds` "pairs", candidates i and i + half share theirs (the release's "antithetic"); with "common", all.
         """
         config = self.config
-        sets = config.population // 2 if config.seeds == "pairs" else 1
+        sets = config.population // 2 if config.seed_sharing == "pairs" else 1
         used = sum(configs.rollouts_at(config.rollouts, g) for g in range(1, generation)) * sets
         episodes = configs.rollouts_at(config.rollouts, generation)
         first = ROUND * (config.round - 1) + used

@@ -67,5 +67,5 @@ class Streams:
 def batches_of(latents: LatentDataset, config: Config) -> Streams | Windows:
     """The batches that M learns from, of the kind that the task has. UserError if there are too few frames."""
     kind = Streams if tasks.get(config.task).stops_at_end else Windows
-    old = config.linked * (2 if config.mirror == "yes" else 1)
+    old = config.linked_episodes * (2 if config.mirror == "yes" else 1)
     return kind(latents, config.rnn_batch, config.rnn_length, config.seed, old, config.new_share)

@@ -65,10 +65,10 @@ def test_each_view_is_one_metric_of_its_longest_test_in_float32(tmp_path):
 def test_the_card_says_what_a_round_was_trained_on():
     first = tasks.preset("doom", "smoke")
     assert "episodes of the random policy" in trained_on(first)
-    later = dataclasses.replace(first, round=3, episodes=300, linked=900, noisy=0.0)
+    later = dataclasses.replace(first, round=3, episodes=300, linked_episodes=900, noisy_share=0.0)
     own = "V and M are trained on 300 episodes that the agent of round 2 recorded"
     assert trained_on(later) == f"{own}, and on the 900 of the rounds before."
-    assert f"{own}, 30% with noise on C's outputs" in trained_on(dataclasses.replace(later, noisy=0.3))
+    assert f"{own}, 30% with noise on C's outputs" in trained_on(dataclasses.replace(later, noisy_share=0.3))
     assert trained_on(dataclasses.replace(later, episodes=0)) == "V and M are those of round 2."
 
 

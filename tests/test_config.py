@@ -24,11 +24,17 @@ def test_paper_preset_is_the_published_configuration():
     assert (car.rnn_units, car.mixtures, car.rnn_steps, car.rnn_batch, car.rnn_length) == (256, 5, 4000, 100, 999)
     assert (car.rnn_rate, car.rnn_rate_end, car.vae_rate, car.kl_tolerance) == (1e-3, 1e-3, 1e-4, 0.5)
     assert (car.population, car.rollouts, car.generations, car.sigma) == (64, "16", 1800, 0.1)
-    assert (car.eval_every, car.eval_episodes, car.features, car.env) == (25, 1024, "zh", "real")
-    assert (car.view, car.pixels, car.policy, car.seeds, car.dtype) == ("v0", "paper", "release", "pairs", "float32")
+    assert (car.eval_every, car.eval_episodes, car.features, car.play_in) == (25, 1024, "zh", "real")
+    assert (car.view, car.pixels, car.policy, car.seed_sharing, car.dtype) == (
+        "v0",
+        "paper",
+        "release",
+        "pairs",
+        "float32",
+    )
     assert (doom.max_frames, doom.min_frames, doom.z_size, doom.rnn_units) == (2100, 100, 64, 512)
     assert (doom.rnn_steps, doom.rnn_length, doom.rnn_rate_end, doom.rnn_rate_decay) == (24_400, 500, 1e-5, 0.99999)
-    assert (doom.env, doom.temperature, doom.features, doom.restart_weight) == ("dream", 1.15, "zch", 10.0)
+    assert (doom.play_in, doom.temperature, doom.features, doom.restart_weight) == ("dream", 1.15, "zch", 10.0)
 
 
 @pytest.mark.parametrize("task", tasks.TASKS)
@@ -58,7 +64,7 @@ def test_rollout_schedules(schedule, generation, episodes):
         ({"dream_dropout": -0.1}, "--dream-dropout: expected at least 0 and at most 0.99, got -0.1"),
         ({"temperature": float("nan")}, "--temperature: expected at least 1e-30, got nan"),
         ({"episodes": 0}, "--episodes: expected at least 1 in a first round"),
-        ({"env": "dream"}, "this M of CarRacing predicts no reward"),
+        ({"play_in": "dream"}, "this M of CarRacing predicts no reward"),
         ({"view": "v9"}, "--view: expected one of v0, v3, got 'v9'"),
         ({"optimizer": "ga"}, "--optimizer: expected one of cma, cma-diagonal, openai-es, got 'ga'"),
     ],

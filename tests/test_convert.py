@@ -136,7 +136,7 @@ def test_the_commands(exported, imported, tmp_path):
     flags = [text for name, path in files for text in (configs.flag(name), str(path))]
     again = ["tools.convert", "import", "--run", str(new), "--task", "doom", *flags]
     commands = [
-        ["evaluate.py", "--run", str(run), "--env", "real", "--episodes", "2", "--no-video"]
+        ["evaluate.py", "--run", str(run), "--play-in", "real", "--episodes", "2", "--no-video"]
         for run in imported.values()
     ]
     commands += [["tools.convert", "export", "--run", str(imported["doom"]), "--out", str(out)], again]
@@ -145,7 +145,7 @@ def test_the_commands(exported, imported, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     for task, run in imported.items():
         [row] = json.loads((run / "results.json").read_text())["results"]
-        assert (row["task"], row["env"], row["pixels"], row["generation"]) == (task, "real", "release", None)
+        assert (row["task"], row["play_in"], row["pixels"], row["generation"]) == (task, "real", "release", None)
         assert row["mean_steps"] == FRAMES and len(row["returns"]) == 2 and np.isfinite(row["returns"]).all()
 
     assert f"import with --task doom --max-frames {FRAMES}" in done.stdout

@@ -47,7 +47,7 @@ def write(path: Path, parts: dict) -> Path:
     files.write_text(path / "config.json", config_file.text(config))
     best = {"generation": 30, "score": 800.0, "parameters": parts.get("parameters", [])}
     rows = [
-        identity(config, env=env) | {"mean": mean, "std": 50.0, "episodes": 4, "returns": [mean] * 4}
+        identity(config, play_in=env) | {"mean": mean, "std": 50.0, "episodes": 4, "returns": [mean] * 4}
         for env, mean in parts["tests"].items()
     ]
     Run(path).write_text("results.json", json.dumps({"results": rows}))
@@ -221,7 +221,7 @@ def test_the_command_says_what_to_look_at(tmp_path):
 
 def test_of_a_later_round_its_own_episodes_are_looked_at(tmp_path):
     run = record(tmp_path, [100] * 3)
-    config = dataclasses.replace(config_file.load(run), round=2, linked=3, episodes=2)
+    config = dataclasses.replace(config_file.load(run), round=2, linked_episodes=3, episodes=2)
     files.write_text(run / "config.json", config_file.text(config))
     assert faults(run) == set()  # none yet
     shutil.copy(run / "record/000002.npz", run / "record/000003.npz")
@@ -233,7 +233,7 @@ def test_m_learns_from_the_episodes_of_all_rounds(tmp_path):
     files = healthy_run("doom")
     files["metrics"][1]["r_loss"] = 0.001
     for name, linked in (("few", 0), ("many", 12_000)):
-        config = dataclasses.replace(files["config"], episodes=300, round=2, linked=linked)
+        config = dataclasses.replace(files["config"], episodes=300, round=2, linked_episodes=linked)
         found = faults(write(tmp_path / name, files | {"config": config}))
         assert ("overfitted death head" in found) == (name == "few")
 

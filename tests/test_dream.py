@@ -196,7 +196,7 @@ def test_dreams_start_from_stored_frames(tmp_path):
 
 def test_c_evolves_in_a_dream_that_pays(tmp_path):
     """CarRacing's M with heads for the end and the reward: a single dream earns what a dream of the search does."""
-    run = make_run(tmp_path / "run", heads="end+reward", env="dream", dream_frames=30, generations=2, lanes=4)
+    run = make_run(tmp_path / "run", heads="end+reward", play_in="dream", dream_frames=30, generations=2, lanes=4)
     rnn = load_rnn(run)
     rnn.head.bias.assign(np.concatenate([[-5.0], rnn.head.bias.numpy()[1:]]))  # dreams last longer than a step
     weights.save(rnn, run, "rnn.weights.h5")
@@ -257,7 +257,7 @@ def test_only_long_episodes_are_recorded(doom_run):
 
 def test_c_evolves_in_the_real_game(doom_run, tmp_path):
     run = tmp_path / "real"
-    flags = ["--env", "real", "--generations", "1", "--eval-every", "1", "--rollouts", "1"]
+    flags = ["--play-in", "real", "--generations", "1", "--eval-every", "1", "--rollouts", "1"]
     run_script("train_controller.py", "--run", run, "--from", doom_run, *flags)
     (line,) = (run / "controller/history.jsonl").read_text().splitlines()
     assert 50 < json.loads(line)["mean"] <= 150  # steps survived of at most 150
@@ -270,19 +270,19 @@ def test_agents_of_several_temperatures(doom_run, tmp_path):
     assert again.stdout.endswith(said[said.index("agent ") :]) and "test episodes" not in again.stderr
     agents = [doom_run / f"agents/temperature-{tau}" for tau in (0.5, 1.15)]
     rows = [row for run in agents for row in json.loads((run / "results.json").read_text())["results"]]
-    assert [(row["trained_temperature"], row["env"]) for row in rows] == [
+    assert [(row["trained_temperature"], row["play_in"]) for row in rows] == [
         (tau, env) for tau in (0.5, 1.15) for env in ("dream", "real")
     ]
     assert all(f"{row['mean']:.1f} ± {row['std']:.1f}" in said for row in rows)
     for run, tau in zip(agents, (0.5, 1.15), strict=True):
         config = Run(run).config
-        assert (config.temperature, config.env, config.sigma) == (tau, "dream", 0.2)
+        assert (config.temperature, config.play_in, config.sigma) == (tau, "dream", 0.2)
     assert Run(doom_run).config.sigma == 0.1
     # Packed, each is a run of its own on the same V and M.
     run_script("train_controller.py", "--run", doom_run)
     run_script("tools.pack", "--run", doom_run, "--out", tmp_path / "doom")
     part = tmp_path / "doom/agents/temperature-0.5"
-    run_script("evaluate.py", "--run", part, "--env", "dream", "--episodes", "2", "--save")
+    run_script("evaluate.py", "--run", part, "--play-in", "dream", "--episodes", "2", "--save")
     assert (part / "videos/doom-dream-0.5.mp4").exists()
-    returns = [row["returns"] for row in rows if (row["trained_temperature"], row["env"]) == (0.5, "dream")]
+    returns = [row["returns"] for row in rows if (row["trained_temperature"], row["play_in"]) == (0.5, "dream")]
     assert [row["returns"] for row in json.loads((part / "results.json").read_text())["results"]][-1:] == returns

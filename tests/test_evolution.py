@@ -17,7 +17,9 @@ from world_models.config import UserError
 from world_models.mpi import Alone
 from world_models.runs import files
 
-SEARCH = dict(z_size=32, features="z", population=8, rollouts="2", seeds="common", eval_every=30, eval_episodes=4)
+SEARCH = dict(
+    z_size=32, features="z", population=8, rollouts="2", seed_sharing="common", eval_every=30, eval_episodes=4
+)
 CONFIG = tasks.replace(tasks.preset("carracing", "smoke"), **SEARCH)
 GOAL = 0.3
 
@@ -74,7 +76,7 @@ def evolved(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("seeds", ["common", "pairs"])
 def test_each_candidate_is_told_the_mean_return_of_its_own_episodes(evolved, seeds):
-    history, asked, told = evolved(seeds=seeds, generations=3)
+    history, asked, told = evolved(seed_sharing=seeds, generations=3)
     for generation, (line, candidates, fitness) in enumerate(zip(history, asked, told, strict=True), 1):
         own = Tracks(replace(CONFIG, seeds=seeds)).plan(generation)
         expected = [np.mean([score(one, seed) for seed in row]) for one, row in zip(candidates, own, strict=True)]

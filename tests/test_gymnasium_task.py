@@ -101,8 +101,8 @@ def test_all_stages_on_pendulum_and_its_dream(tmp_path):
     assert run_script(*command).stdout.splitlines()[-3:] == table
     for folder in (run, tmp_path / "pendulum-2"):
         rows = json.loads((folder / "results.json").read_text())["results"]
-        assert [(row["env"], row["temperature"]) for row in rows] == [("dream", 1.0), ("real", 1.0)]
-        assert all(row["max"] < 0 for row in rows if row["env"] == "real")  # Pendulum's rewards are costs
+        assert [(row["play_in"], row["temperature"]) for row in rows] == [("dream", 1.0), ("real", 1.0)]
+        assert all(row["max"] < 0 for row in rows if row["play_in"] == "real")  # Pendulum's rewards are costs
         assert (folder / "videos" / "gymnasium-Pendulum-v1-worst.mp4").exists()
     assert Run(tmp_path / "pendulum-2").config.total_episodes == 9
     env = gym.make("doom_rnn:WorldModels/Dream-v0", run=run)
@@ -113,7 +113,9 @@ def test_all_stages_on_pendulum_and_its_dream(tmp_path):
 
 def test_choices_evolve_in_the_real_environment(tmp_path):
     run = tmp_path / "cartpole"
-    flags = SMALL.replace("--rnn-batch 3 --rnn-length 20", "--rnn-batch 2 --rnn-length 10") + " --env real --heads none"
+    flags = (
+        SMALL.replace("--rnn-batch 3 --rnn-length 20", "--rnn-batch 2 --rnn-length 10") + " --play-in real --heads none"
+    )
     run_script("extract.py", "--run", run, "--task", "gymnasium:CartPole-v1", *flags.split())
     for script in ("train_vae.py", "train_rnn.py", "train_controller.py"):
         run_script(script, "--run", run)

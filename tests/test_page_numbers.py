@@ -136,7 +136,7 @@ def random_run(path: Path, task: str, **flags) -> Run:
 def test_a_dream_s_dropout_masks_weigh_what_each_gate_of_m_sees(tmp_path):
     """Keras with the same masks gives the same states; the page's own masks have the run's rate and a mean of 1."""
     node = need_program("node", "nodejs")
-    run = random_run(tmp_path / "run", "gymnasium:CartPole-v1", heads="end", env="real", dream_dropout=0.3)
+    run = random_run(tmp_path / "run", "gymnasium:CartPole-v1", heads="end", play_in="real", dream_dropout=0.3)
     source = sources.read(run)
     build([run.path], tmp_path / "site")
     rng, config, masks = np.random.default_rng(5), source.config, Randomness(7).dropout(source.config)
@@ -167,7 +167,7 @@ def test_a_dream_s_dropout_masks_weigh_what_each_gate_of_m_sees(tmp_path):
 def test_an_environment_of_gymnasiums_is_played_by_its_c(tmp_path, env_id, heads):
     """A choice is the greatest of C's numbers, as in the game."""
     node = need_program("node", "nodejs")
-    source = sources.read(random_run(tmp_path / "run", f"gymnasium:{env_id}", heads=heads, env="real"))
+    source = sources.read(random_run(tmp_path / "run", f"gymnasium:{env_id}", heads=heads, play_in="real"))
     build([tmp_path / "run"], tmp_path / "site")
     rng, config = np.random.default_rng(5), source.config
     ask = {name: rng.random((30, config.z_size)).tolist() for name in ("uniform", "noise")}

@@ -140,7 +140,7 @@ def test_rounds_keep_their_order_and_count_the_searches_that_they_went_on_from(t
     ]  # fmt: skip
     points = scores_by_episodes([run], "carracing")[0][1]
     assert [point[:2] for point in points] == [(64, 105.0), (128, 210.0), (192, 315.0)]
-    anew = read_run(rounds(tmp_path, "anew", restart="yes"), "anew")
+    anew = read_run(rounds(tmp_path, "anew", search_start="zero"), "anew")
     assert results_table([anew]).rows[-1][7] == "2 / 64"
 
 

@@ -190,7 +190,7 @@ def test_samples_follow_the_mixture_and_the_temperature():
 
 @pytest.mark.parametrize("heads", ["none", "reward", "end", "end+reward"])
 def test_an_episode_is_unrolled_as_if_none_came_before_it(heads):
-    config = tasks.replace(small("gymnasium:CartPole-v1"), heads=heads, env="real")
+    config = tasks.replace(small("gymnasium:CartPole-v1"), heads=heads, play_in="real")
     model, rng = make_rnn(config), np.random.default_rng(0)
     z, action = (rng.normal(size=(9, 3, n)).astype(np.float32) for n in (config.z_size, model.action_size))
     restart = np.zeros((9, 3, 1), np.float32)
@@ -212,7 +212,7 @@ def test_an_episode_is_unrolled_as_if_none_came_before_it(heads):
 )
 def test_training_lowers_the_loss(task, heads, dropout):
     config = small(task)
-    config = tasks.replace(config, heads=heads or config.heads, env="real", rnn_dropout=dropout)
+    config = tasks.replace(config, heads=heads or config.heads, play_in="real", rnn_dropout=dropout)
     kind = Streams if tasks.get(task).stops_at_end else Windows
     batches = kind(make_series(config, [20, 30, 40, 50, 60]), config.rnn_batch, config.rnn_length, seed=0)
     keras.utils.set_random_seed(0)

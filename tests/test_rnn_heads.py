@@ -113,7 +113,7 @@ def test_the_unit_of_rewards_is_never_far_below_them(rewards, unit):
 @pytest.mark.parametrize("reward", [1.0, -0.1, 50.0])
 def test_m_learns_a_reward_that_is_always_the_same(reward):
     """As CartPole's, 1 a step."""
-    config = tasks.replace(small("gymnasium:CartPole-v1"), heads="end+reward", env="real")
+    config = tasks.replace(small("gymnasium:CartPole-v1"), heads="end+reward", play_in="real")
     series = make_series(config, [20, 30, 40, 50, 60])
     series.reward[:] = reward
     keras.utils.set_random_seed(0)

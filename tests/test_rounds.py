@@ -45,7 +45,7 @@ def first_round(car_run, tmp_path_factory):
 def recorded_round(first_round):
     """Its next round, recorded by two ranks. In sixteen lanes a lane's place changes no number on any processor."""
     run = first_round.with_name("car-2")
-    flags = "--episodes 5 --noisy 0.5 --rnn-steps 2 --new-share 0.5 --generations 2 --lanes 16 --seed 5"
+    flags = "--episodes 5 --noisy-share 0.5 --rnn-steps 2 --new-share 0.5 --generations 2 --lanes 16 --seed 5"
     done = run_script("extract.py", "--run", run, "--after", first_round, *flags.split(), ranks=2)
     return run, done.stdout
 
@@ -67,7 +67,7 @@ def test_a_round_links_the_recordings_and_adds_the_agents(first_round, recorded_
     second_round, out = recorded_round
     run = Run(second_round)
     config = run.config
-    assert (config.round, config.linked, config.episodes, config.total_episodes) == (2, 4, 5, 9)
+    assert (config.round, config.linked_episodes, config.episodes, config.total_episodes) == (2, 4, 5, 9)
     paths = episodes.complete(run)
     assert [path.is_symlink() for path in paths] == [True] * 4 + [False] * 5
     for path in paths[4:]:
@@ -101,7 +101,7 @@ def test_v_m_and_c_go_on_from_the_round_before(first_round, second_round):
         assert 0 < away < reach  # first weights of another seed are further away
     kept = parameters(first_round)
     np.testing.assert_array_equal(Evolution(run, len(kept)).search.best(), kept)
-    anew = Evolution(Run(second_round, tasks.replace(run.config, restart="yes")), len(kept))
+    anew = Evolution(Run(second_round, tasks.replace(run.config, search_start="zero")), len(kept))
     assert not anew.search.best().any() and kept.any()
     run_script("train_controller.py", "--run", second_round)
     assert Run(second_round).is_current("controller/best.json")
@@ -134,7 +134,7 @@ def test_noise_moves_what_the_agent_does(second_round):
 
 def test_a_curious_agent_records_its_share(first_round, tmp_path):
     run = shutil.copytree(first_round, tmp_path / "car", symlinks=True)
-    flags = ["--after", run, "--episodes", "6", "--curious", "0.5"]
+    flags = ["--after", run, "--episodes", "6", "--curious-share", "0.5"]
     done = run_script("extract.py", "--run", tmp_path / "b", *flags, check=False)
     assert done.returncode == 2 and "--objective surprise" in done.stderr
     run_script("train_controller.py", "--run", run, "--objective", "surprise")
@@ -149,28 +149,28 @@ def test_a_curious_agent_records_its_share(first_round, tmp_path):
     explorers = Explorers(later.before, tasks.replace(later.config, spread=0.0))
     for index, policy in enumerate(policies, 4):
         np.testing.assert_array_equal(explorers.agent(index).parameters, parameters(run, policy))
-    for restart, folder in (("no", "controller"), ("curious", "curious")):
+    for start, folder in (("previous", "controller"), ("curious", "curious")):
         started = parameters(run, folder)
-        evolution = Evolution(Run(later.path, tasks.replace(later.config, restart=restart)), len(started))
+        evolution = Evolution(Run(later.path, tasks.replace(later.config, search_start=start)), len(started))
         np.testing.assert_array_equal(evolution.search.best(), started)
 
 
 def test_a_share_of_a_round_is_random_and_a_packs_round_begins_without_recordings(first_round, tmp_path):
     packed = tmp_path / "packed"
     shutil.copytree(first_round, packed, ignore=shutil.ignore_patterns("record"))
-    flags = "--episodes 6 --random 0.5 --heads end+reward --features z --restart yes"  # the old agent sees z and h
+    flags = "--episodes 6 --random-share 0.5 --heads end+reward --features z --search-start zero"
     run_script("extract.py", "--run", tmp_path / "b", "--after", packed, *flags.split())
     found, config = sources(tmp_path / "b", range(6)), Run(tmp_path / "b").config
     assert [source["policy"] for source in found] == ["controller", "release"] * 3
     assert all(source["round"] == 2 for source in found)
-    assert config.linked == 0 and config.total_episodes == 6
+    assert config.linked_episodes == 0 and config.total_episodes == 6
     # The random ones are the policy's, not an agent's: as this run would have recorded them in its first round.
     env = make_env(config)
     expected = record(env, config, 3)
     env.close()
     np.testing.assert_array_equal(episodes.read(tmp_path / "b/record/000003.npz")[1], expected["action"])
     # A round that is all random needs no agent at all.
-    assert all(is_random(tasks.replace(config, random=1.0), index) for index in range(20))
+    assert all(is_random(tasks.replace(config, random_share=1.0), index) for index in range(20))
 
 
 def test_without_new_episodes_v_and_m_stay_and_c_goes_on(first_round, tmp_path):
@@ -197,9 +197,9 @@ def test_c_is_evolved_anew_from_a_later_round_without_the_one_before(second_roun
     """In a pack of such a run, what its own search began from is missing."""
     small = tmp_path / "small"
     shutil.copytree(second_round, small, ignore=shutil.ignore_patterns("before", "record"))
-    assert begin(tmp_path / "one", {"seed": 1}, second_round).config.restart == "no"
+    assert begin(tmp_path / "one", {"seed": 1}, second_round).config.search_start == "previous"
     config = begin(tmp_path / "two", {"seed": 1}, small).config
-    assert (config.round, config.restart) == (2, "yes")
+    assert (config.round, config.search_start) == (2, "zero")
 
 
 def test_a_later_round_lends_its_recordings_only_where_they_are_the_same(second_round, tmp_path):
@@ -293,7 +293,7 @@ def test_all_rounds_in_a_row_end_with_a_table(doom_run, tmp_path):
     films = {path.name for path in (tmp_path / "doom/videos").iterdir()}
     assert films == {"doom-best.mp4", "doom-worst.mp4"}
     rows = json.loads((tmp_path / "doom/results.json").read_text())["results"]
-    assert [row["env"] for row in rows] == ["dream", "real"]
+    assert [row["play_in"] for row in rows] == ["dream", "real"]
     assert all(row["temperature"] == 1.15 and row["mean"] == row["mean_steps"] for row in rows)
     with pytest.raises(UserError, match=r"--round-episodes 4: .* was made with 3"):
         episodes_of(tmp_path / "doom-2", 4)
@@ -304,7 +304,7 @@ def test_a_run_from_a_pack_searches_from_zero_with_the_presets_settings(tmp_path
     """A pack has the agent of its last round, and no models of the round before."""
     run = begin(tmp_path / "run", {"features": "z"}, base=ROOT / "pretrained/carracing")
     laptop = tasks.preset("carracing", "laptop")
-    assert (run.config.restart, run.config.features) == ("yes", "z")
+    assert (run.config.search_start, run.config.features) == ("zero", "z")
     assert (run.config.generations, run.config.sigma) == (laptop.generations, laptop.sigma)
     assert "C begins at zero, with the search settings of laptop" in capsys.readouterr().err
     assert run.is_current("rnn.weights.h5")

@@ -23,7 +23,7 @@ from world_models.world_model import make_vae
 
 def record(run: Run) -> Run:
     """A run with complete recordings."""
-    paths = [episode_of(run, index) for index in range(run.config.linked, run.config.total_episodes)]
+    paths = [episode_of(run, index) for index in range(run.config.linked_episodes, run.config.total_episodes)]
     linked = run.manifest.rows.get("linked", {}).get("episodes", {})
     run.record_episodes({**linked, **{path.name: episode_digest(path) for path in paths}})
     return run

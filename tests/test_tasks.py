@@ -54,7 +54,7 @@ def test_what_a_task_does_not_have_is_named(tmp_path):
     assert "--policy: expected one of uniform, got 'release'" in error("--policy", "release")
     assert "--view: expected one of front, side, got 'v0'" in error("--view", "v0")
     assert "--mirror yes: Drift has no mirror image" in error("--mirror", "yes")
-    assert "--env dream: this M of Drift predicts no reward" in error("--env", "dream")
+    assert "--play-in dream: this M of Drift predicts no reward" in error("--play-in", "dream")
 
 
 def test_a_dream_paid_by_the_step_needs_its_end():

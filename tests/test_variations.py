@@ -16,9 +16,9 @@ from world_models.stages import variations
 
 
 def test_every_combination_is_an_agent_of_its_own():
-    found = variations.parse(["temperature=0.5,1.15", "seed=1,2", "env=dream"])
-    assert found[1] == {"seed": 1, "env": "dream", "temperature": 1.15} and len(found) == 4
-    assert variations.parse(["env=dream", "seed=1,2", "temperature=0.5,1.15"]) == found
+    found = variations.parse(["temperature=0.5,1.15", "seed=1,2", "play_in=dream"])
+    assert found[1] == {"seed": 1, "play_in": "dream", "temperature": 1.15} and len(found) == 4
+    assert variations.parse(["play_in=dream", "seed=1,2", "temperature=0.5,1.15"]) == found
     names = [variations.folder_name(varied) for varied in found]
     assert names[2] == "seed-2,env-dream,temperature-0.5" and len(set(names)) == 4
     assert variations.parse(["seed=1,1,2"]) == [{"seed": 1}, {"seed": 2}]
@@ -46,8 +46,8 @@ def test_invalid_variations_are_refused(texts, message):
 @pytest.mark.parametrize(
     ("given", "varied", "message"),
     [
-        ({"env": "dream"}, {"seed": 1}, "--env dream: this M of CarRacing predicts no reward"),
-        ({}, {"temperature": 0.5}, "--vary temperature: the real environment has none; add --env dream"),
+        ({"play_in": "dream"}, {"seed": 1}, "--play-in dream: this M of CarRacing predicts no reward"),
+        ({}, {"temperature": 0.5}, "--vary temperature: the real environment has none; add --play-in dream"),
     ],
 )
 def test_an_agent_that_cannot_be_evolved_is_refused_before_the_first_is(given, varied, message, tmp_path):
@@ -98,13 +98,13 @@ def test_an_agent_that_exists_with_other_settings_is_refused(tmp_path):
 
 def test_another_c_does_not_go_on_from_the_round_before(tmp_path):
     run = make_run(tmp_path / "car")
-    run.save_config(dataclasses.replace(run.config, round=2, linked=1))
-    assert variations.configured(run, {}, {"seed": 1}).restart == "yes"  # a pack has no V of the round before
+    run.save_config(dataclasses.replace(run.config, round=2, linked_episodes=1))
+    assert variations.configured(run, {}, {"seed": 1}).search_start == "zero"  # a pack has no V of the round before
     make_run(tmp_path / "car/before")
-    assert variations.configured(run, {}, {"seed": 1}).restart == "no"
-    with pytest.raises(UserError, match="C of the round before sees zh; to evolve others add --restart yes"):
+    assert variations.configured(run, {}, {"seed": 1}).search_start == "previous"
+    with pytest.raises(UserError, match="C of the round before sees zh; to evolve others add --search-start zero"):
         variations.configured(run, {}, {"features": "z"})
-    assert variations.configured(run, {"restart": "yes"}, {"features": "z"}).features == "z"
+    assert variations.configured(run, {"search_start": "zero"}, {"features": "z"}).features == "z"
 
 
 def test_an_agent_that_exists_is_neither_evolved_nor_tested_again(tmp_path, monkeypatch):

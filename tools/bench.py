@@ -104,7 +104,7 @@ def play_agents(comm) -> None:
     from controller.policy import Controller
 
     config = dataclasses.replace(run.config, dtype=dtype, lanes=count)
-    dreaming, lanes = config.env == "dream", make_lanes(run, config)
+    dreaming, lanes = config.play_in == "dream", make_lanes(run, config)
     rng = np.random.default_rng(comm.rank)
     for lane in range(lanes.count):
         lanes.start(lane, 0.1 * rng.standard_normal(Controller.of(config).num_params), 1000 * comm.rank + lane)
@@ -225,7 +225,7 @@ def seconds_to(scored: list[tuple[float, float]]) -> dict[str, float | None]:
 def time_to_score(run: Path, base: Path, generations: int = 40) -> dict[str, float | None]:
     """Evolves C in `run` on the V and M of `base`, with the search of CarRacing's `laptop` preset; `seconds_to`."""
     preset, flags = tasks.preset("carracing", "laptop"), ["--from", str(base), "--eval-every", "5"]
-    for name in ("population", "rollouts", "seeds", "optimizer", "sigma", "lanes"):
+    for name in ("population", "rollouts", "seed_sharing", "optimizer", "sigma", "lanes"):
         flags += [configs.flag(name), str(getattr(preset, name))]
     command = [*mpirun(2), sys.executable, str(ROOT / "train_controller.py"), "--run", str(run)]
     command += [*([] if run.exists() else flags), "--generations", str(generations)]

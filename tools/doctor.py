@@ -77,7 +77,7 @@ def compare(run: Run, stage: str, quantity: str, step: int, value: float) -> Fin
 
 def episodes(run: Run) -> Iterator[Finding]:
     """The recorded episodes: their number, and whether their frames and actions change."""
-    own = range(run.config.linked, run.config.total_episodes)
+    own = range(run.config.linked_episodes, run.config.total_episodes)
     there = [path for k in own if (path := run.path / "record" / EPISODE.format(k)).exists()]
     if not there:
         yield Finding("episodes", "none recorded here", None)
@@ -188,7 +188,9 @@ def search(run: Run) -> Iterator[Finding | None]:
     if last["max"] == last["min"]:
         yield Finding("C", f"all candidates of generation {last['generation']} scored {last['mean']:.1f}",
                       "equal candidates")  # fmt: skip
-    elif config.env == "dream" and (config.round == 1 or config.restart == "yes"):  # else C begins with an agent
+    elif config.play_in == "dream" and (
+        config.round == 1 or config.search_start == "zero"
+    ):  # else C begins with an agent
         limits = values_of(run).get("first means", [])
         for line, limit in zip(run.history, limits, strict=False):
             if line["mean"] > limit:
@@ -200,7 +202,7 @@ def search(run: Run) -> Iterator[Finding | None]:
 def tests(run: Run) -> Iterator[Finding]:
     """The test in the game, next to the score with which C was chosen, or to its score in the dream."""
     rows = [row for row in run.rows if "mean" in row]
-    game = [row for row in rows if row["env"] == "real" and row["dtype"] == "float32"]
+    game = [row for row in rows if row["play_in"] == "real" and row["dtype"] == "float32"]
     game = [row for row in game if row["view"] in (None, run.config.view)]
     if not game:
         yield Finding("test", "not played here", None)
@@ -210,11 +212,11 @@ def tests(run: Run) -> Iterator[Finding]:
     chosen = (run.best or {}).get("score")
     if not values or chosen is None:
         yield Finding("test", text, None)
-    elif run.config.env == "real":
+    elif run.config.play_in == "real":
         luck = chosen - row["mean"] > values["gap"]
         yield Finding("test", f"{text}, {chosen:.1f} when it was chosen", "optimistic choice" if luck else "")
     else:
-        dreamt = [r["mean"] for r in rows if r["env"] == "dream" and r["temperature"] == run.config.temperature]
+        dreamt = [r["mean"] for r in rows if r["play_in"] == "dream" and r["temperature"] == run.config.temperature]
         score = (dreamt or [chosen])[0]
         cheats = row["mean"] < values.get("random", -np.inf) and score > values["dream"]
         yield Finding("test", f"{text} in the game, {score:.1f} in the dream", "exploited dream" if cheats else "")

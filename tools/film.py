@@ -50,10 +50,10 @@ def stretch(frames: np.ndarray, fps: int) -> np.ndarray:
 
 def row_of(run: Run) -> tuple[list[Panel], np.ndarray]:
     """A run's panels of a whole episode, and the steps shown of it."""
-    config = dataclasses.replace(configured(run.config, env="real"), lanes=1)
+    config = dataclasses.replace(configured(run.config, play_in="real"), lanes=1)
     task = tasks.get(config.task)
     parameters = read_best(run, Controller.of(config).num_params)["parameters"]
-    rows = [row for row in results.read(run) if row["env"] == "real"]
+    rows = [row for row in results.read(run) if row["play_in"] == "real"]
     rows = [row for row in rows if row["view"] in (None, config.view) and row["dtype"] == "float32"]
     if not rows:
         raise UserError(f"{run} has no test in the game; make one with: python evaluate.py --run {run} --save")

@@ -37,7 +37,7 @@ def main() -> None:
             theirs, own = getattr(other.config, name), getattr(run.config, name)
             if theirs != own:
                 raise UserError(f"--of {args.of}: its {name} is {theirs}, and that of {args.run} is {own}")
-        paths = episodes.complete(other)[other.config.linked :]
+        paths = episodes.complete(other)[other.config.linked_episodes :]
     else:
         paths = held_out_episodes(run)
     if not paths:

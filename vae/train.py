@@ -64,7 +64,9 @@ def initialize_output_bias(model: VAE, paths: list[Path], seed: int) -> None:
 def fit_vae(run: Run, model: VAE, paths: list[Path]) -> None:
     """Trains V on the frames of recorded episodes (see `world_models.training.fit`)."""
     config = run.config
-    frames = Frames(paths, config.vae_batch, config.seed, config.linked, config.new_share, config.vae_weight != 1)
+    frames = Frames(
+        paths, config.vae_batch, config.seed, config.linked_episodes, config.new_share, config.vae_weight != 1
+    )
     ends = np.cumsum([frames.steps(epoch) for epoch in range(config.vae_epochs)])
     optimizer = make_optimizer(config.vae_rate, model.trainable_variables)
 

@@ -43,7 +43,7 @@ class Config:
     episodes: int = option(
         10_000,
         "the number of new episodes to record. The random policy plays them in the first round, the agent in later "
-        "rounds except for --random. 0, in a later round: V and M stay as they are, and C goes on",
+        "rounds except for --random-share. 0, in a later round: V and M stay as they are, and C goes on",
         "data",
         bounds=COUNT_OR_0,
         source="A.4, extract.bash",
@@ -59,7 +59,7 @@ class Config:
     )
 
     round: int = option(1, "the number of the round in the iterative procedure", "lineage", bounds=COUNT, source="5")
-    linked: int = option(
+    linked_episodes: int = option(
         0, "the number of episodes that are linked from the run of the round before", "lineage", bounds=COUNT_OR_0
     )
     spread: float = option(
@@ -68,12 +68,14 @@ class Config:
         "round",
         bounds=NOT_NEGATIVE,
     )
-    noisy: float = option(0.3, "the share of an agent's episodes with noise on C's outputs", "round", bounds=SHARE)
+    noisy_share: float = option(
+        0.3, "the share of an agent's episodes with noise on C's outputs", "round", bounds=SHARE
+    )
     action_noise: float = option(0.3, "the standard deviation of that noise", "round", bounds=NOT_NEGATIVE)
-    curious: float = option(
+    curious_share: float = option(
         0.0, "the share of an agent's episodes that the agent evolved for M's surprise plays", "round", bounds=SHARE
     )
-    random: float = option(
+    random_share: float = option(
         0.0, "the share of a later round's episodes that the random policy plays", "round", bounds=SHARE
     )
     new_share: float = option(
@@ -159,7 +161,9 @@ class Config:
         ("none", "rnn", "vae", "vae+rnn"),
     )
 
-    env: str = option("real", "where C is evolved: in the real environment, or in M's dream", "C", ("real", "dream"))
+    play_in: str = option(
+        "real", "where C is evolved: in the real environment, or in M's dream", "C", ("real", "dream")
+    )
     temperature: float = option(
         1.0, "the dream's temperature tau", "C", bounds=(1e-30, math.inf, True), source="4: 1.15 is the paper's best"
     )
@@ -197,7 +201,7 @@ class Config:
         "C",
         source="A.4",
     )
-    seeds: str = option(
+    seed_sharing: str = option(
         "pairs",
         "pairs: candidates i and i + half share the seeds of their episodes, as released. common: all share them",
         "C",
@@ -212,12 +216,12 @@ class Config:
         ("uniform", "replay"),
         source="arXiv 2010.03934",
     )
-    restart: str = option(
-        "no",
-        "where a later round's C begins. no: at the agent of the round before. yes: at zero. curious: at the agent "
-        "that was evolved there for M's surprise",
+    search_start: str = option(
+        "previous",
+        "where a later round's C begins. previous: at the agent of the round before. zero: at zero. curious: at the "
+        "agent that was evolved there for M's surprise",
         "C",
-        ("no", "yes", "curious"),
+        ("previous", "zero", "curious"),
     )
     generations: int = option(1800, "generations of the search", "C", bounds=COUNT, source="A.4, curves")
     sigma: float = option(0.1, "the search's first step size", "C", bounds=POSITIVE, source="train.py")
@@ -244,7 +248,7 @@ class Config:
     @property
     def total_episodes(self) -> int:
         """Recorded episodes that V and M learn from: those of the rounds before, then this run's own."""
-        return self.linked + self.episodes
+        return self.linked_episodes + self.episodes
 
     @property
     def models_stay(self) -> bool:
@@ -254,7 +258,7 @@ class Config:
     @property
     def needs_curious(self) -> bool:
         """Whether a later round needs an agent that was evolved for M's surprise in the one before."""
-        return self.curious > 0 or self.restart == "curious"
+        return self.curious_share > 0 or self.search_start == "curious"
 
     @property
     def rnn_heads(self) -> tuple[str, ...]:

@@ -28,7 +28,9 @@ def no_published_counterpart(row: dict) -> bool:
     tau = row["trained_temperature"]
     if not tasks.get(row["task"]).evolves_in_dreams:
         return False
-    return tau is None or (row["env"] == "dream" and (row["temperature"] != tau or not results.dreams_as_released(row)))
+    return tau is None or (
+        row["play_in"] == "dream" and (row["temperature"] != tau or not results.dreams_as_released(row))
+    )
 
 
 def score(row: dict) -> tuple[float, float] | None:
@@ -44,7 +46,7 @@ def score(row: dict) -> tuple[float, float] | None:
             if entry.get("agent") == AGENTS.get(row["features"]) and entry.get("std") is not None:
                 return entry["mean"], entry["std"]
         elif row["features"] == full_features(row["task"]) and entry.get("temperature") == row["temperature"]:
-            kind = row["env"]
+            kind = row["play_in"]
             return entry[f"{kind}_mean"], entry[f"{kind}_std"]
     return None
 

@@ -14,7 +14,7 @@ from world_models.runs.run import Run
 EXPERIMENT = (
     "task",
     "preset",
-    "env",
+    "play_in",
     "view",
     "pixels",
     "temperature",
@@ -37,7 +37,7 @@ KEY = (*EXPERIMENT, "seed", "episodes")  # the key of a row in a file
 # What a row's values are. One that was measured has more than what it was of.
 KINDS = {
     **dict.fromkeys(("task", "preset", "pixels", "features", "untrained", "dtype", "z"), is_text),
-    "env": lambda value: value in ("real", "dream"),
+    "play_in": lambda value: value in ("real", "dream"),
     **dict.fromkeys(("seed", "episodes", "dream_frames"), is_count),
     **dict.fromkeys(("temperature", "trained_temperature"), optional(is_number)),
     "view": optional(is_text),
@@ -57,7 +57,7 @@ MORE = {
 
 def trained_temperature(run: Config) -> float | None:
     """The temperature of the dream in which a run's agent is evolved; None if it is evolved in the real environment."""
-    return run.temperature if run.env == "dream" else None
+    return run.temperature if run.play_in == "dream" else None
 
 
 def identity(run: Config, **played: Any) -> dict:
@@ -71,10 +71,10 @@ def identity(run: Config, **played: Any) -> dict:
     names = ("task", "preset", "pixels", *RELEASED, "features", "z", "untrained", "seed")
     row = {name: getattr(run, name) for name in names}
     tau = trained_temperature(run)
-    row |= {"env": "real", "dtype": "float32", "view": run.view, "temperature": run.temperature}
+    row |= {"play_in": "real", "dtype": "float32", "view": run.view, "temperature": run.temperature}
     row |= {name: value for name, value in played.items() if name in row}
     task = tasks.get(run.task)
-    if row["env"] == "real":
+    if row["play_in"] == "real":
         row["temperature"] = tau  # the real environment has none, its agent may
         row |= RELEASED if tau is None else {}  # no dream is in it
     if not task.views:
@@ -96,13 +96,13 @@ def where(row: dict) -> str:
         trained = f", trained at τ {tau:g}"
     elif task.evolves_in_dreams:
         trained = ", trained in the game"
-    if row["env"] == "dream":
+    if row["play_in"] == "dream":
         text = f"dream, τ {row['temperature']:g}" + trained * (row["temperature"] != tau)
     else:
         text += trained
     text += f", at most {row['dream_frames']} steps" if row["dream_frames"] else ""
     text += f", dropout {row['dream_dropout']:g}" if row["dream_dropout"] else ""
-    text += ", z = mean" if row["z"] == "mean" and row["env"] == "real" else ""
+    text += ", z = mean" if row["z"] == "mean" and row["play_in"] == "real" else ""
     text += f", {row['pixels']} pixels" if row["pixels"] != "paper" else ""
     return text + (f", {row['dtype']}" if row["dtype"] != "float32" else "")
 
@@ -118,7 +118,7 @@ def read(run: Run) -> list[dict]:
         for row in rows:
             if wrong := files.describe_type_error(row, KINDS | (MEASURED if "mean" in row else {}), MORE):
                 raise ValueError(f"a row is wrong: {wrong}")
-            if row["env"] == "dream" and row["temperature"] is None:
+            if row["play_in"] == "dream" and row["temperature"] is None:
                 raise ValueError("a row of a dream has no temperature")
             if len({len(row[name]) for name in ("returns", "seeds") if name in row}) > 1:
                 raise ValueError("a row has different numbers of returns and of seeds")

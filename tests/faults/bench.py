@@ -84,7 +84,7 @@ class Bench:
             return
         own = {
             "extract": ["--task", self.task, *SIZES[self.task].split(), *more.split()],
-            "C dream": ["--from", str(self.bases["real"]), "--env", "dream"],
+            "C dream": ["--from", str(self.bases["real"]), "--play-in", "dream"],
         }
         for name, stage in STAGES.items():
             run = self.bases[stage.base]

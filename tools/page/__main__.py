@@ -35,7 +35,7 @@ def script(source) -> tuple[dict, dict]:
         "temperature": config.temperature,
         "max_frames": config.dream_limit,
         "short_training": source.short_training,
-        "evolved_in_dream": config.env == "dream",
+        "evolved_in_dream": config.play_in == "dream",
         "features": config.features,
         "layers": source.layers if source.parameters is not None else None,
         "frames_of": source.frames_of,

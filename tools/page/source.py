@@ -115,7 +115,7 @@ def real_frames(run: Run, vae, rnn, parameters: np.ndarray | None) -> tuple[np.n
         player = "an earlier agent's play" if policy in SEARCHES.values() else "random play"
         which = f"the run's first recording, {len(frames)} frames of {player}"
     elif parameters is not None:
-        lanes = RealLanes(dataclasses.replace(config, env="real", dtype="float32"), WorldModel(vae, rnn), 1)
+        lanes = RealLanes(dataclasses.replace(config, play_in="real", dtype="float32"), WorldModel(vae, rnn), 1)
         frames, total = episode(lanes, parameters, episode_seeds(config.seed, "test", 0, 1)[0])
         lanes.close()
         which = f"an episode that C played for this page: {len(frames)} frames, return {total:.0f}"
@@ -134,10 +134,10 @@ def scores(run: Run) -> list[dict]:
         plain = row["dtype"] == "float32" and row["pixels"] == config.pixels and row["trained_temperature"] == trained
         if not plain or row["view"] not in (None, config.view) or row["features"] != config.features:
             continue
-        if row["env"] == "dream" and row["temperature"] != config.temperature:
+        if row["play_in"] == "dream" and row["temperature"] != config.temperature:
             continue
-        if row["env"] not in rows or row["episodes"] > rows[row["env"]]["episodes"]:
-            rows[row["env"]] = row
+        if row["play_in"] not in rows or row["episodes"] > rows[row["play_in"]]["episodes"]:
+            rows[row["play_in"]] = row
     found = []
     for env, row in sorted(rows.items()):
         found.append({"by": "ours", "mean": row["mean"], "std": row["std"], "episodes": row["episodes"], "where": env})

@@ -35,7 +35,7 @@ def headlines(run: Run) -> list[dict]:
     """The longest test of the run's agent in each view of the real environment, in float32; its own view first."""
     found: dict[str | None, dict] = {}
     for row in run.rows:
-        counts = "mean" in row and row["env"] == "real" and row["dtype"] == "float32" and row["z"] == run.config.z
+        counts = "mean" in row and row["play_in"] == "real" and row["dtype"] == "float32" and row["z"] == run.config.z
         if counts and row["episodes"] > found.get(row["view"], {"episodes": 0})["episodes"]:
             found[row["view"]] = row
     return sorted(found.values(), key=lambda row: not is_headline(run.config, row))
@@ -88,11 +88,14 @@ def trained_on(config: configs.Config) -> str:
         return f"V and M are those of round {config.round - 1}."
     if config.round == 1:
         return f"V and M are trained on {config.episodes:,} episodes of the random policy `{config.policy}`."
-    shares = {"of them by the random policy": config.random, "by C evolved for M's surprise": config.curious}
-    shares |= {"with noise on C's outputs": config.noisy}
+    shares = {
+        "of them by the random policy": config.random_share,
+        "by C evolved for M's surprise": config.curious_share,
+    }
+    shares |= {"with noise on C's outputs": config.noisy_share}
     own = f"V and M are trained on {config.episodes:,} episodes that the agent of round {config.round - 1} recorded"
     own += "".join(f", {share:.0%} {words}" for words, share in shares.items() if share)
-    return own + (f", and on the {config.linked:,} of the rounds before." if config.linked else ".")
+    return own + (f", and on the {config.linked_episodes:,} of the rounds before." if config.linked_episodes else ".")
 
 
 def how_made(run: Run) -> str:
@@ -103,7 +106,7 @@ def how_made(run: Run) -> str:
         said.append(f"Not trained at all: {config.untrained}.")
     said.append(
         f"C sees {names.sees({'features': config.features, 'untrained': 'none'})}. It is evolved by "
-        f"{configs.OPTIMIZERS[config.optimizer]}, {HOW[config.env]}."
+        f"{configs.OPTIMIZERS[config.optimizer]}, {HOW[config.play_in]}."
     )
     if run.best and run.best.get("generation") is not None:
         said.append(f"The kept agent is that of generation {run.best['generation']} of {len(run.history)}.")

@@ -10,9 +10,9 @@ UNTRAINED = {"rnn": ", M untrained", "vae": ", V untrained", "vae+rnn": ", V and
 WORDS = {
     "optimizer": "search by {}",
     "population": "{} candidates",
-    "restart": "search begun anew: {}",
+    "search_start": "search begun at: {}",
     "rollouts": "{} episodes a candidate",
-    "seeds": "episodes of candidates: {}",
+    "seed_sharing": "episodes of candidates: {}",
     "sigma": "first step size {}",
 }
 SAID = ("seed", "features", "temperature")  # by the other cells of a row
@@ -42,6 +42,6 @@ def agent(run: Run, seeds: list[int] | None = None) -> str:
 def search(group: list[Run]) -> str:
     """The search for an agent, or for those of several seeds: whose it is, what C sees, and where it is evolved."""
     config = group[0].config
-    place = f", dream at τ {config.temperature:g}" if config.env == "dream" else ""
+    place = f", dream at τ {config.temperature:g}" if config.play_in == "dream" else ""
     seeds = sorted({run.config.seed for run in group})
     return f"{agent(group[0], seeds)}: C sees {sees(dataclasses.asdict(config))}{place}"

@@ -48,7 +48,7 @@ class Run:
         """The runs whose searches led to this run's agent: this one, and before it the rounds that it went on from."""
         found = [self]
         for earlier in reversed(self.rounds):
-            if found[0].config.restart != "no":
+            if found[0].config.search_start != "previous":
                 break
             found.insert(0, earlier)
         return [run for run in found if run.history]

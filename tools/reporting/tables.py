@@ -223,7 +223,11 @@ def rounds_table(run: Run) -> Table:
             f"{config.episodes:,} random" if config.round == 1 else f"{config.episodes:,} of round {config.round - 1}"
         )
         data = "V and M stay" if config.models_stay else data
-        data += f", and {config.linked:,} of earlier rounds" if config.linked and not config.models_stay else ""
+        data += (
+            f", and {config.linked_episodes:,} of earlier rounds"
+            if config.linked_episodes and not config.models_stay
+            else ""
+        )
         score = [line[1], line[4], f"{best['episodes']:,}"] if best else ["", "", ""]
         rows.append([str(config.round), data, "".join(f"{count:,}" for count in one.episodes[-1:]), *score])
     header = ("round", "recorded episodes", "training episodes of C", "environment", "score", "test episodes")
@@ -232,7 +236,7 @@ def rounds_table(run: Run) -> Table:
 
 def is_headline(config: configs.Config, row: dict) -> bool:
     """Whether a row is the test that counts for an agent: in the real environment, in its own view, in float32."""
-    return row["env"] == "real" and row["dtype"] == "float32" and row["view"] in (None, config.view)
+    return row["play_in"] == "real" and row["dtype"] == "float32" and row["view"] in (None, config.view)
 
 
 def differences(config: configs.Config) -> Table:

@@ -13,7 +13,7 @@ from world_models.runs.artifacts import BEFORE, RECORDS, M, V
 from world_models.runs.run import Run
 
 SEARCH_SETTINGS = (
-    *("optimizer", "population", "rollouts", "seeds", "tracks", "generations", "sigma", "average"),
+    *("optimizer", "population", "rollouts", "seed_sharing", "tracks", "generations", "sigma", "average"),
     *("eval_every", "eval_episodes"),
 )
 KEPT = (V, M, "initial_z.npz")  # what another run may take of a run, beside its recordings
@@ -78,7 +78,7 @@ def begin_agent(run: Run, name: str, config: Config) -> Run:
                 (agent / model).symlink_to(f"../../{model}")
                 row = run.manifest.rows[model]
                 agent.manifest.rows[model] = row | {"made_from": {V: run.digest(V)} if model != V else {}}
-        if (run / BEFORE).exists() and config.restart != "yes":
+        if (run / BEFORE).exists() and config.search_start != "zero":
             copy_round(run / BEFORE, agent / BEFORE, weights=True)
         agent.write_text("config.json", config_file.text(config))
     elif config != Run(agent.path).config:
@@ -110,11 +110,13 @@ def resolve(path: Path, given: dict, base: Path | None, after: Path | None) -> C
             )
         # The recordings of a pack are not there to be linked. What a round was given for itself does not hold later.
         linked = start.total_episodes if (after / "record").exists() else 0
-        start = dataclasses.replace(start, round=start.round + 1, linked=linked, restart="no")
+        start = dataclasses.replace(start, round=start.round + 1, linked_episodes=linked, search_start="previous")
     elif start.round > 1 and not (source / BEFORE / V).exists():
         # The settings of a later round's search are made for an agent to start from, and a pack has none.
         usual = tasks.preset(start.task, start.preset)
-        start = dataclasses.replace(start, restart="yes", **{name: getattr(usual, name) for name in SEARCH_SETTINGS})
+        start = dataclasses.replace(
+            start, search_start="zero", **{name: getattr(usual, name) for name in SEARCH_SETTINGS}
+        )
         note(f"{source} has no agent of the round before: C begins at zero, with the search settings of {start.preset}")
     return tasks.replace(start, **given)
 
@@ -163,7 +165,7 @@ def begin_round(run: Run, after: Run) -> None:
             run.adopt(name, after)
         if (after / "pictures/reconstructions.png").exists():
             files.copy(after / "pictures/reconstructions.png", run / "pictures/reconstructions.png")
-    if run.config.linked:
+    if run.config.linked_episodes:
         after.need("record")
         episodes.link(run, after, after.manifest.rows["record"]["episodes"])
         if run.config.models_stay:  # nothing more is recorded
@@ -186,11 +188,11 @@ def require_continuable(config: Config, after: Run) -> None:
     """UserError unless V, M and C can go on from those of `after`, and learn from its recordings where they are
     linked."""
     start = after.config
-    if config.linked and config.vae_weight != 1 and start.vae_weight == 1:
+    if config.linked_episodes and config.vae_weight != 1 and start.vae_weight == 1:
         raise UserError(f"--vae-weight: the recordings of {after} have no masks; give it in the first round")
     if (config.z_size, config.rnn_units, config.mixtures) != (start.z_size, start.rnn_units, start.mixtures):
         raise UserError(f"--z-size, --rnn-units, --mixtures: V and M go on from those of {after} and keep their sizes")
-    for name in ("view", "pixels") * (config.linked > 0):
+    for name in ("view", "pixels") * (config.linked_episodes > 0):
         if getattr(config, name) != getattr(start, name):
             raise UserError(
                 f"{flag(name)} {getattr(config, name)}: V and M also learn from the recordings of {after}, which have "
@@ -198,10 +200,10 @@ def require_continuable(config: Config, after: Run) -> None:
             )
     if config.models_stay and config.heads != start.heads:
         raise UserError(f"--heads {config.heads}: with --episodes 0 M stays as it is, and its heads are {start.heads}")
-    if config.restart != "yes" and config.features != start.features:
+    if config.search_start != "zero" and config.features != start.features:
         raise UserError(
             f"--features {config.features}: C goes on from the agent of {after}, which sees {start.features}; leave "
-            "the flag out, or add --restart yes, so that C begins anew"
+            "the flag out, or add --search-start zero, so that C begins at zero"
         )
 
 

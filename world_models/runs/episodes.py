@@ -38,7 +38,7 @@ def held_out_paths(run: Run, count: int) -> list[Path]:
 def source_of(config: Config, index: int) -> dict:
     """What an episode's file says of the run that records it."""
     # A run of more episodes begins with the same ones.
-    names = set(fields_of(*ARTIFACTS["record"].settings)) - {"episodes", "linked", "new_share"}
+    names = set(fields_of(*ARTIFACTS["record"].settings)) - {"episodes", "linked_episodes", "new_share"}
     settings = digest_of({name: getattr(config, name) for name in names})
     own = {name: getattr(config, name) for name in ("task", "view", "pixels", "seed")}
     return own | {"index": index, "settings": settings}
@@ -98,7 +98,7 @@ def missing(run: Run) -> list[int]:
     one, or if a file is of another run."""
     for name, digest in run.manifest.rows.get("linked", {}).get("episodes", {}).items():
         require_same(run / "record" / name, digest)
-    own = range(run.config.linked, run.config.total_episodes)
+    own = range(run.config.linked_episodes, run.config.total_episodes)
     found = [index for index in own if path_of(run, index).exists()]
     for index in found:
         check(path_of(run, index), run.config, index)

@@ -117,12 +117,12 @@ def format_summary(row: dict) -> str:
 def counterpart(row: dict, other: Path) -> dict:
     """The row of another run's results.json that was played as `row`, on the same episodes; UserError if there is
     none. Of several, the one in the same arithmetic, and of those the one that shares most episodes."""
-    played = ("task", "env", "view", "pixels", *("temperature",) * (row["env"] == "dream"))
+    played = ("task", "play_in", "view", "pixels", *("temperature",) * (row["play_in"] == "dream"))
     rows = [found for found in results.read(Run(other)) if {"returns", "seeds"} <= found.keys()]
     fits = [found for found in rows if all(found[k] == row[k] for k in played)]
     shared = [len(set(found["seeds"]) & set(row["seeds"])) for found in fits]
     if not fits or not max(shared):
-        more = f" --env dream --temperature {row['temperature']:g}" if row["env"] == "dream" else ""
+        more = f" --play-in dream --temperature {row['temperature']:g}" if row["play_in"] == "dream" else ""
         raise UserError(
             f"--against {other}: its results.json has no test of {results.where(row)} on these episodes; make it with: "
             f"python evaluate.py --run {other} --episodes {row['episodes']}{more}"
@@ -138,7 +138,7 @@ def require_same_dreams(run: Run, other: Run) -> None:
     if how:
         raise UserError(
             f"--against {other}: it dreams with {' and '.join(how)}, unlike {run}, so no episode is the same; compare "
-            "the agents in the game, without --env dream"
+            "the agents in the game, without --play-in dream"
         )
 
 
@@ -183,7 +183,7 @@ def evaluate(
     if keep:
         mpi.on_root(comm, require_results_file, run)
     if against is not None:  # a missing counterpart is reported before an hour of play
-        if config.env == "dream":
+        if config.play_in == "dream":
             mpi.on_root(comm, lambda: require_same_dreams(run, Run(against)))
         planned = results.identity(run.config, **dataclasses.asdict(config))
         planned |= {"episodes": episodes, "seeds": seeds.test_seeds(episodes)}

@@ -77,8 +77,8 @@ class Explorers:
     def agent(self, index: int) -> Explorer:
         """The agent of episode number `index`: always the same one. UserError if its file is missing or damaged."""
         rng = seeds.generator(self.config.seed, "explorers", self.config.round, index)
-        noise = self.config.action_noise if rng.random() < self.config.noisy else 0.0
-        objective = "surprise" if rng.random() < self.config.curious else "return"
+        noise = self.config.action_noise if rng.random() < self.config.noisy_share else 0.0
+        objective = "surprise" if rng.random() < self.config.curious_share else "return"
         if objective not in self.searches:
             self.searches[objective] = Finished(self.before, self.size, objective)
         search = self.searches[objective]

@@ -63,7 +63,7 @@ class Panel:
 def films(run: Run, config: Config, parameters: list[float], row: dict) -> list[Path]:
     """Films what a row of results.json scored: its best, its median and its worst episode, or its first dream."""
     vae = load_vae(run) if (run / "vae.weights.h5").exists() else None
-    if config.env == "dream":
+    if config.play_in == "dream":
         if vae is None:
             print_result(f"no film: {run}/vae.weights.h5, which would draw the dream, is missing")
             return []

@@ -70,7 +70,7 @@ def record(
 def extract(comm: mpi.Comm, run: Run) -> None:
     """Records the episodes that are missing; each rank plays a share."""
     config = run.config
-    if (config.round == 1 or config.random) and config.max_frames <= config.min_frames:
+    if (config.round == 1 or config.random_share) and config.max_frames <= config.min_frames:
         raise mpi.CollectiveError(
             f"--max-frames {config.max_frames}: no episode can be longer than the {config.min_frames} of --min-frames"
         )
@@ -117,7 +117,7 @@ def require_frames(run: Run) -> None:
     unread: Any = None  # only the lengths decide
     try:
         if "vae" not in config.untrained:
-            Frames(paths, config.vae_batch, config.seed, config.linked, config.new_share)
+            Frames(paths, config.vae_batch, config.seed, config.linked_episodes, config.new_share)
         if "rnn" not in config.untrained:
             batches_of(LatentDataset(unread, unread, unread, unread, unread, lengths), config)
     except UserError as error:
@@ -142,8 +142,8 @@ def by_source(run: Run, recorded: list[int]) -> list[str]:
 def is_random(config: Config, index: int) -> bool:
     """Whether the random policy plays episode number `index`: all of the first round, of later ones an evenly spread
     share."""
-    own = index - config.linked
-    return config.round == 1 or int((own + 1) * config.random) > int(own * config.random)
+    own = index - config.linked_episodes
+    return config.round == 1 or int((own + 1) * config.random_share) > int(own * config.random_share)
 
 
 def extract_random(comm: mpi.Comm, run: Run, missing: list[int]) -> Share:
@@ -238,7 +238,7 @@ def play_and_write(
     paths[k]."""
     # A new round may have other heads and features than the models.
     acting = dataclasses.replace(
-        config, env="real", dtype="float32", heads=models.config.heads, features=models.config.features
+        config, play_in="real", dtype="float32", heads=models.config.heads, features=models.config.features
     )
     quiet_tensorflow()
     from controller.lanes import make_lanes  # here: ranks that record random episodes do not load TensorFlow

@@ -66,13 +66,15 @@ def configured(run: Run, given: dict, varied: dict) -> configs.Config:
     """The settings of an agent: the run's, with `given` and `varied`. UserError if it cannot be evolved, or if it
     exists with other settings."""
     config = tasks.replace(run.config, **given | varied)
-    if "temperature" in varied and config.env == "real":
-        raise UserError("--vary temperature: the real environment has none; add --env dream")
-    if config.round > 1 and config.restart != "yes":
+    if "temperature" in varied and config.play_in == "real":
+        raise UserError("--vary temperature: the real environment has none; add --play-in dream")
+    if config.round > 1 and config.search_start != "zero":
         if not (run / "before" / V).exists():  # a pack has the records of the round before, not its models
-            config = dataclasses.replace(config, restart="yes")
+            config = dataclasses.replace(config, search_start="zero")
         elif config.features != (sees := run.before.config.features):
-            raise UserError(f"--vary features: C of the round before sees {sees}; to evolve others add --restart yes")
+            raise UserError(
+                f"--vary features: C of the round before sees {sees}; to evolve others add --search-start zero"
+            )
     below = run / AGENTS / folder_name(varied)
     if (below / "config.json").exists():
         there = config_file.load(below)
@@ -107,8 +109,8 @@ def evolve_and_test(comm: mpi.Comm, run: Run, given: dict, combinations: list[di
             agent = mpi.on_root(comm, begin_agent, run, folder_name(varied), config)
             if not mpi.on_root(comm, evolved, agent):
                 evolve(comm, agent)
-            for env in ("dream", "real") if config.env == "dream" else ("real",):
-                there = evaluation.configured(agent.config, env=env)
+            for env in ("dream", "real") if config.play_in == "dream" else ("real",):
+                there = evaluation.configured(agent.config, play_in=env)
                 row = mpi.on_root(comm, tested, agent, there, episodes)
                 row = row or evaluation.evaluate(comm, agent, there, episodes, video=False)
                 lines.append((varied, row))

@@ -93,10 +93,10 @@ def check(config: Config) -> Config:
         )
     if task.dream_reward is not None and "end" not in config.rnn_heads:
         raise UserError(f"--heads {config.heads}: {task.label}'s dream is paid by the step; use end or end+reward")
-    if config.env == "dream" and not pays_in_dreams(config):
+    if config.play_in == "dream" and not pays_in_dreams(config):
         raise UserError(
-            f"--env dream: this M of {task.label} predicts no reward, so nothing can be evolved in its dream; use "
-            "--env real, or an M with --heads reward or end+reward"
+            f"--play-in dream: this M of {task.label} predicts no reward, so nothing can be evolved in its dream; use "
+            "--play-in real, or an M with --heads reward or end+reward"
         )
     return config
 

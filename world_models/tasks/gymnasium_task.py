@@ -272,10 +272,10 @@ def presets(limit: int) -> dict[str, dict]:
         max_frames=limit,
         vae_bias="mean",
         heads="end+reward",
-        env="dream",
+        play_in="dream",
         rnn_length=100,
         lanes=64,
-        seeds="common",
+        seed_sharing="common",
     )
     laptop = dict(
         episodes=200,

@@ -20,7 +20,7 @@ def test_every_combination_is_an_agent_of_its_own():
     assert found[1] == {"seed": 1, "play_in": "dream", "temperature": 1.15} and len(found) == 4
     assert variations.parse(["play_in=dream", "seed=1,2", "temperature=0.5,1.15"]) == found
     names = [variations.folder_name(varied) for varied in found]
-    assert names[2] == "seed-2,env-dream,temperature-0.5" and len(set(names)) == 4
+    assert names[2] == "seed-2,play_in-dream,temperature-0.5" and len(set(names)) == 4
     assert variations.parse(["seed=1,1,2"]) == [{"seed": 1}, {"seed": 2}]
 
 
@@ -33,7 +33,7 @@ def test_every_combination_is_an_agent_of_its_own():
         (["temperature=nan"], "--temperature: expected at least 1e-30"),
         (["temperature=0.5,0"], "--temperature: expected at least 1e-30, got 0.0"),
         (["features=zh,h"], "--features: expected one of z, z_hidden, zh, zc, zch, got 'h'"),
-        (["z-size=16,32"], "--vary z-size=16,32: expected SETTING=VALUE,VALUE of one of seed, env, temperature"),
+        (["z-size=16,32"], "--vary z-size=16,32: expected SETTING=VALUE,VALUE of one of seed, play-in, temperature"),
         (["rollouts=4,8"], "--rollouts: expected a count, then generations that ascend"),
         (["seed=1", "seed=2"], "--vary seed=2: seed is given twice"),
     ],

@@ -30,6 +30,9 @@ def parse(quiet: bool) -> argparse.Namespace:
     )
     parser.add_argument("--play-in", choices=("real", "dream"), default="real", help="where to play (default real)")
     parser.add_argument("--view", help="the camera, if the task has several (default: the run's)")
+    parser.add_argument(
+        "--variant", help="a changed picture, to test generalisation: colour, bars, blob; walls, floor, text"
+    )
     parser.add_argument("--temperature", type=float, help="the dream's temperature (default: the run's)")
     parser.add_argument("--z", choices=("sampled", "mean"), help="what C and M receive of a frame (default: the run's)")
     parser.add_argument(
@@ -54,13 +57,13 @@ def resolve_config(run: Run, args: argparse.Namespace) -> configs.Config:
     """The settings of the test. UserError if a flag does not fit, or if V or M is missing."""
     if args.temperature is not None and args.play_in != "dream":
         raise UserError("--temperature: the real environment has none; add --play-in dream")
-    if args.play_in == "dream" and (args.dtype != "float32" or args.z is not None):
-        raise UserError("--dtype, --z: nothing is encoded in a dream; leave them out")
+    if args.play_in == "dream" and (args.dtype != "float32" or args.z is not None or args.variant is not None):
+        raise UserError("--dtype, --z, --variant: nothing is encoded in a dream; leave them out")
     if args.view is not None and not tasks.get(run.config.task).views:
         raise UserError(f"--view: task {run.config.task} has one camera only; leave it out")
     for name in (M,) if args.play_in == "dream" else (V, M):
         run.need(name)
-    names = ("play_in", "view", "temperature", "dtype", "z")
+    names = ("play_in", "view", "variant", "temperature", "dtype", "z")
     return configured(run.config, **{name: value for name in names if (value := getattr(args, name)) is not None})
 
 

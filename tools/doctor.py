@@ -17,7 +17,7 @@ import numpy as np
 from controller.policy import Controller
 from tools.reporting.runs import Run, read_run
 from tools.reporting.tables import trainings_of
-from world_models import command_line, published, tasks
+from world_models import command_line, published, results, tasks
 from world_models.config import UserError, flag
 from world_models.runs import episodes as recordings
 from world_models.runs.arrays import FLOATS, UNREADABLE, open_npz
@@ -202,8 +202,7 @@ def search(run: Run) -> Iterator[Finding | None]:
 def tests(run: Run) -> Iterator[Finding]:
     """The test in the game, next to the score with which C was chosen, or to its score in the dream."""
     rows = [row for row in run.rows if "mean" in row]
-    game = [row for row in rows if row["play_in"] == "real" and row["dtype"] == "float32"]
-    game = [row for row in game if row["view"] in (None, run.config.view)]
+    game = [row for row in rows if results.is_headline(run.config, row)]
     if not game:
         yield Finding("test", "not played here", None)
         return

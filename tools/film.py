@@ -53,8 +53,7 @@ def row_of(run: Run) -> tuple[list[Panel], np.ndarray]:
     config = dataclasses.replace(configured(run.config, play_in="real"), lanes=1)
     task = tasks.get(config.task)
     parameters = read_best(run, Controller.of(config).num_params)["parameters"]
-    rows = [row for row in results.read(run) if row["play_in"] == "real"]
-    rows = [row for row in rows if row["view"] in (None, config.view) and row["dtype"] == "float32"]
+    rows = [row for row in results.read(run) if results.is_headline(config, row)]
     if not rows:
         raise UserError(f"{run} has no test in the game; make one with: python evaluate.py --run {run} --save")
     row = min(rows, key=lambda row: row["episodes"])

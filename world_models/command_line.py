@@ -114,7 +114,7 @@ def parser(text: str, quiet: bool = False, stage: tuple[str, ...] = ()) -> argpa
         "policy": list(dict.fromkeys(policies)),
     }
     values, whose = defaults(sys.argv[1:])
-    fields = [item for item in dataclasses.fields(Config) if item.metadata["group"] != "lineage"]
+    fields = [item for item in dataclasses.fields(Config) if item.metadata["group"] not in ("lineage", "test")]
     headings = dict.fromkeys(item.metadata["group"] for item in fields)
     shown = ("run", *stage) if stage else tuple(headings)
     for heading in sorted(headings, key=lambda name: name not in shown):  # the stage's first

@@ -40,6 +40,8 @@ class Config:
         1000, "the number of steps after which an episode is cut", "environment", bounds=COUNT, source="A.4"
     )
 
+    variant: str = option("plain", "what a test of generalisation changes in the picture", "test")
+
     episodes: int = option(
         10_000,
         "the number of new episodes to record. The random policy plays them in the first round, the agent in later "

@@ -30,7 +30,8 @@ def option(
     Args:
         default: its value in the paper's CarRacing.
         text: the help of its flag.
-        group: the heading of its flag in the help. Fields under "lineage" have no flag: `--after` sets them.
+        group: the heading of its flag in the help. Fields under "lineage" and "test" have no flag: `--after` and a test
+            set them.
         choices: the values of a text.
         bounds: of a number: least, greatest, and whether the least is allowed.
         source: where the default comes from: a section of the paper, or a file of the original release.

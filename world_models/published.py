@@ -37,6 +37,7 @@ def score(row: dict) -> tuple[float, float] | None:
     """(mean, std) that the paper reports for what a row of results.json measured, or None."""
     if (
         row["untrained"] != "none"
+        or row["variant"] != "plain"
         or no_published_counterpart(row)
         or row["view"] != tasks.get(row["task"]).published_view
     ):

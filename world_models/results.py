@@ -16,6 +16,7 @@ EXPERIMENT = (
     "preset",
     "play_in",
     "view",
+    "variant",
     "pixels",
     "temperature",
     "trained_temperature",
@@ -30,13 +31,16 @@ EXPERIMENT = (
 RELEASED = {"dream_frames": 0, "dream_dropout": 0.0}
 NAME = "results.json"
 SHORT = {V: "vae", M: "rnn"}  # the names of their digests in a row
-DEFAULTS = RELEASED | {"z": "sampled"}  # what a row has that was written before these settings existed
+DEFAULTS = RELEASED | {
+    "z": "sampled",
+    "variant": "plain",
+}  # what a row has that was written before these settings existed
 KEY = (*EXPERIMENT, "seed", "episodes")  # the key of a row in a file
 
 
 # What a row's values are. One that was measured has more than what it was of.
 KINDS = {
-    **dict.fromkeys(("task", "preset", "pixels", "features", "untrained", "dtype", "z"), is_text),
+    **dict.fromkeys(("task", "preset", "variant", "pixels", "features", "untrained", "dtype", "z"), is_text),
     "play_in": lambda value: value in ("real", "dream"),
     **dict.fromkeys(("seed", "episodes", "dream_frames"), is_count),
     **dict.fromkeys(("temperature", "trained_temperature"), optional(is_number)),
@@ -68,7 +72,7 @@ def identity(run: Config, **played: Any) -> dict:
         played: fields of Config in which the test differs from the run; by default the agent plays in the
             real environment, in float32.
     """
-    names = ("task", "preset", "pixels", *RELEASED, "features", "z", "untrained", "seed")
+    names = ("task", "preset", "variant", "pixels", *RELEASED, "features", "z", "untrained", "seed")
     row = {name: getattr(run, name) for name in names}
     tau = trained_temperature(run)
     row |= {"play_in": "real", "dtype": "float32", "view": run.view, "temperature": run.temperature}
@@ -82,6 +86,12 @@ def identity(run: Config, **played: Any) -> dict:
     return row | {"trained_temperature": tau}
 
 
+def is_headline(run: Config, row: dict) -> bool:
+    """Whether a row is the test that counts for a run's agent: in the game as it is, in its own view, in float32."""
+    plain = row["play_in"] == "real" and row["dtype"] == "float32" and row["variant"] == "plain"
+    return plain and row["view"] in (None, run.view)
+
+
 def dreams_as_released(row: dict) -> bool:
     """Whether a row's dreams begin and end as the release's."""
     return all(row[name] == value for name, value in RELEASED.items())
@@ -91,6 +101,7 @@ def where(row: dict) -> str:
     """What a row was played in, and by an agent of which dream, in words."""
     task = tasks.get(row["task"])
     text = task.label + (f", view {row['view']}" if task.views else "")
+    text += f", {row['variant']}" if row["variant"] != "plain" else ""
     tau, trained = row["trained_temperature"], ""
     if tau is not None:
         trained = f", trained at τ {tau:g}"

@@ -132,7 +132,12 @@ def scores(run: Run) -> list[dict]:
     trained = results.trained_temperature(config)
     for row in results.read(run):
         plain = row["dtype"] == "float32" and row["pixels"] == config.pixels and row["trained_temperature"] == trained
-        if not plain or row["view"] not in (None, config.view) or row["features"] != config.features:
+        if (
+            not plain
+            or row["variant"] != "plain"
+            or row["view"] not in (None, config.view)
+            or row["features"] != config.features
+        ):
             continue
         if row["play_in"] == "dream" and row["temperature"] != config.temperature:
             continue

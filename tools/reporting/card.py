@@ -11,14 +11,13 @@ from tools.reporting.tables import (
     METHOD,
     commands_of,
     differences,
-    is_headline,
     made_table,
     of_test,
     results_table,
     rounds_table,
 )
 from world_models import config as configs
-from world_models import published, tasks
+from world_models import published, results, tasks
 from world_models.runs.artifacts import ARTIFACTS
 from world_models.text import number, plus_minus
 
@@ -36,9 +35,10 @@ def headlines(run: Run) -> list[dict]:
     found: dict[str | None, dict] = {}
     for row in run.rows:
         counts = "mean" in row and row["play_in"] == "real" and row["dtype"] == "float32" and row["z"] == run.config.z
+        counts = counts and row["variant"] == "plain"
         if counts and row["episodes"] > found.get(row["view"], {"episodes": 0})["episodes"]:
             found[row["view"]] = row
-    return sorted(found.values(), key=lambda row: not is_headline(run.config, row))
+    return sorted(found.values(), key=lambda row: not results.is_headline(run.config, row))
 
 
 def front_matter(run: Run) -> str:

@@ -216,7 +216,7 @@ def rounds_table(run: Run) -> Table:
     rows = []
     for one in (*run.rounds, run):
         config = one.config
-        own = [row for row in one.rows if "mean" in row and is_headline(config, row)]
+        own = [row for row in one.rows if "mean" in row and results.is_headline(config, row)]
         best = max(own, key=lambda row: row["episodes"], default=None)
         line = of_test(one, best).cells() if best else []
         data = (
@@ -234,11 +234,6 @@ def rounds_table(run: Run) -> Table:
     return Table(header, rows)
 
 
-def is_headline(config: configs.Config, row: dict) -> bool:
-    """Whether a row is the test that counts for an agent: in the real environment, in its own view, in float32."""
-    return row["play_in"] == "real" and row["dtype"] == "float32" and row["view"] in (None, config.view)
-
-
 def differences(config: configs.Config) -> Table:
     """The settings that are not the paper's, seed and preset apart."""
     paper = tasks.preset(config.task, "paper")
@@ -254,7 +249,7 @@ def scores_by_episodes(runs: list[Run], task: str) -> list[tuple[str, list[tuple
     for run in (run for run in runs if run.config.task == task):
         points = []
         for one in (*run.rounds, run):
-            own = [row for row in one.rows if "mean" in row and is_headline(one.config, row)]
+            own = [row for row in one.rows if "mean" in row and results.is_headline(one.config, row)]
             own = [row for row in own if row["view"] == tasks.get(task).published_view]
             if own and one.episodes:
                 row = max(own, key=lambda row: row["episodes"])

@@ -102,7 +102,8 @@ def film(run: Run, config: Config, vae: VAE, parameters: list[float], played: Pl
     frames, task = played.frames, tasks.get(config.task)
     shown = panels_of(run, config, vae, parameters, played, f"the game, {name} test episode")
     seen = shown[1].frames
-    name = "-".join([task.file_name, *([config.view] if task.views else []), name])
+    parts = ([config.view] if task.views else []) + ([config.variant] if config.variant != "plain" else [])
+    name = "-".join([task.file_name, *parts, name])
     end = run / "pictures" / f"{name}.png"
     last = np.unique(np.maximum(len(frames) - 1 - END * np.arange(WIDE - 1, -1, -1), 0))
     before = tuple(f"{(step - len(frames) + 1) / task.fps:.1f}" for step in last)

@@ -81,6 +81,8 @@ def check(config: Config) -> Config:
         raise UserError(f"--policy: expected one of {', '.join(task.policies)}, got {config.policy!r}")
     if task.views and config.view not in task.views:
         raise UserError(f"--view: expected one of {', '.join(task.views)}, got {config.view!r}")
+    if config.variant not in task.variants:
+        raise UserError(f"--variant: expected one of {', '.join(task.variants)}, got {config.variant!r}")
     if config.mirror == "yes" and task.mirror is None:
         raise UserError(f"--mirror yes: {task.label} has no mirror image; leave it out")
     if config.vae_weight != 1 and not task.masks:

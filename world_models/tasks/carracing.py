@@ -9,12 +9,14 @@ from world_models.config import Config
 from world_models.tasks.controls import Action, Controls, Key
 from world_models.tasks.task import Release, Task
 
+VARIANTS = ("plain", "colour", "bars", "blob")
+
 
 def make_env(config: Config, render_mode: str | None = None) -> gym.Env:
     from world_models.tasks.carracing_env import CarRacing
 
     masked = config.vae_weight != 1
-    return CarRacing(render_mode, view=config.view, pixels=config.pixels, masked=masked)
+    return CarRacing(render_mode, view=config.view, pixels=config.pixels, masked=masked, variant=config.variant)
 
 
 def squash(a: Any, ops: Any = np) -> Any:
@@ -95,6 +97,7 @@ episode's rewards.""",
     entry_point="world_models.tasks.carracing_env:CarRacing",
     time_limit=1000,
     masks=True,
+    variants=VARIANTS,
     views={"v0": "CarRacing-v0", "v3": "CarRacing-v3"},
     low=(-1.0, 0.0, 0.0),  # steer, gas, brake
     squash=squash,

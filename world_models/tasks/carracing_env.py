@@ -15,6 +15,7 @@ from gymnasium.utils import EzPickle
 
 from world_models.tasks import raster
 from world_models.tasks.actions import checked
+from world_models.tasks.carracing import VARIANTS
 from world_models.tasks.pixels import PIXELS, SIZE, choose, shrink
 from world_models.tasks.resize import shrink_car
 
@@ -71,6 +72,9 @@ class CarRacing(car_racing.CarRacing):
         pixels: "paper": rows 0-83, resized, as they are; "release": also the release's stretch and wrap.
         masked: whether `mask`, uint8 (64, 64), tells which pixels of the last observation show road or car (255; a
             share of it on edges) and which field (0).
+        variant: "plain", or what a test of generalisation changes in the observation, as AttentionAgent's authors did:
+            "colour" (the field's and the road's, by a level each that an episode draws), "bars" (black, left and
+            right), "blob" (a red square moves with the car).
 
     Observation: uint8 (64, 64, 3). Action: steer -1..1, gas 0..1, brake 0..1.
     Reward: +1000/N a new tile of N, -0.1 a frame, -100 off the field. Terminates when every tile has been
@@ -83,14 +87,17 @@ class CarRacing(car_racing.CarRacing):
         view: str = "v0",
         pixels: str = "paper",
         masked: bool = False,
+        variant: str = "plain",
     ):
         # 1.0: the lap ends when all tiles are visited, as in v0. Gymnasium's default of 0.95 has no effect
         # today (its issue 1269); this keeps a later fix from changing the task.
         super().__init__(render_mode=render_mode, lap_complete_percent=1.0)
-        EzPickle.__init__(self, render_mode=render_mode, view=view, pixels=pixels, masked=masked)
+        EzPickle.__init__(self, render_mode=render_mode, view=view, pixels=pixels, masked=masked, variant=variant)
         self.view = choose("view", view, tuple(CAMERAS))
         self.pixels = choose("pixels", pixels, PIXELS)
+        self.variant = choose("variant", variant, VARIANTS)
         self.camera = CAMERAS[view]
+        self._sides = np.append(HULL_SIDES, 4 if variant == "blob" else 0)
         self.masked, self.mask = masked, np.zeros((SIZE, SIZE), np.uint8)
         self.observation_space = gym.spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
 
@@ -111,12 +118,17 @@ class CarRacing(car_racing.CarRacing):
         # on, so that the array is up to date at no cost.
         road_colour = np.array([colour for _, colour in self.road_poly]).astype(np.uint8)
         self._palette = np.concatenate([self.camera.colours, road_colour])
+        shift = 0
+        if self.variant == "colour":  # drawn after the track, which is then that of the plain game
+            field, shift = self.np_random.integers(-SHIFT, SHIFT + 1, 2)
+            self._palette[raster.FIELD] = self.camera.colours[raster.FIELD] + field
+            self.bg_color, self.road_color = self._palette[raster.FIELD], np.full(3, self.camera.tile[0] + shift)
         road: Any = self.road  # declared as None
         painted = {id(tile.color): tile for tile in road}
         for n, (polygon, colour) in enumerate(self.road_poly):
             if (tile := painted.get(id(colour))) is not None:
                 tile.color = self._palette[raster.ROAD + n]
-                tile.color[:] = self.camera.tile[tile.idx % 3]
+                tile.color[:] = self.camera.tile[tile.idx % 3] + shift
                 self.road_poly[n] = (polygon, tile.color)
         return True
 
@@ -136,12 +148,15 @@ class CarRacing(car_racing.CarRacing):
         poses = [n for wheel in wheels for n in (*wheel.position.tuple, wheel.angle, wheel.phase)]
         poses += (*hull.position.tuple, hull.angle, 0.0)
         car, sides = SCRATCH.car, SCRATCH.sides
-        raster.pose_car(np.array(poses).reshape(5, 4), WHEEL, HULL, HULL_SIDES, WHITE, car, sides)
+        raster.pose_car(np.array(poses).reshape(5, 4), WHEEL, HULL, self._sides, WHITE, car, sides)
         samples = self.camera.samples
         image = SCRATCH.images[samples]
         camera = camera_of(self.camera, self.t, *poses[16:19], *hull.linearVelocity.tuple)
         field, grass = car_racing.PLAYFIELD, car_racing.GRASS_DIM
         raster.draw(image, camera, field, grass, self._road, self._reach, car, sides, raster.CAR_COLOUR)
+        if self.variant == "bars":
+            wide = round(BAR * image.shape[1])
+            image[:, :wide] = image[:, -wide:] = raster.BLACK
         palette = self._palette
         if self.camera.dim:
             palette = raster.dimmed(palette, self.camera.dim)
@@ -160,7 +175,7 @@ class Scratch(threading.local):
     def __init__(self):
         self.images = {k: np.empty((raster.ROWS * k, raster.FRAME * k), np.uint16) for k in (1, 4)}
         self.frame = np.empty((raster.ROWS, raster.FRAME, 3), np.uint8)
-        self.car, self.sides = np.zeros((12, 8, 2)), np.zeros(12, np.int64)
+        self.car, self.sides = np.zeros((13, 8, 2)), np.zeros(13, np.int64)
 
 
 SCRATCH = Scratch()
@@ -198,8 +213,12 @@ def _outline(points: list[tuple[float, float]]) -> np.ndarray:
     return np.array(points, np.float64) * car_dynamics.SIZE
 
 
+# AttentionAgent's variants (its release, car_racing_variants): colours change by up to 0.2, a bar has 75 of the
+# window's 1,000 pixels, and the blob is 8 x 8 units large, to the right and ahead of the car.
+SHIFT, BAR = 51, 0.075
+BLOB = [(1050, 380), (1450, 380), (1450, 780), (1050, 780)]
 _HULL = [getattr(car_dynamics, f"HULL_POLY{k}") for k in (1, 2, 3, 4)]
 HULL_SIDES = np.array([len(polygon) for polygon in _HULL])
-HULL = np.stack([np.pad(_outline(p), ((0, 8 - len(p)), (0, 0))) for p in _HULL])
+HULL = np.stack([np.pad(_outline(p), ((0, 8 - len(p)), (0, 0))) for p in (*_HULL, BLOB)])
 WHITE = (car_dynamics.WHEEL_W * car_dynamics.SIZE, car_dynamics.WHEEL_R * car_dynamics.SIZE)
 WHEEL = np.array([(-1, 1), (1, 1), (1, -1), (-1, -1)]) * WHITE

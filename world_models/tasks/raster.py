@@ -206,14 +206,14 @@ def pose_car(
     car: np.ndarray,
     car_sides: np.ndarray,
 ) -> None:
-    """The car's polygons in the release's drawing order: each wheel, the white of its tyre, then the hull.
+    """The car's polygons in the release's drawing order: each wheel, the white of its tyre, then the hull and the blob.
 
     Args:
         bodies: float64 (5, 4), x, y, angle of the four wheels and of the hull, and how far each has rolled, in
             radians; of the hull's it takes no notice.
-        wheel: float64 (4, 2), hull: (4, 8, 2) with `hull_sides` (4,) in use: outlines in the body's frame.
+        wheel: float64 (4, 2), hull: (N, 8, 2) with the first `hull_sides` (N,) in use: outlines in the body's frame.
         white: (half width, radius) of a wheel.
-        car, car_sides: written; (12, 8, 2) and (12,), as `draw` takes them.
+        car, car_sides: written; (8 + N, 8, 2) and (8 + N,), as `draw` takes them.
     """
     for k in range(4):
         cos, sin = math.cos(bodies[k, 2]), math.sin(bodies[k, 2])
@@ -239,7 +239,7 @@ def pose_car(
             car[2 * k + 1, v, 1] = bodies[k, 1] + sin * x + cos * y
         car_sides[2 * k + 1] = 4
     cos, sin = math.cos(bodies[4, 2]), math.sin(bodies[4, 2])
-    for k in range(4):
+    for k in range(len(hull_sides)):
         for v in range(hull_sides[k]):
             x, y = hull[k, v, 0], hull[k, v, 1]
             car[8 + k, v, 0] = bodies[4, 0] + cos * x - sin * y
@@ -247,4 +247,4 @@ def pose_car(
         car_sides[8 + k] = hull_sides[k]
 
 
-CAR_COLOUR = np.array([WHEEL, WHEEL_WHITE] * 4 + [HULL] * 4)
+CAR_COLOUR = np.array([WHEEL, WHEEL_WHITE] * 4 + [HULL] * 5)

@@ -7,11 +7,14 @@ from world_models.config import Config
 from world_models.tasks.controls import Action, Controls, Key
 from world_models.tasks.task import Release, Task
 
+VARIANTS = ("plain", "walls", "floor", "text")
+
 
 def make_env(config: Config, render_mode: str | None = None) -> gym.Env:
     from world_models.tasks.takecover_env import DoomTakeCover
 
-    return DoomTakeCover(render_mode, pixels=config.pixels, masked=config.vae_weight != 1)
+    masked = config.vae_weight != 1
+    return DoomTakeCover(render_mode, pixels=config.pixels, masked=masked, variant=config.variant)
 
 
 class RandomStrafer:
@@ -98,6 +101,7 @@ fireballs. Return: time steps survived. "Dream" is the same game as M predicts i
     biases=False,  # as the release's Doom
     mirror=(-1.0,),
     masks=True,
+    variants=VARIANTS,
     policies={"release": RandomStrafer, "smooth": lambda rng: RandomStrafer(rng, RandomStrafer.LONG)},
     fps=35,
     max_lanes=16,  # each environment has an engine, a process of its own

@@ -7,7 +7,6 @@ doom-py 0.0.15), so the game is set up by hand here.
 import contextlib
 import os
 import signal
-import struct
 import subprocess
 import tempfile
 import warnings
@@ -20,18 +19,26 @@ import gymnasium as gym
 import numpy as np
 import vizdoom
 from gymnasium.utils import EzPickle
+from PIL import ImageFont
 
 from world_models import limits
 from world_models.config import UserError
+from world_models.tasks import wad
 from world_models.tasks.actions import checked
 from world_models.tasks.pixels import PIXELS, SIZE, choose, stretch, wrap_black
 from world_models.tasks.resize import shrink_doom
+from world_models.tasks.takecover import VARIANTS
 
 ROWS = 400  # of the frame's 480: the status bar begins at 403
 TIMEOUT = 2100  # tics, one a step: a minute
 ENGINE_MEMORY = 0.93e6  # bytes of shared memory
 THIRD = 1 / 3  # the action's middle third stands still (doomrnn/doomreal.py)
 RIGHT, STILL, LEFT = [1, 0], [0, 0], [0, 1]
+# Two variants of AttentionAgent's authors, who published their maps as game files: the height and the texture are ours.
+MAPS = {
+    "walls": (b"heightceiling = 104;", b"heightceiling = 208;"),
+    "floor": (b'texturefloor = "CRATOP1";', b'texturefloor = "FLAT14";'),
+}
 GREYS = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)  # the palette whose colours are the indices
 
 
@@ -48,13 +55,30 @@ def game_file(*parts: str) -> str:
 def palette() -> np.ndarray:
     """Doom's 256 colours, uint8 (256, 3): the first palette of the game file's PLAYPAL. The others tint the screen for
     damage and pick-ups, and are not used: screen flashes are off."""
-    data = Path(game_file("freedoom2.wad")).read_bytes()
-    _, lumps, directory = struct.unpack_from("<4sii", data)
-    for lump in range(lumps):
-        start, _, name = struct.unpack_from("<ii8s", data, directory + 16 * lump)
-        if name.rstrip(b"\0") == b"PLAYPAL":
-            return np.frombuffer(data, np.uint8, 768, start).reshape(256, 3)
-    raise UserError("vizdoom's freedoom2.wad has no palette; install vizdoom again")
+    lumps = dict(wad.read(Path(game_file("freedoom2.wad")).read_bytes()))
+    if "PLAYPAL" not in lumps:
+        raise UserError("vizdoom's freedoom2.wad has no palette; install vizdoom again")
+    return np.frombuffer(lumps["PLAYPAL"], np.uint8, 768).reshape(256, 3)
+
+
+def scenario(variant: str) -> str:
+    """The path of the map. That of a variant is made from ViZDoom's in the scratch folder."""
+    original = game_file("scenarios", "take_cover.wad")
+    if variant not in MAPS:
+        return original
+    lumps = [(name, data.replace(*MAPS[variant])) for name, data in wad.read(Path(original).read_bytes())]
+    path = Path(scratch(os.getpid()), f"{variant}.wad")
+    path.write_bytes(wad.write(lumps))
+    return str(path)
+
+
+@cache
+def banner() -> np.ndarray:
+    """The hovering text, blue on light blue, uint8 (44, 336) of palette indices. The place and the colours are those of
+    AttentionAgent's authors, as far as the palette has them; the font and the size are ours."""
+    mask = ImageFont.load_default_imagefont().getmask("AttentionAgent")
+    letters = np.array(mask, np.uint8).reshape(mask.size[::-1]) > 0
+    return np.where(letters, np.uint8(200), np.uint8(196)).repeat(4, axis=0).repeat(4, axis=1)
 
 
 def observation(frame: np.ndarray, pixels: str) -> np.ndarray:
@@ -122,12 +146,12 @@ def require_shared_memory() -> None:
         )
 
 
-def make_game(labels: bool = False) -> vizdoom.DoomGame:
+def make_game(labels: bool = False, variant: str = "plain") -> vizdoom.DoomGame:
     """A started engine; with `labels` it tells what each pixel shows. UserError without shared memory for it."""
     require_shared_memory()
     game = vizdoom.DoomGame()
     game.set_doom_game_path(game_file("freedoom2.wad"))
-    game.set_doom_scenario_path(game_file("scenarios", "take_cover.wad"))
+    game.set_doom_scenario_path(scenario(variant))
     game.set_doom_config_path(os.devnull)  # where the engine insists on saving its settings
     game.set_doom_map("map01")
     game.set_doom_skill(4)  # the old code asked for 5, which its engine cut to 4; today 5 is Nightmare
@@ -182,6 +206,8 @@ class DoomTakeCover(gym.Env, EzPickle):
         pixels: "paper": rows 0-399, resized; "release": also the release's contrast stretch and wrap.
         masked: whether `mask`, uint8 (64, 64), tells which pixels of the last observation show fireballs, monsters or
             other things (255; a share of it on edges) and which walls, floor and ceiling (0).
+        variant: "plain", or what a test of generalisation changes in the picture: "walls" (twice as high), "floor"
+            (another texture), "text" (a banner hovers over the far wall).
 
     Observation: uint8 (64, 64, 3); all zeros once dead. Action: float32 (1,) in -1..1; above 1/3 moves right,
     below -1/3 left. Reward: 1 a step, the last included. Terminates on death, truncates after 2,100 tics.
@@ -190,8 +216,11 @@ class DoomTakeCover(gym.Env, EzPickle):
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 35}  # noqa: RUF012 Gymnasium's own convention
 
-    def __init__(self, render_mode: str | None = None, pixels: str = "paper", masked: bool = False):
-        EzPickle.__init__(self, render_mode=render_mode, pixels=pixels, masked=masked)
+    def __init__(
+        self, render_mode: str | None = None, pixels: str = "paper", masked: bool = False, variant: str = "plain"
+    ):
+        EzPickle.__init__(self, render_mode=render_mode, pixels=pixels, masked=masked, variant=variant)
+        self.variant = choose("variant", variant, VARIANTS)
         self.masked, self.mask = masked, np.zeros((SIZE, SIZE), np.uint8)
         self.render_mode = render_mode
         self.pixels = choose("pixels", pixels, PIXELS)
@@ -229,7 +258,7 @@ class DoomTakeCover(gym.Env, EzPickle):
 
     def _begin(self) -> None:
         if self._game is None:
-            self._game = make_game(self.masked)
+            self._game = make_game(self.masked, self.variant)
         # Before the episode, or it does not count. The engine takes 32 bits.
         fits = self._seed < 1 << 32
         self._game.set_seed(self._seed if fits else int(np.random.SeedSequence(self._seed).generate_state(1)[0]))
@@ -254,6 +283,9 @@ class DoomTakeCover(gym.Env, EzPickle):
                 return np.zeros((SIZE, SIZE, 3), np.uint8)
         else:
             self._frame = state.screen_buffer
+            if self.variant == "text":
+                self._frame = self._frame.copy()
+                self._frame[30:74, 150:486] = banner()
             if self.masked:
                 self.mask = things(state)
         return observation(self._frame, self.pixels)

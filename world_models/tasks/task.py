@@ -67,6 +67,8 @@ class Task:
             `mask`, uint8 (64, 64), 255 where the last observation shows what matters, 0 where it does not.
         views: the cameras by their name for --view, each with its environment's id; empty if there is one only. The
             first is the default, and that of published scores.
+        variants: changes of the picture for tests of generalisation, by their name for --variant; the first is the game
+            as it is.
         squash: squash(a, ops): tanh outputs (B, A) -> actions (B, A), in terms of an array module's functions.
         choice: whether an action is one of A choices: 1 for the chosen one, 0 for the others (`actions.one_hot`). C
             chooses by its outputs before tanh.
@@ -101,6 +103,7 @@ class Task:
     episode_limit: int | None = None
     masks: bool = False
     views: Mapping[str, str] = field(default_factory=dict)
+    variants: tuple[str, ...] = ("plain",)
     squash: Callable = identity
     choice: bool = False
     biases: bool = True

@@ -11,9 +11,8 @@ from conftest import ROOT, run_script
 from small_run import contents
 
 from controller.policy import Controller
-from tools.release.json_format import SCALE
-from tools.release.parts import json_name
-from tools.release.transfer import export_run, import_run
+from tools.convert import export_run, import_run
+from tools.release import SCALE, json_name
 from world_models import config as configs
 from world_models import tasks
 from world_models.config import UserError

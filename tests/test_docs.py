@@ -10,7 +10,7 @@ import pytest
 from conftest import ROOT
 
 from tools import report
-from tools.release.parts import PARTS
+from tools.release import PARTS
 from tools.reporting.runs import read_runs
 from world_models import config as configs
 from world_models import published

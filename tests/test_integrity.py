@@ -10,7 +10,7 @@ from small_run import add_agent, edit_json, episode_of, flip, make_run, new_run,
 
 from controller.evolution import Evolution
 from rnn.data import LatentDataset
-from tools.release.transfer import import_run
+from tools.convert import import_run
 from tools.reporting.runs import read_run
 from tools.reporting.tables import results_table
 from world_models import results, tasks, training

@@ -14,7 +14,7 @@ from small_run import edit_json, episode_of, new_run, size_of, small, trust
 from controller.evolution import Evolution
 from doom_rnn.dream import Starts
 from rnn.data import LatentDataset
-from tools.release.parts import read_initial_z
+from tools.release import read_initial_z
 from vae.data import read_frames
 from world_models import training
 from world_models.config import UserError

@@ -16,13 +16,22 @@ of the gates i, j (candidate), f, o. Nothing is written unless all that was give
 """
 
 import argparse
+import json
+from contextlib import ExitStack
 from pathlib import Path
 
-from tools.release.parts import PARTS
-from tools.release.transfer import export_run, import_run
-from world_models import command_line
-from world_models import config as configs
-from world_models.config import UserError
+from tools.release import PARTS, json_name
+from world_models import command_line, tasks
+from world_models.config import Config, UserError, flag
+from world_models.runs import begin, files
+from world_models.runs.run import Run
+from world_models.training import quiet_tensorflow
+
+# Settings to give as flags when an exported run is imported: JSON holds no settings.
+SETTINGS = (
+    *("view", "pixels", "max_frames", "z_size", "rnn_units", "mixtures", "heads", "restart_weight"),
+    *("features", "temperature", "dream_dropout"),
+)
 
 IMPORT = """Makes a run folder of the release's files, one or more, or adds to a run that lacks them.
 
@@ -33,14 +42,74 @@ release's code evolved its agent at 1.25."""
 EXPORT = """Writes vae.json, rnn.json, initial_z.json and C's .best.json, whichever parts the run has."""
 
 
+def require_absent(paths: list[Path]) -> None:
+    """UserError that names the first path that exists."""
+    for path in paths:
+        if path.exists():
+            raise UserError(f"{path} exists and is not overwritten; move it away, or choose another folder")
+
+
+def resolve_config(path: Path, given: dict, with_vae: bool) -> Config:
+    """The settings of the run that parts are imported to."""
+    config = Run(path).config if (path / "config.json").exists() else begin.resolve(path, given, None, None)
+    if with_vae and "pixels" not in given and config.pixels != "release":
+        raise UserError(
+            f"{path} was made with --pixels {config.pixels}, and the release's V expects --pixels release: choose "
+            f"another --run, or give --pixels {config.pixels} if this V is not the release's"
+        )
+    return config
+
+
+def import_run(path: Path, parts: dict[str, Path], given: dict) -> str:
+    """Makes or completes a run folder from JSON files, by name of part; returns a line that says what was written.
+    Nothing is written unless all parts fit."""
+    if not parts:
+        raise UserError(f"nothing to import: give at least one of {', '.join(map(flag, PARTS))}")
+    if not (path / "config.json").exists():
+        given = {"pixels": "release"} | given
+    config = resolve_config(path, given, "vae" in parts)
+    require_absent([path / PARTS[name].place for name in parts])
+    quiet_tensorflow()
+    found = {name: part.read(parts[name], config) for name, part in PARTS.items() if name in parts}
+    with Run.open(path, given) as run:
+        for name, content in found.items():
+            PARTS[name].write(content, run)
+        missing = [name for name in ("vae", "rnn", "controller") if not (run / PARTS[name].place).exists()]
+    then = f"it lacks {', '.join(missing)}" if missing else f"play it with: python evaluate.py --run {path}"
+    return f"{path}: wrote {', '.join(PARTS[name].place for name in found)}; {then}"
+
+
+def export_run(path: Path, out: Path) -> str:
+    """Writes what a run has of V, M, C and initial z as JSON; returns lines that say what, and how to import it."""
+    run = Run(path)
+    parts = {name: part for name, part in PARTS.items() if (run / part.place).exists()}
+    if not parts:
+        raise UserError(f"{path} has nothing to export: none of {', '.join(part.place for part in PARTS.values())}")
+    places = [out / json_name(name, run.config) for name in parts]
+    require_absent(places)
+    quiet_tensorflow()
+    lists = [part.take(run) for part in parts.values()]
+    with ExitStack() as stack:  # no file appears before all are written
+        for place, content in zip(places, lists, strict=True):
+            arrays = ",\n".join(json.dumps(values, separators=(",", ":")) for values in content)
+            stack.enter_context(files.atomic_write(place)).write_text(f"[\n{arrays}\n]\n", encoding="utf-8")
+    usual = tasks.replace(tasks.preset(run.config.task, "paper"), pixels="release")
+    changed = [name for name in SETTINGS if getattr(run.config, name) != getattr(usual, name)]
+    flags = [f"--task {run.config.task}", *(f"{flag(name)} {getattr(run.config, name)}" for name in changed)]
+    wrote = f"{out}: wrote {', '.join(place.name for place in places)}"
+    if left := [part.place for name, part in PARTS.items() if name not in parts]:
+        wrote += f"; {path} does not have {', '.join(left)}"
+    return f"{wrote}\nimport with {' '.join(flags)}"
+
+
 def parse_arguments() -> argparse.Namespace:
     raw = argparse.RawDescriptionHelpFormatter
     parser = command_line.Parser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="{import,export}")
     given = argparse.ArgumentParser(add_help=False)
-    files = given.add_argument_group("files (their format: python -m tools.convert --help)")
+    group = given.add_argument_group("files (their format: python -m tools.convert --help)")
     for name, part in PARTS.items():
-        files.add_argument(configs.flag(name), type=Path, metavar="FILE", help=part.text)
+        group.add_argument(flag(name), type=Path, metavar="FILE", help=part.text)
     commands.add_parser(
         "import",
         usage="python -m tools.convert import --run DIR --task TASK [--vae FILE] [--rnn FILE] [...]",
@@ -63,8 +132,8 @@ def main() -> None:
         return
     if args.base is not None:
         raise UserError("--from: an import takes its configuration from flags, its weights from files; leave it out")
-    files = {name: getattr(args, name) for name in PARTS if getattr(args, name) is not None}
-    print(import_run(args.run, files, command_line.overrides(args)))
+    parts = {name: getattr(args, name) for name in PARTS if getattr(args, name) is not None}
+    print(import_run(args.run, parts, command_line.overrides(args)))
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
     python -m tools.doctor --run runs/car
 
-Reads the files that training writes. It loads no model and changes nothing, and it also works while a stage trains.
-Each line says "ok", "look", or "-" where there is nothing to compare. The status is 1 if a line says "look". The values
-are in healthy.json, each with its source, and docs/troubleshooting.md explains the faults. A quantity has one verdict.
+It reads the files that training writes, also while a stage trains, and changes nothing. Each line says "ok", "look", or
+"-" where there is nothing to compare. The status is 1 if a line says "look". The values are in healthy.json, each with
+its source, and docs/troubleshooting.md explains the faults.
 """
 
 import json
@@ -17,7 +17,7 @@ import numpy as np
 from controller.policy import Controller
 from tools.reporting.runs import Run, read_run
 from tools.reporting.tables import trainings_of
-from world_models import command_line, published, results, tasks
+from world_models import command_line, published, tasks
 from world_models.config import UserError, flag
 from world_models.runs import episodes as recordings
 from world_models.runs.arrays import FLOATS, UNREADABLE, open_npz
@@ -58,16 +58,13 @@ def normal(entry: dict, task: str, step: int) -> float:
 
 
 def compare(run: Run, stage: str, quantity: str, step: int, value: float) -> Finding | None:
-    """A value next to the healthy one of the run's preset, or of `laptop` where `paper` has none.
-
-    None where there is no healthy value, or none so early.
-    """
+    """A value next to the healthy one of the run's preset, or of `laptop` where `paper` has none; None where there is
+    no healthy value, or none so early."""
     entries = [e for e in values_of(run).get("curves", []) if (e["stage"], e["quantity"]) == (stage, quantity)]
-    order = (run.config.preset, "laptop") if run.config.preset != "smoke" else ("smoke",)
-    entries = sorted((e for e in entries if e["preset"] in order), key=lambda entry: order.index(entry["preset"]))
-    if not entries or step < points(entries[0], run.config.task)[0][0]:
+    presets = (run.config.preset, "laptop") if run.config.preset != "smoke" else ("smoke",)
+    entry = next((e for preset in presets for e in entries if e["preset"] == preset), None)
+    if entry is None or step < points(entry, run.config.task)[0][0]:
         return None
-    entry = entries[0]
     expected = normal(entry, run.config.task, step)
     low = expected * entry["low"] if "low" in entry else expected - entry.get("below", np.inf)
     high = expected * entry["high"] if "high" in entry else expected + entry.get("above", np.inf)
@@ -78,14 +75,13 @@ def compare(run: Run, stage: str, quantity: str, step: int, value: float) -> Fin
 def episodes(run: Run) -> Iterator[Finding]:
     """The recorded episodes: their number, and whether their frames and actions change."""
     own = range(run.config.linked_episodes, run.config.total_episodes)
-    there = [path for k in own if (path := run.path / "record" / EPISODE.format(k)).exists()]
-    if not there:
+    found = [path for k in own if (path := run.path / "record" / EPISODE.format(k)).exists()]
+    if not found:
         yield Finding("episodes", "none recorded here", None)
         return
-    missing = "missing episodes" if len(there) < len(own) else ""
-    yield Finding("episodes", f"{len(there):,} of {len(own):,} recorded", missing)
-    chosen = [there[k] for k in np.linspace(0, len(there) - 1, min(SAMPLE, len(there))).astype(int)]
-    pairs = [recordings.read(path) for path in chosen]
+    missing = "missing episodes" if len(found) < len(own) else ""
+    yield Finding("episodes", f"{len(found):,} of {len(own):,} recorded", missing)
+    pairs = [recordings.read(found[k]) for k in np.linspace(0, len(found) - 1, min(SAMPLE, len(found))).astype(int)]
     still = float(np.mean([(obs[1:] == obs[:-1]).all(axis=(1, 2, 3)).mean() for obs, _ in pairs]))
     moving = float(np.mean([action.std(axis=0).max() for _, action in pairs]))
     text = f"{still:.0%} of the frames equal the frame before, standard deviation of the actions {moving:.2f}"
@@ -98,11 +94,11 @@ def unused(run: Run) -> tuple[np.ndarray, str] | None:
     A dimension is unused if V's code of it hardly depends on the frame and is close to N(0, 1): the mean of logvar over
     frames is above -0.08, and the standard deviation of mu is under 0.2. UserError if a file holds no latents.
     """
+    shapes = dict.fromkeys(("mu", "logvar"), (FLOATS, (None, run.config.z_size)))
     for name, kind in (("series.npz", "frames"), ("initial_z.npz", "first frames")):
         if not (run.path / name).exists():
             continue
         try:
-            shapes = dict.fromkeys(("mu", "logvar"), (FLOATS, (None, run.config.z_size)))
             with open_npz(run.path / name, shapes) as file:
                 mu, logvar = (file[part] for part in shapes)
         except UNREADABLE as error:
@@ -127,14 +123,9 @@ def noise(run: Run, unused: np.ndarray) -> list[float] | None:
     return (np.sqrt((weights**2).sum(axis=0)) * (run.config.z != "mean")).tolist()
 
 
-def curve(run: Run, name: str) -> list[dict]:
-    """The losses of the last training of "vae" or "rnn"; in a round without new episodes, of an earlier round's."""
-    return (trainings_of(run, name) or [[]])[-1]
-
-
 def model(run: Run, name: str, stage: str) -> Iterator[Finding | None]:
     """The last losses of V ("vae") or M ("rnn"). Of M's death loss `death` has the verdict."""
-    weights, lines = run.path / f"{name}.weights.h5", curve(run, name)
+    weights, lines = run.path / f"{name}.weights.h5", (trainings_of(run, name) or [[]])[-1]
     if not lines:
         yield Finding(stage, "weights without a learning curve" if weights.exists() else "not trained here", None)
         return
@@ -150,7 +141,7 @@ def death(run: Run, found: Finding, loss: float) -> Finding:
     """The verdict on M's death loss: too high, too low for so few episodes, or ok."""
     limit, config = values_of(run).get("memorised"), run.config
     mirrored = config.mirror == "yes"
-    count = config.total_episodes * (2 if mirrored else 1)
+    count = config.total_episodes * (1 + mirrored)
     # Where V and M stay as they were, it is not known here from how many episodes M has learned.
     if found.fault or not limit or config.models_stay or loss >= limit["r_loss"] or count >= limit["episodes"]:
         return found
@@ -186,27 +177,22 @@ def search(run: Run) -> Iterator[Finding | None]:
     if config.preset == "smoke":  # its M hardly predicts an end, so all of its dreams are equal and long
         return
     if last["max"] == last["min"]:
-        yield Finding("C", f"all candidates of generation {last['generation']} scored {last['mean']:.1f}",
-                      "equal candidates")  # fmt: skip
-    elif config.play_in == "dream" and (
-        config.round == 1 or config.search_start == "zero"
-    ):  # else C begins with an agent
-        limits = values_of(run).get("first means", [])
-        for line, limit in zip(run.history, limits, strict=False):
+        text = f"all candidates of generation {last['generation']} scored {last['mean']:.1f}"
+        yield Finding("C", text, "equal candidates")
+    elif config.play_in == "dream" and (config.round == 1 or config.search_start == "zero"):  # else C begins trained
+        for line, limit in zip(run.history, values_of(run).get("first means", []), strict=False):
             if line["mean"] > limit:
                 text = f"candidates survive {line['mean']:.0f} steps in generation {line['generation']}"
                 yield Finding("C", f"{text} (normal: under {limit})", "overlong dreams")
-                break
+                return
 
 
 def tests(run: Run) -> Iterator[Finding]:
     """The test in the game, next to the score with which C was chosen, or to its score in the dream."""
-    rows = [row for row in run.rows if "mean" in row]
-    game = [row for row in rows if results.is_headline(run.config, row)]
-    if not game:
+    row, values = run.test, values_of(run).get("test")
+    if row is None:
         yield Finding("test", "not played here", None)
         return
-    row, values = max(game, key=lambda row: row["episodes"]), values_of(run).get("test")
     text = f"{row['mean']:.1f} ± {row['std']:.1f} over {row['episodes']} episodes"
     chosen = (run.best or {}).get("score")
     if not values or chosen is None:
@@ -215,7 +201,7 @@ def tests(run: Run) -> Iterator[Finding]:
         luck = chosen - row["mean"] > values["gap"]
         yield Finding("test", f"{text}, {chosen:.1f} when it was chosen", "optimistic choice" if luck else "")
     else:
-        dreamt = [r["mean"] for r in rows if r["play_in"] == "dream" and r["temperature"] == run.config.temperature]
+        dreamt = [r["mean"] for r in run.rows if r["play_in"] == "dream" and r["temperature"] == run.config.temperature]
         score = (dreamt or [chosen])[0]
         cheats = row["mean"] < values.get("random", -np.inf) and score > values["dream"]
         yield Finding("test", f"{text} in the game, {score:.1f} in the dream", "exploited dream" if cheats else "")
@@ -226,8 +212,7 @@ def examine(path: Path) -> list[Finding]:
     run = read_run(path, path.name)
     parts = (episodes(run), model(run, "vae", "V"), latents(run), model(run, "rnn", "M"), search(run), tests(run))
     found = [finding for part in parts for finding in part if finding]
-    order = ("episodes", "V", "M", "C", "test")
-    return sorted(found, key=lambda finding: order.index(finding.stage))
+    return sorted(found, key=lambda finding: ("episodes", "V", "M", "C", "test").index(finding.stage))
 
 
 def advice(fault: str, config) -> str:

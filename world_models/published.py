@@ -9,47 +9,10 @@ FILE = Path(__file__).parent / "published.json"
 
 # What the paper calls the agents that our controllers are (paper 3.3, A.4).
 AGENTS = {"zh": "z and h (full world model)", "z": "z only", "z_hidden": "z with a hidden layer of 40 tanh units"}
-KINDS = ("dream", "real")  # where agents that are evolved in dreams were scored
 
 
 def read() -> dict:
     return json.loads(FILE.read_text(encoding="utf-8"))
-
-
-def full_features(task: str) -> str:
-    """What C of the paper's full agent sees."""
-    return tasks.preset(task, "paper").features
-
-
-def no_published_counterpart(row: dict) -> bool:
-    """Whether no such test is published: of an agent evolved in the real environment of a task whose published
-    agents are evolved in dreams, or tested in another dream than its own, or in one that begins or ends otherwise
-    than the release's."""
-    tau = row["trained_temperature"]
-    if not tasks.get(row["task"]).evolves_in_dreams:
-        return False
-    return tau is None or (
-        row["play_in"] == "dream" and (row["temperature"] != tau or not results.dreams_as_released(row))
-    )
-
-
-def score(row: dict) -> tuple[float, float] | None:
-    """(mean, std) that the paper reports for what a row of results.json measured, or None."""
-    if (
-        row["untrained"] != "none"
-        or row["variant"] != "plain"
-        or no_published_counterpart(row)
-        or row["view"] != tasks.get(row["task"]).published_view
-    ):
-        return None
-    for entry in scores(row["task"]):
-        if not tasks.get(row["task"]).evolves_in_dreams:
-            if entry.get("agent") == AGENTS.get(row["features"]) and entry.get("std") is not None:
-                return entry["mean"], entry["std"]
-        elif row["features"] == full_features(row["task"]) and entry.get("temperature") == row["temperature"]:
-            kind = row["play_in"]
-            return entry[f"{kind}_mean"], entry[f"{kind}_std"]
-    return None
 
 
 def scores(task: str) -> list[dict]:
@@ -57,10 +20,28 @@ def scores(task: str) -> list[dict]:
     return read()["scores"].get(tasks.get(task).published, [])
 
 
+def score(row: dict) -> tuple[float, float] | None:
+    """(mean, std) that the paper reports for what a row of results.json measured, or None.
+
+    Of a task whose published agents are evolved in dreams, only the full agent evolved in a dream has a published
+    counterpart. A test in a dream has one if it is the agent's own dream, which begins and ends as the release's.
+    """
+    task, kind, tau = tasks.get(row["task"]), row["play_in"], row["trained_temperature"]
+    own_dream = row["temperature"] == tau and all(row[name] == value for name, value in results.RELEASED.items())
+    full = row["features"] == tasks.preset(row["task"], "paper").features
+    other = row["untrained"] != "none" or row["variant"] != "plain" or row["view"] != task.published_view
+    if other or (kind == "dream" and not own_dream) or (task.evolves_in_dreams and not full):
+        return None
+    fits = {"temperature": tau} if task.evolves_in_dreams else {"agent": AGENTS.get(row["features"])}
+    mean, std = (f"{kind}_{name}" if task.evolves_in_dreams else name for name in ("mean", "std"))
+    found = (entry for entry in scores(row["task"]) if fits.items() <= entry.items())
+    return next(((entry[mean], entry[std]) for entry in found), None)
+
+
 def text(row: dict) -> str:
-    """The published score of a row as "mean ± std", or "-" where there is none."""
+    """The published score of a row as "mean ± std"; "" where there is none."""
     found = score(row)
-    return "-" if found is None else plus_minus(*found)
+    return plus_minus(*found) if found else ""
 
 
 def plus_minus(mean: float, std: float | None) -> str:
@@ -78,45 +59,23 @@ def curve(task: str) -> dict[str, dict[str, tuple]] | None:
     data = read()["training_curves"].get(tasks.get(task).published)
     if data is None:
         return None
-    tables = {
-        "generations": (data["columns"], data["rows"]),
-        "evaluation": (["generation", "seconds", "mean"], data["evaluation"]),
-    }
-    return {key: dict(zip(names, zip(*rows, strict=True), strict=True)) for key, (names, rows) in tables.items()}
+    evaluation = dict(zip(("generation", "seconds", "mean"), zip(*data["evaluation"], strict=True), strict=True))
+    generations = dict(zip(data["columns"], zip(*data["rows"], strict=True), strict=True))
+    return {"generations": generations, "evaluation": evaluation}
 
 
-def sources(task: str) -> list[tuple[str, str, str, str, str]]:
-    """Every published score of a task as (agent, what was played, score, episodes, source): the paper's, those of
+def sources(task: str) -> list[list[str]]:
+    """Every published score of a task as [agent, what was played, score, episodes, source]: the paper's, those of
     reimplementations, and those of other agents."""
-    found = []
-    known, data = tasks.get(task), read()
-    dreams, key = known.evolves_in_dreams, known.published
+    known, found = tasks.get(task), []
     game = known.environment(known.published_view)
-
-    def add(agent: str, entry: dict, score: str, played: str = game) -> None:
-        episodes = f"{entry['episodes']:,}" if "episodes" in entry else ""
-        found.append((agent, entry.get("what", played), score, episodes, entry["source"]))
-
-    for entry in scores(task):
-        agent = entry.get("agent") or f"World Models, trained at τ {entry['temperature']}"
-        agent += f", generation {entry['generation']}" if "generation" in entry else ""
-        for kind in KINDS if dreams else ("",):
-            mean, std = (f"{kind}_{name}".strip("_") for name in ("mean", "std"))
-            if mean in entry:
-                add(agent, entry, plus_minus(entry[mean], entry[std]), "its dream" if kind == "dream" else game)
-    for peer in data["peers"]:
-        if dreams:
-            entry = peer.get(key, {})
-            for kind in (kind for kind in KINDS if kind in entry):
-                add(peer["name"], entry, entry[kind], "its dream" if kind == "dream" else game)
-            continue
-        for entry in peer.get(key, []):
-            which = [entry["agent"]] if "agent" in entry else []
-            which += [f"generation {entry['generation']}"] if "generation" in entry else []
-            add(", ".join([peer["name"], *which]), entry, plus_minus(entry["mean"], entry["std"]))
-    for entry in (entry for entry in data["others"] if entry["task"] == key):
-        error = f" (standard error {entry['standard_error']})" if "standard_error" in entry else ""
-        add(entry["agent"], entry, plus_minus(entry["mean"], entry["std"]) + error)
+    for entry in [*scores(task), *(entry for entry in read()["others"] if entry["task"] == known.published)]:
+        for kind, played in (("", game), ("dream_", "its dream"), ("real_", game)):
+            if f"{kind}mean" in entry:
+                score = plus_minus(entry[f"{kind}mean"], entry[f"{kind}std"])
+                score += f" (standard error {entry['standard_error']})" if "standard_error" in entry else ""
+                episodes = f"{entry['episodes']:,}" if "episodes" in entry else ""
+                found.append([entry["agent"], entry.get("what", played), score, episodes, entry["source"]])
     return found
 
 
@@ -134,11 +93,8 @@ def by_episodes(task: str) -> list[tuple[str, list[tuple[float, float]]]]:
 
 
 def curve_source(task: str) -> str:
-    """Where the published curve is from."""
-    data = read()["training_curves"][tasks.get(task).published]
-    return f"{data['source']}; evaluations: {data['evaluation_source']}"
-
-
-def machine() -> str:
-    """What the paper's authors trained on."""
-    return read()["machine"]
+    """On which machine the published curve was made, and where it is from, in sentences."""
+    data = read()
+    curve = data["training_curves"][tasks.get(task).published]
+    source = f"{curve['source']}; evaluations: {curve['evaluation_source']}"
+    return f"The published hours are those of {data['machine']}. Source: {source}."

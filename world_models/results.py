@@ -12,42 +12,26 @@ from world_models.runs.run import Run
 
 # What a test was of: rows that agree in these are the same experiment, repeated with other seeds.
 EXPERIMENT = (
-    "task",
-    "preset",
-    "play_in",
-    "view",
-    "variant",
-    "pixels",
-    "temperature",
-    "trained_temperature",
-    "dream_frames",
-    "dream_dropout",
-    "features",
-    "z",
-    "untrained",
-    "dtype",
+    *("task", "preset", "play_in", "view", "variant", "pixels", "temperature"),
+    *("trained_temperature", "dream_frames", "dream_dropout", "features", "z", "untrained", "dtype"),
 )
-# How dreams are played beside their temperature, with the values of the release.
+# How dreams are played, apart from their temperature, with the values of the release.
 RELEASED = {"dream_frames": 0, "dream_dropout": 0.0}
 NAME = "results.json"
 SHORT = {V: "vae", M: "rnn"}  # the names of their digests in a row
-DEFAULTS = RELEASED | {
-    "z": "sampled",
-    "variant": "plain",
-}  # what a row has that was written before these settings existed
+DEFAULTS = RELEASED | {"z": "sampled", "variant": "plain"}  # of a row from before these settings
 KEY = (*EXPERIMENT, "seed", "episodes")  # the key of a row in a file
 
 
-# What a row's values are. One that was measured has more than what it was of.
+# What a row's values are, and what else it may have.
 KINDS = {
     **dict.fromkeys(("task", "preset", "variant", "pixels", "features", "untrained", "dtype", "z"), is_text),
     "play_in": lambda value: value in ("real", "dream"),
     **dict.fromkeys(("seed", "episodes", "dream_frames"), is_count),
     **dict.fromkeys(("temperature", "trained_temperature"), optional(is_number)),
     "view": optional(is_text),
-    "dream_dropout": is_number,
+    **dict.fromkeys(("dream_dropout", "mean", "std"), is_number),
 }
-MEASURED = dict.fromkeys(("mean", "std"), is_number)
 MORE = {
     **dict.fromkeys(("min", "max", "median", "standard_error", "interquartile_mean"), is_number),
     **dict.fromkeys(("mean_steps", "seconds", "mark", "solved"), is_number),
@@ -92,11 +76,6 @@ def is_headline(run: Config, row: dict) -> bool:
     return plain and row["view"] in (None, run.view)
 
 
-def dreams_as_released(row: dict) -> bool:
-    """Whether a row's dreams begin and end as the release's."""
-    return all(row[name] == value for name, value in RELEASED.items())
-
-
 def where(row: dict) -> str:
     """What a row was played in, and by an agent of which dream, in words."""
     task = tasks.get(row["task"])
@@ -127,7 +106,7 @@ def read(run: Run) -> list[dict]:
     try:
         rows = [DEFAULTS | row for row in files.read_json(path)["results"]]
         for row in rows:
-            if wrong := files.describe_type_error(row, KINDS | (MEASURED if "mean" in row else {}), MORE):
+            if wrong := files.describe_type_error(row, KINDS, MORE):
                 raise ValueError(f"a row is wrong: {wrong}")
             if row["play_in"] == "dream" and row["temperature"] is None:
                 raise ValueError("a row of a dream has no temperature")
@@ -151,12 +130,7 @@ def require_own(run: Run) -> None:
             raise UserError(f"{run / NAME} has tests of another {ARTIFACTS[name].what} than {run / name}; move it away")
 
 
-def same(one: dict, other: dict) -> bool:
-    """Whether two rows are of the same test, so that the newer one replaces the older one."""
-    return all(one[name] == other[name] for name in KEY)
-
-
 def add(run: Run, row: dict) -> None:
     """Adds a row to a run's results, in the place of an older one of the same test."""
-    rows = [old for old in read(run) if not same(old, row)]
+    rows = [old for old in read(run) if any(old[name] != row[name] for name in KEY)]
     run.write_text(NAME, json.dumps({"results": [*rows, row]}, indent=1) + "\n")

@@ -7,66 +7,71 @@ from tools.reporting import names
 from tools.reporting.markup import Block, Code, Heading, Notes, Table, Text, to_markdown
 from tools.reporting.pages import media
 from tools.reporting.runs import Run
-from tools.reporting.tables import (
-    METHOD,
-    commands_of,
-    differences,
-    made_table,
-    of_test,
-    results_table,
-    rounds_table,
-)
+from tools.reporting.tables import METHOD, commands_of, differences, made_table, of_test, results_table, rounds_table
 from world_models import config as configs
-from world_models import published, results, tasks
+from world_models import results, tasks
 from world_models.runs.artifacts import ARTIFACTS
 from world_models.text import number, plus_minus
 
 REPOSITORY_FILES = "README.md", "notes.md"  # of a pack, that its table of files leaves out
+ABOUT = "V (a convolutional VAE), M (an MDN-RNN) and C (a small controller) after Ha and Schmidhuber, World Models, "
+ABOUT += "2018, in Keras."
 HOW = {"real": "in the real environment", "dream": "in M's dream"}
 USE = """\
 from world_models.pretrained import load
 world_model, controller, parameters = load("{name}")
+"""
+FRONT = """\
+---
+license: mit
+library_name: keras
+pipeline_tag: reinforcement-learning
+tags:
+- "reinforcement-learning"
+- "world-models"
+- {game}
+"""
+MODEL = """\
+model-index:
+- name: {name}
+  results:
+"""
+METRIC = """\
+  - task:
+      type: reinforcement-learning
+      name: reinforcement-learning
+    dataset:
+      name: {game}
+      type: {game}
+    metrics:
+    - type: mean_reward
+      value: {score}
+      name: {name}
+      verified: false
 """
 LICENCE = "MIT. Please cite Ha and Schmidhuber, World Models, 2018 (arXiv:1803.10122), and this software."
 
 
 def headlines(run: Run) -> list[dict]:
     """The longest test of the run's agent in each view of the real environment, in float32; its own view first."""
-    found: dict[str | None, dict] = {}
-    for row in run.rows:
-        counts = "mean" in row and row["play_in"] == "real" and row["dtype"] == "float32" and row["z"] == run.config.z
-        counts = counts and row["variant"] == "plain"
-        if counts and row["episodes"] > found.get(row["view"], {"episodes": 0})["episodes"]:
-            found[row["view"]] = row
-    return sorted(found.values(), key=lambda row: not results.is_headline(run.config, row))
+    rows = [row for row in run.rows if results.is_headline(run.config, row | {"view": None})]
+    rows = sorted((row for row in rows if row["z"] == run.config.z), key=lambda row: row["episodes"])
+    found = {row["view"]: row for row in rows}
+    return sorted(found.values(), key=lambda row: row["view"] != run.config.view)
 
 
 def front_matter(run: Run) -> str:
     """YAML for the hub: the licence, tags, and in `model-index` one metric for each view."""
-    config = run.config
-    game = tasks.get(config.task).environment(config.view)
-    lines = ["license: mit", "library_name: keras", "pipeline_tag: reinforcement-learning", "tags:"]
-    lines += [f"- {json.dumps(tag)}" for tag in ("reinforcement-learning", "world-models", game)]
-    rows = headlines(run)
-    if rows:
-        lines += ["model-index:", f"- name: {json.dumps(f'world-models-{config.task}')}", "  results:"]
+    task, rows = tasks.get(run.config.task), headlines(run)
+    parts = [FRONT.format(game=json.dumps(task.environment(run.config.view)))]
+    parts += [MODEL.format(name=json.dumps(f"world-models-{run.config.task}"))] if rows else []
     for row in rows:
-        environment, error = tasks.get(row["task"]).environment(row["view"]), of_test(run, row).error
+        error = of_test(run, row).error
         name = f"mean return of {row['episodes']} episodes" + (f", standard error {error:.2f}" if error else "")
-        lines += [
-            "  - task:",
-            "      type: reinforcement-learning",
-            "      name: reinforcement-learning",
-            "    dataset:",
-            f"      name: {json.dumps(environment)}",
-            f"      type: {json.dumps(environment)}",
-            "    metrics:",
-            "    - type: mean_reward",
-            f"      value: {row['mean']:.2f} +/- {row['std']:.2f}",
-            f"      name: {json.dumps(name)}",
-            "      verified: false",
-        ]
-    return "\n".join(["---", *lines, "---", "", ""])
+        score = f"{row['mean']:.2f} +/- {row['std']:.2f}"
+        game = json.dumps(task.environment(row["view"]))
+        parts.append(METRIC.format(game=game, score=score, name=json.dumps(name)))
+    return "".join([*parts, "---\n\n"])
 
 
 def headline(run: Run) -> str:
@@ -74,12 +79,10 @@ def headline(run: Run) -> str:
     rows = headlines(run)
     if not rows:
         return "This agent was not tested yet."
-    line, row = of_test(run, rows[0]), rows[0]
+    line = of_test(run, rows[0])
     error = f" (standard error {number(line.error)})" if line.error else ""
     words = f"This agent scores {plus_minus(line.mean, line.std)}{error} over {line.played} episodes of {line.where}"
-    if published.score(row):
-        return f"{words}. The paper reports {line.paper}."
-    return f"{words}. The paper reports no score for this environment."
+    return f"{words}. The paper reports {line.paper or 'no score for this environment'}."
 
 
 def trained_on(config: configs.Config) -> str:
@@ -92,16 +95,16 @@ def trained_on(config: configs.Config) -> str:
         "of them by the random policy": config.random_share,
         "by C evolved for M's surprise": config.curious_share,
     }
-    shares |= {"with noise on C's outputs": config.noisy_share}
+    shares["with noise on C's outputs"] = config.noisy_share
     own = f"V and M are trained on {config.episodes:,} episodes that the agent of round {config.round - 1} recorded"
     own += "".join(f", {share:.0%} {words}" for words, share in shares.items() if share)
     return own + (f", and on the {config.linked_episodes:,} of the rounds before." if config.linked_episodes else ".")
 
 
 def how_made(run: Run) -> str:
-    """How V, M and C were made, in sentences."""
+    """What V, M and C are and how they were made, in sentences."""
     config = run.config
-    said = [trained_on(config)]
+    said = [ABOUT, trained_on(config)]
     if config.untrained != "none":
         said.append(f"Not trained at all: {config.untrained}.")
     said.append(
@@ -121,20 +124,20 @@ def files_of(run: Run) -> Table:
 
 def card(run: Run, at: Path) -> str:
     """The card of a run, as Markdown that stands in the folder `at`."""
-    config = run.config
-    game = tasks.get(config.task).environment(config.view)
+    config, task = run.config, tasks.get(run.config.task)
     shown = media(run.path, at)
     first = [one for one in shown if one.path.endswith("-median.mp4")] or shown[:1]
-    blocks: list[Block] = [Heading(f"World Models: {game}", 1), Text(headline(run)), *first]
-    blocks += [Heading("Load and test"), Code(USE.format(name=run.name), "python")]
-    blocks.append(Code(f"python evaluate.py --run {run.name} --episodes 100", "bash"))
-    blocks += [
+    rest = [one for one in shown if one not in first]
+    blocks: list[Block] = [
+        Heading(f"World Models: {task.environment(config.view)}", 1),
+        Text(headline(run)),
+        *first,
+        Heading("Load and test"),
+        Code(USE.format(name=run.name), "python"),
+        Code(f"python evaluate.py --run {run.name} --episodes 100", "bash"),
         Heading("What it is"),
-        Notes(
-            "V (a convolutional VAE), M (an MDN-RNN) and C (a small controller) after Ha and Schmidhuber, World "
-            "Models, 2018, in Keras. " + how_made(run)
-        ),
-        Notes(tasks.get(config.task).description.format(max_frames=config.max_frames)),
+        Notes(how_made(run)),
+        Notes(task.description.format(max_frames=config.max_frames)),
     ]
     if (scores := results_table([run])).rows:
         blocks += [Heading("Scores"), Text(METHOD), scores]
@@ -146,7 +149,6 @@ def card(run: Run, at: Path) -> str:
     blocks += [Heading("How it was made"), made_table([run])]
     if commands := commands_of(run):
         blocks.append(Code(commands, "bash"))
-    rest = [one for one in shown if one not in first]
     blocks += [Heading("Pictures and films"), *rest] if rest else []
     blocks += [Heading("Settings that differ from the paper's"), differences(config)]
     blocks += [Heading("Files"), files_of(run), Heading("Licence"), Text(LICENCE)]

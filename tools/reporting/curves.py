@@ -12,14 +12,11 @@ KEYS = ("model", "step", "generation", "seconds", "evaluation")  # of a line, th
 
 def points(run: Run) -> Iterator[tuple]:
     """(model, step, seconds, quantity, value): of V and M at a training step, of C at a generation."""
-    for line in run.metrics:
-        yield from (
-            (line["model"], line["step"], line["seconds"], *pair) for pair in line.items() if pair[0] not in KEYS
-        )
-    for line in run.history:
+    lines = [("controller", line["generation"], line) for line in run.history]
+    for model, step, line in [*((line["model"], line["step"], line) for line in run.metrics), *lines]:
         found = {name: value for name, value in line.items() if name not in KEYS}
-        found |= {f"evaluation_{name}": value for name, value in (line["evaluation"] or {}).items()}
-        yield from (("controller", line["generation"], line["seconds"], *pair) for pair in found.items())
+        found |= {f"evaluation_{name}": value for name, value in (line.get("evaluation") or {}).items()}
+        yield from ((model, step, line["seconds"], *pair) for pair in found.items())
 
 
 def curves_csv(runs: list[Run]) -> str:

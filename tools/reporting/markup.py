@@ -1,7 +1,7 @@
 """The blocks of a page, written as Markdown and as HTML. Blocks hold plain text, and the writers escape it."""
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote
 
 from world_models import text
@@ -13,42 +13,36 @@ table { border-collapse: collapse; font-size: 90%; } td, th { border: 1px solid 
 img, video { max-width: 100%; border: 1px solid #888; } pre { overflow-x: auto; background: #f2f2f2; padding: .5em; }"""
 
 
-@dataclass(frozen=True)
-class Heading:
+class Heading(NamedTuple):
     text: str
     level: int = 2
 
 
-@dataclass(frozen=True)
-class Text:
+class Text(NamedTuple):
     """A paragraph."""
 
     text: str
 
 
-@dataclass(frozen=True)
-class Notes:
+class Notes(NamedTuple):
     """The user's own Markdown, which stays Markdown; HTML in it is escaped."""
 
     text: str
 
 
-@dataclass(frozen=True)
-class Code:
+class Code(NamedTuple):
     """Lines of code, such as commands."""
 
     text: str
     language: str = ""
 
 
-@dataclass(frozen=True)
-class Table:
+class Table(NamedTuple):
     header: tuple[str, ...]
     rows: list[list[str]]
 
 
-@dataclass(frozen=True)
-class Media:
+class Media(NamedTuple):
     """A picture or a film (.mp4), by its path from the page, with a caption."""
 
     path: str

@@ -5,15 +5,8 @@ from pathlib import Path
 
 from tools.reporting import names, plots
 from tools.reporting.markup import Block, Heading, Media, Text, to_html, to_latex, to_markdown
-from tools.reporting.runs import Run, experiment, searches, seeds_of, tests, trainings
-from tools.reporting.tables import (
-    METHOD,
-    differences,
-    made_table,
-    published_table,
-    results_blocks,
-    results_table,
-)
+from tools.reporting.runs import Run, experiment, groups_of, searches, seeds_of, tests, trainings
+from tools.reporting.tables import METHOD, differences, made_table, published_table, results_blocks, results_table
 from world_models import published, tasks
 from world_models.results import where
 from world_models.runs import files
@@ -55,28 +48,22 @@ def training_curves(runs: list[Run], path: Path) -> str | None:
     plots.training(path, task, curves, theirs)
     words = "Mean, best and worst return of a generation's candidates. Markers show the mean of the search's "
     words += "distribution, scored on fresh episodes, from which the kept agent is chosen."
-    if theirs is not None:
-        words += f" The published hours are those of {published.machine()}. Source: {published.curve_source(task)}."
-    return words
+    return words if theirs is None else f"{words} {published.curve_source(task)}"
 
 
 def histograms(runs: list[Run], path: Path) -> str | None:
     """Draws the returns of the tests of runs of one task, and returns the caption; None if there are none."""
-    groups: dict[tuple, list[tuple[Run, dict]]] = {}
-    for run, row in tests(runs):
-        if row.get("returns"):
-            groups.setdefault(experiment(run, row), []).append((run, row))
+    scored = ((experiment(run, row), (run, row)) for run, row in tests(runs) if row.get("returns"))
     panels = []
-    for group in map(seeds_of, groups.values()):
-        (run, row), rows = group[0], [row for _, row in group]
-        labels = [f"{names.agent(run)}, {row['episodes']:,} episodes" for run, row in group]
-        returns = dict(zip(labels, [row["returns"] for row in rows], strict=True))
+    for group in map(seeds_of, groups_of(scored)):
+        run, row = group[0]
+        returns = {f"{names.agent(run)}, {row['episodes']:,} episodes": row["returns"] for run, row in group}
         title = f"{where(row)}, C sees {names.sees(row)}, round {run.config.round}"
         panels.append((title, returns, published.score(row)))
     if not panels:
         return None
     plots.histograms(path, runs[0].config.task, panels)
-    return "Returns of the test episodes, and the published mean ± standard deviation."
+    return CAPTIONS["pictures/returns*.png"]
 
 
 def figures(runs: list[Run], out: Path) -> list[Block]:

@@ -1,5 +1,5 @@
-"""The report's figures, each as PNG and as PDF. Every line has a style or marker of its own, and every area a hatch, so
-that they can be read in grey."""
+"""The report's figures. `path` is the PNG to write, with the PDF next to it, and `task` the name of a task. Every line
+has a style or marker of its own, and every area a hatch, so that they can be read in grey."""
 
 import itertools
 import textwrap
@@ -55,11 +55,9 @@ def plain(axis) -> None:
 def columns(history: list[dict]) -> dict[str, dict[str, np.ndarray]]:
     """Lines of history.jsonl as columns, as published.curve has them."""
     scored = [line | line["evaluation"] for line in history if line["evaluation"]]
-    tables = {"generations": (history, ("min", "max")), "evaluation": (scored, ())}
-    return {
-        key: {name: np.array([line[name] for line in lines]) for name in ("generation", "seconds", "mean", *more)}
-        for key, (lines, more) in tables.items()
-    }
+    names = ("generation", "seconds", "mean", "min", "max")
+    generations = {name: np.array([line[name] for line in history]) for name in names}
+    return {"generations": generations, "evaluation": {n: np.array([line[n] for line in scored]) for n in names[:3]}}
 
 
 def together(curves: list[dict[str, dict]]) -> dict[str, dict]:
@@ -72,9 +70,9 @@ def together(curves: list[dict[str, dict]]) -> dict[str, dict]:
         tables = [curve[key] for curve in curves]
         shared = sorted(set.intersection(*({*map(int, table["generation"])} for table in tables)))
         rows = [[list(table["generation"]).index(g) for g in shared] for table in tables]
+        pairs = [*zip(tables, rows, strict=True)]
         means, seconds = (
-            np.array([np.asarray(table[name])[row] for table, row in zip(tables, rows, strict=True)])
-            for name in ("mean", "seconds")
+            np.array([np.array(table[name])[row] for table, row in pairs]) for name in ("mean", "seconds")
         )
         found[key] = {"generation": np.array(shared), "seconds": seconds.mean(axis=0), "mean": means.mean(axis=0)}
         found[key] |= {"min": means.min(axis=0), "max": means.max(axis=0)}
@@ -92,19 +90,17 @@ def training(path: Path, task: str, groups: list[tuple[str, list[list[dict]]]], 
     Both x axes are logarithmic, so that a run of minutes can be read next to one of weeks.
 
     Args:
-        path: the PNG to write; the PDF stands next to it.
-        task: a task's name.
+        path, task: as above.
         groups: (label, lines of history.jsonl of each seed) of each experiment. An area reaches from the lowest to the
             highest seed, or where there is one experiment of one seed, from its worst to its best candidate.
         theirs: published.curve(task), None if there is none.
     """
     several = any(len(histories) > 1 for _, histories in groups)
     colors = [OURS] if len(groups) == 1 else mpl.colormaps["viridis"](np.linspace(0, 0.85, len(groups)))
+    styles = zip(colors, itertools.cycle(LINES), itertools.cycle(MARKERS), strict=False)
     drawn = [
         (label, together([columns(one) for one in histories]), len(groups) == 1 or len(histories) > 1, *style, "")
-        for (label, histories), *style in zip(
-            groups, colors, itertools.cycle(LINES), itertools.cycle(MARKERS), strict=False
-        )
+        for (label, histories), style in zip(groups, styles, strict=False)
     ]
     if theirs is not None:
         name = "published (in dreams)" if tasks.get(task).evolves_in_dreams else "published"
@@ -139,29 +135,21 @@ def training(path: Path, task: str, groups: list[tuple[str, list[list[dict]]]], 
 
 
 def by_episodes(path: Path, task: str, ours: list[tuple[str, list[tuple[float, float, float]]]]) -> list[Path]:
-    """Scores against the real training episodes of C, next to the published ones; the paths of the pictures.
-
-    Args:
-        path: the PNG to write; the PDF stands next to it.
-        task: a task's name.
-        ours: (label, [(episodes, score, half of the 95% interval), ...]) of each agent, a point for each round.
-    """
+    """Scores against the real training episodes of C, next to the published ones; the paths of the pictures. `ours` has
+    (label, [(episodes, score, half of the 95% interval), ...]) of each agent, a point for each round."""
     theirs = published.by_episodes(task)
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
-    shades = ("#d07a10", "#8a4f7d", "#5b8c5a", "0.4")
-    lines = [*zip(theirs, shades, LINES, strict=False)]
-    for (label, points), color, line in lines:
-        axes.plot(
-            *np.array(points).T, color=color, ls=line, lw=1.8, marker="x" if len(points) < 20 else "", label=label
-        )
+    for (label, points), color, line in zip(theirs, (THEIRS, "#8a4f7d", "#5b8c5a", "0.4"), LINES, strict=False):
+        marker = "x" if len(points) < 20 else ""
+        axes.plot(*np.array(points).T, color=color, ls=line, lw=1.8, marker=marker, label=label)
     for k, (label, points) in enumerate(ours):
         x, y, half = np.array(points).T
         axes.errorbar(x, y, half, color=OURS, ls="-", lw=2, marker=MARKERS[k], mfc="white", capsize=4, label=label)
-        bare = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
+        box = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
+        place = {"xytext": (-8, 8), "textcoords": "offset points", "ha": "right", "bbox": box}
         for number, point in enumerate(points, 1):
-            place = {"xytext": (-8, 8), "textcoords": "offset points", "ha": "right"}
-            axes.annotate(f"round {number}", point[:2], color=OURS, bbox=bare, **place)
+            axes.annotate(f"round {number}", point[:2], color=OURS, **place)
     every = [(label, *point[:2]) for label, points in (*theirs, *ours) for point in points]
     first, last, top = min(x for _, x, _ in every), max(x for _, x, _ in every), max(y for *_, y in every)
     floor = FLOOR * top
@@ -170,8 +158,7 @@ def by_episodes(path: Path, task: str, ours: list[tuple[str, list[tuple[float, f
             arrow = {"xy": (x, floor), "xytext": (0, 22), "arrowprops": {"arrowstyle": "->"}}
             axes.annotate(f"{label}: {y:g} at {x:,}", textcoords="offset points", ha="right", fontsize="small", **arrow)
     axes.set(xscale="log", xlim=(first / 2, last * 1.3), ylim=(floor, top + (top - floor) / 8))
-    axes.set_ylabel(tasks.get(task).returns)
-    axes.set_xlabel("training episodes of C in the real environment (logarithmic)")
+    axes.set(xlabel="training episodes of C in the real environment (logarithmic)", ylabel=tasks.get(task).returns)
     axes.set_title(f"{tasks.get(task).label}: score against real episodes")
     plain(axes.xaxis)
     axes.grid(alpha=0.3)
@@ -180,22 +167,13 @@ def by_episodes(path: Path, task: str, ours: list[tuple[str, list[tuple[float, f
 
 
 def histograms(path: Path, task: str, groups: list[tuple[str, dict[str, list[float]], tuple | None]]) -> None:
-    """Returns of test episodes next to the published mean ± std; a panel for each kind of test.
-
-    Args:
-        path: the PNG to write; the PDF stands next to it.
-        task: a task's name.
-        groups: (title, returns by label of the run, published (mean, std) or None) of each panel.
-    """
+    """Returns of test episodes next to the published mean ± std. `groups` has (title, returns by label of the run,
+    published (mean, std) or None) of each panel, one for each kind of test."""
     wide = min(len(groups), 2)
     rows = -(-len(groups) // wide)
-    labels = [
-        [
-            textwrap.fill(f"{label}: {plus_minus(np.mean(values), np.std(values))}", LEGEND_WIDTH)
-            for label, values in returns.items()
-        ]
-        for _, returns, _ in groups
-    ]
+    labels = [[f"{label}: {plus_minus(np.mean(values), np.std(values))}" for label, values in returns.items()]
+              for _, returns, _ in groups]  # fmt: skip
+    labels = [[textwrap.fill(label, LEGEND_WIDTH) for label in texts] for texts in labels]
     lines = 2 + max("\n".join(texts).count("\n") + 1 for texts in labels)  # with our mean and the published one
     figure = Figure(figsize=(6.5 * wide, 0.7 + (2.7 + LEGEND_LINE * lines) * rows), layout="constrained")
     panels = figure.subplots(rows, wide, squeeze=False, sharex=True).flat
@@ -212,12 +190,8 @@ def histograms(path: Path, task: str, groups: list[tuple[str, dict[str, list[flo
         style = {"color": shades, "hatch": hatches, "edgecolor": "black", "lw": 0.6, "label": texts}
         counts, _, _ = axes.hist(list(returns.values()), bins, stacked=True, **style)
         axes.axvline(np.mean(np.concatenate(list(returns.values()))), color="black", lw=2, label="our mean")
-        axes.set(
-            title=textwrap.fill(title, TITLE_WIDTH),
-            xlabel=tasks.get(task).returns,
-            ylabel="test episodes",
-            ylim=(0, 1.1 * np.max(counts)),
-        )
+        axes.set(xlabel=tasks.get(task).returns, ylabel="test episodes", ylim=(0, 1.1 * np.max(counts)))
+        axes.set_title(textwrap.fill(title, TITLE_WIDTH))
         axes.tick_params(labelbottom=True)
         below = axes.transAxes + mpl.transforms.ScaledTranslation(0, -0.5, figure.dpi_scale_trans)  # the axis's label
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0), bbox_transform=below, fontsize="small")
@@ -238,11 +212,9 @@ def losses(path: Path, runs: list[list[dict]]) -> None:
         names = [name for name in seeds[0][steps[-1]] if name not in ("model", "step", "seconds")]
         for k, name in enumerate(names):
             values = np.array([[lines[step].get(name, np.nan) for step in steps] for lines in seeds])
-            axes.plot(
-                steps, values.mean(axis=0), ls=LINES[k % len(LINES)], color=OURS,
-                lw=max(2.2 - 0.5 * k, 0.7), marker=MARKERS[k % len(MARKERS)],
-                markevery=max(1, len(steps) // 8), mfc="white", label=LOSSES[model].get(name, name),
-            )  # fmt: skip
+            style = {"ls": LINES[k % len(LINES)], "lw": max(2.2 - 0.5 * k, 0.7), "marker": MARKERS[k % len(MARKERS)]}
+            style |= {"color": OURS, "mfc": "white", "markevery": max(1, len(steps) // 8)}
+            axes.plot(steps, values.mean(axis=0), label=LOSSES[model].get(name, name), **style)
             if len(seeds) > 1:
                 axes.fill_between(steps, values.min(axis=0), values.max(axis=0), color=OURS, alpha=0.2, lw=0)
         title, label = LOSS_LABELS[model]

@@ -1,42 +1,45 @@
 """What run folders hold, as the report reads it, and which of their tests and searches are the same experiment."""
 
 import dataclasses
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 from world_models import config as configs
 from world_models import results
 from world_models.runs import artifacts, files
 from world_models.runs import run as folders
 
+T = TypeVar("T")
 IGNORED = {"seed": 0, "lanes": 1}  # settings in which runs may differ and be the same experiment
 BEST, HISTORY = "controller/best.json", "controller/history.jsonl"
 
 
-@dataclass(frozen=True)
 class Run:
-    """What a run folder holds.
+    """What a run folder holds. UserError if it is no run, or a file in it is broken.
 
     Attributes:
         path, name, config: its folder, what it is called, and its settings.
         rows: of results.json.
         history, metrics: the lines of controller/history.jsonl and of metrics.jsonl.
-        best: controller/best.json; None if there is none.
+        best: what controller/best.json says of the kept agent; None if there is none.
         made: the rows of manifest.json, by file.
         rounds: the rounds before, the oldest first.
         agents: the runs in agents/, whose V and M are this run's.
     """
 
-    path: Path
-    name: str
-    config: configs.Config
-    rows: list[dict]
-    history: list[dict]
-    metrics: list[dict]
-    best: dict | None
-    made: dict[str, dict]
-    rounds: tuple["Run", ...] = ()
-    agents: tuple["Run", ...] = ()
+    def __init__(self, folder: folders.Run, name: str, rounds: list["Run"], agents: list["Run"]):
+        self.path, self.name, self.config, self.made = folder.path, name, folder.config, folder.manifest.rows
+        self.rows, self.rounds, self.agents = results.read(folder), rounds, agents
+        self.history = files.read_lines(folder / HISTORY, "min", "max", "evaluation")
+        self.metrics = files.read_lines(folder / "metrics.jsonl")
+        self.best = read_best(folder / BEST)
+
+    @property
+    def test(self) -> dict | None:
+        """The longest of the tests that count for its agent (`results.is_headline`); None if there is none."""
+        rows = [row for row in self.rows if results.is_headline(self.config, row)]
+        return max(rows, key=lambda row: row["episodes"], default=None)
 
     @property
     def in_agents(self) -> bool:
@@ -45,7 +48,7 @@ class Run:
 
     @property
     def searches(self) -> list["Run"]:
-        """The runs whose searches led to this run's agent: this one, and before it the rounds that it went on from."""
+        """The runs whose searches led to its agent: this one, and before it the rounds that it went on from."""
         found = [self]
         for earlier in reversed(self.rounds):
             if found[0].config.search_start != "previous":
@@ -56,28 +59,23 @@ class Run:
     @property
     def episodes(self) -> list[int]:
         """Training episodes of C, in each search that led to its agent; [] if one of them has left no history."""
-        return [
-            run.config.population
-            * sum(configs.rollouts_at(run.config.rollouts, line["generation"]) for line in run.history)
-            for run in self.searches
-        ]
+        counts = [(run.config, [line["generation"] for line in run.history]) for run in self.searches]
+        return [c.population * sum(configs.rollouts_at(c.rollouts, number) for number in done) for c, done in counts]
 
 
 def read_run(path: Path, name: str) -> Run:
-    """UserError if `path` is no run, or a file in it is broken."""
+    """A run with its rounds and agents."""
     folder = folders.Run(path)
-    rounds: tuple[Run, ...] = ()
+    rounds: list[Run] = []
     for earlier in folder.earlier:
-        rounds = (*rounds, _read(earlier, name, rounds))
-    agents = tuple(_read(agent, f"{name}/{agent.path.name}", rounds) for agent in folder.agents)
-    return _read(folder, name, rounds, agents)
+        rounds = [*rounds, Run(earlier, name, rounds, [])]
+    agents = [Run(agent, f"{name}/{agent.path.name}", rounds, []) for agent in folder.agents]
+    return Run(folder, name, rounds, agents)
 
 
-def _read(folder: folders.Run, name: str, rounds: tuple[Run, ...], agents: tuple[Run, ...] = ()) -> Run:
-    rows, history = results.read(folder), files.read_lines(folder / HISTORY, "min", "max", "evaluation")
-    metrics, best = files.read_lines(folder / "metrics.jsonl"), read_best(folder / BEST)
-    made = folder.manifest.rows
-    return Run(folder.path, name, folder.config, rows, history, metrics, best, made, rounds, agents)
+def every(runs: list[Run]) -> list[Run]:
+    """Run by run, each with its rounds in their order before it and its agents after it."""
+    return [one for run in runs for one in (*run.rounds, run, *run.agents)]
 
 
 def read_best(path: Path) -> dict | None:
@@ -104,14 +102,11 @@ def read_runs(paths: list[Path]) -> list[Run]:
 
 
 def tests(runs: list[Run]) -> list[tuple[Run, dict]]:
-    """Every test, with the run whose agent it is of: run by run, each with its rounds in their order and then its
-    agents. A round that two runs share comes once."""
+    """Every test, with the run whose agent it is of. A round that two runs share comes once."""
     found: dict[str, tuple[Run, dict]] = {}
-    for run in (one for top in runs for one in (*top.rounds, top, *top.agents)):
+    for run in every(runs):
         for row in run.rows:
-            if "mean" in row:
-                key = repr([row[name] for name in results.KEY] + [row.get("returns", run.path)])
-                found.setdefault(key, (run, row))
+            found.setdefault(repr([row[name] for name in results.KEY] + [row.get("returns", run.path)]), (run, row))
     return list(found.values())
 
 
@@ -127,29 +122,32 @@ def seeds_of(group: list[tuple[Run, dict]]) -> list[tuple[Run, dict]]:
     return [found[seed] for seed in sorted(found)]
 
 
+def groups_of(pairs: Iterable[tuple[Hashable, T]]) -> list[list[T]]:
+    """The values of (key, value) pairs whose keys are equal, together."""
+    found: dict[Hashable, list[T]] = {}
+    for key, value in pairs:
+        found.setdefault(key, []).append(value)
+    return list(found.values())
+
+
 def searches(runs: list[Run]) -> list[list[Run]]:
-    """The runs, their rounds and their agents that have a history; those together that differ only in their seed."""
-    found: dict[configs.Config, list[Run]] = {}
-    for run in (one for top in runs for one in (*top.rounds, top, *top.agents)):
-        group = found.setdefault(dataclasses.replace(run.config, **IGNORED, generations=1), [])
-        if run.history and not any(same_search(run, other) for other in group):
-            group.append(run)
-    return sorted((group for group in found.values() if group), key=lambda group: group[0].config.temperature)
-
-
-def same_search(one: Run, other: Run) -> bool:
-    """Whether two runs hold the same search, as a round does that both went on from."""
-    return (one.config.seed, one.history) == (other.config.seed, other.history)
+    """The runs, their rounds and their agents that have a history; those together that differ only in their seed. A
+    search that two runs went on from comes once."""
+    found: dict[tuple, Run] = {}
+    for run in every(runs):
+        if run.history:
+            same = dataclasses.replace(run.config, **IGNORED, generations=1)
+            found.setdefault((same, run.config.seed, repr(run.history)), run)
+    groups = groups_of((same, run) for (same, *_), run in found.items())
+    return sorted(groups, key=lambda group: group[0].config.temperature)
 
 
 def trainings(runs: list[Run]) -> list[list[Run]]:
     """The runs whose V and M differ only in their seed, together; of runs that share V and M, the first."""
-    found: dict[tuple, list[Run]] = {}
+    names = ["task", *configs.fields_of("environment", "data", "lineage", "round", "V", "M")]
+    found: dict[tuple, Run] = {}
     for run in runs:
-        names = configs.fields_of("environment", "data", "before", "round", "V", "M")
-        key = run.config.task, *(getattr(run.config, name) for name in names if name not in IGNORED)
-        trained = tuple(sorted({line["model"] for line in run.metrics}))
-        group = found.setdefault((trained, *key) if trained else (run.name,), [])
-        if not any(run.metrics == other.metrics for other in group):
-            group.append(run)
-    return list(found.values())
+        settings = tuple(getattr(run.config, name) for name in names if name not in IGNORED)
+        trained = (*sorted({line["model"] for line in run.metrics}), *settings) if run.metrics else (run.name,)
+        found.setdefault((trained, repr(run.metrics)), run)
+    return groups_of((trained, run) for (trained, _), run in found.items())

@@ -1,13 +1,14 @@
-"""The report's tables: our numbers from the runs, the published ones beside them."""
+"""The report's tables: our numbers from the runs, next to the published ones."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from tools.reporting import names
 from tools.reporting.markup import Code, Table
-from tools.reporting.runs import BEST, Run, experiment, seeds_of, tests
+from tools.reporting.runs import BEST, Run, every, experiment, groups_of, seeds_of, tests
 from world_models import config as configs
 from world_models import published, results, statistics, tasks, text
 from world_models.runs.artifacts import M, V
@@ -15,16 +16,9 @@ from world_models.text import duration, plus_minus
 
 RESULTS = ("agent", "environment", "C sees", "paper: mean ± std", "ours: mean ± std [standard error]", "95% interval",
            "interquartile mean", "episodes: test / training of C")  # fmt: skip
-MADE = (
-    "agent",
-    "generation kept",
-    "training episodes of C",
-    "time of V",
-    "time of M",
-    "time of C",
-    "machine",
-    "commit",
-)
+MADE = ("agent", "generation kept", "training episodes of C", "time of V", "time of M", "time of C", "machine",
+        "commit")  # fmt: skip
+ROUNDS = ("round", "recorded episodes", "training episodes of C", "environment", "score", "test episodes")
 METHOD = (
     "Mean ± standard deviation over test episodes, and in brackets the standard error of the mean. The interval is the "
     "95% percentile bootstrap interval of the mean over episodes, with "
@@ -55,7 +49,7 @@ class Line:
     mean: float
     std: float
     error: float | None
-    interval: tuple[float, float] | None
+    interval: Sequence[float] | None
     middle: float | None
     played: str
     searched: str
@@ -81,36 +75,40 @@ def launch(row: dict) -> str:
 
 def of_test(run: Run, row: dict) -> Line:
     """The line of one test."""
-    returns = row.get("returns")
-    found = statistics.summary(returns) if returns else row
-    paper = published.text(row) if published.score(row) else ""
-    interval = tuple(found["interval"]) if found.get("interval") else None
+    found = row | (statistics.summary(row["returns"]) if row.get("returns") else {})
     return Line(
-        names.agent(run), results.where(row), names.sees(row), paper, row["mean"], row["std"],
-        found.get("standard_error"), interval, found.get("interquartile_mean"), f"{row['episodes']:,}",
-        searched(run), launch(row),
-    )  # fmt: skip
+        agent=names.agent(run),
+        where=results.where(row),
+        sees=names.sees(row),
+        paper=published.text(row),
+        mean=row["mean"],
+        std=row["std"],
+        error=found.get("standard_error"),
+        interval=found.get("interval"),
+        middle=found.get("interquartile_mean"),
+        played=f"{row['episodes']:,}",
+        searched=searched(run),
+        command=launch(row),
+    )
 
 
 def of_seeds(group: list[tuple[Run, dict]]) -> Line:
     """The line of agents that differ in their seed alone."""
-    (run, row), rows = group[0], [row for _, row in group]
-    means = [row["mean"] for row in rows]
+    run, rows = group[0][0], [row for _, row in group]
+    each = [of_test(*pair) for pair in group]
+    means = [line.mean for line in each]
     every = [value for row in rows for value in row.get("returns", [])]
-    played = ", ".join(dict.fromkeys(f"{row['episodes']:,}" for row in rows))
-    counts = ", ".join(dict.fromkeys(searched(run) for run, _ in group))
-    commands = "\n".join(dict.fromkeys(launch(row) for row in rows))
     return dataclasses.replace(
-        of_test(run, row),
+        each[0],
         agent=names.agent(run, [row["seed"] for row in rows]),
         mean=float(np.mean(means)),
         std=float(np.std(means, ddof=1)),
         error=statistics.standard_error(means),
         interval=next(iter(statistics.over_seeds(means).values()), None),
         middle=statistics.interquartile_mean(every) if every else None,
-        played=f"{len(rows)} × {played}",
-        searched=counts,
-        command=commands.strip(),
+        played=f"{len(rows)} × {', '.join(dict.fromkeys(line.played for line in each))}",
+        searched=", ".join(dict.fromkeys(line.searched for line in each)),
+        command="\n".join(dict.fromkeys(line.command for line in each)).strip(),
     )
 
 
@@ -118,9 +116,7 @@ def lines(runs: list[Run]) -> list[Line]:
     """The lines of the results table: run by run and round by round. An experiment of several seeds has one more line
     after its last test; of agents/ it has that one alone."""
     found = tests(runs)
-    groups: dict[tuple, list[tuple[Run, dict]]] = {}
-    for pair in found:
-        groups.setdefault(experiment(*pair), []).append(pair)
+    groups = {experiment(*group[0]): group for group in groups_of((experiment(*pair), pair) for pair in found)}
     out = []
     for run, row in found:
         group = groups[experiment(run, row)]
@@ -176,17 +172,17 @@ def time_of(run: Run, letter: str) -> str:
 
 def made_table(runs: list[Run]) -> Table:
     """How each agent was made: a row for each round, and one for the seeds of each experiment in agents/."""
-    groups: dict[str, list[Run]] = {}
-    for run in (one for top in runs for one in (*top.rounds, top, *top.agents)):
-        key = repr((run.name.partition("/")[0], dataclasses.replace(run.config, seed=0)))
-        groups.setdefault(key if run.in_agents else repr((run.config, run.history or run.path)), []).append(run)
+
+    def key(run: Run) -> str:
+        if not run.in_agents:
+            return repr((run.config, run.history or run.path))
+        return repr((run.name.partition("/")[0], dataclasses.replace(run.config, seed=0)))
+
     rows = []
-    for group in groups.values():
-        group = group if group[0].in_agents else group[:1]
-        cells = zip(*map(made_cells, group), strict=True)
-        rows.append(
-            [names.search(group), *("; ".join(values if len(set(values)) > 1 else values[:1]) for values in cells)]
-        )
+    for group in groups_of((key(run), run) for run in every(runs)):
+        group = group if group[0].in_agents else group[:1]  # a round that several runs share is one agent
+        cells = zip(*map(made_cells, group), strict=True)  # by column; seeds that agree are one value
+        rows.append([names.search(group), *("; ".join(one if len({*one}) > 1 else one[:1]) for one in cells)])
     return Table(MADE, rows)
 
 
@@ -206,32 +202,23 @@ def commands_of(run: Run) -> str:
 
 def published_table(named: list[str] | None = None) -> Table:
     """Every published score of the tasks, with what was played and its source."""
-    chosen = [name for name, task in tasks.TASKS.items() if task.published and (named is None or name in named)]
-    header = ("agent", "played", "score", "episodes", "source")
-    return Table(header, [list(line) for name in chosen for line in published.sources(name)])
+    rows = [row for name in named or tasks.TASKS for row in published.sources(name)]
+    return Table(("agent", "played", "score", "episodes", "source"), rows)
 
 
 def rounds_table(run: Run) -> Table:
     """A row for each round: what was learned from what, and its score in its own environment."""
     rows = []
     for one in (*run.rounds, run):
-        config = one.config
-        own = [row for row in one.rows if "mean" in row and results.is_headline(config, row)]
-        best = max(own, key=lambda row: row["episodes"], default=None)
-        line = of_test(one, best).cells() if best else []
-        data = (
-            f"{config.episodes:,} random" if config.round == 1 else f"{config.episodes:,} of round {config.round - 1}"
-        )
-        data = "V and M stay" if config.models_stay else data
-        data += (
-            f", and {config.linked_episodes:,} of earlier rounds"
-            if config.linked_episodes and not config.models_stay
-            else ""
-        )
-        score = [line[1], line[4], f"{best['episodes']:,}"] if best else ["", "", ""]
+        config, data, score = one.config, "V and M stay", ["", "", ""]
+        if not config.models_stay:
+            data = f"{config.episodes:,} {'random' if config.round == 1 else f'of round {config.round - 1}'}"
+            data += f", and {config.linked_episodes:,} of earlier rounds" if config.linked_episodes else ""
+        if one.test:
+            _, where, _, _, ours, *_ = of_test(one, one.test).cells()
+            score = [where, ours, f"{one.test['episodes']:,}"]
         rows.append([str(config.round), data, "".join(f"{count:,}" for count in one.episodes[-1:]), *score])
-    header = ("round", "recorded episodes", "training episodes of C", "environment", "score", "test episodes")
-    return Table(header, rows)
+    return Table(ROUNDS, rows)
 
 
 def differences(config: configs.Config) -> Table:
@@ -247,13 +234,11 @@ def scores_by_episodes(runs: list[Run], task: str) -> list[tuple[str, list[tuple
     episodes so far, the score of the longest test, and half of its 95% interval."""
     found = []
     for run in (run for run in runs if run.config.task == task):
-        points = []
-        for one in (*run.rounds, run):
-            own = [row for row in one.rows if "mean" in row and results.is_headline(one.config, row)]
-            own = [row for row in own if row["view"] == tasks.get(task).published_view]
-            if own and one.episodes:
-                row = max(own, key=lambda row: row["episodes"])
-                points.append((sum(one.episodes), row["mean"], 1.96 * (of_test(one, row).error or 0)))
-        if points:
-            found.append((f"ours by round ({run.name}), with 95% intervals", points))
+        tests = [(one, one.test) for one in (*run.rounds, run) if one.test and one.episodes]
+        points = [
+            (sum(one.episodes), row["mean"], 1.96 * (of_test(one, row).error or 0))
+            for one, row in tests
+            if row["view"] == tasks.get(task).published_view
+        ]
+        found += [(f"ours by round ({run.name}), with 95% intervals", points)] if points else []
     return found

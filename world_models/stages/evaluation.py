@@ -97,7 +97,8 @@ def table(rows: list[dict]) -> str:
     for row in rows:
         ours = f"{row['mean']:.1f} ± {row['std']:.1f}"
         middle = [f"{row[name]:.1f}" for name in ("median", "min", "max")]
-        lines.append(form.format(row["task"], results.where(row), published.text(row), ours, *middle, row["episodes"]))
+        where, paper = results.where(row), published.text(row) or "-"
+        lines.append(form.format(row["task"], where, paper, ours, *middle, row["episodes"]))
     return "\n".join(lines)
 
 

@@ -141,7 +141,7 @@ def table(lines: Sequence[tuple[dict, Any]]) -> str:
     text = [form.format("agent", "where", "paper", "ours")]
     seeds: dict[tuple, list[float]] = {}
     for varied, row in lines:
-        place, paper = results.where(row), published.text(row)
+        place, paper = results.where(row), published.text(row) or "-"
         text.append(form.format(folder_name(varied), place, paper, f"{row['mean']:.1f} ± {row['std']:.1f}"))
         seedless = folder_name({name: each for name, each in varied.items() if name != "seed"})
         seeds.setdefault((seedless, place, paper), []).append(row["mean"])

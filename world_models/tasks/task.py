@@ -24,7 +24,7 @@ class Policy(Protocol):
 
 @dataclass(frozen=True)
 class Release:
-    """How the original release stores the task's models (tools/release).
+    """How the original release stores the task's models (tools/release.py).
 
     Attributes:
         name: the task in its agents' file names.

@@ -23,7 +23,7 @@ quiet_tensorflow()
 import keras  # noqa: E402
 
 from rnn.data import LatentDataset  # noqa: E402
-from rnn.train import encode_episodes, fit_rnn  # noqa: E402
+from rnn.train import encode_episodes, fit_rnn, initialize_from  # noqa: E402
 from world_models.world_model import load_rnn, load_vae, make_rnn  # noqa: E402
 
 
@@ -48,7 +48,7 @@ def train(run: Run) -> None:
         print_result(f"M stays untrained (--untrained {config.untrained})")
         return
     if config.round > 1:
-        model.initialize_from(load_rnn(run.before))
+        initialize_from(model, load_rnn(run.before))
     fit_rnn(run, model, latents)
 
 

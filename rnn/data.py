@@ -1,9 +1,11 @@
 """Episodes as sequences of (mu, logvar, action, reward, end), encoded once by V, and the batches M learns from."""
 
+import itertools
 import shutil
 import struct
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ KINDS = {
 PART = 100  # episodes encoded between two savings
 
 
+@dataclass
 class LatentDataset:
     """All episodes of a run, end to end.
 
@@ -35,27 +38,22 @@ class LatentDataset:
         starts: int (E,), where each begins.
     """
 
-    ARRAYS = ("mu", "logvar", "action", "reward", "ends", "lengths")
+    mu: np.ndarray
+    logvar: np.ndarray
+    action: np.ndarray
+    reward: np.ndarray
+    ends: np.ndarray
+    lengths: np.ndarray
 
-    def __init__(
-        self,
-        mu: np.ndarray,
-        logvar: np.ndarray,
-        action: np.ndarray,
-        reward: np.ndarray,
-        ends: np.ndarray,
-        lengths: np.ndarray,
-    ):
-        self.mu, self.logvar, self.action, self.lengths = mu, logvar, action, lengths
-        self.reward, self.ends = reward, ends
-        self.starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    def __post_init__(self):
+        self.starts = np.cumsum(self.lengths) - self.lengths
 
     @classmethod
     def read(cls, run: Run) -> "LatentDataset":
         """Maps a run's series.npz. UserError as of `Run.need`, or if it does not hold latents."""
         path = run.need("series.npz")
         try:
-            latents = cls(*(mapped(path, name) for name in cls.ARRAYS))
+            latents = cls(*(mapped(path, name) for name in KINDS))
             latents.check()
         except UNREADABLE as error:
             raise UserError(f"{path} does not hold latents ({error}); delete it and run train_rnn.py again") from None
@@ -63,14 +61,17 @@ class LatentDataset:
 
     def check(self) -> None:
         """ValueError unless the arrays fit each other."""
-        frames, lengths = len(self.mu), self.lengths
-        rows = {name: len(getattr(self, name)) for name in ("logvar", "action", "reward")}
-        if self.logvar.shape != self.mu.shape or any(count != frames for count in rows.values()):
-            raise ValueError(f"mu has {frames} rows, the others {rows}")
-        if len(self.ends) != len(lengths) or not len(lengths) or lengths.min() < 1 or lengths.max() > frames:
-            raise ValueError(f"{len(lengths)} lengths and {len(self.ends)} ends of episodes")
-        if lengths.sum() != frames or self.ends.min() < 1:
-            raise ValueError(f"episodes of {lengths.sum()} frames in all, {frames} frames")
+        rows = {name: len(getattr(self, name)) for name in KINDS}
+        frames, episodes = rows["mu"], rows["lengths"]
+        if self.logvar.shape != self.mu.shape or not rows["action"] == rows["reward"] == frames or not episodes:
+            raise ValueError(f"rows of the arrays: {rows}")
+        if rows["ends"] != episodes or min(self.lengths.min(), self.ends.min()) < 1 or self.lengths.sum() != frames:
+            raise ValueError(f"{frames} frames, {rows['ends']} ends, episodes of {self.lengths.sum()} frames in all")
+
+    def rewards(self) -> np.ndarray:
+        """(N,) rewards, without those of frames that were recorded after an episode's end."""
+        last = np.minimum(self.lengths, self.ends)
+        return np.concatenate([self.reward[s : s + n] for s, n in zip(self.starts, last, strict=True)])
 
     def frames(self, index: np.ndarray, restart: np.ndarray) -> tuple:
         """What M learns from at the frames `index` (T, B): mu, logvar (T, B, Z), action (T, B, A), and, each
@@ -132,7 +133,7 @@ def encode(
         lengths = np.array([len(row[0]) for row in rows])
         columns = (*(np.concatenate(column) for column in zip(*rows, strict=True)), lengths)
         with files.atomic_write(part) as tmp, open(tmp, "wb") as file:
-            np.savez(file, allow_pickle=False, **dict(zip(LatentDataset.ARRAYS, columns, strict=True)))
+            np.savez(file, allow_pickle=False, **dict(zip(KINDS, columns, strict=True)))
     with run.write("series.npz") as tmp:
         join(parts, tmp)
     shutil.rmtree(run / "series")
@@ -149,7 +150,7 @@ def join(parts: list[Path], path: Path) -> None:
             raise UserError(f"{part} is broken ({error}); delete it, and run the same command again") from None
 
     with zipfile.ZipFile(path, "w") as archive:
-        for name in LatentDataset.ARRAYS:
+        for name in KINDS:
             first, count = read(parts[0], name), sum(len(read(part, name)) for part in parts)
             header = np.lib.format.header_data_from_array_1_0(np.ascontiguousarray(first))
             with archive.open(f"{name}.npy", "w", force_zip64=True) as out:
@@ -184,8 +185,7 @@ class Windows:
     def __call__(self, first: int) -> Iterator[tuple]:
         """Batches from step `first` on: (is_first, mu, logvar, action, restart, end, reward, valid), time first;
         `is_first`: M's state starts from zero."""
-        number = first
-        while True:
+        for number in itertools.count(first):
             rng = seeds.generator(self.seed, "windows", number)
             chosen = rng.choice(self.new, self.news, replace=False)
             if self.news < self.batch:
@@ -195,4 +195,3 @@ class Windows:
             restart = np.zeros((self.length + 1, self.batch, 1), np.float32)
             restart[0, :, 0] = offset == 0
             yield True, *self.latents.frames(index, restart)
-            number += 1

@@ -8,12 +8,12 @@ release calls restart: 1,678,785 parameters (doomrnn/rnn.py). A head for the rew
 import math
 
 import keras
-import numpy as np
 
 from rnn import lstm, mdn
+from world_models.config import Config
 from world_models.quiet import tf
 
-HEADS = ("end", "reward")  # in the order of their outputs, which stand before the mixture's
+State = tuple[tf.Tensor, tf.Tensor]  # h and c of the LSTM, each (B, U)
 # Standard deviations of the reward beyond which M's error counts linearly: squared, one of -100 would outweigh a
 # thousand of 3; but where it can be predicted it is learnt in full.
 LINEAR = 5.0
@@ -23,135 +23,71 @@ class MDNRNN(keras.Model):
     """The recurrent mixture-density network.
 
     Args:
-        z_size: dimensions of z (Z).
+        config: sizes: dimensions of z (Z), LSTM units (U), Gaussians a dimension of z (K); heads, whose outputs stand
+            before the mixture's, and the weights of their losses. With an "end" head M also sees whether its frame is
+            an episode's first ("restart").
         action_size: numbers in an action (A).
-        units: LSTM units (U).
-        mixtures: Gaussians a dimension of z (K).
-        heads: of "end" and "reward". With "end" M also sees whether its frame is an episode's first ("restart").
-        end_weight: weight of the frames after which an episode ends, in the loss of the end head.
-        optimism_weight: weight of rewards that are predicted too high, in the loss of the reward head.
         joined: whether it is trained on episodes end to end, so that states are zeroed inside a sequence.
     """
 
-    def __init__(
-        self,
-        z_size: int,
-        action_size: int,
-        units: int,
-        mixtures: int,
-        heads: tuple[str, ...] = (),
-        end_weight: float = 10.0,
-        optimism_weight: float = 1.0,
-        joined: bool = False,
-    ):
+    def __init__(self, config: Config, action_size: int, joined: bool = False):
         super().__init__(name="rnn")
-        self.z_size, self.action_size, self.units, self.mixtures = z_size, action_size, units, mixtures
-        self.heads, self.end_weight, self.optimism_weight = heads, end_weight, optimism_weight
-        inputs = z_size + action_size + ("end" in heads)
+        self.z_size, self.action_size, self.units = config.z_size, action_size, config.rnn_units
+        self.config, self.heads = config, config.rnn_heads
+        inputs = self.z_size + action_size + ("end" in self.heads)
         # TensorFlow 1 drew input and recurrent weights as one matrix, by Glorot's rule for its shape.
-        limit = math.sqrt(6 / (inputs + units + 4 * units))
-        glorot = [keras.initializers.RandomUniform(-limit, limit) for _ in range(2)]
-        self.cell = keras.layers.LSTMCell(
-            units, kernel_initializer=glorot[0], recurrent_initializer=glorot[1], name="lstm"
-        )
-        self.head = keras.layers.Dense(3 * mixtures * z_size + len(heads), name="output")
+        limit = math.sqrt(6 / (inputs + 5 * self.units))
+        kernels = ("kernel_initializer", "recurrent_initializer")
+        glorot = {name: keras.initializers.RandomUniform(-limit, limit) for name in kernels}
+        self.cell = keras.layers.LSTMCell(self.units, **glorot, name="lstm")
+        self.head = keras.layers.Dense(len(self.heads) + self.z_size * 3 * config.mixtures, name="output")
         self.cell.build((None, inputs))
-        self.head.build((None, units))
-        if "reward" in heads:
+        self.head.build((None, self.units))
+        if "reward" in self.heads:
             self.reward_scale = self.add_weight(name="reward_scale", initializer="ones", trainable=False)
         # cuDNN's LSTM cannot zero a state inside a sequence.
         self.layer = lstm.Layer(self.cell) if tf.config.get_visible_devices("GPU") and not joined else None
         self.built = True
 
-    def initialize_from(self, other: "MDNRNN") -> None:
-        """Takes the weights of an M of the same sizes that may have other heads; what it lacks starts at zero."""
-        sizes = ("z_size", "action_size", "units", "mixtures")
-        assert all(getattr(self, name) == getattr(other, name) for name in sizes)
-        kernel, *rest = other.cell.get_weights()
-        rows = np.zeros_like(self.cell.get_weights()[0])
-        rows[: min(len(rows), len(kernel))] = kernel[: len(rows)]  # the last row is restart's, if there is one
-        self.cell.set_weights([rows, *rest])
-        columns = []
-        for weight in other.head.get_weights():  # (U, outputs), (outputs,)
-            mixture = weight[..., len(other.heads) :]
-            own = [
-                weight[..., other.heads.index(name)] if name in other.heads else np.zeros_like(mixture[..., 0])
-                for name in self.heads
-            ]
-            columns.append(np.concatenate([np.stack(own, axis=-1), mixture], axis=-1) if own else mixture)
-        self.head.set_weights(columns)
-        if "reward" in self.heads and "reward" in other.heads:
-            self.reward_scale.assign(other.reward_scale)
-
-    def scale_rewards(self, scale: float, trained: bool = True) -> None:
-        """Sets the unit of the reward head. One that was trained in another unit (an earlier round's) keeps what it
-        predicts."""
-        if trained:
-            column = self.heads.index("reward")
-            columns = self.head.get_weights()
-            for weight in columns:
-                weight[..., column] *= float(self.reward_scale) / scale
-            self.head.set_weights(columns)
-        self.reward_scale.assign(scale)
-
     def inputs(self, z: tf.Tensor, action: tf.Tensor, restart: tf.Tensor) -> tf.Tensor:
         """The LSTM's input: [z, action], and restart where M has an end head (doomrnn/rnn.py)."""
         return tf.concat([z, action, restart] if "end" in self.heads else [z, action], axis=-1)
 
-    def masks(self, dropout: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Dropout masks (B, 4, Z + U) -> those of the LSTM's input (B, 4, I) and those of h (B, 4, U). The action and
-        restart are never dropped."""
-        of_z, of_h = dropout[..., : self.z_size], dropout[..., self.z_size :]
+    def masks(self, dropout: tf.Tensor | None) -> tuple:
+        """Dropout masks (B, 4, Z + U) of z and h for each of the LSTM's gates -> those of its input (B, 4, I) and of h
+        (B, 4, U). The action and restart are never dropped. None: (None, None), no dropout."""
+        if dropout is None:
+            return None, None
         rest = self.cell.kernel.shape[0] - self.z_size
+        of_z, of_h = tf.split(dropout, [self.z_size, self.units], axis=2)
         return tf.pad(of_z, ((0, 0), (0, 0), (0, rest)), constant_values=1.0), of_h
 
     def step(
-        self,
-        z: tf.Tensor,
-        action: tf.Tensor,
-        restart: tf.Tensor,
-        h: tf.Tensor,
-        c: tf.Tensor,
-        dropout: tf.Tensor | None = None,
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """One step of B agents: z (B, Z), action (B, A), restart (B, 1), h and c (B, U) -> the next h, c. The state is
-        zeroed where an episode starts.
-
-        Args:
-            dropout: (B, 4, Z + U), masks of z and h for each of the LSTM's gates; None: no dropout.
-        """
-        mask, inputs = 1.0 - restart, self.inputs(z, action, restart)
-        if dropout is not None:
-            return lstm.step(self.cell, inputs, h * mask, c * mask, self.masks(dropout))
-        _, (h, c) = self.cell(inputs, [h * mask, c * mask])
-        return h, c
+        self, z: tf.Tensor, action: tf.Tensor, restart: tf.Tensor, state: State, dropout: tf.Tensor | None = None
+    ) -> State:
+        """One step of B agents: z (B, Z), action (B, A), restart (B, 1), the state h and c (B, U) -> the next state,
+        after it was zeroed where an episode starts. `dropout` as of `masks`."""
+        h, c = (part * (1.0 - restart) for part in state)
+        return lstm.step(self.cell, self.inputs(z, action, restart), h, c, self.masks(dropout))
 
     def unroll(
-        self,
-        z: tf.Tensor,
-        action: tf.Tensor,
-        restart: tf.Tensor,
-        h: tf.Tensor,
-        c: tf.Tensor,
-        dropout: tf.Tensor | None = None,
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Whole sequences, time first: z (T, B, Z), action (T, B, A), restart (T, B, 1), h and c (B, U). The state is
-        zeroed where an episode starts. `dropout` is that of `step`: a sequence keeps its masks for all its steps.
+        self, z: tf.Tensor, action: tf.Tensor, restart: tf.Tensor, state: State, dropout: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, State]:
+        """`step` over whole sequences, time first: z (T, B, Z), action (T, B, A), restart (T, B, 1). A sequence keeps
+        its dropout masks for all its steps.
 
-        Returns the output after each step (T, B, heads + Z * 3 * K), and the last h and c.
+        Returns the output after each step (T, B, heads + Z * 3 * K), and the last state.
         """
         inputs = self.inputs(z, action, restart)
-        if dropout is not None:  # which cuDNN's LSTM does not have for h
-            hs, h, c = lstm.unroll(self.cell, inputs, h, c, 1.0 - restart, self.masks(dropout))
-        elif self.layer is not None:
-            hs, h, c = self.layer.unroll(inputs, h, c)
+        if self.layer is not None and dropout is None:  # cuDNN's LSTM has no dropout of h
+            hs, h, c = self.layer.unroll(inputs, *state)
         else:
-            hs, h, c = lstm.unroll(self.cell, inputs, h, c, 1.0 - restart)
-        return self.head(hs), h, c
+            hs, h, c = lstm.unroll(self.cell, inputs, *state, 1.0 - restart, self.masks(dropout))
+        return self.head(hs), (h, c)
 
     def split(self, output: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Output (..., heads + Z * 3 * K) -> (logmix, mean, logstd), each (..., Z, K)."""
-        return mdn.split(output[..., len(self.heads) :], self.z_size, self.mixtures)
+        return mdn.split(output[..., len(self.heads) :], self.z_size, self.config.mixtures)
 
     def end_logit(self, output: tf.Tensor) -> tf.Tensor:
         """Output -> the logit of "the episode ends with this step" (..., 1)."""
@@ -178,11 +114,11 @@ class MDNRNN(keras.Model):
         losses = {"z_loss": mdn.loss(z, *self.split(output))}
         if "end" in self.heads:
             entropy = tf.nn.sigmoid_cross_entropy_with_logits(labels=end, logits=self.end_logit(output))
-            losses["r_loss"] = tf.reduce_mean(valid * entropy * (1 + (self.end_weight - 1) * end))
+            losses["r_loss"] = tf.reduce_mean(valid * entropy * (1 + (self.config.restart_weight - 1) * end))
         if "reward" in self.heads:
             error = (self.reward(output) - reward) / self.reward_scale
             size = tf.abs(error)
             cost = tf.where(size < LINEAR, error**2, LINEAR * (2 * size - LINEAR))
-            weight = tf.where(error > 0, self.optimism_weight, 1.0)
+            weight = tf.where(error > 0, self.config.optimism_weight, 1.0)
             losses["reward_loss"] = tf.reduce_mean(valid * weight * cost)
         return {"loss": tf.add_n(list(losses.values())), **losses}

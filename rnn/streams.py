@@ -1,6 +1,7 @@
 """Batches of episodes of unequal lengths: end to end in long streams, with M's state carried along
 (doomrnn/rnn_train.py)."""
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -54,14 +55,12 @@ class Streams:
     def __call__(self, first: int) -> Iterator[tuple]:
         """Batches from step `first` on: (is_first, mu, logvar, action, restart, end, reward, valid), time first;
         `is_first`: M's state starts from zero, as at the first piece of an epoch."""
-        number = first
-        while True:
+        for number in itertools.count(first):
             epoch, piece = divmod(number, self.pieces)
             if piece == 0 or number == first:
                 index, restart = self.order(epoch)
             frames = slice(piece * self.length, (piece + 1) * self.length + 1)
             yield piece == 0, *self.latents.frames(index[:, frames].T, restart[:, frames].T[..., None])
-            number += 1
 
 
 def batches_of(latents: LatentDataset, config: Config) -> Streams | Windows:

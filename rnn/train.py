@@ -33,9 +33,6 @@ class Rate(keras.optimizers.schedules.LearningRateSchedule):
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
         return (self.first - self.last) * self.decay ** tf.cast(step, tf.float32) + self.last
 
-    def get_config(self) -> dict:
-        return {"first": self.first, "last": self.last, "decay": self.decay}
-
 
 def make_step(model: MDNRNN, optimizer: keras.Optimizer, state: list, config: Config) -> Callable:
     """step(number, is_first, mu, logvar, action, restart, end, reward, valid) -> losses: one Adam step, compiled.
@@ -61,12 +58,13 @@ def make_step(model: MDNRNN, optimizer: keras.Optimizer, state: list, config: Co
             uniform = tf.random.stateless_uniform(shape, [dropout_key, number])
             dropout = dropout_mask(uniform, config.rnn_dropout, tf.where)
         with tf.GradientTape() as tape:
-            output, h, c = model.unroll(z[:-1], action[:-1], restart[:-1], state[0] * mask, state[1] * mask, dropout)
+            before = tuple(part * mask for part in state)
+            output, after = model.unroll(z[:-1], action[:-1], restart[:-1], before, dropout)
         losses, slope = loss_and_slope(output, z[1:], end[:-1], reward[:-1], valid[:-1])
         gradients = tape.gradient(output, variables, output_gradients=slope)
         optimizer.apply([tf.clip_by_value(g, -1.0, 1.0) for g in gradients], variables)
-        state[0].assign(h)
-        state[1].assign(c)
+        for part, value in zip(state, after, strict=True):
+            part.assign(value)
         return losses
 
     return step
@@ -85,7 +83,7 @@ def fit_rnn(run: Run, model: MDNRNN, latents: LatentDataset) -> None:
     config = run.config
     batches = batches_of(latents, config)
     if "reward" in config.rnn_heads:
-        scale_rewards(model, latents, trained=config.round > 1)
+        set_reward_unit(model, reward_unit(latents.rewards()), trained=config.round > 1)
     rate = Rate(config.rnn_rate, config.rnn_rate_end, config.rnn_rate_decay)
     optimizer = make_optimizer(rate, model.trainable_variables)
     state = [tf.Variable(tf.zeros((config.rnn_batch, config.rnn_units)), trainable=False) for _ in range(2)]
@@ -96,18 +94,36 @@ def fit_rnn(run: Run, model: MDNRNN, latents: LatentDataset) -> None:
 def reward_unit(rewards: np.ndarray) -> float:
     """The unit of M's rewards: their standard deviation, or their root mean square where they hardly vary (CartPole's
     are all 1), so that what M has to learn is of size 1; 1 if all are 0."""
-    # Below 1e-23 float32's squares are 0. A factor of a power of two changes no digit of other rewards.
-    exponent = math.frexp(float(np.abs(rewards).max()))[1]
-    scaled = np.ldexp(rewards, -exponent)
-    spread, size = float(scaled.std()), math.sqrt(np.mean(scaled.astype(np.float64) ** 2))
-    return math.ldexp(spread if spread > LEAST_SPREAD * size else size, exponent) or 1.0
+    rewards = rewards.astype(np.float64)
+    spread, size = rewards.std(), math.sqrt(np.mean(rewards**2))
+    return float(spread if spread > LEAST_SPREAD * size else size) or 1.0
 
 
-def scale_rewards(model: MDNRNN, latents: LatentDataset, trained: bool) -> None:
-    """Sets the unit of M's rewards. A later round (`trained`) may bring rewards that M has never met."""
-    last = np.minimum(latents.lengths, latents.ends)
-    valid = np.concatenate([latents.reward[s : s + n] for s, n in zip(latents.starts, last, strict=True)])
-    model.scale_rewards(reward_unit(valid), trained)
+def set_reward_unit(model: MDNRNN, unit: float, trained: bool) -> None:
+    """Sets the unit of M's rewards. A trained M, whose unit is that of an earlier round's rewards, keeps what it
+    predicts."""
+    if trained:
+        column, weights = model.heads.index("reward"), model.head.get_weights()
+        for weight in weights:
+            weight[..., column] *= float(model.reward_scale) / unit
+        model.head.set_weights(weights)
+    model.reward_scale.assign(unit)
+
+
+def initialize_from(model: MDNRNN, other: MDNRNN) -> None:
+    """Gives a model the weights of an M of the same sizes that may have other heads; what it lacks starts at zero."""
+    kernel, *rest = other.cell.get_weights()
+    rows = np.zeros(model.cell.kernel.shape, np.float32)
+    rows[: len(kernel)] = kernel[: len(rows)]  # the last row is restart's, if there is one
+    model.cell.set_weights([rows, *rest])
+    columns = []
+    for weight in other.head.get_weights():  # (U, outputs), (outputs,)
+        of_head = {name: weight[..., [k]] for k, name in enumerate(other.heads)}
+        own = [of_head.get(name, 0 * weight[..., :1]) for name in model.heads]
+        columns.append(np.concatenate([*own, weight[..., len(other.heads) :]], axis=-1))
+    model.head.set_weights(columns)
+    if "reward" in model.heads and "reward" in other.heads:
+        model.reward_scale.assign(other.reward_scale)
 
 
 def encode_episodes(run: Run, vae: VAE, mirror: tuple[float, ...] | None) -> None:

@@ -32,7 +32,7 @@ def test_m_outputs_are_those_of_training(doom_run, rnn):
     for (loss, logit, reward), rows, chosen in zip(held_out.m_outputs(rnn, z, action), z, action, strict=True):
         restart, state = np.zeros((len(rows), 1, 1), np.float32), np.zeros((1, config.rnn_units), np.float32)
         restart[0] = 1
-        output, _, _ = rnn.unroll(rows[:, None], chosen[:, None], restart, state, state)
+        output, _ = rnn.unroll(rows[:, None], chosen[:, None], restart, (state, state))
         np.testing.assert_allclose(logit, output[:, 0, 0], atol=1e-5)
         assert not reward.any()
         targets = (np.zeros_like(restart[1:]),) * 3

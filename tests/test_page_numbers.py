@@ -152,7 +152,7 @@ def test_a_dream_s_dropout_masks_weigh_what_each_gate_of_m_sees(tmp_path):
     h = c = np.zeros((1, config.rnn_units), np.float32)
     for t, state in enumerate(answer["states"]):
         first = np.full((1, 1), float(t == 0), np.float32)
-        step = np.float32(ask["z"][t][None]), np.float32(ask["action"][t][None]), first, h, c
+        step = np.float32(ask["z"][t][None]), np.float32(ask["action"][t][None]), first, (h, c)
         plain, _ = source.rnn.step(*step)
         h, c = (value.numpy() for value in source.rnn.step(*step, masks[None]))
         np.testing.assert_allclose(state["h"], h[0], atol=1e-3)

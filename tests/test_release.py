@@ -74,11 +74,11 @@ def test_m_is_the_releases_equations(task, tmp_path, rng):
     start = rng.normal(0, 0.3, (2, batch, units)).astype(np.float32)
     h, c = tf.constant(start[0]), tf.constant(start[1])
     old_h, old_c = start.astype(np.float64)
-    unrolled, last_h, last_c = rnn.unroll(*map(tf.constant, (z, action, restart)), h, c)
+    unrolled, (last_h, last_c) = rnn.unroll(*map(tf.constant, (z, action, restart)), (h, c))
     step = tf.function(rnn.step)
     for t in range(steps):
         frame = (z[t], action[t], restart[t])
-        h, c = step(*map(tf.constant, frame), h, c)
+        h, c = step(*map(tf.constant, frame), (h, c))
         old_c, old_h, *mixture, logit = release_step(weights, *frame, old_c, old_h, doom)
         np.testing.assert_allclose(h, old_h, rtol=0, atol=1e-5)
         np.testing.assert_allclose(c, old_c, rtol=0, atol=1e-5)

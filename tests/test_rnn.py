@@ -25,31 +25,41 @@ def test_forget_bias_is_one():
     assert (bias[256:512] == 1).all() and (bias[:256] == 0).all() and (bias[512:] == 0).all()
 
 
-def plain_unroll(cell, x, h, c, keep):
-    """The same recurrence through Keras' own cell, for automatic differentiation."""
-    hs = []
-    for t in range(x.shape[0]):
-        h, (_, c) = cell(x[t], [h * keep[t], c * keep[t]])
-        hs.append(h)
-    return tf.stack(hs)
-
-
-def test_unrolled_lstm_equals_keras_cell_and_its_gradients():
+@pytest.mark.parametrize("dropout", [False, True])
+def test_lstm_equals_keras_cell_with_the_same_masks_and_its_gradients(dropout):
     rng = np.random.default_rng(0)
-    cell = keras.layers.LSTMCell(6)
+    cell = keras.layers.LSTMCell(6, dropout=0.3, recurrent_dropout=0.4, seed=3)
     cell.build((None, 4))
-    x = tf.constant(rng.normal(size=(9, 3, 4)), tf.float32)
-    h, c = (tf.constant(rng.normal(size=(3, 6)), tf.float32) for _ in range(2))
+    x, h, c = (tf.constant(rng.normal(size=shape), tf.float32) for shape in ((9, 3, 4), (3, 6), (3, 6)))
     keep = tf.constant(rng.random((9, 3, 1)) > 0.3, tf.float32)
     weight = tf.constant(rng.normal(size=(9, 3, 6)), tf.float32)
+    masks = None, None
+    if dropout:  # Keras draws one mask for each gate, and keeps them until it is told to draw others
+        drawn = cell.get_dropout_mask(x[0]), cell.get_recurrent_dropout_mask(h)
+        masks = tuple(tf.stack(mask, axis=1) for mask in drawn)
+        assert [mask.shape for mask in masks] == [(3, 4, 4), (3, 4, 6)]
+        assert all(len(np.unique(mask[:, gate])) == 2 for mask in masks for gate in range(4))
+
+    def by_steps(step):
+        hs, state = [], (h, c)
+        for t in range(9):
+            state = step(x[t], [part * keep[t] for part in state])
+            hs.append(state[0])
+        return tf.stack(hs)
+
     results = []
-    for unroll in (lambda: lstm.unroll(cell, x, h, c, keep)[0], lambda: plain_unroll(cell, x, h, c, keep)):
+    for unroll in (
+        lambda: by_steps(lambda x, state: cell(x, state, training=dropout)[1]),
+        lambda: by_steps(lambda x, state: lstm.step(cell, x, *state, masks)),
+        lambda: lstm.unroll(cell, x, h, c, keep, masks)[0],
+    ):
         with tf.GradientTape() as tape:
             hs = unroll()
             loss = tf.reduce_sum(hs * weight)
         results.append([hs, *tape.gradient(loss, cell.trainable_variables)])
-    for ours, plain in zip(*results, strict=True):
-        np.testing.assert_allclose(ours, plain, atol=1e-5)
+    for expected, stepped, unrolled in zip(*results, strict=True):
+        np.testing.assert_allclose(stepped, expected, atol=1e-5)
+        np.testing.assert_allclose(unrolled, expected, atol=1e-5)
 
 
 def test_a_dropout_mask_is_0_or_scaled_to_a_mean_of_1():
@@ -61,56 +71,19 @@ def test_a_dropout_mask_is_0_or_scaled_to_a_mean_of_1():
     assert np.mean(mask == 0) == pytest.approx(0.05, abs=0.003) and mask.mean() == pytest.approx(1, abs=0.003)
 
 
-def test_lstm_with_dropout_equals_keras_cell_with_the_same_masks_and_its_gradients():
-    rng = np.random.default_rng(0)
-    cell = keras.layers.LSTMCell(6, dropout=0.3, recurrent_dropout=0.4, seed=3)
-    cell.build((None, 4))
-    x = tf.constant(rng.normal(size=(9, 3, 4)), tf.float32)
-    h, c = (tf.constant(rng.normal(size=(3, 6)), tf.float32) for _ in range(2))
-    keep = tf.constant(rng.random((9, 3, 1)) > 0.3, tf.float32)
-    weight = tf.constant(rng.normal(size=(9, 3, 6)), tf.float32)
-    # Keras draws one mask for each gate, and keeps them until it is told to draw others.
-    masks = [tf.stack(masks, axis=1) for masks in (cell.get_dropout_mask(x[0]), cell.get_recurrent_dropout_mask(h))]
-    assert [mask.shape for mask in masks] == [(3, 4, 4), (3, 4, 6)]
-    assert all(len(np.unique(mask[:, gate])) == 2 for mask in masks for gate in range(4))
-
-    def by_steps():
-        hs, state = [], (h, c)
-        for t in range(9):
-            state = lstm.step(cell, x[t], *(part * keep[t] for part in state), masks)
-            hs.append(state[0])
-        return tf.stack(hs)
-
-    def by_keras():
-        hs, state = [], [h, c]
-        for t in range(9):
-            _, state = cell(x[t], [part * keep[t] for part in state], training=True)
-            hs.append(state[0])
-        return tf.stack(hs)
-
-    results = []
-    for unroll in (by_keras, by_steps, lambda: lstm.unroll(cell, x, h, c, keep, masks)[0]):
-        with tf.GradientTape() as tape:
-            hs = unroll()
-            loss = tf.reduce_sum(hs * weight)
-        results.append([hs, *tape.gradient(loss, cell.trainable_variables)])
-    for expected, stepped, unrolled in zip(*results, strict=True):
-        np.testing.assert_allclose(stepped, expected, atol=1e-5)
-        np.testing.assert_allclose(unrolled, expected, atol=1e-5)
-
-
 def test_m_drops_z_and_h_but_not_the_action_nor_the_state_that_c_sees():
     model, rng = make_rnn(small("doom")), np.random.default_rng(0)
     z, other, action, restart = (rng.normal(size=(2, n)).astype(np.float32) for n in (64, 64, 1, 1))
-    h, c = rng.normal(size=(2, 2, 16)).astype(np.float32)
+    state = rng.normal(size=(2, 2, 16)).astype(np.float32)
     nothing = np.zeros((2, 4, 64 + 16), np.float32)
     restart[:] = 0
-    dropped = model.step(z, action, restart, h, c, nothing)
-    np.testing.assert_array_equal(dropped[0], model.step(other, action, restart, -h, c, nothing)[0])
-    np.testing.assert_allclose(dropped[0], model.step(0 * z, action, restart, 0 * h, c)[0], atol=1e-6)
-    assert not np.allclose(dropped[0], model.step(z, -action, restart, h, c, nothing)[0], atol=1e-3)
-    all_kept = model.step(z, action, restart, h, c, nothing + 1)
-    np.testing.assert_allclose(all_kept, model.step(z, action, restart, h, c), atol=1e-6)
+    dropped = model.step(z, action, restart, state, nothing)
+    h, c = state
+    np.testing.assert_array_equal(dropped[0], model.step(other, action, restart, (-h, c), nothing)[0])
+    np.testing.assert_allclose(dropped[0], model.step(0 * z, action, restart, (0 * h, c))[0], atol=1e-6)
+    assert not np.allclose(dropped[0], model.step(z, -action, restart, state, nothing)[0], atol=1e-3)
+    all_kept = model.step(z, action, restart, state, nothing + 1)
+    np.testing.assert_allclose(all_kept, model.step(z, action, restart, state), atol=1e-6)
 
 
 def test_keras_layer_for_a_gpu_is_the_same_lstm_with_the_same_gradients(monkeypatch):
@@ -118,7 +91,7 @@ def test_keras_layer_for_a_gpu_is_the_same_lstm_with_the_same_gradients(monkeypa
     rng = np.random.default_rng(0)
     z, action = (tf.constant(rng.normal(size=(7, 3, n)), tf.float32) for n in (32, 3))
     restart = tf.zeros((7, 3, 1))
-    h, c = (tf.constant(rng.normal(size=(3, 256)), tf.float32) for _ in range(2))
+    state = tuple(tf.constant(rng.normal(size=(3, 256)), tf.float32) for _ in range(2))
     weight = tf.constant(rng.normal(size=(7, 3, 480)), tf.float32)
     results, weights = [], None
     for gpus in ([], ["GPU"]):
@@ -128,9 +101,9 @@ def test_keras_layer_for_a_gpu_is_the_same_lstm_with_the_same_gradients(monkeypa
         weights = weights or model.get_weights()
         model.set_weights(weights)
         with tf.GradientTape() as tape:
-            output, *state = tf.function(model.unroll)(z, action, restart, h, c)
+            output, after = tf.function(model.unroll)(z, action, restart, state)
             loss = tf.reduce_sum(output * weight)
-        results.append([output, *state, *tape.gradient(loss, model.trainable_variables)])
+        results.append([output, *after, *tape.gradient(loss, model.trainable_variables)])
     for ours, keras_layer in zip(*results, strict=True):
         np.testing.assert_allclose(ours, keras_layer, atol=1e-4)
     assert make_rnn(tasks.preset("doom", "smoke")).layer is None
@@ -195,15 +168,14 @@ def test_an_episode_is_unrolled_as_if_none_came_before_it(heads):
     z, action = (rng.normal(size=(9, 3, n)).astype(np.float32) for n in (config.z_size, model.action_size))
     restart = np.zeros((9, 3, 1), np.float32)
     restart[[0, 4]] = 1
-    zeros = tf.zeros((3, 16))
-    joined, h, c = model.unroll(*map(tf.constant, (z, action, restart)), zeros, zeros)
-    alone, h_alone, c_alone = model.unroll(*(tf.constant(part[4:]) for part in (z, action, restart)), zeros, zeros)
+    zeros, dirty = tf.zeros((2, 3, 16)), rng.normal(size=(2, 3, 16)).astype(np.float32)
+    joined, state = model.unroll(*map(tf.constant, (z, action, restart)), zeros)
+    alone, state_alone = model.unroll(*(tf.constant(part[4:]) for part in (z, action, restart)), zeros)
     np.testing.assert_allclose(joined[4:], alone, atol=1e-6)
-    np.testing.assert_allclose(c, c_alone, atol=1e-6)
-    dirty = model.step(z[4], action[4], restart[4], *rng.normal(size=(2, 3, 16)).astype(np.float32))
-    for value, clean in zip(dirty, model.step(z[4], action[4], restart[4], zeros, zeros), strict=True):
-        np.testing.assert_allclose(value, clean, atol=1e-6)
-    np.testing.assert_allclose(h, h_alone, atol=1e-6)
+    np.testing.assert_allclose(state, state_alone, atol=1e-6)
+    clean = model.step(z[4], action[4], restart[4], zeros)
+    np.testing.assert_allclose(model.step(z[4], action[4], restart[4], dirty), clean, atol=1e-6)
+    assert not np.allclose(model.step(z[4], action[4], 0 * restart[4], dirty), clean, atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -241,26 +213,14 @@ def test_a_step_s_targets_are_the_frames_that_come_next_from_the_state_before(is
     began = before * (not is_first)
     uniform = tf.random.stateless_uniform((4, 4, config.z_size + 16), [seeds.key(config.seed, "dropout of M"), 5])
     masks = lstm.dropout_mask(uniform.numpy(), rate) if rate else None
-    output, h, c = model.unroll(mu[:-1], action[:-1], restart[:-1], *began, masks)
+    output, after = model.unroll(mu[:-1], action[:-1], restart[:-1], began, masks)
     expected = model.losses(output, mu[1:], end[:-1], reward[:-1], valid[:-1])
     expected = {name: float(value) for name, value in expected.items()}
     step = make_step(model, make_optimizer(1e-3, model.trainable_variables), state, config)
     exact = np.full_like(mu, -40)  # no noise on z
     found = step(tf.constant(5, tf.int64), tf.constant(is_first), mu, exact, action, restart, end, reward, valid)
     assert {name: float(value) for name, value in found.items()} == pytest.approx(expected, rel=1e-4)
-    np.testing.assert_allclose(state[0], h, atol=1e-5)
-    np.testing.assert_allclose(state[1], c, atol=1e-5)
-
-
-def test_restart_zeroes_the_state():
-    config = small("doom")
-    model = make_rnn(config)
-    z, action = np.ones((1, config.z_size), np.float32), np.ones((1, 1), np.float32)
-    h, c = np.full((1, 16), 0.5, np.float32), np.full((1, 16), -0.5, np.float32)
-    one = np.ones((1, 1), np.float32)
-    with_state, without = model.step(z, action, one, h, c), model.step(z, action, one, 0 * h, 0 * c)
-    np.testing.assert_array_equal(with_state[0], without[0])
-    assert not np.array_equal(model.step(z, action, 0 * one, h, c)[0], without[0])
+    np.testing.assert_allclose(state, after, atol=1e-5)
 
 
 def test_rate_falls_as_in_the_release():

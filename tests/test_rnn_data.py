@@ -45,7 +45,7 @@ def test_latents_are_memory_mapped_and_broken_files_named(tmp_path):
     run, config = new_run(tmp_path / "run"), small("carracing")
     series = make_series(config, [13, 20])
     with run.write("series.npz") as tmp, open(tmp, "wb") as file:
-        np.savez(file, **{name: getattr(series, name) for name in LatentDataset.ARRAYS})
+        np.savez(file, **{name: getattr(series, name) for name in data.KINDS})
     read = LatentDataset.read(run)
     for name in ("mu", "logvar", "action", "lengths"):
         assert isinstance(getattr(read, name), np.memmap)

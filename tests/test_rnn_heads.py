@@ -9,7 +9,7 @@ import tensorflow as tf
 from small_rnn import make_series, small
 
 from rnn.streams import Streams
-from rnn.train import make_step, reward_unit
+from rnn.train import initialize_from, make_step, reward_unit, set_reward_unit
 from world_models import tasks
 from world_models.training import make_optimizer
 from world_models.world_model import make_rnn
@@ -51,10 +51,10 @@ def test_another_unit_of_rewards_changes_no_prediction():
     """As where a later round has met rewards that the first never saw."""
     config = dataclasses.replace(small("carracing"), heads="end+reward")
     model = make_rnn(config)
-    model.scale_rewards(0.5, trained=False)
+    set_reward_unit(model, 0.5, trained=False)
     h = np.random.default_rng(0).normal(size=(4, config.rnn_units)).astype(np.float32)
     before = model.head(h).numpy(), model.reward(model.head(h)).numpy()
-    model.scale_rewards(20.0)
+    set_reward_unit(model, 20.0, trained=True)
     after = model.head(h).numpy(), model.reward(model.head(h)).numpy()
     np.testing.assert_allclose(after[1], before[1], rtol=1e-5)
     np.testing.assert_array_equal(np.delete(after[0], 1, axis=1), np.delete(before[0], 1, axis=1))
@@ -86,11 +86,11 @@ def test_m_is_initialized_from_an_m_with_other_heads(heads, others):
     ours, theirs = (make_rnn(dataclasses.replace(small("carracing"), heads=name)) for name in (heads, others))
     for weight in theirs.weights:
         weight.assign(np.random.default_rng(len(weight.shape)).normal(size=weight.shape))
-    ours.initialize_from(theirs)
+    initialize_from(ours, theirs)
     rng = np.random.default_rng(0)
     z, action = rng.normal(size=(2, 32)).astype(np.float32), rng.normal(size=(2, 3)).astype(np.float32)
-    h, c = rng.normal(size=(2, 2, 16)).astype(np.float32)
-    outputs = [model.head(model.step(z, action, np.zeros((2, 1), np.float32), h, c)[0]) for model in (ours, theirs)]
+    state = rng.normal(size=(2, 2, 16)).astype(np.float32)
+    outputs = [model.head(model.step(z, action, np.zeros((2, 1), np.float32), state)[0]) for model in (ours, theirs)]
     for found, expected in zip(ours.split(outputs[0]), theirs.split(outputs[1]), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
     for name in ours.heads:
@@ -118,7 +118,7 @@ def test_m_learns_a_reward_that_is_always_the_same(reward):
     series.reward[:] = reward
     keras.utils.set_random_seed(0)
     model = make_rnn(config)
-    model.scale_rewards(reward_unit(series.reward), trained=False)
+    set_reward_unit(model, reward_unit(series.reward), trained=False)
     state = [tf.Variable(tf.zeros((4, 16)), trainable=False) for _ in range(2)]
     step = make_step(model, make_optimizer(1e-2, model.trainable_variables), state, config)
     batches = Streams(series, config.rnn_batch, config.rnn_length, seed=0)(0)

@@ -228,7 +228,7 @@ def test_surprise_is_the_loss_of_m_at_what_it_meets(first_round):
         if step:
             total += float(mdn.loss(z, *rnn.split(rnn.head(h))))
         action = Controller.of(config).act(np.float32(agents[1:]), z, c, h)
-        h, c = rnn.step(z, action, np.zeros((1, 1), np.float32), h, c)
+        h, c = rnn.step(z, action, np.zeros((1, 1), np.float32), (h, c))
         frame, *_ = env.step(np.asarray(action[0]))
     assert found[1][0] == pytest.approx(total / config.max_frames, rel=1e-4)
 

@@ -68,7 +68,7 @@ class WorldModel:
         h, c = h * (1 - is_first), c * (1 - is_first)
         z = sample(mu, logvar, noise)
         action = act(z, c, h)
-        h, c = self.rnn.step(z, action, is_first, h, c)
+        h, c = self.rnn.step(z, action, is_first, (h, c))
         return action, h, c
 
     def imagine(
@@ -99,7 +99,7 @@ class WorldModel:
             expects; and the next h and c.
         """
         action = act(z, c, h)
-        h, c = self.rnn.step(z, action, is_first, h, c, dropout)
+        h, c = self.rnn.step(z, action, is_first, (h, c), dropout)
         output = self.rnn.head(h)
         z = mdn.sample(*self.rnn.split(output), tau, uniform, noise)
         end, reward = tf.zeros_like(is_first), tf.fill(tf.shape(is_first), self.dream_reward)
@@ -120,9 +120,8 @@ def make_vae(config: Config, dtype: str = "float32") -> VAE:
 
 
 def make_rnn(config: Config) -> MDNRNN:
-    sizes = (config.z_size, tasks.get(config.task).action_size, config.rnn_units, config.mixtures)
-    joined = tasks.get(config.task).stops_at_end
-    return MDNRNN(*sizes, config.rnn_heads, config.restart_weight, config.optimism_weight, joined)
+    task = tasks.get(config.task)
+    return MDNRNN(config, task.action_size, joined=task.stops_at_end)
 
 
 def load_vae(run: Run, dtype: str = "float32") -> VAE:

@@ -66,7 +66,7 @@ def m_outputs(
 
     @tf.function(jit_compile=True)
     def step(z, action, restart, h, c, following):
-        h, c = rnn.step(z, action, restart, h, c)
+        h, c = rnn.step(z, action, restart, (h, c))
         output = rnn.head(h)
         logit = rnn.end_logit(output)[:, 0] if "end" in rnn.heads else tf.zeros(count)
         reward = rnn.reward(output)[:, 0] if "reward" in rnn.heads else tf.zeros(count)

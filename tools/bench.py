@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -44,6 +45,21 @@ def median_rate(work: Callable[[], int], repeats: int = 5) -> float:
     return float(np.median(rates))
 
 
+def speed(env: Any, draw: Callable[[], np.ndarray], steps: int, skip: int = 1, count: int = 1) -> float:
+    """Steps a second of an environment of `count` lanes, whose actions are drawn: the median of five episodes' steps
+    from `skip` on, after the warm-up of another episode."""
+    rates = []
+    for _ in range(6):
+        env.reset(seed=1)
+        for step in range(skip + steps):
+            if step == skip:
+                started = time.perf_counter()
+            env.step(draw())
+        rates.append(count * steps / (time.perf_counter() - started))
+    env.close()
+    return float(np.median(rates[1:]))
+
+
 def environments() -> dict[str, float]:
     """Steps a second of one environment on one core, including its 64x64 observation."""
     from gymnasium.envs.box2d.car_racing import CarRacing as Stock
@@ -56,28 +72,17 @@ def environments() -> dict[str, float]:
         def _render(self, mode: str):
             return np.asarray(Image.fromarray(super()._render(mode)[:84]).resize((64, 64), Image.Resampling.BILINEAR))
 
-    def drive(env, steps: int) -> float:
-        rng, _ = np.random.default_rng(0), env.reset(seed=1)
-        for _ in range(60):  # the first second zooms in
-            env.step(np.float32([0, 0.1, 0]))
-        started = time.perf_counter()
-        for _ in range(steps):
-            env.step(rng.uniform((-0.3, 0, 0), (0.3, 0.3, 0.1)).astype(np.float32))
-        return steps / (time.perf_counter() - started)
+    rng = np.random.default_rng(0)
 
-    def dodge() -> int:
-        rng, steps, over, _ = np.random.default_rng(0), 0, False, game.reset(seed=1)
-        while not over:
-            _, _, terminated, truncated, _ = game.step(rng.uniform(-1, 1, 1))
-            over, steps = terminated or truncated, steps + 1
-        return steps
+    def drive() -> np.ndarray:
+        return rng.uniform((-0.3, 0, 0), (0.3, 0.3, 0.1)).astype(np.float32)
 
-    game = DoomTakeCover()
-    cars = {"gymnasium": (Shrunk(), 100), "v0": (CarRacing(view="v0"), 1000), "v3": (CarRacing(view="v3"), 1000)}
-    rates = {name: float(np.median([drive(*car) for _ in range(6)][1:])) for name, car in cars.items()}
-    rates["doom"] = median_rate(dodge)
-    game.close()
-    return rates
+    return {
+        "gymnasium": speed(Shrunk(), drive, 100, skip=60),  # the first second zooms in
+        "v0": speed(CarRacing(view="v0"), drive, 1000, skip=60),
+        "v3": speed(CarRacing(view="v3"), drive, 1000, skip=60),
+        "doom": speed(DoomTakeCover(), lambda: rng.uniform(-1, 1, 1), 100),
+    }
 
 
 def make_run(path: Path, task: str) -> None:
@@ -104,28 +109,29 @@ def play_agents(comm) -> None:
     from controller.policy import Controller
 
     config = dataclasses.replace(run.config, dtype=dtype, lanes=count)
-    dreaming, lanes = config.play_in == "dream", make_lanes(run, config)
+    lanes: Any = make_lanes(run, config)
+    dreaming = config.play_in == "dream"
     rng = np.random.default_rng(comm.rank)
     for lane in range(lanes.count):
         lanes.start(lane, 0.1 * rng.standard_normal(Controller.of(config).num_params), 1000 * comm.rank + lane)
-    spent, rates = {"models": 0.0}, []
-    if not dreaming:
-        inner = lanes.agent
+    spent, rates, agent = 0.0, [], getattr(lanes, "agent", None)  # in a dream they are one program with the environment
 
-        def timed(*args):
-            started = time.perf_counter()
-            action, h, c = inner(*args)
-            action.numpy()
-            spent["models"] += time.perf_counter() - started
-            return action, h, c
+    def timed(*args):
+        nonlocal spent
+        started = time.perf_counter()
+        action, h, c = agent(*args)
+        action.numpy()
+        spent += time.perf_counter() - started
+        return action, h, c
 
+    if agent:
         lanes.agent = timed
     a_time, repeats = (SEGMENT, 5) if dreaming else (1, STEPS)
     for _ in range(1 if dreaming else 55):  # compiles, and passes the zoom of the first second
         lanes.advance()
     for _ in range(3):
         mpi.wait(comm)
-        spent["models"], started = 0.0, time.perf_counter()
+        spent, started = 0.0, time.perf_counter()
         for _ in range(repeats):
             lanes.advance()
         busy = time.perf_counter() - started
@@ -135,7 +141,7 @@ def play_agents(comm) -> None:
     assert len(lanes.random) == lanes.count, "every lane plays all the time"
     memory = max(comm.gather(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024) or [0])
     if comm.rank == 0:
-        parts = {"env": busy - spent["models"], "models": spent["models"], "waiting": total - busy}
+        parts = {"env": busy - spent, "models": spent, "waiting": total - busy}
         split = {name: seconds / total for name, seconds in parts.items()}
         print(json.dumps({"rate": float(np.median(rates)), "split": split, "memory": memory}))
 
@@ -155,19 +161,9 @@ def dreams(run: Path) -> dict[str, float]:
     from doom_rnn.dream import DreamEnv
     from doom_rnn.vector import VectorDreamEnv
 
-    found = {}
-    envs = {"single": (DreamEnv(run), 300, 1), "vector": (VectorDreamEnv(DREAM_LANES, run), 20, DREAM_LANES)}
-    for name, (env, steps, count) in envs.items():
-        actions = np.zeros(env.action_space.shape, np.float32)
-
-        def work(env=env, steps=steps, count=count, actions=actions) -> int:
-            env.reset(seed=1)
-            for _ in range(steps):
-                env.step(actions)
-            return steps * count
-
-        found[name] = median_rate(work)
-    return found
+    idle = np.zeros((DREAM_LANES, 1), np.float32)
+    vector = speed(VectorDreamEnv(DREAM_LANES, run), lambda: idle, 20, count=DREAM_LANES)
+    return {"single": speed(DreamEnv(run), lambda: idle[0], 300), "vector": vector}
 
 
 def vae_products(vae) -> int:
@@ -178,11 +174,9 @@ def vae_products(vae) -> int:
 
 
 def trainings() -> dict[str, float]:
-    """Frames a second of V's training and time steps ("tokens") a second of M's, with all cores.
-
-    The floating-point operations a second of both, and of the product of two large matrices, say what limits them. A
-    training step has three times the products of a forward pass: its own, and the gradients of inputs and weights.
-    """
+    """Frames a second of V's training and time steps ("tokens") a second of M's, with all cores, and next to them their
+    floating-point operations a second and those of the product of two large matrices. A training step has three times
+    the products of a forward pass: its own, and the gradients of inputs and weights."""
     import tensorflow as tf
 
     from rnn.train import make_step as rnn_step

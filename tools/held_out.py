@@ -41,11 +41,9 @@ def main() -> None:
     else:
         paths = held_out_episodes(run)
     if not paths:
+        missing = f"{run}/held_out is missing; make it with: python extract.py --run {run} --held-out 48"
         pack = f"; {run} is a pack: begin a run with --from {run}, record there, and name it with --of"
-        raise UserError(
-            f"{run}/held_out is missing; make it with: python extract.py --run {run} --held-out 48"
-            + (pack if run.manifest.packed else "")
-        )
+        raise UserError(missing + (pack if run.manifest.packed else ""))
     print(format_errors(errors(run, paths)))
 
 

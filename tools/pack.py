@@ -32,17 +32,9 @@ MADE_HERE = ("manifest.json", "README.md")
 
 
 def pack(path: Path, out: Path, checkpoint: bool = False) -> float:
-    """Makes the folder `out` of the run `path`; its size in MB.
-
-    Args:
-        path: the run folder.
-        out: the new folder.
-        checkpoint: whether to pack the state of the search too, from which it can go on.
-
-    Raises:
-        UserError: if `out` exists or lies in the run; if V, M or C is missing or was modified; if a file is a link out
-            of the run.
-    """
+    """Makes the folder `out` of the run `path`; its size in MB. With `checkpoint` it has the state of the search too,
+    from which it can go on. UserError if `out` exists or lies in the run; if V, M or C is missing or was modified; if a
+    file is a link out of the run."""
     run = Run(path)
     if os.path.lexists(out):
         raise UserError(f"--out {out} exists; give a new folder, or delete it")
@@ -77,7 +69,7 @@ def fill(run: Run, to: Path, checkpoint: bool, shared: tuple[str, ...] = ()) -> 
     """Copies a run's packed files, without those that it shares, and the records of its rounds, with manifests."""
     names = [one.name for one in ARTIFACTS.values() if one.packed and one.name not in (*MADE_HERE, *shared)]
     names = [name for name in names if not name.startswith((f"{BEFORE}/", f"{AGENTS}/"))]
-    names += ["controller/checkpoint.npz"] if checkpoint else []
+    names += ["controller/checkpoint.npz"] * checkpoint
     copy_files(run, to, names, shared)
     for depth, earlier in enumerate(reversed(run.earlier), 1):
         copy_files(earlier, to.joinpath(*[BEFORE] * depth), [name for name in RECORDS if name not in MADE_HERE])
@@ -87,8 +79,7 @@ def copy_files(run: Run, to: Path, names: list[str], shared: tuple[str, ...] = (
     """Copies files, by their names or patterns, with their rows of the manifest."""
     manifest = Manifest(to)
     manifest.packed = True
-    found = (path for name in names for path in sorted(run.path.glob(name)) if not path.name.startswith("."))
-    for path in found:
+    for path in (path for name in names for path in sorted(run.path.glob(name)) if not path.name.startswith(".")):
         if not path.resolve().is_relative_to(run.path.resolve()):
             raise UserError(f"{path} is a link out of the run and is not packed; replace it by a copy")
         name = str(path.relative_to(run.path))
@@ -96,15 +87,14 @@ def copy_files(run: Run, to: Path, names: list[str], shared: tuple[str, ...] = (
         if name == "results.json":
             content = files.read_json(path)
             for result in content["results"]:
-                result.update({"command": relative(result["command"])} if "command" in result else {})
+                result |= {"command": relative(result["command"])} if "command" in result else {}
             files.write_text(to / name, json.dumps(content, indent=1) + "\n")
         else:
             files.copy(path, to / name)
         if row is not None:
             manifest.rows[name] = row | {"sha256": sha256(to / name)}
-    for name in shared:
-        if name in run.manifest.rows:
-            manifest.rows[name] = run.manifest.row_of(name, run / name)
+    for name in (name for name in shared if name in run.manifest.rows):
+        manifest.rows[name] = run.manifest.row_of(name, run / name)
     for row in manifest.rows.values():
         row.pop("replaced", None)
         if row.get("command"):
@@ -136,24 +126,18 @@ def require_relative(folder: Path, run: Path) -> None:
 def main() -> None:
     parser = command_line.Parser(description=__doc__)
     parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run folder")
-    parser.add_argument(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        help="the new folder; without it --run is a pack, whose card and figures are made again",
-    )
-    parser.add_argument(
-        "--checkpoint", action="store_true", help="with the search's checkpoint (13 MB), so that it can go on"
-    )
+    again = "the new folder; without it --run is a pack, whose card and figures are made again"
+    parser.add_argument("--out", type=Path, metavar="DIR", help=again)
+    state = "with the search's checkpoint (13 MB), so that it can go on"
+    parser.add_argument("--checkpoint", action="store_true", help=state)
     args = parser.parse_args()
-    if args.out is None:
-        if not Run(args.run).manifest.packed:
-            raise UserError(f"--run {args.run} is not a pack; give the new folder with --out DIR")
+    if args.out is not None:
+        print(f"{args.out}: {pack(args.run, args.out, args.checkpoint):.1f} MB")
+    elif Run(args.run).manifest.packed:
         describe(args.run, args.run.resolve().name)
         print(args.run / "README.md")
-        return
-    size = pack(args.run, args.out, args.checkpoint)
-    print(f"{args.out}: {size:.1f} MB")
+    else:
+        raise UserError(f"--run {args.run} is not a pack; give the new folder with --out DIR")
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ budget, as mean ± standard error over seeds. Between two evaluations the score 
 
 import dataclasses
 import math
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,8 +20,7 @@ from world_models.runs import files
 from world_models.runs.run import Run
 
 
-@dataclass(frozen=True)
-class Search:
+class Search(NamedTuple):
     """One agent's search: a row of `scored` (N, 3) holds the training episodes spent, the seconds, and the score of the
     mean, for each evaluation."""
 
@@ -57,25 +56,18 @@ def summary(values: list[float]) -> str:
 
 
 def table(searches: list[Search], episodes: int | None = None, mark: float | None = None) -> str:
-    """The comparison as a Markdown table.
-
-    Args:
-        searches: at least one.
-        episodes: the budget; None: the smallest number that any of the searches has spent.
-        mark: a score; the table then also says how many episodes and seconds it took.
-    """
+    """The comparison as a Markdown table. The budget is `episodes`, or the smallest number that any of the searches has
+    spent. With `mark`, a score, it also says how many episodes and seconds it took to reach it."""
     episodes = episodes or int(min(search.scored[-1, 0] for search in searches))
     names = [item.name for item in dataclasses.fields(Config) if item.name not in ("seed", "generations")]
     varied = [name for name in names if len({getattr(search.config, name) for search in searches}) > 1]
-    groups: dict[str, list[Search]] = {}
-    for search in searches:
-        label = " ".join(f"{flag(name)} {getattr(search.config, name)}" for name in varied) or "all"
-        groups.setdefault(label, []).append(search)
+    labels = [" ".join(f"{flag(name)} {getattr(one.config, name)}" for name in varied) or "all" for one in searches]
     quarters = [episodes * k // 4 for k in (1, 2, 3, 4)]
     head = ["settings", "seeds", *(f"{count:,} episodes" for count in quarters)]
     head += [] if mark is None else [f"episodes to {mark:g}", f"seconds to {mark:g}"]
     rows = [head, ["---"] * len(head)]
-    for label, group in groups.items():
+    for label in dict.fromkeys(labels):
+        group = [search for search, own in zip(searches, labels, strict=True) if own == label]
         row = [f"`{label}`", str(len(group)), *(summary([one.at(count) for one in group]) for count in quarters)]
         if mark is not None:
             row += map(summary, zip(*(one.first(mark) for one in group), strict=True))

@@ -1,9 +1,9 @@
 """Pictures of frames that explain themselves: sheets with labels and an axis, and titled panels of films."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -12,18 +12,13 @@ from world_models.runs.files import atomic_write
 
 SCALE, PANEL = 2, 4  # times as large as a frame: on a sheet, in a film
 GAP, MARGIN, LINE = 6, 8, 18  # pixels between frames, around them, of a line of text
+font_of = cache(ImageFont.load_default)  # by its size in points
 INK, PAPER, FRAME = (20, 20, 20), (255, 255, 255), (136, 136, 136)
 
 
-@dataclass(frozen=True)
-class Row:
-    """A row of a sheet.
-
-    Attributes:
-        label: what its frames are.
-        frames: (N, 64, 64, 3), uint8 or in 0..1.
-        ticks: (N,), a word under each frame: when it was, or how well it is reconstructed; empty: none.
-    """
+class Row(NamedTuple):
+    """A row of a sheet: its label, its frames (N, 64, 64, 3), uint8 or in 0..1, and a word under each frame, which says
+    when it was, or how well it is reconstructed; empty: none."""
 
     label: str
     frames: np.ndarray
@@ -42,25 +37,18 @@ def enlarged(frame: np.ndarray, scale: int) -> Image.Image:
     return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
 
 
-def sheet(rows: list[Row], title: str = "", axis: str = "") -> Image.Image:
-    """Rows of frames with gaps between them, their labels at the left and their ticks below.
-
-    Args:
-        rows: from top to bottom.
-        title: a line above all.
-        axis: what the ticks say; a line below all.
-    """
+def save_sheet(path: Path, rows: list[Row], title: str, axis: str) -> None:
+    """Writes rows of frames as PNG, with gaps between them, their labels at the left and their ticks below. The title
+    stands above all, and `axis`, which says what the ticks are, below all."""
     font = ImageFont.load_default(13)
     side = rows[0].frames.shape[1] * SCALE
     left = MARGIN + max(round(font.getlength(row.label)) for row in rows) + MARGIN
     width = left + max(len(row.frames) for row in rows) * (side + GAP) - GAP + MARGIN
     width = max(width, round(font.getlength(title)) + 2 * MARGIN)
-    height = sum(side + GAP + LINE * bool(row.ticks) for row in rows) + LINE * bool(title) + LINE * bool(axis)
+    height = sum(side + GAP + LINE * bool(row.ticks) for row in rows) + 2 * LINE
     image = Image.new("RGB", (width, height + 2 * MARGIN), PAPER)
-    draw, y = ImageDraw.Draw(image), MARGIN
-    if title:
-        draw.text((MARGIN, y), title, INK, font)
-        y += LINE
+    draw, y = ImageDraw.Draw(image), MARGIN + LINE
+    draw.text((MARGIN, MARGIN), title, INK, font)
     for row in rows:
         draw.text((MARGIN, y + side / 2), row.label, INK, font, anchor="lm")
         for k, frame in enumerate(row.frames):
@@ -71,27 +59,15 @@ def sheet(rows: list[Row], title: str = "", axis: str = "") -> Image.Image:
         for k, tick in enumerate(row.ticks):
             draw.text((left + k * (side + GAP) + side / 2, y + 2), tick, INK, font, anchor="ma")
         y += GAP + LINE * bool(row.ticks)
-    if axis:
-        draw.text((left, y), axis, INK, font)
-    return image
-
-
-def save_sheet(path: Path, rows: list[Row], title: str = "", axis: str = "") -> None:
-    """Writes a sheet as PNG."""
+    draw.text((left, y), axis, INK, font)
     with atomic_write(path) as tmp:
-        sheet(rows, title, axis).save(tmp, format="PNG")
+        image.save(tmp, format="PNG")
 
 
-@cache
-def font_of(size: int) -> ImageFont.FreeTypeFont:
-    font = ImageFont.load_default(size)
-    assert isinstance(font, ImageFont.FreeTypeFont), "Pillow is installed with FreeType"
-    return font
-
-
-def fitted(text: str, width: int, size: int) -> ImageFont.FreeTypeFont:
+def fitted(text: str, width: int, size: int) -> Any:
     """The largest font of at most `size` points in which a text is at most `width` pixels wide."""
-    return next((font for font in map(font_of, range(size, 6, -1)) if font.getlength(text) <= width), font_of(6))
+    fonts = map(font_of, range(size, 6, -1))
+    return next((font for font in fonts if font.getlength(text) <= width), font_of(6))
 
 
 def panels(titles: Sequence[str], frames: Sequence[np.ndarray], notes: Sequence[str], scale: int = PANEL) -> np.ndarray:

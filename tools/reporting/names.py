@@ -26,10 +26,8 @@ def sees(row: dict) -> str:
 def varied(run: Run) -> str:
     """In what a run of agents/ differs from its parent: what its folder's name says and no other cell of a row."""
     parts = [part.partition("-") for part in run.path.name.split(",")] if run.in_agents else []
-    words = (
-        WORDS.get(name, f"{name.replace('_', ' ')} {{}}").format(value) for name, _, value in parts if name not in SAID
-    )
-    return "".join(f", {word}" for word in words)
+    words = ((WORDS.get(name, f"{name.replace('_', ' ')} {{}}"), value) for name, _, value in parts if name not in SAID)
+    return "".join(f", {word.format(value)}" for word, value in words)
 
 
 def agent(run: Run, seeds: list[int] | None = None) -> str:

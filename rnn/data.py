@@ -1,16 +1,14 @@
-"""Episodes as sequences of (mu, logvar, action, reward, end), encoded once by V, and the batches M learns from."""
+"""Episodes as sequences of (mu, logvar, action, reward, end), encoded once by V."""
 
-import itertools
 import shutil
 import struct
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from world_models import seeds
 from world_models.config import UserError
 from world_models.runs import arrays, episodes, files
 from world_models.runs.arrays import UNREADABLE, open_npz, require_finite
@@ -157,41 +155,3 @@ def join(parts: list[Path], path: Path) -> None:
                 np.lib.format.write_array_header_1_0(out, header | {"shape": (count, *first.shape[1:])})
                 for part in parts:
                     out.write(read(part, name).tobytes())
-
-
-class Windows:
-    """Batches whose rows are windows of episodes, or complete episodes if they are as long (carracing/rnn_train.py).
-
-    Args:
-        latents: the episodes.
-        batch, length: rows, and steps a row; `length` + 1 frames are taken.
-        seed: the run's.
-        old, new_share: how many of the episodes, the first, are of earlier rounds, and the others' share of a batch.
-    """
-
-    def __init__(
-        self, latents: LatentDataset, batch: int, length: int, seed: int, old: int = 0, new_share: float = 1.0
-    ):
-        self.latents, self.batch, self.length, self.seed = latents, batch, length, seed
-        self.usable = np.flatnonzero(latents.lengths > length)
-        self.new, self.earlier = self.usable[self.usable >= old], self.usable[self.usable < old]
-        # Where either has too few episodes for its share, the other fills the batch.
-        self.news = max(min(round(batch * new_share), len(self.new)), batch - len(self.earlier))
-        if len(self.usable) < batch:
-            raise UserError(
-                f"--rnn-batch {batch} episodes of over {length} frames: only {len(self.usable)} are recorded"
-            )
-
-    def __call__(self, first: int) -> Iterator[tuple]:
-        """Batches from step `first` on: (is_first, mu, logvar, action, restart, end, reward, valid), time first;
-        `is_first`: M's state starts from zero."""
-        for number in itertools.count(first):
-            rng = seeds.generator(self.seed, "windows", number)
-            chosen = rng.choice(self.new, self.news, replace=False)
-            if self.news < self.batch:
-                chosen = np.concatenate([chosen, rng.choice(self.earlier, self.batch - self.news, replace=False)])
-            offset = rng.integers(0, self.latents.lengths[chosen] - self.length)
-            index = (self.latents.starts[chosen] + offset)[None] + np.arange(self.length + 1)[:, None]
-            restart = np.zeros((self.length + 1, self.batch, 1), np.float32)
-            restart[0, :, 0] = offset == 0
-            yield True, *self.latents.frames(index, restart)

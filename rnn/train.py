@@ -7,10 +7,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from rnn.batches import batches_of
 from rnn.data import LatentDataset, encode
 from rnn.lstm import dropout_mask
 from rnn.model import MDNRNN
-from rnn.streams import batches_of
 from vae.model import VAE, sample
 from world_models import seeds, tasks
 from world_models.config import Config

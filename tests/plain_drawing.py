@@ -20,14 +20,15 @@ class PlainCarRacing(CarRacing):
             raster.draw = compiled
 
 
-def draw(image, camera, field, grass, road, reach, car, car_sides, car_colour):
+def draw(image, camera, road, reach, car, car_sides, car_colour):
     """The same picture as `raster.draw`, in plain numpy: the last polygon that covers a sample gives its colour.
 
     It takes the same arguments, and does not need `reach`.
     """
     column = np.arange(image.shape[1]) + 0.5
     row = (np.arange(image.shape[0]) + 0.5)[:, None]
-    squares = [(-field, -field, 2 * field, raster.FIELD)] + [
+    field, grass = raster.FIELD_SIDE, raster.GRASS_SIDE
+    squares = [(-field / 2, -field / 2, field, raster.FIELD)] + [
         (grass * x, grass * y, grass, raster.GRASS) for x in range(-20, 20, 2) for y in range(-20, 20, 2)
     ]
     polygons = [

@@ -93,6 +93,7 @@ def test_every_number_of_a_box_has_its_own_range():
         (gym.spaces.Discrete(10**9), "1 to 1024 choices, found 1000000000"),
         (gym.spaces.Box(-1, 1, (40, 40)), "1 to 1024 numbers, found 1600"),
         (gym.spaces.Box(-1, 1, (0,)), "1 to 1024 numbers, found 0"),
+        (gym.spaces.Box(-np.inf, np.inf, (1,)), "expected a Box with finite bounds, or Discrete"),
         (gym.spaces.MultiDiscrete([2, 3]), "expected a Box with finite bounds, or Discrete"),
     ],
 )

@@ -4,12 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gymnasium.envs.box2d import car_racing
 from PIL import Image
 from plain_drawing import PlainCarRacing
 
 from world_models.tasks import raster
-from world_models.tasks.carracing_env import CAMERAS, HULL, HULL_SIDES, WHEEL, WHITE, CarRacing, camera_of
+from world_models.tasks.carracing_env import CAMERAS, COLOURS, HULL, HULL_SIDES, WHEEL, WHITE, CarRacing, camera_of
 from world_models.tasks.resize import shrink_car, shrink_doom
 
 DATA = Path(__file__).parent / "data" / "carracing_v0_frames.npz"
@@ -33,12 +32,11 @@ def published_frames():
         raster.pose_car(bodies, WHEEL, HULL, HULL_SIDES, WHITE, car, sides)
         image = np.empty((raster.ROWS, raster.FRAME), np.uint16)
         camera = camera_of(CAMERAS["v0"], t, x, y, angle, vx, vy)
-        field, grass = car_racing.PLAYFIELD, car_racing.GRASS_DIM
         road = data[f"road_{k}"]
-        raster.draw(image, camera, field, grass, road, raster.reach_of(road), car, sides, raster.CAR_COLOUR)
+        raster.draw(image, camera, road, raster.reach_of(road), car, sides, raster.CAR_COLOUR)
         road = np.rint(data[f"roadcol_{k}"] * 255).astype(np.uint8)
         frame = np.empty((raster.ROWS, raster.FRAME, 3), np.uint8)
-        raster.shade(image, np.concatenate([CAMERAS["v0"].colours, road]), 1, frame)
+        raster.shade(image, np.concatenate([COLOURS, road]), 1, frame)
         yield data[f"frame_{k}"][: raster.ROWS], frame
 
 

@@ -7,8 +7,7 @@ import tensorflow as tf
 from small_rnn import make_series, small
 
 from rnn import lstm, mdn
-from rnn.data import Windows
-from rnn.streams import Streams
+from rnn.batches import Streams, Windows
 from rnn.train import Rate, make_step
 from world_models import seeds, tasks
 from world_models.training import make_optimizer

@@ -6,8 +6,8 @@ from small_rnn import make_series, small
 from small_run import new_run
 
 from rnn import data
-from rnn.data import LatentDataset, Windows, encode
-from rnn.streams import Streams
+from rnn.batches import Streams, Windows
+from rnn.data import LatentDataset, encode
 from vae.data import epoch_episodes
 from world_models import tasks
 from world_models.config import UserError

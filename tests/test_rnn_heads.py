@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from small_rnn import make_series, small
 
-from rnn.streams import Streams
+from rnn.batches import Streams
 from rnn.train import initialize_from, make_step, reward_unit, set_reward_unit
 from world_models import tasks
 from world_models.training import make_optimizer

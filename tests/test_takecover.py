@@ -16,7 +16,6 @@ from conftest import ROOT
 from gymnasium.utils.env_checker import check_env
 from test_raster import pillow
 
-from world_models.config import UserError
 from world_models.tasks import takecover_env
 from world_models.tasks.pixels import PIXELS, shrink
 from world_models.tasks.takecover import RandomStrafer
@@ -35,12 +34,6 @@ def engines(process: int | None = None) -> set[int]:
         if name == "vizdoom" and int(rest.split()[1]) == (process or os.getpid()):
             found.add(int(number))
     return found
-
-
-def shared_memory(process: int) -> set[str]:
-    """Paths of the shared memory that an engine uses."""
-    lines = Path(f"/proc/{process}/maps").read_text(encoding="utf-8").splitlines()
-    return {line.split(maxsplit=5)[5] for line in lines if " /dev/shm/ViZDoom" in line}
 
 
 @pytest.fixture(scope="module")
@@ -118,15 +111,6 @@ def test_an_episode_is_cut_by_the_clock(monkeypatch):
     assert ends == [(False, False)] * 39 + [(False, True)]
 
 
-def test_close_leaves_no_engine_behind():
-    before = engines()
-    env = DoomTakeCover()
-    env.reset(seed=1)
-    assert len(engines()) == len(before) + 1
-    env.close()
-    assert engines() == before
-
-
 def none_stays(paths: list[Path]) -> bool:
     """Whether paths are gone, within ten seconds."""
     for _ in range(100):
@@ -136,25 +120,11 @@ def none_stays(paths: list[Path]) -> bool:
     return False
 
 
-def test_an_engine_does_not_outlive_a_killed_process():
-    """Nor do its shared memory and the folder where it was started."""
+@pytest.mark.parametrize("delay", [0.0, 0.02, 0.1, 0.3, 3.0])
+def test_an_engine_does_not_outlive_a_killed_process(delay):
+    """Nor do its shared memory and the folder where it was started. With the short delays it is still starting."""
     code = "from world_models.tasks import takecover_env as t; import os, time\n"
-    code += "e = t.DoomTakeCover(); e.reset(seed=1); print(t.scratch(os.getpid()), flush=True); time.sleep(60)"
-    job = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT)
-    folder = job.stdout.readline().strip()
-    [number] = engines(job.pid)
-    memory = [Path(path) for path in shared_memory(number)]
-    left = [Path("/proc") / str(number) / "stat", Path(folder), *memory]
-    assert len(memory) == 3 and all(path.exists() for path in left)
-    job.kill()
-    job.wait()
-    assert none_stays(left)
-
-
-@pytest.mark.parametrize("delay", [0.0, 0.02, 0.1, 0.3])
-def test_an_engine_does_not_outlive_a_process_that_is_killed_while_it_starts(delay):
-    code = "from world_models.tasks import takecover_env as t; import os\n"
-    code += "print(t.scratch(os.getpid()), flush=True); t.make_game()"
+    code += "print(t.scratch(os.getpid()), flush=True); t.make_game(); time.sleep(60)"
     before = set(Path("/dev/shm").glob("ViZDoom*"))
     job = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT)
     folder = Path(job.stdout.readline().strip())
@@ -164,6 +134,7 @@ def test_an_engine_does_not_outlive_a_process_that_is_killed_while_it_starts(del
         time.sleep(0.01)
     [number] = engines(job.pid)
     time.sleep(delay)
+    assert delay < 3 or set(Path("/dev/shm").glob("ViZDoom*")) > before
     job.kill()
     job.wait()
     assert none_stays([Path("/proc") / str(number) / "stat", folder])
@@ -188,12 +159,6 @@ def test_the_folder_of_closed_engines_does_not_outlive_their_process(end):
     assert folder.name.startswith("vizdoom-") and none_stays([folder])
 
 
-def test_missing_game_files_are_named(monkeypatch, tmp_path):
-    monkeypatch.setattr(takecover_env.vizdoom, "__file__", str(tmp_path / "__init__.py"))
-    with pytest.raises(UserError, match=r"freedoom2\.wad is missing"):
-        DoomTakeCover().reset(seed=1)
-
-
 def test_the_extraction_policy_redraws_where_repeat_divides_the_frame():
     policy = RandomStrafer(np.random.default_rng(0))
     actions = [policy.act(frame)[0] for frame in range(300)]
@@ -202,7 +167,7 @@ def test_the_extraction_policy_redraws_where_repeat_divides_the_frame():
     assert all(-1 <= action <= 1 for action in actions)
 
 
-def test_the_engine_outlives_a_terminal_s_ctrl_c():
+def test_the_engine_outlives_a_terminal_s_ctrl_c_but_not_its_closing():
     env = DoomTakeCover()
     before = engines()
     env.reset(seed=1)
@@ -214,6 +179,7 @@ def test_the_engine_outlives_a_terminal_s_ctrl_c():
             env.step(np.zeros(1, np.float32))
     assert engine in engines()
     env.close()
+    assert engines() == before
 
 
 @pytest.fixture(scope="module")

@@ -81,10 +81,9 @@ class Frames:
 
     def pools(self, epoch: int) -> list[list[int]]:
         """An epoch's episodes, in order, split where a pool is full."""
-        order = self.order(epoch)
-        pools: list[list[int]] = [[]]
-        size = 0
-        for index in order:
+        pools: list[list[int]] = []
+        size = POOL
+        for index in self.order(epoch):
             if size >= POOL:
                 pools.append([])
                 size = 0
@@ -95,19 +94,12 @@ class Frames:
     def epoch(self, epoch: int, skip: int = 0) -> Iterator[np.ndarray]:
         """The batches of one epoch, uint8 (batch, 64, 64, 3 or 4), without the first `skip`."""
         pools = self.pools(epoch)
-        rest, left = 0, skip
-        # Pools that a resumed training has used up are counted, not read.
-        first = 0
-        while first < len(pools) - 1:
-            size = rest + sum(self.lengths[k] for k in pools[first])
-            if size // self.batch > left:
-                break
-            left -= size // self.batch
-            rest = size % self.batch
-            first += 1
-        carried = np.empty((0, 64, 64, self.channels), np.uint8)
-        if rest:
-            carried = self._pool(pools[first - 1], epoch, first - 1)[-rest:].copy()
+        ends = np.cumsum([sum(self.lengths[k] for k in pool) for pool in pools])  # in the frames of the epoch
+        first = int(np.searchsorted(ends, skip * self.batch, side="right"))  # pools before it are not read again
+        if first == len(pools):
+            return
+        start = skip * self.batch - (int(ends[first - 1]) if first else 0)  # of the next batch in the pool
+        rest = np.empty((0, 64, 64, self.channels), np.uint8)
         with ThreadPoolExecutor(1) as reader:
             ahead = reader.submit(self._pool, pools[first], epoch, first)
             for number in range(first, len(pools)):
@@ -115,14 +107,11 @@ class Frames:
                 if number + 1 < len(pools):
                     ahead = reader.submit(self._pool, pools[number + 1], epoch, number + 1)
                 # What the last pool left over is joined to this one's first frames only: a pool is never copied.
-                full = (len(carried) + len(frames)) // self.batch
-                for k in range(left, full):
-                    start = k * self.batch - len(carried)
-                    end = start + self.batch
-                    yield frames[start:end] if start >= 0 else np.concatenate([carried, frames[:end]])
-                left = max(0, left - full)
-                unused = frames[full * self.batch - len(carried) :] if full else np.concatenate([carried, frames])
-                carried = unused.copy()
+                for end in range(start + self.batch, len(frames) + 1, self.batch):
+                    yield frames[start:end] if start >= 0 else np.concatenate([rest, frames[:end]])
+                    start = end
+                rest = frames[start:].copy() if start >= 0 else np.concatenate([rest, frames])
+                start = -len(rest)
 
     def _pool(self, indices: list[int], epoch: int, number: int) -> np.ndarray:
         frames = np.empty((sum(self.lengths[k] for k in indices), 64, 64, self.channels), np.uint8)

@@ -21,12 +21,11 @@ class Down(layers.Conv2D):
         super().__init__(filters, 4, strides=2, activation="relu", **options)
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        """(B, H, W, C) -> (B, H // 2 - 1, W // 2 - 1, filters)."""
+        """(B, S, S, C) -> (B, S // 2 - 1, S // 2 - 1, filters)."""
         if x.dtype == tf.bfloat16:
             return self._act(x)
-        even = (x.shape[1] // 2 * 2, x.shape[2] // 2 * 2)  # an odd last row or column is under no kernel
-        blocks = tf.nn.space_to_depth(x[:, : even[0], : even[1]], 2)
-        channels = x.shape[3]
+        channels, even = x.shape[3], x.shape[1] // 2 * 2  # an odd last row or column is under no kernel
+        blocks = tf.nn.space_to_depth(x[:, :even, :even], 2)
         kernel = tf.reshape(tf.cast(self.kernel, x.dtype), (2, 2, 2, 2, channels, self.filters))
         kernel = tf.reshape(tf.transpose(kernel, (0, 2, 1, 3, 4, 5)), (2, 2, 4 * channels, self.filters))
         y = tf.nn.conv2d(blocks, kernel, 1, "VALID")
@@ -42,11 +41,10 @@ class Down(layers.Conv2D):
         if size > 2:
             return self.activation(tf.nn.bias_add(tf.nn.conv2d(x, kernel, 2, "VALID"), bias))
         corners = [(2 * row, 2 * column) for row in range(size) for column in range(size)]
-        windows = [x[:, row : row + 4, column : column + 4] for row, column in corners]
-        windows = [tf.reshape(window, (-1, kernel[..., 0].size)) for window in windows]
-        y = tf.matmul(tf.concat(windows, axis=0), kernel.reshape(-1, self.filters))
-        y = tf.reshape(y, (size, size, -1, self.filters))
-        return self.activation(tf.nn.bias_add(tf.transpose(y, (2, 0, 1, 3)), bias))
+        windows = tf.stack([x[:, row : row + 4, column : column + 4] for row, column in corners])
+        y = tf.matmul(tf.reshape(windows, (-1, kernel[..., 0].size)), kernel.reshape(-1, self.filters))
+        y = tf.transpose(tf.reshape(y, (size, size, -1, self.filters)), (2, 0, 1, 3))
+        return self.activation(tf.nn.bias_add(y, bias))
 
 
 class Up(layers.Conv2DTranspose):
@@ -92,19 +90,15 @@ class VAE(keras.Model):
         self.mu = layers.Dense(z_size, name="enc_fc_mu")
         self.logvar = layers.Dense(z_size, name="enc_fc_log_var")
         self.dense = layers.Dense(1024, name="dec_fc")  # no activation, as in the release
-        self.transposed = [
-            Up(128, 5, name="dec_deconv1"),
-            Up(64, 5, name="dec_deconv2"),
-            Up(32, 6, name="dec_deconv3"),
-            Up(3, 6, activation="sigmoid", name="dec_deconv4"),
-        ]
+        sizes = ((128, 5), (64, 5), (32, 6))
+        self.transposed = [Up(*size, name=f"dec_deconv{k + 1}") for k, size in enumerate(sizes)]
+        self.transposed.append(Up(3, 6, activation="sigmoid", name="dec_deconv4"))
         # Built layer by layer: a first call would have a rank that only acts compute a reconstruction.
-        for layer, channels in zip(self.convolutions, (3, 32, 64, 128), strict=True):
+        convolutional: list = [*self.convolutions, *self.transposed]
+        for layer, channels in zip(convolutional, (3, 32, 64, 128, 1024, 128, 64, 32), strict=True):
             layer.build((None, None, None, channels))
         for layer, size in ((self.mu, 1024), (self.logvar, 1024), (self.dense, z_size)):
             layer.build((None, size))
-        for layer, channels in zip(self.transposed, (1024, 128, 64, 32), strict=True):
-            layer.build((None, None, None, channels))
         self.built = True
 
     def encode(self, frames: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -21,7 +21,6 @@ PICTURE = Path("pictures") / "reconstructions.png"
 
 def make_step(model: VAE, optimizer: keras.Optimizer, config: Config) -> Callable:
     """step(number, frames) -> losses: one Adam step, compiled."""
-
     masked = config.vae_weight != 1
     key = seeds.key(config.seed, "noise of V")
 
@@ -40,9 +39,8 @@ def make_step(model: VAE, optimizer: keras.Optimizer, config: Config) -> Callabl
         optimizer.apply(tape.gradient(loss, variables), variables)
         found = {"vae_loss": loss, "r_loss": r_loss, "kl_loss": kl_loss}
         if masked:  # what other runs call r_loss, and its part on pixels that matter
-            error = tf.cast(frames, tf.float32) / 255 - reconstruction
-            found["plain_r_loss"] = tf.reduce_mean(tf.reduce_sum(error**2, axis=(1, 2, 3)))
-            found["masked_r_loss"] = tf.reduce_mean(tf.reduce_sum(mask * error**2, axis=(1, 2, 3)))
+            for name, weight in (("plain_r_loss", 1.0), ("masked_r_loss", mask)):
+                found[name], _ = losses(frames, reconstruction, mu, logvar, config.kl_tolerance, weight)
         return found
 
     return step
@@ -64,9 +62,8 @@ def initialize_output_bias(model: VAE, paths: list[Path], seed: int) -> None:
 def fit_vae(run: Run, model: VAE, paths: list[Path]) -> None:
     """Trains V on the frames of recorded episodes (see `world_models.training.fit`)."""
     config = run.config
-    frames = Frames(
-        paths, config.vae_batch, config.seed, config.linked_episodes, config.new_share, config.vae_weight != 1
-    )
+    shares = (config.linked_episodes, config.new_share)
+    frames = Frames(paths, config.vae_batch, config.seed, *shares, masked=config.vae_weight != 1)
     ends = np.cumsum([frames.steps(epoch) for epoch in range(config.vae_epochs)])
     optimizer = make_optimizer(config.vae_rate, model.trainable_variables)
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from controller.jobs import Jobs
 from controller.rollout import Step, Watcher, play
+from rnn.batches import batches_of
 from rnn.data import LatentDataset
-from rnn.streams import batches_of
 from vae.data import Frames
 from world_models import mpi, seeds, tasks
 from world_models.command_line import print_result

@@ -28,7 +28,6 @@ class View:
         window: (width, height) in the window's pixels, where the zoom is 2.7 x 6 a world unit.
         samples: points a pixel along each axis, averaged; 1 or 4.
         follow: whether the camera turns with the direction of travel, or with the car.
-        colours: (6, 3) uint8, in `raster`'s order: outside, field, grass, wheel, white of the tyre, hull.
         dim: levels that each colour loses when the frame is shrunk (pygame's smoothscale rounds down, twice).
         tile: the road's grey as (i % 3) gives it: tile i is lighter by 0, 0.01 or 0.02 until it is driven on.
     """
@@ -36,31 +35,18 @@ class View:
     window: tuple[int, int]
     samples: int
     follow: bool
-    colours: np.ndarray
-    dim: np.int32
+    dim: np.uint8
     tile: tuple[int, int, int]
 
 
 CAMERAS = {
     # gym 0.9.4, car_racing.py: WINDOW_W x WINDOW_H and OpenGL, one sample a pixel; colours are rounded.
-    "v0": View(
-        window=(1200, 1000),
-        samples=1,
-        follow=True,
-        colours=np.array([(0, 0, 0), (102, 204, 102), (102, 230, 102), (0, 0, 0), (77, 77, 77), (204, 0, 0)], np.uint8),
-        dim=np.int32(0),
-        tile=(102, 105, 107),
-    ),
+    "v0": View(window=(1200, 1000), samples=1, follow=True, dim=np.uint8(0), tile=(102, 105, 107)),
     # Gymnasium: pygame at 1000x800, shrunk by area; colours are cut to integers.
-    "v3": View(
-        window=(1000, 800),
-        samples=4,
-        follow=False,
-        colours=np.array([(0, 0, 0), (102, 204, 102), (102, 230, 102), (0, 0, 0), (77, 77, 77), (204, 0, 0)], np.uint8),
-        dim=np.int32(2),
-        tile=(102, 104, 107),
-    ),
+    "v3": View(window=(1000, 800), samples=4, follow=False, dim=np.uint8(2), tile=(102, 104, 107)),
 }
+# In `raster`'s order: outside, field, grass, wheel, white of the tyre, hull.
+COLOURS = np.array([(0, 0, 0), (102, 204, 102), (102, 230, 102), (0, 0, 0), (77, 77, 77), (204, 0, 0)], np.uint8)
 
 
 class CarRacing(car_racing.CarRacing):
@@ -117,11 +103,11 @@ class CarRacing(car_racing.CarRacing):
         # Each tile's colour becomes a row of one array. Gymnasium repaints a tile in place when it is driven
         # on, so that the array is up to date at no cost.
         road_colour = np.array([colour for _, colour in self.road_poly]).astype(np.uint8)
-        self._palette = np.concatenate([self.camera.colours, road_colour])
+        self._palette = np.concatenate([COLOURS, road_colour])
         shift = 0
         if self.variant == "colour":  # drawn after the track, which is then that of the plain game
             field, shift = self.np_random.integers(-SHIFT, SHIFT + 1, 2)
-            self._palette[raster.FIELD] = self.camera.colours[raster.FIELD] + field
+            self._palette[raster.FIELD] = COLOURS[raster.FIELD] + field
             self.bg_color, self.road_color = self._palette[raster.FIELD], np.full(3, self.camera.tile[0] + shift)
         road: Any = self.road  # declared as None
         painted = {id(tile.color): tile for tile in road}
@@ -141,8 +127,7 @@ class CarRacing(car_racing.CarRacing):
         """The picture before it is shrunk, uint8 (84, 96, 3), rows 0-83 of the 96; in memory that the next drawing
         overwrites, of whichever environment."""
         assert self.car is not None
-        hull = self.car.hull
-        wheels = self.car.wheels
+        hull, wheels = self.car.hull, self.car.wheels
         # Every access to Box2D's attributes makes new objects: once a frame. A vector's `tuple` is twice as fast as
         # its items.
         poses = [n for wheel in wheels for n in (*wheel.position.tuple, wheel.angle, wheel.phase)]
@@ -152,14 +137,11 @@ class CarRacing(car_racing.CarRacing):
         samples = self.camera.samples
         image = SCRATCH.images[samples]
         camera = camera_of(self.camera, self.t, *poses[16:19], *hull.linearVelocity.tuple)
-        field, grass = car_racing.PLAYFIELD, car_racing.GRASS_DIM
-        raster.draw(image, camera, field, grass, self._road, self._reach, car, sides, raster.CAR_COLOUR)
+        raster.draw(image, camera, self._road, self._reach, car, sides, raster.CAR_COLOUR)
         if self.variant == "bars":
             wide = round(BAR * image.shape[1])
             image[:, :wide] = image[:, -wide:] = raster.BLACK
-        palette = self._palette
-        if self.camera.dim:
-            palette = raster.dimmed(palette, self.camera.dim)
+        palette = self._palette - np.minimum(self._palette, self.camera.dim)
         if self.masked:
             matters = np.zeros_like(palette)
             matters[raster.WHEEL :] = 255
@@ -197,16 +179,8 @@ def camera_of(view: View, t: float, x: float, y: float, angle: float, vx: float,
     width, height = view.window
     across, down = raster.FRAME * view.samples / width, raster.FRAME * view.samples / height
     # The hull stands in the middle, a quarter of the window above its lower edge.
-    return np.array(
-        (
-            cos * across,
-            sin * across,
-            (width / 2 - cos * x + sin * y) * across,
-            -sin * down,
-            -cos * down,
-            (height * 3 / 4 + sin * x + cos * y) * down,
-        )
-    )
+    left, top = width / 2 - cos * x + sin * y, height * 3 / 4 + sin * x + cos * y
+    return np.array((cos * across, sin * across, left * across, -sin * down, -cos * down, top * down))
 
 
 def _outline(points: list[tuple[float, float]]) -> np.ndarray:

@@ -8,11 +8,10 @@ import importlib.util
 import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
-from numbers import Real
 from pathlib import Path
-from typing import Any, TypeVar
 
 import gymnasium as gym
 import numpy as np
@@ -30,8 +29,17 @@ LONGEST = 8  # steps for which the random policy holds an action
 FPS, MOST_FPS = 30, 1000  # of films, where the environment does not say; and at most
 SAMPLE = 1000  # steps from which the length of random episodes is known
 MOST_NUMBERS = 1024  # of an action
-T = TypeVar("T")
-LARGEST = 1e18  # of a reward: M squares it in float32, which ends at 3e38
+
+
+@contextmanager
+def blame(name: str) -> Iterator[None]:
+    """A UserError from within names the task, and so does sys.exit, which would end a stage as if it was complete."""
+    try:
+        yield
+    except SystemExit as ended:
+        raise UserError(f"--task {name}: the environment ended the program (sys.exit({ended.code!r}))") from None
+    except UserError as error:
+        raise UserError(f"--task {name}: {error}") from None
 
 
 class Pictured(gym.Wrapper):
@@ -46,74 +54,51 @@ class Pictured(gym.Wrapper):
     range in equal parts of -1 to 1.
 
     Raises:
-        UserError: if the actions cannot be a task's, a picture is none (`pixels.rgb`), a reward is larger than M can
-            learn, or the environment calls sys.exit.
+        UserError: if the actions cannot be a task's, a picture is none (`pixels.rgb`), or the environment calls
+            sys.exit.
     """
 
     def __init__(self, env: gym.Env, name: str):
         super().__init__(env)
-        self.name = name
-        self.low = low = action_bounds(env.action_space)  # (A,)
-        self.action_space = gym.spaces.Box(low, np.ones_like(low), dtype=np.float32)
+        self.name, self.low = name, action_bounds(env.action_space)  # (A,)
+        self.action_space = gym.spaces.Box(self.low, np.ones_like(self.low), dtype=np.float32)
         self.observation_space = gym.spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
+        self.fps = min(max(1, round(env.metadata.get("render_fps") or FPS)), MOST_FPS)
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
-        _, info = self._ask(self.env.reset, seed=seed, options=options)
-        return self._observe(), info
+        with blame(self.name):
+            _, info = self.env.reset(seed=seed, options=options)
+            return self._observe(), info
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
-        action = self._own(checked(action, *self.low.shape).astype(np.float32))
-        _, reward, terminated, truncated, info = self._ask(self.env.step, action)
-        reward = float(reward)
-        if abs(reward) > LARGEST:
-            raise UserError(
-                f"--task {self.name}: expected rewards from -{LARGEST:g} to {LARGEST:g}, found {reward:g}; scale them"
-            )
-        return self._observe(), reward, bool(terminated), bool(truncated), info
+        own = self.own(checked(action, *self.low.shape).astype(np.float32))
+        with blame(self.name):
+            _, reward, terminated, truncated, info = self.env.step(own)
+            return self._observe(), float(reward), bool(terminated), bool(truncated), info
 
     def render(self) -> np.ndarray:
         """The picture in its own size, uint8 (H, W, 3)."""
-        try:
-            return rgb(self._ask(self.env.render))
-        except UserError as error:
-            raise UserError(f"--task {self.name}: its render() must return a picture: {error}") from None
-
-    def close(self) -> None:
-        self._ask(self.env.close)
+        with blame(self.name):
+            return rgb(self.env.render())
 
     def _observe(self) -> np.ndarray:
-        return np.asarray(Image.fromarray(self.render()).resize((SIZE, SIZE), Image.Resampling.BILINEAR))
+        picture = Image.fromarray(rgb(self.env.render()))
+        return np.asarray(picture.resize((SIZE, SIZE), Image.Resampling.BILINEAR))
 
-    def _ask(self, function: Callable, *args, **options):
-        return without_exit(self.name, function, *args, **options)
-
-    def _own(self, action: np.ndarray):
-        """The action in the environment's own terms."""
+    def own(self, action: np.ndarray) -> int | np.ndarray:
+        """The action (A,) in the environment's own terms."""
         space = self.env.action_space
         if isinstance(space, gym.spaces.Discrete):
             return int(space.start) + int(np.argmax(action))
         assert isinstance(space, gym.spaces.Box), "as of action_bounds"
         share = (action.reshape(space.shape).astype(np.float64) + 1) / 2
         if space.dtype.kind in "iub":
-            values = zip(share.ravel().tolist(), space.low.ravel().tolist(), space.high.ravel().tolist(), strict=True)
-            return np.array([integer(*value) for value in values], space.dtype).reshape(space.shape)
-        low, high = space.low.astype(np.float64), space.high.astype(np.float64)
-        return np.clip((1 - share) * low + share * high, low, high).astype(space.dtype)
-
-
-def integer(share: float, low: int, high: int) -> int:
-    """The integer from `low` to `high` that lies at a share of 0 to 1 of the way, each on an equal part of it."""
-    count = int(high) - int(low) + 1
-    return int(low) + min(max(math.floor(share * count), 0), count - 1)
-
-
-def without_exit(name: str, function: Callable[..., T], *args: Any, **options: Any) -> T:
-    """`function(*args, **options)`; UserError if it calls sys.exit, which would end a stage as if it was complete."""
-    try:
-        return function(*args, **options)
-    except SystemExit as ended:
-        what = f"sys.exit({ended.code!r}) in {getattr(function, '__name__', function)}"
-        raise UserError(f"--task {name}: the environment ended the program ({what})") from None
+            low, high = (np.asarray(end.tolist(), object) for end in (space.low, space.high))  # Python's never overflow
+            value = low + np.floor(share * (high - low + 1))
+        else:
+            low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+            value = (1 - share) * low + share * high
+        return np.clip(value, low, high).astype(space.dtype)
 
 
 def action_bounds(space: gym.Space) -> np.ndarray:
@@ -168,13 +153,12 @@ def require_installed(name: str, run: Path) -> None:
     top = package_of(name.removeprefix(PREFIX)).partition(".")[0]
     if not top:
         return
-    try:
-        spec = importlib.util.find_spec(top) if top not in sys.stdlib_module_names else None
-    except (ImportError, ValueError):  # ValueError: of a module without a spec, as __main__
-        spec = None
-    listed = (spec.submodule_search_locations or filter(None, [spec.origin])) if spec else ()
-    found = [place for place in listed if place]
-    places = [Path(os.path.abspath(place)).parent.resolve() for place in found]
+    spec = None
+    if top not in sys.stdlib_module_names:
+        with suppress(ImportError, ValueError):  # ValueError: of a module without a spec, as __main__
+            spec = importlib.util.find_spec(top)
+    found = (spec.submodule_search_locations or [spec.origin or ""]) if spec else []
+    places = [Path(os.path.abspath(place)).parent.resolve() for place in found if place]
     here, run = Path.cwd().resolve(), run.resolve()
     reachable = [place for place in places if place in (here, run, *run.parents) or run in place.parents]
     if not places or reachable:
@@ -187,43 +171,26 @@ def make(env_id: str) -> Pictured:
     """The environment with its pictures; UserError if there is none, or it cannot be a task."""
     package_of(env_id)
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws in memory; SDL would miss a display, and say so
-    try:
-        env = without_exit(PREFIX + env_id, gym.make, env_id, render_mode="rgb_array")
-    except UserError:
-        raise
-    except Exception as error:  # of the package, or of the environment's __init__
-        kind = "" if isinstance(error, gym.error.Error) else f"{type(error).__name__}: "
-        text = f"{kind}{' '.join(str(error).split())}"
-        raise UserError(f"--task {PREFIX}{env_id}: Gymnasium cannot make it: {text}") from None
-    if env.render_mode != "rgb_array":
-        raise UserError(f"--task {PREFIX}{env_id}: it renders no rgb_array pictures for V to see")
-    try:
-        return Pictured(env, PREFIX + env_id)
-    except UserError as error:
-        raise UserError(f"--task {PREFIX}{env_id}: {error}") from None
-
-
-def frames_a_second(value: Any) -> int:
-    """An environment's render_fps as that of a film, at least 1; UserError if it is not a number above 0."""
-    if value is None:
-        return FPS
-    is_number = isinstance(value, Real)
-    if is_number and 0 < value <= MOST_FPS:
-        return max(1, round(value))
-    raise UserError(f"metadata['render_fps']: expected a number above 0 and at most {MOST_FPS}, found {value!r:.40}")
+    with blame(PREFIX + env_id):
+        try:
+            env = gym.make(env_id, render_mode="rgb_array")
+            if env.render_mode != "rgb_array":
+                raise UserError("it renders no rgb_array pictures for V to see")
+            return Pictured(env, PREFIX + env_id)
+        except UserError:
+            raise
+        except Exception as error:  # of the package, of the environment's __init__ or of what it says of itself
+            kind = "" if isinstance(error, gym.error.Error) else f"{type(error).__name__}: "
+            raise UserError(f"Gymnasium cannot make it: {kind}{' '.join(str(error).split())}") from None
 
 
 def task(name: str) -> Task:
     """The task called gymnasium:ID; UserError as of `make`."""
     env_id = name.removeprefix(PREFIX)
     env = make(env_id)
-    low, spec, discrete = env.low, env.spec, isinstance(env.env.action_space, gym.spaces.Discrete)
-    limit = spec.max_episode_steps if spec else None
+    low, fps, discrete = env.low, env.fps, not env.low.any()
+    limit = env.spec.max_episode_steps if env.spec else None
     limit = limit if limit and limit > 0 else None  # Gymnasium's -1 stands for none, too
-    try:
-        fps = frames_a_second(env.metadata.get("render_fps"))
-    except UserError as error:
-        raise UserError(f"--task {name}: {error}") from None
     env.close()
 
     def make_env(config: Config, render_mode: str | None = None) -> gym.Env:
@@ -254,40 +221,23 @@ def mean_length(env_id: str, limit: int) -> float:
     is drawn."""
     env, rng = make(env_id), np.random.default_rng(0)
     steps = episodes = 0
-    while steps < SAMPLE:
-        policy, over, frame = RandomHolder(rng, env.low), False, 0
-        without_exit(env.name, env.env.reset, seed=episodes)
-        while not over and frame < limit:
-            _, _, terminated, truncated, _ = without_exit(env.name, env.env.step, env._own(policy.act(frame)))
-            over, frame = terminated or truncated, frame + 1
-        steps, episodes = steps + frame, episodes + 1
+    with blame(env.name):
+        while steps < SAMPLE:
+            policy, over, frame = RandomHolder(rng, env.low), False, 0
+            env.env.reset(seed=episodes)
+            while not over and frame < limit:
+                _, _, terminated, truncated, _ = env.env.step(env.own(policy.act(frame)))
+                over, frame = terminated or truncated, frame + 1
+            steps, episodes = steps + frame, episodes + 1
     env.close()
     return steps / episodes
 
 
 def presets(limit: int) -> dict[str, dict]:
     """What any environment changes in the configuration; its episodes are of `limit` steps at most."""
-    paper = dict(
-        policy="held",
-        max_frames=limit,
-        vae_bias="mean",
-        heads="end+reward",
-        play_in="dream",
-        rnn_length=100,
-        lanes=64,
-        seed_sharing="common",
-    )
-    laptop = dict(
-        episodes=200,
-        frames=10_000,
-        vae_epochs=1,
-        vae_batch=20,
-        vae_rate=3e-4,
-        rnn_steps=1000,
-        rnn_batch=50,
-        rnn_length=50,
-        rollouts="16",
-        population=64,
-    )
+    paper = dict(policy="held", max_frames=limit, vae_bias="mean", rnn_length=100)
+    search = dict(heads="end+reward", play_in="dream", lanes=64, seed_sharing="common")
+    laptop = dict(episodes=200, frames=10_000, rollouts="16", population=64)
+    models = dict(vae_epochs=1, vae_batch=20, vae_rate=3e-4, rnn_steps=1000, rnn_batch=50, rnn_length=50)
     smoke = dict(episodes=16, frames=1000, max_frames=min(limit, 100), rnn_length=50, lanes=16)
-    return {"paper": paper, "laptop": laptop, "smoke": smoke}
+    return {"paper": paper | search, "laptop": laptop | models, "smoke": smoke}

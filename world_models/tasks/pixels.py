@@ -27,7 +27,7 @@ def rgb(picture: object) -> np.ndarray:
     Raises:
         UserError: of anything else, with its type and shape.
     """
-    expected = "expected uint8 (H, W, 3), (H, W, 4) or (H, W), or floats from 0 to 1 of such a shape"
+    expected = "render(): expected uint8 (H, W, 3), (H, W, 4) or (H, W), or floats from 0 to 1 of such a shape"
     if picture is None or isinstance(picture, list | tuple):
         raise UserError(f"{expected}, found {'None' if picture is None else f'a {type(picture).__name__}'}")
     array = np.asarray(picture)

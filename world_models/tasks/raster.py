@@ -12,9 +12,12 @@ The result is rows 0-83 of the 96x96 frame, which resize.py shrinks to the 64x64
 import math
 
 import numpy as np
+from gymnasium.envs.box2d.car_racing import GRASS_DIM, PLAYFIELD
 
 from world_models.tasks.compiled import compiled
 
+Array = np.ndarray
+FIELD_SIDE, GRASS_SIDE = 2 * PLAYFIELD, GRASS_DIM  # of the field and of a square of grass, in world units
 FRAME = 96  # pixels: width of the frame, and its height with the status bar
 ROWS = 84  # rows above the status bar
 
@@ -77,10 +80,11 @@ def _square(image, camera, left, low, side, colour, xs, ys, crossing, found):
 
 
 @compiled
-def _ground(image, camera, field, grass, xs, ys, crossing, found):
+def _ground(image, camera, xs, ys, crossing, found):
     """The field, and those of its 20 x 20 squares that the picture's corners enclose."""
     a, b, c, d, e, f = camera
-    _square(image, camera, -field, -field, 2 * field, FIELD, xs, ys, crossing, found)
+    grass = GRASS_SIDE
+    _square(image, camera, -FIELD_SIDE / 2, -FIELD_SIDE / 2, FIELD_SIDE, FIELD, xs, ys, crossing, found)
     left = low = np.inf
     right = high = -np.inf
     for corner in range(4):
@@ -101,31 +105,22 @@ def reach_of(road: np.ndarray) -> float:
 
 @compiled
 def draw(
-    image: np.ndarray,
-    camera: np.ndarray,
-    field: np.ndarray,
-    grass: np.ndarray,
-    road: np.ndarray,
-    reach: np.ndarray,
-    car: np.ndarray,
-    car_sides: np.ndarray,
-    car_colour: np.ndarray,
+    image: Array, camera: Array, road: Array, reach: float, car: Array, car_sides: Array, car_colour: Array
 ) -> None:
     """Draws colour numbers, in the release's order: field, grass, road, car.
 
     Args:
         image: uint16 (rows, columns) of samples, overwritten.
         camera: float64 (6,), (a, b, c, d, e, f): column = a x - b y + c, row = d x + e y + f, in samples.
-        field, grass: float, half the field's side and a grass square's side, in world units.
         road: float64 (N, 4, 2), world coordinates in drawing order; polygon n has colour number ROAD + n.
-        reach: float, no vertex of a road polygon lies further from its first.
+        reach: no vertex of a road polygon lies further from its first.
         car: float64 (M, V, 2), world coordinates; `car_sides` (M,) how many of the V are in use (0: skip).
         car_colour: (M,) colour numbers.
     """
     xs, ys = np.empty(16), np.empty(16)
     crossing, found = np.empty((image.shape[0], 16)), np.empty(image.shape[0], np.int64)
     image[:] = BLACK
-    _ground(image, camera, field, grass, xs, ys, crossing, found)
+    _ground(image, camera, xs, ys, crossing, found)
     a, b, c, d, e, f = camera
     # Most polygons of the road are out of sight; a test of the first vertex skips them.
     margin_x, margin_y = reach * math.hypot(a, b), reach * math.hypot(d, e)
@@ -187,24 +182,8 @@ def shade(image: np.ndarray, palette: np.ndarray, samples: int, frame: np.ndarra
 
 
 @compiled
-def dimmed(palette: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    """The palette, uint8 (N, 3), each number less by so many levels (int32), and no less than 0."""
-    out = np.empty_like(palette)
-    numbers, less = palette.ravel(), out.ravel()
-    for k in range(numbers.size):
-        less[k] = max(np.int32(numbers[k]) - levels, 0)
-    return out
-
-
-@compiled
 def pose_car(
-    bodies: np.ndarray,
-    wheel: np.ndarray,
-    hull: np.ndarray,
-    hull_sides: np.ndarray,
-    white: np.ndarray,
-    car: np.ndarray,
-    car_sides: np.ndarray,
+    bodies: Array, wheel: Array, hull: Array, hull_sides: Array, white: tuple, car: Array, car_sides: Array
 ) -> None:
     """The car's polygons in the release's drawing order: each wheel, the white of its tyre, then the hull and the blob.
 

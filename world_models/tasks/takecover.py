@@ -40,38 +40,17 @@ class RandomStrafer:
         return self.action
 
 
-PRESETS: dict[str, dict] = {
-    # What the release's Doom changes [doomrnn/*.py].
-    "paper": dict(
-        max_frames=2100,
-        min_frames=100,
-        z_size=64,
-        rnn_units=512,
-        rnn_steps=24_400,
-        rnn_length=500,
-        heads="end",
-        rnn_rate_end=1e-5,
-        rnn_rate_decay=0.99999,
-        play_in="dream",
-        temperature=1.15,
-        features="zch",
-        lanes=128,
-    ),
-    # M learns from pieces a fifth as long: the state is carried from piece to piece as before, a step costs a fifth,
-    # and in so few steps it is their number that counts. For the same reason its learning rate falls seventy times
-    # faster. It must predict deaths in held-out episodes (tools/held_out.py): hence a policy that strafes
-    # as far as the walls, where agents go, and mirror images, which are as good as new episodes.
-    "laptop": dict(
-        episodes=3000,
-        policy="smooth",
-        mirror="yes",
-        rnn_steps=2700,
-        rnn_length=100,
-        rnn_rate_decay=0.9993,
-        eval_episodes=128,
-    ),
-    "smoke": dict(episodes=24, max_frames=2100, rnn_steps=40, rnn_length=100, population=16, lanes=16),
-}
+# What the release's Doom changes [doomrnn/*.py].
+PAPER = dict(max_frames=2100, min_frames=100, z_size=64, heads="end")
+PAPER |= dict(rnn_units=512, rnn_steps=24_400, rnn_length=500, rnn_rate_end=1e-5, rnn_rate_decay=0.99999)
+PAPER |= dict(play_in="dream", temperature=1.15, features="zch", lanes=128)
+# M learns from pieces a fifth as long: the state is carried from piece to piece as before, a step costs a fifth,
+# and in so few steps it is their number that counts. For the same reason its learning rate falls seventy times
+# faster. It must predict deaths in held-out episodes (tools/held_out.py): hence a policy that strafes
+# as far as the walls, where agents go, and mirror images, which are as good as new episodes.
+LAPTOP = dict(episodes=3000, policy="smooth", mirror="yes", eval_episodes=128)
+LAPTOP |= dict(rnn_steps=2700, rnn_length=100, rnn_rate_decay=0.9993)
+SMOKE = dict(episodes=24, max_frames=2100, rnn_steps=40, rnn_length=100, population=16, lanes=16)
 
 CONTROLS = Controls(
     title="Doom: Take Cover",
@@ -107,7 +86,7 @@ fireballs. Return: time steps survived. "Dream" is the same game as M predicts i
     max_lanes=16,  # each environment has an engine, a process of its own
     dream_reward=1.0,
     dream_id="DoomRNN-v0",
-    presets=PRESETS,
+    presets={"paper": PAPER, "laptop": LAPTOP, "smoke": SMOKE},
     mark=750.0,  # gym-doom's: "solved" at a mean of 750 steps [paper 4]
     controls=CONTROLS,
     published="doom",

@@ -18,6 +18,9 @@ import numpy as np
 from world_models import command_line
 
 try:
+    # PPO loads torch._dynamo, which loads triton. triton and TensorFlow both contain LLVM, and the process ends with
+    # "LLVM ERROR" or a segmentation fault where TensorFlow is first.
+    import torch._dynamo  # noqa: F401
     from stable_baselines3 import PPO
     from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecMonitor
 except ModuleNotFoundError as error:

@@ -106,7 +106,7 @@ def test_presets_record_frames_enough_for_short_episodes(env_id, preset):
     """Episodes of the random policy have 13 frames in CartPole and 10 in FrozenLake."""
     config = tasks.preset(f"gymnasium:{env_id}", preset)
     env = make_env(config)
-    recorded = (len(record(env, config, index)["obs"]) for index in range(30))
+    recorded = (len(record(env, config, index)[0]["obs"]) for index in range(30))
     frames = np.mean(list(recorded)) * config.episodes
     assert frames > 1.5 * config.rnn_batch * (config.rnn_length + 1) and frames > 2 * config.vae_batch
     long = "gymnasium:Pendulum-v1"

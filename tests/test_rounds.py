@@ -166,9 +166,10 @@ def test_a_share_of_a_round_is_random_and_a_packs_round_begins_without_recording
     assert config.linked_episodes == 0 and config.total_episodes == 6
     # The random ones are the policy's, not an agent's: as this run would have recorded them in its first round.
     env = make_env(config)
-    expected = record(env, config, 3)
+    expected, seed = record(env, config, 3)
     env.close()
     np.testing.assert_array_equal(episodes.read(tmp_path / "b/record/000003.npz")[1], expected["action"])
+    assert found[3]["reset_seed"] == seed
     # A round that is all random needs no agent at all.
     assert all(is_random(tasks.replace(config, random_share=1.0), index) for index in range(20))
 

@@ -34,7 +34,7 @@ Share = tuple[int, int, list[float]]  # frames, bytes and returns of the episode
 
 def record(
     env: Any, config: Config, index: int, after_step: Callable[[], None] = lambda: None
-) -> dict[str, np.ndarray]:
+) -> tuple[dict[str, np.ndarray], int]:
     """Plays random episode number `index` of a run; calls `after_step` after every step.
 
     The return is that up to the episode's end; recording stops there if the task says so, and at `max_frames`.
@@ -43,7 +43,7 @@ def record(
     Returns:
         obs uint8 (T, 64, 64, 3), action float32 (T, A), reward float32 (T,), what each action earned, and end (),
         the number of frames after which the episode was over, T + 1 if it never was. With `vae_weight` also mask,
-        uint8 (T, 64, 64), which pixels matter.
+        uint8 (T, 64, 64), which pixels matter. And the seed of the environment's reset.
     """
     task, masked = tasks.get(config.task), config.vae_weight != 1
     for attempt in range(ATTEMPTS):
@@ -61,7 +61,7 @@ def record(
             if episode.over and task.stops_at_end:
                 break
         if len(episode.actions) > config.min_frames:
-            return episode.arrays()
+            return episode.arrays(), seed
     raise UserError(
         f"--min-frames {config.min_frames}: episode {index} ended before in each of {ATTEMPTS} attempts; choose fewer"
     )
@@ -156,8 +156,9 @@ def extract_random(comm: mpi.Comm, run: Run, missing: list[int]) -> Share:
     bar = progress_bar(mine, desc=f"episodes of rank 0 of {comm.size}", disable=comm.rank > 0, unit="episode")
     with mpi.hang_limit(comm) as within_limit:
         for index in bar:
-            episode = record(env, config, index, within_limit)
-            source = episodes.source_of(config, index) | {"round": config.round, "policy": config.policy}
+            episode, seed = record(env, config, index, within_limit)
+            player = {"round": config.round, "policy": config.policy, "reset_seed": seed}
+            source = episodes.source_of(config, index) | player
             disk += episodes.write(episodes.path_of(run, index), episode, source)
             frames += len(episode["obs"])
             returns.append(total_reward(episode))
@@ -251,7 +252,8 @@ def play_and_write(
 
     def write(job: int, episode: dict[str, np.ndarray]) -> None:
         nonlocal frames, disk
-        source = episodes.source_of(config, int(paths[job].stem)) | agents[job].source | made_from
+        player = agents[job].source | made_from | {"reset_seed": plan[job]}
+        source = episodes.source_of(config, int(paths[job].stem)) | player
         disk += episodes.write(paths[job], episode, source)
         frames += len(episode["obs"])
         returns.append(total_reward(episode))

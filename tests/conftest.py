@@ -121,6 +121,42 @@ def site(tmp_path_factory) -> Path:
     return made_once(tmp_path_factory, "site", lambda out: build(runs, out))
 
 
+@pytest.fixture(scope="module")
+def chromium():
+    from playwright.sync_api import sync_playwright
+
+    path = need_program("chromium", "chromium-browser", "google-chrome")
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(chromium, site):
+    """Opens a run's page, paused after three steps of a dream that is the same whenever it is opened, however fast the
+    machine is; fails at the end if the console or the page said an error."""
+    from small_page import BEGIN, DESK
+
+    said, pages = [], []
+
+    def opens(name: str, viewport: dict | None = None, **options):
+        page = chromium.new_page(viewport=viewport or DESK, **options)
+        page.set_default_timeout(120_000)
+        pages.append(page)
+        page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.goto(f"{(site / 'index.html').as_uri()}#{name}")
+        page.wait_for_function("state.run && state.dream.steps > 0")  # it plays by itself
+        page.evaluate(f"{BEGIN}; for (let k = 0; k < 3; k++) advance()")
+        return page
+
+    yield opens
+    for page in pages:
+        page.close()
+    assert said == []
+
+
 @pytest.fixture(scope="session")
 def car(tmp_path_factory) -> Path:
     """A run with its report, by the command."""

@@ -2,15 +2,18 @@
 
 import base64
 import dataclasses
+import io
 import re
 import shutil
 import subprocess
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from conftest import ROOT, SHIPPED, need_program, run_script
+from PIL import Image
 from small_run import episode_of, new_run, trust
 
 from tools.page import source as sources
@@ -22,6 +25,7 @@ from world_models.runs import episodes as recordings
 from world_models.runs.begin import begin
 from world_models.runs.manifest import episode_digest
 from world_models.runs.run import Run
+from world_models.seeds import episode_seeds
 from world_models.tasks.controls import plain
 
 
@@ -47,27 +51,30 @@ def test_pack_keeps_float16_and_bytes():
     assert raw[8:] == bytes([3, 250])
 
 
-@pytest.mark.parametrize("missing", ["vae.weights.h5", "rnn.weights.h5", "initial_z.npz"])
-def test_a_run_without_its_models_is_one_line(tmp_path, missing):
-    run = copy_of("carracing", tmp_path / "run")
-    (run / missing).unlink()
-    with pytest.raises(UserError, match=rf"{missing} is missing; make it with: python train_"):
-        build([run], tmp_path / "site")
-
-
-def test_a_run_without_frames_or_agent_is_one_line(tmp_path):
-    run = copy_of("carracing", tmp_path / "run")
-    shutil.rmtree(run / "controller")
-    with pytest.raises(UserError, match="holds no real frames"):
-        build([run], tmp_path / "site")
-
-
-def test_another_tasks_heads_are_one_line(tmp_path):
-    """M's weights of CarRacing in a run of Doom."""
-    run = copy_of("doom", tmp_path / "run")
+def other_heads(run: Path) -> None:
+    """M's weights of CarRacing."""
     shutil.copy(ROOT / "pretrained" / "carracing" / "rnn.weights.h5", run / "rnn.weights.h5")
     trust(run, "rnn.weights.h5")
-    with pytest.raises(UserError, match="M of 512 units for doom"):
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("carracing", lambda run: (run / "vae.weights.h5").unlink(), "vae.weights.h5 is missing; make it with: python"),
+        ("carracing", lambda run: (run / "rnn.weights.h5").unlink(), "rnn.weights.h5 is missing; make it with: python"),
+        ("carracing", lambda run: (run / "initial_z.npz").unlink(), "initial_z.npz is missing; make it with: python"),
+        ("carracing", lambda run: shutil.rmtree(run / "controller"), "holds no real frames"),
+        ("doom", other_heads, "M of 512 units for doom"),
+    ],
+)
+def test_a_run_that_lacks_something_is_one_line(name, change, said, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    for part in ("config.json", "manifest.json", "vae.weights.h5", "rnn.weights.h5", "initial_z.npz"):
+        shutil.copy(ROOT / "pretrained" / name / part, run / part)
+    shutil.copytree(ROOT / "pretrained" / name / "controller", run / "controller")
+    change(run)
+    with pytest.raises(UserError, match=said):
         build([run], tmp_path / "site")
 
 
@@ -80,24 +87,44 @@ def test_runs_of_one_name_are_one_line(tmp_path):
         build([tmp_path / "a" / "doom", tmp_path / "b" / "doom"], tmp_path / "site")
 
 
-def test_a_recorded_run_shows_its_recording(car_run, tmp_path):
+def test_a_recorded_run_without_an_agent_shows_its_recording(car_run, tmp_path):
     run = shutil.copytree(car_run, tmp_path / "run", ignore=shutil.ignore_patterns("controller"))
     source = sources.read(Run(run))
-    recorded = recordings.read(recordings.complete(Run(run))[0])[0]
-    np.testing.assert_array_equal(source.frames[[0, -1]], recorded[[0, -1]])
-    assert source.parameters is None and "first recording" in source.frames_of
+    np.testing.assert_array_equal(source.game, recordings.read(recordings.complete(Run(run))[0])[0])
+    assert source.parameters is None and "first recording" in source.game_of
 
 
-def test_an_agents_recording_is_not_called_random(tmp_path):
+@pytest.mark.parametrize(
+    ("policy", "player"), [("release", "random play"), ("controller", "an agent"), ("curious", "an agent")]
+)
+def test_an_agents_recording_is_not_called_random(policy, player, tmp_path):
     run = new_run(tmp_path / "run")
-    agent = "an earlier agent's play"
-    for policy, player in (("release", "random play"), ("controller", agent), ("curious", agent)):
-        for index in range(2):
-            episode_of(run, index, round=2, policy=policy)  # of which a share may be random
-        paths = [recordings.path_of(run, index) for index in range(2)]
-        run.record_episodes({path.name: episode_digest(path) for path in paths})
-        _, which = sources.real_frames(run, None, None, None)
-        assert which == f"the run's first recording, 5 frames of {player}"
+    paths = [episode_of(run, index, round=2, policy=policy) for index in range(2)]  # a share of them may be random
+    run.record_episodes({path.name: episode_digest(path) for path in paths})
+    assert sources.real_episode(run, None, None, None, None)[1] == f"the run's first recording: 5 steps of {player}"
+
+
+@pytest.mark.parametrize(
+    ("row", "seed", "said"),
+    [
+        ({"returns": [5.0, 1.0, 3.0], "seeds": [15, 11, 13], "episodes": 3}, 13, "the median of C's 3 test episodes"),
+        (None, episode_seeds(0, "test", 0, 1)[0], "an episode of C"),
+    ],
+)
+def test_an_agent_plays_a_typical_episode(row, seed, said, car_run, monkeypatch):
+    frames, played = np.zeros((7, 64, 64, 3), np.uint8), []
+    monkeypatch.setattr(sources, "RealLanes", lambda *_: SimpleNamespace(close=lambda: None))
+    monkeypatch.setattr(sources, "episode", lambda _, parameters, seed: (played.append(seed), (frames, 8.0))[1])
+    found = sources.real_episode(Run(car_run), None, None, np.zeros(867), row)
+    assert found == (frames, f"{said}: 7 steps, return 8") and played == [seed]
+
+
+def test_the_films_sheet_has_every_second_frame():
+    frames = np.repeat(np.arange(0, 240, 6, dtype=np.uint8), 64 * 64 * 3).reshape(-1, 64, 64, 3)
+    film = sources.film(frames)
+    sheet = np.asarray(Image.open(io.BytesIO(base64.b64decode(film.pop("picture").partition(",")[2]))))
+    assert film == {"steps": 40, "every": 2, "columns": 16} and sheet.shape == (128, 1024, 3)
+    assert np.abs(sheet[96, 32::64].mean(axis=-1)[:4] - frames[32::2, 0, 0, 0]).max() <= 3
 
 
 def test_of_tests_of_one_kind_that_of_most_episodes_is_shown(tmp_path):
@@ -106,19 +133,16 @@ def test_of_tests_of_one_kind_that_of_most_episodes_is_shown(tmp_path):
     for env, episodes, mean in (("real", 100, 900.0), ("real", 5, 1.0), ("dream", 3, 2.0), ("dream", 100, 1000.0)):
         row = results.identity(config, play_in=env) | {"mean": mean, "std": 1.0, "episodes": episodes}
         results.add(run, row)
-    found = sources.scores(run)
-    assert [(entry["where"], entry["mean"]) for entry in found if entry["by"] == "ours"] == [
-        ("dream", 1000.0),
-        ("real", 900.0),
-    ]
-    assert [entry["where"] for entry in found if entry["by"] == "paper"] == ["dream", "real"]
+    found = [(entry["by"], entry["where"], entry["mean"]) for entry in sources.scores(sources.tests(run))]
+    paper = [("paper", "dream", 918), ("paper", "real", 1092)]
+    assert found == [("ours", "dream", 1000.0), paper[0], ("ours", "real", 900.0), paper[1]]
 
 
 @pytest.mark.parametrize(
     ("task", "changes", "said"),
     [
-        ("carracing", {"rnn_steps": 300}, "300 steps of the published 4,000 and loses the road"),
-        ("doom", {"rnn_steps": 2680}, "2,680 steps of the published 24,400."),
+        ("carracing", {"rnn_steps": 300}, "300 steps, the paper's M for 4,000. Its dream loses the road"),
+        ("doom", {"rnn_steps": 2680}, "2,680 steps, the paper's M for 24,400."),
         ("doom", {}, ""),
         ("doom", {"rnn_steps": 300, "untrained": "rnn"}, ""),
         ("doom", {"rnn_steps": 300, "untrained": "vae+rnn"}, ""),
@@ -127,10 +151,8 @@ def test_of_tests_of_one_kind_that_of_most_episodes_is_shown(tmp_path):
 )
 def test_an_m_of_fewer_steps_than_the_papers_says_so(task, changes, said, tmp_path):
     config = dataclasses.replace(tasks.preset(task, "paper"), **changes)
-    rest = {field.name: None for field in dataclasses.fields(sources.Source)}
-    steps, rounds = sources.rnn_steps(Run(tmp_path, config))
-    source = sources.Source(**rest | {"config": config, "rnn_steps": steps, "rnn_rounds": rounds})
-    assert said in source.short_training and bool(said) == bool(source.short_training)
+    found = sources.short_training(Run(tmp_path, config))
+    assert said in found and bool(said) == bool(found)
 
 
 def test_a_later_round_s_m_has_the_steps_of_all_rounds():
@@ -150,12 +172,3 @@ def test_controls_name_every_number_of_an_action():
 def test_a_task_without_a_row_gets_the_arrow_keys():
     row = plain("Swimmer-v5", 2, 20)
     assert row.fps == 20 and row.title == "Swimmer-v5" and [key.action for key in row.keys] == [0, 0, 1, 1]
-
-
-def copy_of(name: str, run: Path) -> Path:
-    """What the page needs of a shipped run."""
-    run.mkdir()
-    for part in ("config.json", "manifest.json", "vae.weights.h5", "rnn.weights.h5", "initial_z.npz"):
-        shutil.copy(ROOT / "pretrained" / name / part, run / part)
-    shutil.copytree(ROOT / "pretrained" / name / "controller", run / "controller")
-    return run

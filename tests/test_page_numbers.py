@@ -14,6 +14,7 @@ from controller.policy import Controller
 from doom_rnn.dream import Randomness
 from tools.page import source as sources
 from tools.page.__main__ import build
+from world_models import tasks
 from world_models.pictures import to_uint8
 from world_models.runs import weights
 from world_models.runs.begin import begin
@@ -23,10 +24,18 @@ from world_models.world_model import WorldModel, make_rnn, make_vae
 STEPS = 200
 
 
+def page_numbers(site: Path, name: str, ask: dict) -> dict:
+    """What the page's JavaScript makes of given numbers."""
+    command = [need_program("node", "nodejs"), ROOT / "tests/page_numbers.js", site, name]
+    text = json.dumps({name: np.asarray(value).tolist() for name, value in ask.items()})
+    done = subprocess.run(command, input=text, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
 @pytest.fixture(scope="session", params=SHIPPED)
 def both(request, site) -> dict:
     """A run, what Keras makes of 200 steps of its dream, and what the page's JavaScript makes of the same numbers."""
-    node = need_program("node", "nodejs")
     source = sources.read(Run(ROOT / "pretrained" / request.param))
     config, rnn = source.config, source.rnn
     rng = np.random.default_rng(5)
@@ -36,12 +45,7 @@ def both(request, site) -> dict:
     first = source.starts[0][:1].astype(np.float32)
     expected = walk(source, first, ask)
     ask |= {"z": expected["z_before"], "action": expected["action"]}
-    text = json.dumps({name: np.asarray(value).tolist() for name, value in ask.items()})
-    done = subprocess.run(
-        [node, ROOT / "tests/page_numbers.js", site, request.param], input=text, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout)
+    answer = page_numbers(site, request.param, ask)
     rounded = dict(zip(("kernel", "recurrent", "bias"), rnn.cell.weights, strict=True))
     rounded |= dict(zip(("head", "headb"), rnn.head.weights, strict=True))
     for name, variable in rounded.items():
@@ -92,17 +96,21 @@ def test_m_and_its_mixture_are_kerass_to_a_thousandth_over_200_steps(both):
     assert np.abs(mean - mean_k).max() < 1e-3
     assert np.abs(logstd - logstd_k).max() < 1e-3
     assert np.abs(tf.nn.softmax(logmix) - tf.nn.softmax(logmix_k)).max() < 1e-3
-    if source.end_head:
+    if heads:
         end, end_k = (1 / (1 + np.exp(-output[:, 0])) for output in (ours, theirs))
         assert np.abs(end - end_k).max() < 1e-3
 
 
-def test_controller_acts_as_in_numpy(both):
-    config, answer = both["source"].config, both["answer"]
-    h, c = (np.concatenate([np.zeros((1, config.rnn_units)), states(answer, name)[:-1]]) for name in ("h", "c"))
-    params = np.tile(both["source"].parameters, (STEPS, 1))
-    expected = Controller.of(config).act(params, both["expected"]["z_before"], c, h)
+def check_actions(source, answer: dict, z: np.ndarray) -> np.ndarray:
+    """C in NumPy acts as the JavaScript's along z; its actions."""
+    h, c = (np.pad(states(answer, name)[:-1], [(1, 0), (0, 0)]) for name in ("h", "c"))
+    expected = Controller.of(source.config).act(np.tile(source.parameters, (len(z), 1)), z, c, h)
     np.testing.assert_allclose(states(answer, "action"), expected, atol=1e-5)
+    return expected
+
+
+def test_controller_acts_as_in_numpy(both):
+    check_actions(both["source"], both["answer"], both["expected"]["z_before"])
 
 
 def test_uncertainty_is_the_mean_standard_deviation_of_the_mixture(both):
@@ -133,23 +141,21 @@ def random_run(path: Path, task: str, **flags) -> Run:
     return run
 
 
+def made_up(source, steps: int = 30) -> dict:
+    """Draws, z and actions."""
+    rng, shape = np.random.default_rng(5), (steps, source.config.z_size)
+    ask = {"tau": 1.0, "uniform": rng.random(shape), "noise": rng.random(shape), "z": rng.standard_normal(shape)}
+    return ask | {"action": rng.random((steps, tasks.get(source.config.task).action_size))}
+
+
 def test_a_dream_s_dropout_masks_weigh_what_each_gate_of_m_sees(tmp_path):
     """Keras with the same masks gives the same states; the page's own masks have the run's rate and a mean of 1."""
-    node = need_program("node", "nodejs")
     run = random_run(tmp_path / "run", "gymnasium:CartPole-v1", heads="end", play_in="real", dream_dropout=0.3)
     source = sources.read(run)
     build([run.path], tmp_path / "site")
-    rng, config, masks = np.random.default_rng(5), source.config, Randomness(7).dropout(source.config)
-    ask = {name: rng.random((30, config.z_size)) for name in ("uniform", "noise")}
-    ask |= {"z": rng.standard_normal((30, config.z_size)), "action": rng.random((30, source.actions))}
-    text = json.dumps(
-        {name: value.tolist() for name, value in (ask | {"dropout": masks.ravel()}).items()} | {"tau": 1.0}
-    )
-    command = [node, ROOT / "tests/page_numbers.js", tmp_path / "site", "run"]
-    done = subprocess.run(command, input=text, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout)
-    h = c = np.zeros((1, config.rnn_units), np.float32)
+    ask, masks = made_up(source), Randomness(7).dropout(source.config)
+    answer = page_numbers(tmp_path / "site", "run", ask | {"dropout": masks.ravel()})
+    h = c = np.zeros((1, source.config.rnn_units), np.float32)
     for t, state in enumerate(answer["states"]):
         first = np.full((1, 1), float(t == 0), np.float32)
         step = np.float32(ask["z"][t][None]), np.float32(ask["action"][t][None]), first, (h, c)
@@ -166,21 +172,10 @@ def test_a_dream_s_dropout_masks_weigh_what_each_gate_of_m_sees(tmp_path):
 @pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1"])
 def test_an_environment_of_gymnasiums_is_played_by_its_c(tmp_path, env_id, heads):
     """A choice is the greatest of C's numbers, as in the game."""
-    node = need_program("node", "nodejs")
     source = sources.read(random_run(tmp_path / "run", f"gymnasium:{env_id}", heads=heads, play_in="real"))
     build([tmp_path / "run"], tmp_path / "site")
-    rng, config = np.random.default_rng(5), source.config
-    ask = {name: rng.random((30, config.z_size)).tolist() for name in ("uniform", "noise")}
-    ask["z"] = rng.standard_normal((30, config.z_size)).tolist()
-    ask |= {"tau": 1.0, "action": rng.random((30, source.actions)).tolist()}
-    command = [node, ROOT / "tests/page_numbers.js", tmp_path / "site", "run"]
-    done = subprocess.run(command, input=json.dumps(ask), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout)
-    h, c = (np.concatenate([np.zeros((1, config.rnn_units)), states(answer, name)[:-1]]) for name in ("h", "c"))
-    params = np.tile(source.parameters, (30, 1))
-    expected = Controller.of(config).act(params, np.array(ask["z"]), c, h)
-    assert np.ptp(expected, axis=0).max() > 0.1
-    np.testing.assert_allclose(states(answer, "action"), expected, atol=1e-5)
-    assert source.end_head == ("end" in heads)
-    assert all(0 <= row["end"] <= 1 if source.end_head else row["end"] is None for row in answer["dream"])
+    ask = made_up(source)
+    answer = page_numbers(tmp_path / "site", "run", ask)
+    assert np.ptp(check_actions(source, answer, ask["z"]), axis=0).max() > 0.1
+    ends = [row["end"] for row in answer["dream"]]
+    assert all(0 <= end <= 1 for end in ends) if "end" in heads else set(ends) == {None}

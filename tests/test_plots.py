@@ -138,3 +138,9 @@ def test_curves_as_tidy_csv(tmp_path):
 @pytest.mark.parametrize("text", ["M's dream, restarted every 1 s", "0.8 s ahead: M predicts the end", "x" * 40])
 def test_text_in_a_film_fits_its_panel(text):
     assert pictures.fitted(text, 64 * pictures.PANEL, 11 + pictures.PANEL).getlength(text) <= 64 * pictures.PANEL
+
+
+def test_a_white_frame_of_a_film_has_an_edge():
+    film = pictures.panels([""], [np.full((64, 64, 3), 255, np.uint8)], [""], scale=2)
+    edge = np.argwhere((film == pictures.FRAME).all(axis=-1))
+    assert [*edge.min(axis=0), *edge.max(axis=0)] == [23, 7, 152, 136]  # around the 128 x 128 pixels from (24, 8) on

@@ -37,6 +37,13 @@ def enlarged(frame: np.ndarray, scale: int) -> Image.Image:
     return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
 
 
+def framed(image: Image.Image, draw: ImageDraw.ImageDraw, part: Image.Image, at: tuple[int, int]) -> None:
+    """Puts a part into a picture, with a line around it: else a white frame has no edge."""
+    x, y = at
+    draw.rectangle((x - 1, y - 1, x + part.width, y + part.height), outline=FRAME)
+    image.paste(part, at)
+
+
 def save_sheet(path: Path, rows: list[Row], title: str, axis: str) -> None:
     """Writes rows of frames as PNG, with gaps between them, their labels at the left and their ticks below. The title
     stands above all, and `axis`, which says what the ticks are, below all."""
@@ -53,8 +60,7 @@ def save_sheet(path: Path, rows: list[Row], title: str, axis: str) -> None:
         draw.text((MARGIN, y + side / 2), row.label, INK, font, anchor="lm")
         for k, frame in enumerate(row.frames):
             x = left + k * (side + GAP)
-            draw.rectangle((x - 1, y - 1, x + side, y + side), outline=FRAME)  # else a white frame has no edge
-            image.paste(enlarged(frame, SCALE), (x, y))
+            framed(image, draw, enlarged(frame, SCALE), (x, y))
         y += side
         for k, tick in enumerate(row.ticks):
             draw.text((left + k * (side + GAP) + side / 2, y + 2), tick, INK, font, anchor="ma")
@@ -83,6 +89,6 @@ def panels(titles: Sequence[str], frames: Sequence[np.ndarray], notes: Sequence[
     for k, (title, frame, note) in enumerate(zip(titles, frames, notes, strict=True)):
         left = k * (side + 2 * MARGIN) + MARGIN
         draw.text((left, 12), title, INK, fitted(title, side, 11 + scale), anchor="lm")
-        image.paste(enlarged(frame, scale), (left, 24))
+        framed(image, draw, enlarged(frame, scale), (left, 24))
         draw.text((left, side + 36), note, INK, fitted(note, side, 11 + scale), anchor="lm")
     return np.asarray(image)

@@ -15,21 +15,10 @@ from world_models import command_line
 from world_models.runs.files import atomic_write
 
 VIEW = {"width": 1280, "height": 840}
-WIDTH = 640  # of the film
+WIDTH = 800  # of the film
 PACE = 3  # steps of the dream between two pictures
-COLORS = [
-    "--ground",
-    "--panel",
-    "--line",
-    "--well",
-    "--ink",
-    "--dim",
-    "--v",
-    "--m",
-    "--c",
-    "--z",
-    "--end",
-]  # of page.css
+# Of page.css.
+COLORS = ["--ground", "--panel", "--line", "--well", "--ink", "--dim", "--v", "--m", "--c", "--z", "--end"]
 MILLISECONDS = 90  # that a picture stays
 BEGIN = "restart(); state.dream.start(new Draws({seed})); setPlaying(false)"
 

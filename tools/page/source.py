@@ -1,13 +1,17 @@
 """What the page takes from a run."""
 
+import base64
 import dataclasses
+import io
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image
 
 from controller.lanes import RealLanes
 from controller.policy import Controller
 from doom_rnn.dream import Starts
+from tools.page import weights
 from world_models import published, results, tasks
 from world_models.config import Config, UserError
 from world_models.runs import episodes, files
@@ -15,12 +19,14 @@ from world_models.runs.agent import read_best
 from world_models.runs.artifacts import SEARCHES
 from world_models.runs.run import Run
 from world_models.seeds import episode_seeds, generator
-from world_models.stages.film import episode
-from world_models.tasks.controls import Controls, plain
+from world_models.stages.film import episode, median_seed
+from world_models.tasks.controls import plain
+from world_models.text import plus_minus
 from world_models.world_model import WorldModel, load_rnn, load_vae
 
-FRAMES = 16  # of the strip
+FRAMES = 8  # real ones, next to V's reconstructions
 STARTS = 100  # first frames where dreams begin
+EVERY, COLUMNS = 2, 16  # of the film: steps between two pictures; pictures in a row of its sheet
 
 
 @dataclass
@@ -30,69 +36,79 @@ class Source:
     Attributes:
         config: its configuration; vae, rnn: V and M with their weights.
         parameters: C's, flat; None if it has not been evolved.
-        layers: C's as (inputs, outputs, has biases).
         starts: (mu, logvar) of first frames, each (N, Z).
-        frames: uint8 (FRAMES, 64, 64, 3), from a real episode; z: V's mu of them, (FRAMES, Z).
-        frames_of: which episode, in words.
-        rnn_steps: M's training steps in all rounds; 0 if that is not known. rnn_rounds: in how many it was trained.
-        scores: dicts of "mean", "std", "by" ("ours", "paper"), "where" ("dream", "real") and, of ours, "episodes".
+        game: uint8 (T, 64, 64, 3), a real episode; game_of: which one, in words.
+        tests: the rows of results.json that the page shows, by "dream" and "real".
+        short_training: a sentence, or "": see there.
     """
 
     config: Config
     vae: object
     rnn: object
     parameters: np.ndarray | None
-    layers: list[tuple[int, int, bool]]
     starts: tuple[np.ndarray, np.ndarray]
-    frames: np.ndarray
-    z: np.ndarray
-    frames_of: str
-    rnn_steps: int
-    rnn_rounds: int
-    scores: list[dict]
+    game: np.ndarray
+    game_of: str
+    tests: dict[str, dict]
+    short_training: str
 
     @property
-    def actions(self) -> int:
-        return tasks.get(self.config.task).action_size
+    def facts(self) -> dict:
+        """What the page says of the run, as JSON has it."""
+        config, task = self.config, tasks.get(self.config.task)
+        controls = task.controls or plain(task.label, task.action_size, task.fps)
+        facts = {
+            **dataclasses.asdict(controls),
+            "z_size": config.z_size,
+            "units": config.rnn_units,
+            "mixtures": config.mixtures,
+            "end_head": "end" in self.rnn.heads,
+            "heads": len(self.rnn.heads),
+            "dropout": config.dream_dropout,
+            "temperature": config.temperature,
+            "max_frames": config.dream_limit,
+            "short_training": self.short_training,
+            "evolved_in_dream": config.play_in == "dream",
+            "features": config.features,
+            "game_of": self.game_of,
+            "film": film(self.game),
+            "scores": scores(self.tests),
+        }
+        if self.parameters is not None:
+            facts |= {"layers": Controller.of(config).layers, "parameters": self.parameters.tolist()}
+        return facts
 
     @property
-    def controls(self) -> Controls:
-        """How a person plays the task."""
-        task = tasks.get(self.config.task)
-        return task.controls or plain(task.label, task.action_size, task.fps)
-
-    @property
-    def short_training(self) -> str:
-        """A sentence if M was trained for fewer steps than the published one, in all rounds, else ""."""
-        task = tasks.get(self.config.task)
-        if not task.published:
-            return ""
-        paper, own = tasks.preset(task.name, "paper").rnn_steps, self.rnn_steps
-        if not own or own >= paper or "rnn" in self.config.untrained:
-            return ""
-        rounds = f" in {self.rnn_rounds} rounds" if self.rnn_rounds > 1 else ""
-        what = f" and {self.controls.lost}: R starts another dream" if self.controls.lost else ""
-        return f"M was trained for {own:,} steps{rounds} of the published {paper:,}{what}."
-
-    @property
-    def end_head(self) -> bool:
-        """Whether M predicts the episode's end, and is told its beginning."""
-        return "end" in self.rnn.heads
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The weights, first frames, and frames spread over the real episode with V's mu of them, by name."""
+        mu, logvar = self.starts
+        frames = self.game[np.linspace(0, len(self.game) - 1, FRAMES + 1, dtype=int)[1:]]
+        arrays = weights.decoder(self.vae) | weights.memory(self.rnn) | {"start_mu": mu, "start_logvar": logvar}
+        return arrays | {"z": self.vae.encode(frames)[0].numpy(), "frames": frames}
 
 
 def read(run: Run) -> Source:
-    """UserError, in one line, if V, M, first frames or real frames are missing, or do not fit the settings."""
+    """UserError, in one line, if V, M, first frames or a real episode are missing, or do not fit the settings."""
     config, vae, rnn, first = run.config, load_vae(run), load_rnn(run), Starts(run)
     chosen = generator(config.seed, "page").permutation(len(first.mu))[:STARTS]
-    controller, parameters = Controller.of(config), None
+    parameters, tested = None, tests(run)
     if (run / "controller/best.json").exists():
-        parameters = np.array(read_best(run, controller.num_params)["parameters"])
-    frames, frames_of = real_frames(run, vae, rnn, parameters)
-    z = vae.encode(frames)[0].numpy()
+        parameters = np.array(read_best(run, Controller.of(config).num_params)["parameters"])
+    game, game_of = real_episode(run, vae, rnn, parameters, tested.get("real"))
     starts = (first.mu[chosen], first.logvar[chosen])
-    return Source(
-        config, vae, rnn, parameters, controller.layers, starts, frames, z, frames_of, *rnn_steps(run), scores(run)
-    )
+    return Source(config, vae, rnn, parameters, starts, game, game_of, tested, short_training(run))
+
+
+def short_training(run: Run) -> str:
+    """A sentence if M was trained for fewer steps than the published one, in all rounds, else ""."""
+    task = tasks.get(run.config.task)
+    paper = tasks.preset(task.name, "paper").rnn_steps if task.published else 0
+    steps, rounds = rnn_steps(run)
+    if not 0 < steps < paper or "rnn" in run.config.untrained:
+        return ""
+    within = f" in {rounds} rounds" if rounds > 1 else ""
+    lost = f" Its dream {task.controls.lost}: Restart begins another." if task.controls and task.controls.lost else ""
+    return f"M was trained for {steps:,} steps{within}, the paper's M for {paper:,}.{lost}"
 
 
 def rnn_steps(run: Run) -> tuple[int, int]:
@@ -105,47 +121,55 @@ def rnn_steps(run: Run) -> tuple[int, int]:
     return sum(lines[-1]["step"] for lines in curves), len(rounds)
 
 
-def real_frames(run: Run, vae, rnn, parameters: np.ndarray | None) -> tuple[np.ndarray, str]:
-    """Frames spread over a real episode: the run's first recording, or one that its agent plays now."""
+def real_episode(run: Run, vae, rnn, parameters: np.ndarray | None, row: dict | None) -> tuple[np.ndarray, str]:
+    """The frames of a real episode, and which it is: the median one of the agent's test, played again; the first one of
+    its test if it has not been tested; without an agent the run's first recording."""
     config = run.config
-    if run.is_current("record"):
-        first = episodes.complete(run)[0]
-        frames, _ = episodes.read(first)
-        policy = episodes.read_source(first).get("policy")
-        player = "an earlier agent's play" if policy in SEARCHES.values() else "random play"
-        which = f"the run's first recording, {len(frames)} frames of {player}"
-    elif parameters is not None:
+    if parameters is not None:
         lanes = RealLanes(dataclasses.replace(config, play_in="real", dtype="float32"), WorldModel(vae, rnn), 1)
-        frames, total = episode(lanes, parameters, episode_seeds(config.seed, "test", 0, 1)[0])
+        seed = median_seed(row) if row else episode_seeds(config.seed, "test", 0, 1)[0]
+        frames, total = episode(lanes, parameters, seed)
         lanes.close()
-        which = f"an episode that C played for this page: {len(frames)} frames, return {total:.0f}"
-    else:
+        which = f"the median of C's {row['episodes']:,} test episodes" if row else "an episode of C"
+        return frames, f"{which}: {len(frames):,} steps, return {total:.0f}"
+    if not run.is_current("record"):
         raise UserError(f"{run} holds no real frames: neither record/, nor an agent that could play (best.json)")
-    return frames[np.linspace(0, len(frames) - 1, FRAMES, dtype=int)], which
+    first = episodes.complete(run)[0]
+    agent = episodes.read_source(first).get("policy") in SEARCHES.values()
+    frames, _ = episodes.read(first)
+    return frames, f"the run's first recording: {len(frames):,} steps of {'an agent' if agent else 'random play'}"
 
 
-def scores(run: Run) -> list[dict]:
-    """The run's own agent in its dream and in the game, by the test of most episodes; each followed by what the paper
-    reports for it."""
-    rows: dict[str, dict] = {}
-    config = run.config
-    trained = results.trained_temperature(config)
-    for row in results.read(run):
-        plain = row["dtype"] == "float32" and row["pixels"] == config.pixels and row["trained_temperature"] == trained
-        if (
-            not plain
-            or row["variant"] != "plain"
-            or row["view"] not in (None, config.view)
-            or row["features"] != config.features
-        ):
-            continue
-        if row["play_in"] == "dream" and row["temperature"] != config.temperature:
-            continue
-        if row["play_in"] not in rows or row["episodes"] > rows[row["play_in"]]["episodes"]:
-            rows[row["play_in"]] = row
+def film(frames: np.ndarray) -> dict:
+    """Every second frame of an episode on one sheet, as the address of a picture."""
+    shown = frames[::EVERY]
+    height = -(-len(shown) // COLUMNS)
+    sheet = np.zeros((height * COLUMNS, *shown.shape[1:]), np.uint8)
+    sheet[: len(shown)] = shown
+    sheet = sheet.reshape(height, COLUMNS, 64, 64, 3).swapaxes(1, 2).reshape(height * 64, COLUMNS * 64, 3)
+    data = io.BytesIO()
+    Image.fromarray(sheet).save(data, "WEBP", quality=80)
+    picture = "data:image/webp;base64," + base64.b64encode(data.getvalue()).decode()
+    return {"steps": len(frames), "every": EVERY, "columns": COLUMNS, "picture": picture}
+
+
+def tests(run: Run) -> dict[str, dict]:
+    """The tests of the run's own agent in its dream and in the game; of several the one of most episodes."""
+    found = {}
+    for env in ("dream", "real"):
+        asked = results.identity(run.config, play_in=env)
+        if rows := [row for row in results.read(run) if asked.items() <= row.items()]:
+            found[env] = max(rows, key=lambda row: row["episodes"])
+    return found
+
+
+def scores(tests: dict[str, dict]) -> list[dict]:
+    """Of each test "by" ("ours", "paper"), "where", "mean", "std" and "text"; then what the paper reports for it."""
     found = []
-    for env, row in sorted(rows.items()):
-        found.append({"by": "ours", "mean": row["mean"], "std": row["std"], "episodes": row["episodes"], "where": env})
+    for where, row in tests.items():
+        mean, std = row["mean"], row["std"]
+        found.append({"by": "ours", "where": where, "mean": mean, "std": std, "text": plus_minus(mean, std)})
         if (score := published.score(row)) is not None:
-            found.append({"by": "paper", "mean": score[0], "std": score[1], "where": env})
+            text = published.plus_minus(*score)
+            found.append({"by": "paper", "where": where, "mean": score[0], "std": score[1], "text": text})
     return found

@@ -7,7 +7,6 @@ that pace, where a browser stops at 60; and the frames a second of processor tim
 """
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from tools.page.browser import chromium, processor_seconds, site
@@ -24,14 +23,6 @@ COUNT = """async (seconds) => {
 }"""
 
 
-@dataclass(frozen=True)
-class Speed:
-    """Of a dream that plays: frames a second, and frames a second of Chromium's processor time."""
-
-    rate: float
-    processor_rate: float
-
-
 def open_dream(page, name: str) -> None:
     """Opens a run's dream on the page, which from then on plays without an end."""
     page.evaluate(f"openRun('{name}')")
@@ -40,11 +31,11 @@ def open_dream(page, name: str) -> None:
     page.wait_for_function("state.dream.steps > 40", timeout=120_000)  # the browser compiles what is run often
 
 
-def measure(page, seconds: float) -> Speed:
-    """The speed of the dream that plays, over that many seconds."""
+def measure(page, seconds: float) -> tuple[float, float]:
+    """Of the dream that plays, over that many seconds: frames a second, and frames a second of processor time."""
     before = processor_seconds()
     frames, passed = page.evaluate(COUNT, seconds)
-    return Speed(frames / passed, frames / (processor_seconds() - before))
+    return frames / passed, frames / (processor_seconds() - before)
 
 
 def main() -> None:
@@ -60,12 +51,12 @@ def main() -> None:
         for name in page.evaluate("RUNS.map(({ name }) => name)"):
             open_dream(page, name)
             pace = page.evaluate("state.run.fps")
-            shown = measure(page, args.seconds)
+            shown, _ = measure(page, args.seconds)
             page.evaluate(f"state.run.fps = {LIFTED}")
-            lifted = measure(page, args.seconds)
+            lifted, of_processor = measure(page, args.seconds)
             command_line.print_result(
-                f"{name}, one core: {shown.rate:.1f} frames/s at the game's pace of {pace}; without it "
-                f"{lifted.rate:.1f}, of 60 at most; {lifted.processor_rate:.0f} a second of processor time"
+                f"{name}, one core: {shown:.1f} frames/s at the game's pace of {pace}; without it "
+                f"{lifted:.1f}, of 60 at most; {of_processor:.0f} a second of processor time"
             )
 
 

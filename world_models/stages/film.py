@@ -12,7 +12,7 @@ from controller.jobs import Jobs
 from controller.lanes import dream_lanes, make_lanes
 from controller.rollout import Lanes, Step, Watcher, play
 from vae.model import VAE
-from world_models import tasks
+from world_models import tasks, text
 from world_models.command_line import print_result
 from world_models.config import Config, UserError
 from world_models.mpi import Alone
@@ -47,8 +47,8 @@ class Played:
     @property
     def notes(self) -> list[str]:
         """Step and score at each frame; at the last one the return, which its own step has changed once more."""
-        before = [f"step {step}   score {score:.1f}" for step, score in enumerate(self.scores[:-1])]
-        return [*before, f"step {len(self.scores) - 1}   return {self.total:.1f}"]
+        before = [f"step {step}   score {text.number(score)}" for step, score in enumerate(self.scores[:-1])]
+        return [*before, f"step {len(self.scores) - 1}   return {text.number(self.total)}"]
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,11 @@ def chosen_episodes(returns: list[float]) -> dict[str, int]:
     order = np.argsort(returns, kind="stable")
     found = {"worst": order[0], "best": order[-1], "median": order[len(order) // 2]}
     return {name: int(number) for k, (name, number) in enumerate(found.items()) if number not in [*found.values()][:k]}
+
+
+def median_seed(row: dict) -> int:
+    """The seed of the median episode of a row of results.json."""
+    return row["seeds"][int(np.argsort(row["returns"], kind="stable")[len(row["returns"]) // 2])]
 
 
 def film(run: Run, config: Config, vae: VAE, parameters: list[float], played: Played, name: str) -> list[Path]:

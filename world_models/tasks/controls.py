@@ -1,6 +1,6 @@
 """How a person plays a task on the page of dreams (tools/page): the numbers of an action, keys, words."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class Controls:
         unit: what a score counts; survival: whether that is the steps until the end.
         end, ended: what M's end head predicts, and what has happened to one then.
         lost: what becomes of the dream of an M that was trained for fewer steps than the published one; "" if nothing.
+        easier: why M's dream is easier than the game; "" if nobody knows.
         actions, keys: see there.
         dead_zone: an action whose size is below this does nothing.
         choice: whether the action is a choice: 1 for the greatest of C's numbers, 0 for the others. A key makes the
@@ -66,9 +67,7 @@ class Controls:
     end: str = "the end"
     ended: str = "came to the end"
     lost: str = ""
-
-    def as_json(self) -> dict:
-        return asdict(self)
+    easier: str = ""
 
 
 def plain(title: str, actions: int, fps: int) -> Controls:

@@ -62,6 +62,7 @@ CONTROLS = Controls(
     survival=True,
     end="death",
     ended="died",
+    easier="M misses fireballs that come from the side, outside the picture",
     dead_zone=1 / 3,  # what lies within it stands still (tasks: Take Cover's buttons)
 )
 

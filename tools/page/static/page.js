@@ -7,6 +7,7 @@ const state = {
   run: null, // its facts
   dream: null,
   arrays: null,
+  film: null, // a sheet of the real episode's frames
   playing: false,
   agent: true, // C acts, not you
   tau: 1,
@@ -40,7 +41,7 @@ function loadRun(name) {
     const script = document.createElement("script");
     script.src = `runs/${encodeURIComponent(name)}.js`;
     script.onload = resolve;
-    script.onerror = () => reject(new Error(`runs/${name}.js is missing beside this page`));
+    script.onerror = () => reject(new Error(`runs/${name}.js is missing next to this page`));
     document.body.append(script);
   });
 }
@@ -59,8 +60,11 @@ async function openRun(name) {
     if (typeof DecompressionStream === "undefined")
       throw new Error("This browser is too old for the page: it lacks DecompressionStream.");
     const arrays = (run.unpacked ??= await unpackArrays(run));
+    const film = Object.assign(new Image(), { src: run.film.picture });
+    await film.decode();
     if (ticket !== opening) return;
     state.arrays = arrays;
+    state.film = film;
     state.dream = new Dream(run, state.arrays);
     state.run = run;
   } catch (error) {
@@ -78,20 +82,52 @@ async function openRun(name) {
   setPlaying(!matchMedia("(prefers-reduced-motion: reduce)").matches);
 }
 
+/** What the parts of the drawing are; "": all of it. */
+const terms = ({ title, z_size, parameters }) => ({
+  "": "V, the vision, turns a frame into the numbers z. M, the memory, predicts the next z. C, the controller, chooses the action. Touch a part to read more.",
+  game: `Game: ${title}. It is not running. Left you see a film of it.`,
+  V: "V, the vision, turns a frame into z. V can also draw the frame of a z: it has drawn the dream on the right.",
+  z: `z: ${z_size} numbers, which are all that M and C see of a frame.`,
+  M: "M, the memory, predicts the next z from z, the action and its own state h.",
+  C: `C, the controller, chooses the action from z and h.${parameters ? ` It is small: ${parameters.length.toLocaleString("en")} numbers.` : ""}`,
+  h: "h, the state of M, is what M remembers of the frames before.",
+  action: "The action is what C does, or you. M is told the action, as the game would be.",
+  dream: "The dreamed z: in a dream, M’s prediction takes the place of what V would see. So no game is needed.",
+});
+
+function explain(term = "") {
+  $("term").textContent = terms(state.run)[term];
+  for (const part of document.querySelectorAll(".term")) part.setAttribute("aria-pressed", part.dataset.term === term);
+}
+
+/** Where C has learned, and how well that serves it in the game. */
+function story({ evolved_in_dream, scores, survival, easier, unit, parameters }) {
+  if (!parameters) return "";
+  if (!evolved_in_dream) return "C learned in the real game, not in this dream.";
+  const [dream, real] = ["dream", "real"].map((where) => scores.find((score) => score.by === "ours" && score.where === where));
+  if (!dream || !real) return "";
+  const said = ({ mean }) => mean.toLocaleString("en", { maximumSignificantDigits: Math.abs(mean) < 1000 ? 3 : 4 }) + (survival ? " steps" : "");
+  const does = survival ? "it survives" : `its ${unit} is`;
+  const why = easier && dream.mean > real.mean ? ` The dream is easier, because ${easier}.` : "";
+  return `C learned only inside this dream, where ${does} ${said(dream)}. In the real game ${does} ${said(real)}.${why}`;
+}
+
 /** The sentences that depend on the run. */
 function describe(run) {
-  const learnt = run.evolved_in_dream ? ` C learnt at ${run.temperature}.` : "";
+  const learned = run.evolved_in_dream ? ` C learned at ${run.temperature}.` : "";
   $("lead").textContent =
-    `No game is running. M, a network that has watched ${run.title}, predicts what comes next, again and again, ` +
-    `and V draws it. ${run.goal}`;
+    `No game is running. Left: a film of the real game. Right: a dream. M, a network that has watched ${run.title}, ` +
+    `predicts what comes next, and V draws it. ${run.goal}`;
+  explain();
+  $("story").textContent = story(run);
   for (const element of document.querySelectorAll(".z-size")) element.textContent = run.z_size;
   $("temperature").value = run.temperature;
   $("temperature-note").textContent =
-    `How much chance there is: cold, the likeliest always comes; above 1 it is wilder than what M has seen.${learnt}`;
+    `How much chance is in the dream. Near 0 the likeliest always comes. Above 1 the dream is wilder than the game.${learned}`;
   $("end-section").hidden = !run.end_head;
   $("endless").hidden = run.end_head;
   $("endless").textContent =
-    `M has learnt no end of ${run.title}: this dream goes on for ${run.max_frames} steps, wherever you go.`;
+    `M has learned no end of ${run.title}: this dream goes on for ${run.max_frames} steps, wherever you go.`;
   $(run.end_head ? "heat" : "memory").append($("short-training")); // where a phone has room
   $("short-training").hidden = !run.short_training;
   $("short-training").textContent = run.short_training;
@@ -101,7 +137,7 @@ function describe(run) {
   for (const element of document.querySelectorAll(".end-name")) element.textContent = run.end;
   $("scores-title").textContent = run.survival ? "Steps survived" : "Scores";
   $("vision-note").textContent =
-    `Real above, V’s reconstruction below. Choose one to see both large and edit its z. They are of ${run.frames_of}.`;
+    `Real frames above, V’s reconstructions below. Touch one to see it large and to edit its z. They come from ${run.game_of}.`;
   $("driver-c").disabled = !run.parameters;
   const keys = run.keys.map(({ key }) => SYMBOL[key]).join(" ");
   const list = [[keys, "act"], ["C", "let C act"], ["Space", "pause"], [".", "step"], ["R", "restart"], ["− +", "temperature"],
@@ -180,14 +216,15 @@ function verdict(text, note, again = true) {
   $("over").hidden = false;
 }
 
-/** What changes with every step: the frame, and at every second one, while it plays, what stands beside it. */
+/** What changes with every step: the frame, and at every second one, while it plays, what stands next to it. */
 function renderStep() {
   const { dream, look: looked } = state;
   const frame = looked >= 0 ? dream.decoder.decode(state.z) : dream.frame();
   show($("screen"), frame);
   $("steps").textContent = dream.steps;
+  if (looked < 0) showFilm($("real"), state.film, state.run.film, dream.steps);
   if (state.playing && dream.steps % 2) return;
-  if (looked >= 0) $("caption").textContent = `V, squared error ${squaredError(realFrame(), frame).toFixed(1)}`;
+  $("caption").textContent = looked < 0 ? "dream" : `V, squared error ${squaredError(realFrame(), frame).toFixed(1)}`;
   sliders.draw(looked >= 0 ? state.z : dream.z);
   for (const curve of Object.values(curves)) curve.draw();
   $("spread").textContent = dream.uncertainty.toFixed(2);
@@ -204,7 +241,7 @@ function renderStep() {
 function render() {
   const looking = state.look >= 0;
   $("screens").classList.toggle("looking", looking);
-  $("real-figure").hidden = $("caption").hidden = !looking;
+  $("real-caption").textContent = looking ? "real frame" : "real game";
   if (looking) show($("real"), realFrame());
   $("tau").textContent = state.tau.toFixed(2);
   $("scores-note").textContent = scoresNote();
@@ -219,7 +256,7 @@ const realFrame = () => state.arrays.frames.subarray(state.look * FRAME, (state.
 
 function scoresNote() {
   const { run, yours, best } = state;
-  const unpaid = run.heads > (run.end_head ? 1 : 0) ? "" : " M has learnt no reward, so nobody has a score in this dream.";
+  const unpaid = run.heads > (run.end_head ? 1 : 0) ? "" : " M has learned no reward, so nobody has a score in this dream.";
   if (!run.scores.length) return `No test yet: python evaluate.py --run DIR.${unpaid}`;
   if (!run.survival) return `Mean ± standard deviation of the ${run.unit}.${unpaid}`;
   const mine = best ? ` Your longest so far: ${best}.` : yours ? ` You acted in ${yours} of this dream’s.` : "";
@@ -376,7 +413,7 @@ const KEYS = {
 addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.target.id === "temperature" && event.key.startsWith("Arrow")) return; // the slider's own, and a button's
-  if (event.target.closest?.("button, a") && [" ", "Enter"].includes(event.key)) return;
+  if (event.target.closest?.("button, a, .term") && [" ", "Enter"].includes(event.key)) return;
   const arrow = event.key.startsWith("Arrow") && event.key.slice(5);
   const digit = RUNS[Number(event.key) - 1];
   if (event.repeat && [" ", "r", "R", "t", "T"].includes(event.key)) return event.preventDefault();
@@ -401,17 +438,24 @@ for (const [id, command] of Object.entries({
     if (state.run || id === "theme") command();
   });
 // After a click Space and the arrows are the dream's, not the button's.
-addEventListener("click", (event) => event.detail && event.target.closest?.("button")?.blur());
+addEventListener("click", (event) => event.detail && event.target.closest?.("button, .term")?.blur());
 $("temperature").addEventListener("input", (event) => setTemperature(Number(event.target.value)));
 $("temperature").addEventListener("pointerup", (event) => event.target.blur());
 for (const button of $("tabs").children) button.addEventListener("click", () => setTab(button.dataset.tab));
+for (const part of document.querySelectorAll(".term")) {
+  part.setAttribute("role", "button");
+  part.setAttribute("tabindex", 0);
+  const choose = () => state.run && explain(part.getAttribute("aria-pressed") === "true" ? "" : part.dataset.term);
+  part.addEventListener("click", choose);
+  part.addEventListener("keydown", (event) => event.key === "Enter" && choose());
+}
 
 let theme = matchMedia("(prefers-color-scheme: light)").matches ? "light" : "dark";
 try {
   theme = localStorage.getItem("theme") ?? theme;
 } catch {} // as above
 setTheme(theme);
-setTab("memory");
+setTab("about");
 for (const { name, title } of RUNS) {
   const button = document.createElement("button");
   button.dataset.name = name;

@@ -1,5 +1,5 @@
 "use strict";
-// What stands beside the dream: the strip of real frames, and the scores.
+// What stands next to the dream: the film, the strip of real frames, and the scores.
 
 const FRAME = 64 * 64 * 3;
 
@@ -10,6 +10,12 @@ function show(canvas, frame) {
   if (frame instanceof Float32Array) paint(frame, image.data);
   else paint(Float32Array.from(frame, (value) => value / 255), image.data);
   context.putImageData(image, 0, 0);
+}
+
+/** Draws the frame of a step from a film's sheet; the film repeats. */
+function showFilm(canvas, sheet, { steps, every, columns }, step) {
+  const k = Math.floor((step % steps) / every);
+  canvas.getContext("2d").drawImage(sheet, 64 * (k % columns), 64 * Math.floor(k / columns), 64, 64, 0, 0, 64, 64);
 }
 
 /** V's squared error of a reconstruction, summed over the pixels, as in its loss. */
@@ -48,9 +54,9 @@ function fillScores(list, run) {
   const ends = run.scores.map(({ mean, std }) => mean + (std ?? 0));
   const top = run.survival ? run.max_frames : Math.max(1, ...ends);
   const rows = run.scores.map((score) => ({ ...score, label: `${SCORE_WHO[score.by]}, ${SCORE_WHERE[score.where]}` }));
-  if (run.survival || run.end_head) rows.unshift({ by: "you", label: run.survival ? "this dream" : "steps of this dream", mean: 0 });
+  if (run.survival || run.end_head) rows.unshift({ by: "you", label: run.survival ? "this dream" : "steps of this dream", mean: 0, text: "0" });
   let own = null;
-  for (const { by, label, mean, std } of rows) {
+  for (const { by, label, mean, std, text } of rows) {
     const row = document.createElement("li");
     row.className = by;
     row.innerHTML = '<span></span><div class="track"><div class="fill"></div></div><span class="number"></span>';
@@ -62,7 +68,7 @@ function fillScores(list, run) {
       track.firstChild.style.width = share(value);
       number.textContent = text;
     };
-    set(mean, std === undefined ? "0" : `${mean.toFixed(0)} ± ${std.toFixed(0)}`);
+    set(mean, text);
     if (std) {
       const whisker = document.createElement("div");
       whisker.className = "whisker";

@@ -134,10 +134,8 @@ def test_the_commands(exported, imported, tmp_path):
     files = files_of(out, "doom").items()
     flags = [text for name, path in files for text in (configs.flag(name), str(path))]
     again = ["tools.convert", "import", "--run", str(new), "--task", "doom", *flags]
-    commands = [
-        ["evaluate.py", "--run", str(run), "--play-in", "real", "--episodes", "2", "--no-video"]
-        for run in imported.values()
-    ]
+    play = ["evaluate.py", "--play-in", "real", "--episodes", "2", "--no-video", "--run"]
+    commands = [[*play, str(run)] for run in imported.values()]
     commands += [["tools.convert", "export", "--run", str(imported["doom"]), "--out", str(out)], again]
     command = [sys.executable, "-c", COMMANDS, json.dumps(commands)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

@@ -19,25 +19,10 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
 SCRIPT = re.compile(r"\bpython +(?!-)(\S+\.py)")
 MODULE = re.compile(r"\bpython +-m +(\w+(?:\.\w+)*)")
-# Flags of Slurm, Open MPI and TensorBoard.
-OTHERS = {
-    "--bind-to",
-    "--cpus-per-task",
-    "--gpus",
-    "--job-name",
-    "--mem-per-cpu",
-    "--mpi",
-    "--nodes",
-    "--ntasks",
-    "--ntasks-per-node",
-    "--signal",
-    "--time",
-}
-OTHERS |= {"--logdir"}
-OTHERS |= {"--hostfile", "--shm-size", "--cpus", "--memory"}  # Open MPI, Docker
+# Flags of Slurm, Open MPI, Docker and TensorBoard.
+OTHERS = {"--bind-to", "--cpus", "--cpus-per-task", "--gpus", "--hostfile", "--job-name", "--logdir", "--mem-per-cpu"}
+OTHERS |= {"--memory", "--mpi", "--nodes", "--ntasks", "--ntasks-per-node", "--shm-size", "--signal", "--time"}
 PLUS_MINUS = re.compile(r"\d+(?:\.\d+)? ± \d+(?:\.\d+)?")
-
-
 CARDS = sorted((ROOT / "pretrained").rglob("*.md"))
 NOTES = sorted((ROOT / "lab").glob("*.md"))
 
@@ -49,36 +34,21 @@ def test_relative_links_exist(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_commands_exist(page):
+def test_commands_flags_and_files_exist(page):
+    """Also those in commands. The flags of other programs are named in OTHERS."""
     text = page.read_text()
     modules = [ROOT / name.replace(".", "/") for name in MODULE.findall(text) if name != "pytest"]
     assert all(path.with_name(f"{path.name}.py").exists() or (path / "__main__.py").exists() for path in modules)
     assert all((ROOT / name).exists() for name in SCRIPT.findall(text))
     targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M)
-    named = re.findall(r"`make (\w+)", text) + re.findall(r"^make (\w+)", text, re.M)
-    assert set(named) <= set(targets)
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_pages_name_no_folder_of_one_machine(page):
-    assert not re.findall(r"(?<![\w.])/(?:work|home|root|tmp)/", page.read_text())
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_flags_exist(page):
-    """Of the commands here; other programs' are named."""
-    code = "".join(path.read_text() for path in ROOT.glob("[!.]*/**/*.py")) + "".join(
-        path.read_text() for path in ROOT.glob("*.py")
-    )
-    flags = {configs.flag(item.name) for item in dataclasses.fields(configs.Config)}
-    flags |= set(re.findall(r'"(--[a-z-]+)"', code)) | {f"--{part.replace('_', '-')}" for part in PARTS}
-    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", page.read_text())) <= flags | OTHERS
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_files_of_the_code_exist(page):
-    named = re.findall(r"`((?:[\w-]+/)*[\w-]+\.(?:py|wat|js))`", page.read_text())
+    assert set(re.findall(r"(?:^|`)make (\w+)", text, re.M)) <= set(targets)
+    code = "".join(path.read_text() for pattern in ("*.py", "[!.]*/**/*.py") for path in ROOT.glob(pattern))
+    flags = {configs.flag(name) for name in (*(item.name for item in dataclasses.fields(configs.Config)), *PARTS)}
+    flags |= set(re.findall(r'"(--[a-z-]+)"', code)) | OTHERS
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)) <= flags
+    named = re.findall(r"`((?:[\w-]+/)*[\w-]+\.(?:py|wat|js))`", text)
     assert not [name for name in named if not any(ROOT.glob(name)) and not any(ROOT.glob(f"tools/**/{name}"))]
+    assert not re.findall(r"(?<![\w.])/(?:work|home|root|tmp)/", text), "pages name no folder of one machine"
 
 
 def test_the_code_map_names_what_exists():
@@ -130,9 +100,8 @@ def test_the_readmes_scores_are_those_of_the_results():
     """The score of a row, with its standard error and number of episodes, is that of a row of the results."""
     (headline,) = re.findall(r"^## Results\n(.*?)^## ", (ROOT / "README.md").read_text(), re.S | re.M)
     measured = (ROOT / "docs" / "results.md").read_text().splitlines()
-    head, _, *rows = [
-        [cell.strip() for cell in row.split("|")[1:-1]] for row in re.findall(r"^\|.*\|$", headline, re.M)
-    ]
+    lines = re.findall(r"^\|.*\|$", headline, re.M)
+    head, _, *rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
     assert len(rows) == 3 and head[1] == "ours, 1,000 episodes"
     for _, ours, paper, _ in rows:
         fitting = [line for line in measured if f"| {ours} |" in line and "| 1,000 / " in line.replace("1000", "1,000")]

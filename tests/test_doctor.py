@@ -21,22 +21,17 @@ GENERATIONS = 30
 
 def healthy_run(task: str) -> dict:
     """The files of a healthy `laptop` run, of the healthy curves' own values."""
-    curves = {
-        (e["stage"], e["quantity"]): e for e in doctor.HEALTHY["tasks"][task]["curves"] if e["preset"] == "laptop"
-    }
+    known = [entry for entry in doctor.HEALTHY["tasks"][task]["curves"] if entry["preset"] == "laptop"]
+    curves = {(entry["stage"], entry["quantity"]): entry for entry in known}
     metrics = []
     for model, stage in (("vae", "V"), ("rnn", "M")):
         losses = {quantity: doctor.points(e, task)[1][-1] for (s, quantity), e in curves.items() if s == stage}
         metrics.append({"model": model, "step": 20_000, "seconds": 1.0, **losses})
     history = []
     for generation in range(1, GENERATIONS + 1):
-        mean = doctor.normal(curves["C", "mean"], task, generation)
-        score = doctor.normal(curves["C", "evaluation"], task, generation)
-        evaluation = {"mean": score, "std": 100.0, "episodes": 64} if generation % 5 == 0 else None
-        history.append(
-            {"generation": generation, "seconds": 1.0, "mean": mean, "min": mean - 99, "max": mean + 99}
-            | {"std": 50.0, "sigma": 0.09, "mean_steps": 900.0, "evaluation": evaluation}
-        )
+        mean, score = (doctor.normal(curves["C", name], task, generation) for name in ("mean", "evaluation"))
+        line = {"generation": generation, "seconds": 1.0, "mean": mean, "min": mean - 99, "max": mean + 99}
+        history.append(line | {"evaluation": None if generation % 5 else {"mean": score}})
     mu = np.random.default_rng(0).normal(size=(2000, tasks.preset(task, "laptop").z_size))
     return {"config": tasks.preset(task, "laptop"), "metrics": metrics, "history": history, "mu": mu, "tests": {}}
 
@@ -78,7 +73,7 @@ def generations(first: int = 1, **values):
 
 
 def score(value: float):
-    return generations(evaluation={"mean": value, "std": 50.0, "episodes": 64})
+    return generations(evaluation={"mean": value})
 
 
 def few(files: dict) -> None:
@@ -106,14 +101,8 @@ BROKEN = {
     "candidates all alike": ("doom", generations(first=30, min=2100.0, max=2100.0), {"equal candidates"}),
     "a dream in which everyone lives": ("doom", generations(mean=2090.0), {"overlong dreams"}),
     "a choice by luck": ("carracing", lambda files: files["tests"].update(real=500.0), {"optimistic choice"}),
-    "an agent that cheats": (
-        "doom",
-        lambda files: files["tests"].update(real=180.0, dream=2050.0),
-        {"exploited dream"},
-    ),
+    "an agent that cheats": ("doom", lambda files: files["tests"].update(real=180, dream=2050), {"exploited dream"}),
 }
-
-
 # Doom's death head is overfitted to 1,200 episodes (docs/results.md).
 SHIPPED_FAULTS = {"carracing": set(), "carracing-v3": set(), "doom": {"overfitted death head"}}
 
@@ -152,39 +141,25 @@ def test_of_any_task_z_must_vary(tmp_path, spread, expected):
     assert faults(write(tmp_path, files | {"config": config, "mu": mu})) == expected
 
 
-def record(path: Path, lengths: list[int], change=None) -> Path:
-    """A CarRacing run of 3 episodes, of which as many as `lengths` are recorded."""
+def record(path: Path, count: int = 3, still: bool = False, idle: bool = False) -> Path:
+    """A CarRacing run of 3 episodes, of which `count` are recorded, with equal frames or without actions."""
     config = dataclasses.replace(tasks.preset("carracing", "laptop"), episodes=3, max_frames=100)
     files.write_text(path / "config.json", config_file.text(config))
     (path / "record").mkdir()
     rng = np.random.default_rng(0)
-    for k, length in enumerate(lengths):
-        obs, action = rng.integers(1, 256, (length, 64, 64, 3), np.uint8), rng.normal(size=(length, 3))
-        if change:
-            change(obs, action)
-        np.savez(path / "record" / f"{k:06d}.npz", obs=obs, action=action.astype(np.float32))
+    for k in range(count):
+        obs = rng.integers(1, 256, (1 if still else 100, 64, 64, 3), np.uint8).repeat(100 if still else 1, axis=0)
+        action = rng.normal(size=(100, 3)).astype(np.float32) * (not idle)
+        np.savez(path / "record" / f"{k:06d}.npz", obs=obs, action=action)
     return path
 
 
-def freeze(obs, action) -> None:
-    obs[:] = obs[0]
-
-
-def idle(obs, action) -> None:
-    action[:] = 0
-
-
 @pytest.mark.parametrize(
-    ("lengths", "change", "expected"),
-    [
-        ([100] * 3, None, set()),
-        ([100] * 2, None, {"missing episodes"}),
-        ([100] * 3, freeze, {"frozen"}),
-        ([100] * 3, idle, {"frozen"}),
-    ],
+    ("count", "options", "expected"),
+    [(3, {}, set()), (2, {}, {"missing episodes"}), (3, {"still": True}, {"frozen"}), (3, {"idle": True}, {"frozen"})],
 )
-def test_recorded_episodes_are_looked_at(tmp_path, lengths, change, expected):
-    assert faults(record(tmp_path, lengths, change)) == expected
+def test_recorded_episodes_are_looked_at(tmp_path, count, options, expected):
+    assert faults(record(tmp_path, count, **options)) == expected
 
 
 def test_a_value_before_the_first_healthy_one_is_not_judged(tmp_path):
@@ -220,7 +195,7 @@ def test_the_command_says_what_to_look_at(tmp_path):
 
 
 def test_of_a_later_round_its_own_episodes_are_looked_at(tmp_path):
-    run = record(tmp_path, [100] * 3)
+    run = record(tmp_path)
     config = dataclasses.replace(config_file.load(run), round=2, linked_episodes=3, episodes=2)
     files.write_text(run / "config.json", config_file.text(config))
     assert faults(run) == set()  # none yet

@@ -1,6 +1,7 @@
 """The release's files: its equations, and how they may come: in parts, or broken, which an error names."""
 
 import json
+import operator
 from pathlib import Path
 
 import numpy as np
@@ -107,32 +108,17 @@ def small_rnn(rng) -> list:
     return [integers(rng, shape) for shape in SMALL_SHAPES.values()]
 
 
-def wrong_shape(arrays):
-    arrays[2].pop()
-
-
-def ragged(arrays):
-    arrays[0][3].pop()
-
-
-def word(arrays):
-    arrays[3][4] = "four"
-
-
-def not_a_number(arrays):
-    arrays[1][2] = float("nan")
-
-
-def unscaled(arrays):
-    arrays[1][2] = 0.125
+def put(number: int, place: int, value):
+    """Sets an item of one of the arrays."""
+    return lambda arrays: operator.setitem(arrays[number], place, value)
 
 
 BROKEN = {
-    "a row too few": (wrong_shape, "lstm_kernel", "(12, 20)", "(11, 20)"),
-    "a short row": (ragged, "output_w", "(5, 24)", "inhomogeneous"),
-    "a word": (word, "lstm_bias", "(20,)", "could not convert string to float: 'four'"),
-    "nan": (not_a_number, "output_b", "(24,)", "NaN"),
-    "weights that are not whole numbers": (unscaled, "output_b", "whole numbers", "0.125"),
+    "a row too few": (lambda arrays: arrays[2].pop(), "lstm_kernel", "(12, 20)", "(11, 20)"),
+    "a short row": (lambda arrays: arrays[0][3].pop(), "output_w", "(5, 24)", "inhomogeneous"),
+    "a word": (put(3, 4, "four"), "lstm_bias", "(20,)", "could not convert string to float"),
+    "nan": (put(1, 2, float("nan")), "output_b", "(24,)", "NaN"),
+    "no whole numbers": (put(1, 2, 0.125), "output_b", "whole", "0.125"),
     "one array too few": (list.pop, "lstm_bias", "4 arrays", "3 arrays"),
     "one too many": (lambda arrays: arrays.append([1]), "lstm_bias", "4 arrays", "5 arrays"),
 }

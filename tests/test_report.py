@@ -8,19 +8,10 @@ import pytest
 from conftest import ROOT, run_script
 from small_report import cells_of, make_car, make_run, result
 
+from tools.reporting import tables
 from tools.reporting.markup import Media, Notes, Table, Text, to_html, to_latex, to_markdown
 from tools.reporting.pages import write_report
 from tools.reporting.runs import read_run, read_runs, searches
-from tools.reporting.tables import (
-    METHOD,
-    RESULTS,
-    lines,
-    made_table,
-    results_table,
-    rounds_table,
-    scores_by_episodes,
-    seconds_of,
-)
 from world_models import config as configs
 from world_models import published, tasks, text
 from world_models.runs import files
@@ -38,7 +29,6 @@ def seeds_of(tmp_path, *returns, **changes):
 
 def test_a_row_has_the_runs_and_the_published_numbers(car):
     page = (car / "report" / "report.md").read_text(encoding="utf-8")
-    assert len(RESULTS) == 8
     (line,) = [cells for cells in cells_of(page, "car, round 1, seed 0") if "CarRacing, view v0" in cells]
     full = published.read()["scores"]["carracing"][0]
     assert line[1:4] == ["CarRacing, view v0", "z and h", f"{full['mean']} ± {full['std']}"]
@@ -56,7 +46,9 @@ def test_the_report_is_one_html_page_and_a_latex_table_too(car):
     assert "<td>854.2 ± 45.6 [32.2]</td>" in page and '<img src="../pictures/reconstructions.png"' in page
     assert '<video controls src="../videos/carracing-v0-best.mp4">' in page
     table = (car / "report" / "report.tex").read_text(encoding="utf-8")
-    assert table.startswith(f"% {METHOD}\n") and "Student's t interval" in table and r"\caption{Mean $\pm$" in table
+    assert (
+        table.startswith(f"% {tables.METHOD}\n") and "Student's t interval" in table and r"\caption{Mean $\pm$" in table
+    )
     (row,) = [line for line in table.splitlines() if line.startswith("car, round 1")]
     assert row.count(" & ") == 7 and r"854.2 $\pm$ 45.6 [32.2]" in row and row.endswith(r"\\")
     assert re.findall(r"\\(toprule|midrule|bottomrule)", table) == ["toprule", "midrule", "bottomrule"]
@@ -70,7 +62,7 @@ def test_what_was_not_measured_is_an_empty_cell(tmp_path):
     assert not list((tmp_path / "out").glob("*.png"))
     row = result(config, [1.0, 2.0])
     row = {name: value for name, value in row.items() if name not in ("returns", "seeds", "command")}
-    (line,) = lines([read_run(make_run(tmp_path / "short", config, [row]), "short")])
+    (line,) = tables.lines([read_run(make_run(tmp_path / "short", config, [row]), "short")])
     assert line.cells()[4:7] == ["1.50 ± 0.50", "", ""] and not line.command
 
 
@@ -82,20 +74,20 @@ def test_numbers_have_sensible_digits():
 
 
 def test_a_resumed_trainings_seconds_add_up():
-    assert seconds_of([{"seconds": s} for s in (10, 30, 5, 20)]) == 50
+    assert tables.seconds_of([{"seconds": s} for s in (10, 30, 5, 20)]) == 50
 
 
 def test_seeds_get_a_line_of_their_own(tmp_path):
     runs = seeds_of(tmp_path, [100.0, 200.0], [300.0, 400.0], [500.0, 600.0])
-    found = results_table(runs).rows
+    found = tables.results_table(runs).rows
     assert [row[0] for row in found[:3]] == [f"s{seed}, round 1, seed {seed}" for seed in range(3)]
     # Of the means 150, 350 and 550: standard deviation 200, standard error 200 / sqrt 3, times t of 4.303.
     assert found[3][0] == "s0, round 1, seeds 0, 1, 2"
     assert found[3][4:] == ["350.0 ± 200.0 [115.5]", "-146.9 to 846.9", "350.0", "3 × 2 / 64"]
     two = seeds_of(tmp_path / "two", [8.9, 8.9], [18.9, 18.9])
-    assert results_table(two).rows[2][4:6] == ["13.9 ± 7.1 [5.0]", ""]
+    assert tables.results_table(two).rows[2][4:6] == ["13.9 ± 7.1 [5.0]", ""]
     other = [*seeds_of(tmp_path / "one", [1.0]), *seeds_of(tmp_path / "z", [1.0], features="z")]
-    assert len(results_table(other).rows) == 2
+    assert len(tables.results_table(other).rows) == 2
 
 
 def test_agents_of_several_seeds_are_one_line(tmp_path):
@@ -108,15 +100,11 @@ def test_agents_of_several_seeds_are_one_line(tmp_path):
         make_run(run / f"agents/features-z,seed-{seed}", other, rows)
     other = dataclasses.replace(config, sigma=0.2)
     make_run(run / "agents/sigma-0.2", other, [result(other, [500.0])])
-    found = {row[0]: row for row in results_table([read_run(run, "car")]).rows}
-    assert list(found) == [
-        "car, round 1, seed 4",
-        "car, agents, round 1, seeds 1, 2, 3",
-        "car, agents, round 1, seed 4, first step size 0.2",
-    ]
-    assert found["car, agents, round 1, seeds 1, 2, 3"][4:] == [
-        "870.0 ± 10.0 [5.8]", "845.2 to 894.8", "870.0", "3 × 2 / 64",
-    ]  # fmt: skip
+    found = {row[0]: row for row in tables.results_table([read_run(run, "car")]).rows}
+    agents = ["car, agents, round 1, seeds 1, 2, 3", "car, agents, round 1, seed 4, first step size 0.2"]
+    assert list(found) == ["car, round 1, seed 4", *agents]
+    cells = found["car, agents, round 1, seeds 1, 2, 3"][4:]
+    assert cells == ["870.0 ± 10.0 [5.8]", "845.2 to 894.8", "870.0", "3 × 2 / 64"]
 
 
 def rounds(tmp_path, name: str = "car", **changes):
@@ -132,23 +120,24 @@ def rounds(tmp_path, name: str = "car", **changes):
 
 def test_rounds_keep_their_order_and_count_the_searches_that_they_went_on_from(tmp_path):
     run = read_run(rounds(tmp_path), "car")
-    assert [row[0] for row in results_table([run]).rows] == [f"car, round {number}, seed 0" for number in (1, 2, 3)]
-    assert [row[7] for row in results_table([run]).rows] == ["2 / 64", "2 / 128", "2 / 192"]
-    assert [row[2] for row in made_table([run]).rows] == ["64", "64 + 64", "64 + 64 + 64"]
-    assert [row[:3] for row in rounds_table(run).rows] == [
-        ["1", "12 random", "64"], ["2", "12 of round 1", "64"], ["3", "12 of round 2", "64"],
-    ]  # fmt: skip
-    points = scores_by_episodes([run], "carracing")[0][1]
+    assert [row[0] for row in tables.results_table([run]).rows] == [
+        f"car, round {number}, seed 0" for number in (1, 2, 3)
+    ]
+    assert [row[7] for row in tables.results_table([run]).rows] == ["2 / 64", "2 / 128", "2 / 192"]
+    assert [row[2] for row in tables.made_table([run]).rows] == ["64", "64 + 64", "64 + 64 + 64"]
+    expected = [["1", "12 random", "64"], ["2", "12 of round 1", "64"], ["3", "12 of round 2", "64"]]
+    assert [row[:3] for row in tables.rounds_table(run).rows] == expected
+    points = tables.scores_by_episodes([run], "carracing")[0][1]
     assert [point[:2] for point in points] == [(64, 105.0), (128, 210.0), (192, 315.0)]
     anew = read_run(rounds(tmp_path, "anew", search_start="zero"), "anew")
-    assert results_table([anew]).rows[-1][7] == "2 / 64"
+    assert tables.results_table([anew]).rows[-1][7] == "2 / 64"
 
 
 def test_a_round_that_two_runs_share_is_reported_once(tmp_path):
     first = rounds(tmp_path)
     later = dataclasses.replace(Run(first).config, round=4)
     other = make_run(tmp_path / "other", later, [result(later, [9.0])], before=rounds(tmp_path / "copy"))
-    found = [row[0] for row in results_table(read_runs([first, other])).rows]
+    found = [row[0] for row in tables.results_table(read_runs([first, other])).rows]
     assert found == [*(f"car, round {number}, seed 0" for number in (1, 2, 3)), "other, round 4, seed 0"]
 
 
@@ -159,13 +148,11 @@ def test_a_run_that_is_given_twice_counts_once(tmp_path):
     part = make_run(run / "agents/temperature-0.5", cold, [result(cold, [3.0, 4.0])])
     runs = read_runs([part, run, tmp_path / "." / "doom", part])
     assert [found.path for found in runs] == [run] and [found.path for found in runs[0].agents] == [part]
-    assert [row[1] for row in results_table(runs).rows] == [
-        "ViZDoom, trained at τ 1.15",
-        "ViZDoom, trained at τ 0.5",
-    ]
     entries = {entry.get("temperature"): entry for entry in published.read()["scores"]["doom"]}
-    assert [row[3] for row in results_table(runs).rows] == [
-        f"{entries[tau]['real_mean']} ± {entries[tau]['real_std']}" for tau in (1.15, 0.5)
+    papers = [f"{entries[tau]['real_mean']} ± {entries[tau]['real_std']}" for tau in (1.15, 0.5)]
+    places = ["ViZDoom, trained at τ 1.15", "ViZDoom, trained at τ 0.5"]
+    assert [[row[1], row[3]] for row in tables.results_table(runs).rows] == [
+        *map(list, zip(places, papers, strict=True))
     ]
     assert len(searches(runs)) == 2 and [found.name for found in read_runs([part])] == ["temperature-0.5"]
 
@@ -204,8 +191,7 @@ def test_users_errors_are_one_line(tmp_path):
 
 
 def test_a_line_still_being_written_is_left_out(tmp_path):
-    path = tmp_path / "metrics.jsonl"
-    line = {"model": "vae", "step": 1, "seconds": 0.5}
+    path, line = tmp_path / "metrics.jsonl", {"model": "vae", "step": 1, "seconds": 0.5}
     path.write_text(json.dumps(line) + '\n{"mo', encoding="utf-8")
     assert files.read_lines(path) == [line]
 
@@ -227,15 +213,13 @@ def test_what_a_file_says_reaches_no_terminal_and_no_page_as_code(tmp_path):
         content = page.read_text(encoding="utf-8")
         outside = "".join(content.split("```")[::2])  # of blocks of code, in which nothing is HTML
         assert "\x1b" not in content and "\u202e" not in content
-        assert page.suffix == ".tex" or (
-            "a<b>c" not in outside and "<script>" not in outside and "the end" not in outside
-        )
+        assert page.suffix == ".tex" or not any(words in outside for words in ("a<b>c", "<script>", "the end"))
 
 
 def test_published_numbers_have_sources_and_stand_nowhere_else():
     data = published.read()
     entries = [entry for task in data["scores"].values() for entry in task] + data["others"]
-    curves = [*data["training_curves"].values(), *data["scores_by_episodes"]["carracing"]]
+    curves = [*data["training_curves"].values(), *data["tables.scores_by_episodes"]["carracing"]]
     assert all(entry["source"] for entry in [*entries, *curves])
     numbers = {f"{entry[key]:g}" for entry in entries for key in ("mean", "dream_mean", "real_mean") if key in entry}
     names = ("tools/report.py", "world_models/published.py", "evaluate.py", "world_models/stages/evaluation.py")

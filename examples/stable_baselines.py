@@ -58,11 +58,10 @@ class DreamVecEnv(VecEnv):
     def get_attr(self, name, indices=None):
         return [getattr(self, name)] * len(list(self._get_indices(indices)))
 
-    def set_attr(self, name, value, indices=None) -> None:
+    def set_attr(self, *args, **options):
         raise NotImplementedError("all dreams are one environment")
 
-    def env_method(self, name, *args, indices=None, **options):
-        raise NotImplementedError("all dreams are one environment")
+    env_method = set_attr
 
     def env_is_wrapped(self, wrapper, indices=None) -> list[bool]:
         return [False] * len(list(self._get_indices(indices)))
@@ -108,10 +107,9 @@ def main() -> None:
     started = time.monotonic()
     agent.learn(args.steps)
     seconds = time.monotonic() - started
-    print(
-        f"{agent.num_timesteps:,} steps in {args.envs} {'single dreams' if args.single else 'dreams of one vector'} in "
-        f"{seconds:.1f} s: {agent.num_timesteps / seconds:,.0f} a second"
-    )
+    where = f"{args.envs} {'single dreams' if args.single else 'dreams of one vector'}"
+    rate = agent.num_timesteps / seconds
+    print(f"{agent.num_timesteps:,} steps in {where} in {seconds:.1f} s: {rate:,.0f} a second")
     if args.episodes:
         returns = score(agent, args.run, args.episodes)
         print(f"in the game: {returns.mean():.1f} ± {returns.std():.1f} over {args.episodes} episodes")

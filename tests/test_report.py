@@ -46,9 +46,7 @@ def test_the_report_is_one_html_page_and_a_latex_table_too(car):
     assert "<td>854.2 ± 45.6 [32.2]</td>" in page and '<img src="../pictures/reconstructions.png"' in page
     assert '<video controls src="../videos/carracing-v0-best.mp4">' in page
     table = (car / "report" / "report.tex").read_text(encoding="utf-8")
-    assert (
-        table.startswith(f"% {tables.METHOD}\n") and "Student's t interval" in table and r"\caption{Mean $\pm$" in table
-    )
+    assert table.startswith(f"% {tables.METHOD}\n") and r"\caption{Mean $\pm$" in table
     (row,) = [line for line in table.splitlines() if line.startswith("car, round 1")]
     assert row.count(" & ") == 7 and r"854.2 $\pm$ 45.6 [32.2]" in row and row.endswith(r"\\")
     assert re.findall(r"\\(toprule|midrule|bottomrule)", table) == ["toprule", "midrule", "bottomrule"]
@@ -120,10 +118,8 @@ def rounds(tmp_path, name: str = "car", **changes):
 
 def test_rounds_keep_their_order_and_count_the_searches_that_they_went_on_from(tmp_path):
     run = read_run(rounds(tmp_path), "car")
-    assert [row[0] for row in tables.results_table([run]).rows] == [
-        f"car, round {number}, seed 0" for number in (1, 2, 3)
-    ]
-    assert [row[7] for row in tables.results_table([run]).rows] == ["2 / 64", "2 / 128", "2 / 192"]
+    found = [(row[0], row[7]) for row in tables.results_table([run]).rows]
+    assert found == [(f"car, round {number}, seed 0", f"2 / {64 * number}") for number in (1, 2, 3)]
     assert [row[2] for row in tables.made_table([run]).rows] == ["64", "64 + 64", "64 + 64 + 64"]
     expected = [["1", "12 random", "64"], ["2", "12 of round 1", "64"], ["3", "12 of round 2", "64"]]
     assert [row[:3] for row in tables.rounds_table(run).rows] == expected
@@ -150,10 +146,9 @@ def test_a_run_that_is_given_twice_counts_once(tmp_path):
     assert [found.path for found in runs] == [run] and [found.path for found in runs[0].agents] == [part]
     entries = {entry.get("temperature"): entry for entry in published.read()["scores"]["doom"]}
     papers = [f"{entries[tau]['real_mean']} ± {entries[tau]['real_std']}" for tau in (1.15, 0.5)]
-    places = ["ViZDoom, trained at τ 1.15", "ViZDoom, trained at τ 0.5"]
-    assert [[row[1], row[3]] for row in tables.results_table(runs).rows] == [
-        *map(list, zip(places, papers, strict=True))
-    ]
+    rows = tables.results_table(runs).rows
+    assert [row[1] for row in rows] == ["ViZDoom, trained at τ 1.15", "ViZDoom, trained at τ 0.5"]
+    assert [row[3] for row in rows] == papers
     assert len(searches(runs)) == 2 and [found.name for found in read_runs([part])] == ["temperature-0.5"]
 
 
@@ -219,7 +214,7 @@ def test_what_a_file_says_reaches_no_terminal_and_no_page_as_code(tmp_path):
 def test_published_numbers_have_sources_and_stand_nowhere_else():
     data = published.read()
     entries = [entry for task in data["scores"].values() for entry in task] + data["others"]
-    curves = [*data["training_curves"].values(), *data["tables.scores_by_episodes"]["carracing"]]
+    curves = [*data["training_curves"].values(), *data["scores_by_episodes"]["carracing"]]
     assert all(entry["source"] for entry in [*entries, *curves])
     numbers = {f"{entry[key]:g}" for entry in entries for key in ("mean", "dream_mean", "real_mean") if key in entry}
     names = ("tools/report.py", "world_models/published.py", "evaluate.py", "world_models/stages/evaluation.py")

@@ -110,15 +110,10 @@ def parse_arguments() -> argparse.Namespace:
     group = given.add_argument_group("files (their format: python -m tools.convert --help)")
     for name, part in PARTS.items():
         group.add_argument(flag(name), type=Path, metavar="FILE", help=part.text)
-    commands.add_parser(
-        "import",
-        usage="python -m tools.convert import --run DIR --task TASK [--vae FILE] [--rnn FILE] [...]",
-        help="JSON files into a run folder",
-        description=IMPORT,
-        formatter_class=raw,
-        parents=[given, command_line.parser("")],
-        conflict_handler="resolve",  # both have -h
-    )
+    usage = "python -m tools.convert import --run DIR --task TASK [--vae FILE] [--rnn FILE] [...]"
+    parents = {"parents": [given, command_line.parser("")], "conflict_handler": "resolve"}  # both have -h
+    text = "JSON files into a run folder"
+    commands.add_parser("import", usage=usage, help=text, description=IMPORT, formatter_class=raw, **parents)
     giver = commands.add_parser("export", help="a run's V, M and C out as JSON files", description=EXPORT)
     giver.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run folder")
     giver.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to; made if it is new")

@@ -9,8 +9,8 @@ its source, and docs/troubleshooting.md explains the faults.
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,8 +28,7 @@ SAMPLE = 20  # episodes that are opened
 FRAMES = 100  # fewest frames from which the used dimensions of z are counted
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """A line of the diagnosis. `fault` names one of healthy.json; "" means ok, None that nothing is compared."""
 
     stage: str

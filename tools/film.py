@@ -6,7 +6,6 @@ Shows the whole median episode of each run's longest test (results.json), in whi
 M's dreams. The film is faster than the games.
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from world_models.runs.run import Run
 from world_models.training import quiet_tensorflow
 
 if __name__ == "__main__":
-    command_line.start()  # TensorFlow's import takes seconds, in which a signal is heard
+    command_line.start()  # TensorFlow's import takes seconds, in which a signal may come
 quiet_tensorflow()
 
 from PIL import Image  # noqa: E402
@@ -63,16 +62,14 @@ def picture(rows: list[tuple[list[Panel], np.ndarray]], number: int) -> Image.Im
 
 
 def palette_of(pages: list[Image.Image]) -> Image.Image:
-    """The GIF's colours: of all shades that the pages have, the common ones count little more than the rare, for those
-    are what matters: a red car on grass, a fireball before a wall."""
-    pixels = np.concatenate([np.asarray(page) for page in pages[:: max(1, len(pages) // 8)]]).reshape(-1, 3)
-    shades, counts = np.unique(pixels // 8, axis=0, return_counts=True)
-    sample = np.repeat(shades * 8 + 4, np.ceil(counts**0.25).astype(int), axis=0).astype(np.uint8)
-    return Image.fromarray(sample[None]).quantize(COLORS)
+    """The GIF's colours: they cover all shades that the pages have, also the rare ones, for those are what matters: a
+    red car on grass, a fireball before a wall."""
+    pixels = np.concatenate([np.asarray(page) for page in pages[:: max(1, len(pages) // 8)]])
+    return Image.fromarray(pixels).quantize(COLORS, Image.Quantize.MAXCOVERAGE)
 
 
 def save(path: Path, pages: list[Image.Image]) -> None:
-    """Write a GIF that repeats for ever, its colours chosen once for all pages."""
+    """Write a GIF that repeats permanently, its colours chosen once for all pages."""
     palette = palette_of(pages)
     small = [page.quantize(palette=palette, dither=Image.Dither.NONE) for page in pages]
     with files.atomic_write(path) as tmp:
@@ -83,12 +80,12 @@ def main() -> None:
     parser = command_line.Parser(description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path, metavar="DIR", help="run folders, a row each")
     parser.add_argument("--out", type=Path, required=True, metavar="PATH", help="the GIF to write")
-    args: argparse.Namespace = parser.parse_args()
+    args = parser.parse_args()
     rows = [row_of(Run(run)) for run in args.runs]
     pages = [picture(rows, number) for number in range(len(rows[0][1]))]
     save(args.out, pages)
-    size = f"{pages[0].width}x{pages[0].height}"
-    print(f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB, {len(pages)} pictures of {size}")
+    width, height = pages[0].size
+    print(f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB, {len(pages)} pictures of {width}x{height}")
 
 
 if __name__ == "__main__":

@@ -9,26 +9,16 @@ import html as _html
 import math
 import re
 
-LATEX = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "±": r"$\pm$",
-    "τ": r"$\tau$",
-}
 MARKUP = re.compile(r"[\\`|]|\](?=[(\[:])")  # what is escaped in Markdown; of brackets those that end a link's text
-LATEX |= {letter: f"\\{letter}" for letter in "&%$#_{}"}
+LATEX = {letter: f"\\{letter}" for letter in "&%$#_{}"} | {"±": r"$\pm$", "τ": r"$\tau$"}
+LATEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 
 
 def printable(text: str, keep: str = "") -> str:
-    """Text without characters that steer a terminal or hide: each is replaced by its escape, such as \\x1b.
-
-    Args:
-        text: any text.
-        keep: characters that stay, such as a newline.
-    """
-    shown = (letter if letter.isprintable() or letter in keep else letter.encode("unicode_escape") for letter in text)
-    return "".join(letter if isinstance(letter, str) else letter.decode() for letter in shown)
+    """Text without characters that steer a terminal or hide: each that is not in `keep`, such as a newline, is replaced
+    by its escape, such as \\x1b."""
+    kept = {letter for letter in text if letter.isprintable() or letter in keep}
+    return "".join(letter if letter in kept else letter.encode("unicode_escape").decode() for letter in text)
 
 
 def html(text: str) -> str:

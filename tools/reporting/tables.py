@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,8 +29,7 @@ METHOD = (
 )
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """A line of the results table.
 
     Attributes:
@@ -98,8 +97,7 @@ def of_seeds(group: list[tuple[Run, dict]]) -> Line:
     each = [of_test(*pair) for pair in group]
     means = [line.mean for line in each]
     every = [value for row in rows for value in row.get("returns", [])]
-    return dataclasses.replace(
-        each[0],
+    return each[0]._replace(
         agent=names.agent(run, [row["seed"] for row in rows]),
         mean=float(np.mean(means)),
         std=float(np.std(means, ddof=1)),

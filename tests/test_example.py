@@ -28,7 +28,7 @@ def test_the_rollout_plays_a_shipped_agent_and_films_it(task, low, high, tmp_pat
 
 
 def test_ppo_without_its_packages_is_one_line(tmp_path):
-    (tmp_path / "stable_baselines3.py").write_text("import no_such_torch\n")
+    (tmp_path / "torch.py").write_text("import no_such_torch\n")
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
     command = [sys.executable, "-m", "examples.stable_baselines", "--help"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)

@@ -16,7 +16,7 @@ from world_models import tasks
 from world_models.config import Config, UserError
 from world_models.runs import weights
 from world_models.runs.agent import read_best
-from world_models.runs.arrays import FLOATS, UNREADABLE, open_npz, require_finite
+from world_models.runs.arrays import require_finite
 from world_models.runs.artifacts import M, V
 from world_models.runs.run import Run
 from world_models.tasks.task import Release
@@ -206,14 +206,10 @@ def write_initial_z(arrays: dict[str, np.ndarray], run: Run) -> None:
 
 
 def take_initial_z(run: Run) -> list:
-    path = run.need("initial_z.npz")
-    kinds = dict.fromkeys(("mu", "logvar"), (FLOATS, (None, run.config.z_size)))
-    try:
-        with open_npz(path, kinds) as file:
-            arrays = {name: file[name] for name in kinds}
-    except UNREADABLE as error:
-        raise UserError(f"{path} does not hold mu and logvar: {error}") from None
-    return scaled({name: array(f"{path}: {name}", values, arrays["mu"].shape) for name, values in arrays.items()})
+    from doom_rnn.dream import Starts
+
+    starts = Starts(run)
+    return scaled({"mu": starts.mu, "logvar": starts.logvar})
 
 
 class Part(NamedTuple):

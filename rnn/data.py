@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from world_models.config import UserError
+from world_models.progress import bar as progress_bar
 from world_models.runs import arrays, episodes, files
 from world_models.runs.arrays import UNREADABLE, open_npz, require_finite
 from world_models.runs.run import Run
@@ -98,20 +99,16 @@ def mapped(path: Path, name: str) -> np.ndarray:
         return np.memmap(path, dtype, "r", start, shape, "F" if columns_first else "C")
 
 
-def encode(
-    run: Run, paths: list[Path], encoder: Callable, progress: Callable, mirror: tuple[float, ...] | None = None
-) -> None:
+def encode(run: Run, paths: list[Path], encoder: Callable, mirror: tuple[float, ...] | None = None) -> None:
     """Encodes recorded episodes into series.npz. An interrupted encoding goes on from the parts in series/.
 
     Args:
-        run: the run.
-        paths: the episodes.
+        run, paths: the run and its episodes.
         encoder: uint8 (B, 64, 64, 3) -> (mu, logvar), each (B, Z), for any B.
-        progress: wraps an iterable, showing a bar.
         mirror: factors (A,) that mirror an action. With them every episode is followed by its mirror image.
     """
     parts, v = [], run.digest("vae.weights.h5") or ""
-    for first in progress(range(0, len(paths), PART)):
+    for first in progress_bar(range(0, len(paths), PART), desc="encoding episodes", unit="part"):
         part = run / "series" / f"{v[:8]}-{first:06d}.npz"  # parts of another V have other names
         parts.append(part)
         if part.exists():
@@ -124,10 +121,9 @@ def encode(
             if mirror:
                 views.append((np.ascontiguousarray(obs[:, :, ::-1]), action * np.array(mirror, np.float32)))
             for frames, actions in views:
-                mu, logvar = encoder(frames)
-                latents = (np.asarray(mu, np.float16), np.asarray(logvar, np.float16))
-                require_finite(f"V's code of {path}", dict(zip(("mu", "logvar"), latents, strict=True)))
-                rows.append((*latents, actions, reward, np.array([end])))
+                mu, logvar = (np.asarray(code, np.float16) for code in encoder(frames))
+                require_finite(f"V's code of {path}", {"mu": mu, "logvar": logvar})
+                rows.append((mu, logvar, actions, reward, np.array([end])))
         lengths = np.array([len(row[0]) for row in rows])
         columns = (*(np.concatenate(column) for column in zip(*rows, strict=True)), lengths)
         with files.atomic_write(part) as tmp, open(tmp, "wb") as file:

@@ -14,7 +14,6 @@ from rnn.model import MDNRNN
 from vae.model import VAE, sample
 from world_models import seeds, tasks
 from world_models.config import Config
-from world_models.progress import bar as progress_bar
 from world_models.runs import episodes
 from world_models.runs.files import require_room
 from world_models.runs.run import Run
@@ -134,12 +133,9 @@ def encode_episodes(run: Run, vae: VAE, mirror: tuple[float, ...] | None) -> Non
         pairs = [compiled(obs[k : k + CHUNK]) for k in range(0, len(obs), CHUNK)]
         return tuple(np.concatenate([np.asarray(pair[i]) for pair in pairs]) for i in (0, 1))
 
-    def progress(parts):
-        return progress_bar(parts, desc="encoding episodes", unit="part")
-
     paths = episodes.complete(run)
     if not (run / "series").exists():
         frames = sum(map(episodes.length_of, paths)) * (2 if mirror else 1)
         size = 2 * 2 * config.z_size + 4 * tasks.get(config.task).action_size + 4  # float16 and float32
         require_room(run / "series.npz", frames * size, times=2)  # and its parts, which it is joined from
-    encode(run, paths, encoder, progress, mirror)
+    encode(run, paths, encoder, mirror)

@@ -73,9 +73,9 @@ def test_mirrored_episodes_follow_their_own(tmp_path, monkeypatch):
     (run / "series").mkdir()
     (run / "series/-000001.npz").write_bytes(b"half a part")
     with pytest.raises(UserError, match=r"000001\.npz is broken"):
-        encode(run, paths, encoder, iter, tasks.get("carracing").mirror)
+        encode(run, paths, encoder, tasks.get("carracing").mirror)
     (run / "series/-000001.npz").unlink()
-    encode(run, paths, encoder, iter, tasks.get("carracing").mirror)
+    encode(run, paths, encoder, tasks.get("carracing").mirror)
     series = LatentDataset.read(run)
     assert series.lengths.tolist() == [3, 3, 5, 5]
     for own, other in ((slice(0, 3), slice(3, 6)), (slice(6, 11), slice(11, 16))):

@@ -32,9 +32,8 @@ class Down(layers.Conv2D):
         return self.activation(y + tf.cast(self.bias, x.dtype))
 
     def _act(self, x):
-        """In bfloat16, which only acts, the plain convolution is the faster, and so is a matrix product where few
-        pixels are left. The weights of the moment become constants of the compiled graph, which oneDNN lays out once
-        and not at every step."""
+        """In bfloat16, which only acts, a plain convolution is faster, or a matrix product where few pixels are left.
+        Current weights are baked into the graph: oneDNN lays out constants once, and not at every step."""
         with tf.init_scope():
             kernel, bias = (tf.cast(weights.numpy(), x.dtype).numpy() for weights in (self.kernel, self.bias))
         size = x.shape[1] // 2 - 1

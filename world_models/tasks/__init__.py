@@ -1,7 +1,6 @@
 """The tasks by name, and configurations as they bound them."""
 
 import dataclasses
-import functools
 import math
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ def get(name: str) -> Task:
     if name in TASKS:
         return TASKS[name]
     if name.startswith(gymnasium_task.PREFIX):
-        return gymnasium_task_of(name)
+        return gymnasium_task.task(name)
     raise UserError(f"--task: unknown task {name!r}: expected one of {', '.join(TASKS)}, {gymnasium_task.PREFIX}ID")
 
 
@@ -46,11 +45,6 @@ def require_trusted_import(name: str, run: Path) -> None:
     by the user."""
     if name.startswith(gymnasium_task.PREFIX) and name not in TRUSTED_TASKS:
         gymnasium_task.require_installed(name, run)
-
-
-@functools.cache
-def gymnasium_task_of(name: str) -> Task:
-    return gymnasium_task.task(name)
 
 
 def preset(name: str, preset: str) -> Config:

@@ -12,15 +12,11 @@ from world_models.config import UserError
 def checked(action: ArrayLike, *shape: int) -> np.ndarray:
     """The action as an array of this shape; UserError unless it has so many numbers, all of them finite."""
     array = np.asarray(action)
-    if array.shape != shape:  # rarely: this is asked at every step
-        if array.size != math.prod(shape):
-            raise UserError(f"action: expected numbers of shape {shape}, got {action!r}")
-        array = array.reshape(shape)
-    if array.dtype.kind not in "fiu":
+    if array.size != math.prod(shape) or array.dtype.kind not in "fiu":
         raise UserError(f"action: expected numbers of shape {shape}, got {action!r}")
     if not finite(array):
         raise UserError(f"action: expected finite numbers, got {action!r}")
-    return array
+    return array.reshape(shape)
 
 
 def one_hot(x: Any, ops: Any = np) -> Any:

@@ -184,6 +184,7 @@ def make(env_id: str) -> Pictured:
             raise UserError(f"Gymnasium cannot make it: {kind}{' '.join(str(error).split())}") from None
 
 
+@cache
 def task(name: str) -> Task:
     """The task called gymnasium:ID; UserError as of `make`."""
     env_id = name.removeprefix(PREFIX)

@@ -8,7 +8,7 @@ import sys
 import imageio
 import numpy as np
 import pytest
-from conftest import ROOT, run_script
+from conftest import ROOT, run_script, user_error
 
 
 @pytest.mark.parametrize(("task", "low", "high"), [("carracing", 400, 950), ("doom", 400, 2100)])
@@ -46,11 +46,9 @@ def test_the_rollout_is_one_screen_without_mpi():
 
 
 def test_a_film_of_an_unknown_kind_is_one_line(tmp_path):
-    done = run_script("examples.rollout", "--render", tmp_path / "film.xyz", check=False)
-    assert done.returncode == 2 and done.stderr.count("\n") == 1
-    assert "expected a file that ends with .mp4 or .gif" in done.stderr
-    done = run_script("examples.rollout", "--seed", "-1", check=False)
-    assert done.returncode == 2 and "expected a seed of 0 or more, got -1" in done.stderr
+    said = user_error("examples.rollout", "--render", tmp_path / "film.xyz")
+    assert "expected a file that ends with .mp4 or .gif" in said
+    assert "expected a seed of 0 or more, got -1" in user_error("examples.rollout", "--seed", "-1")
 
 
 def test_a_films_palette_keeps_rare_colours():

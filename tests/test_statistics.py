@@ -4,7 +4,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from conftest import ROOT, run_script
+from conftest import ROOT, user_error
 from small_report import make_run, result
 
 from controller.evolution import explain_equal_fitness
@@ -134,8 +134,7 @@ def test_every_run_has_the_same_test_episodes():
 
 def test_shipped_runs_are_packs_and_take_no_stage(tmp_path):
     shipped = ROOT / "pretrained" / "doom"
-    said = run_script("train_vae.py", "--run", shipped, check=False).stderr
-    assert said.startswith("error: ") and "begin a run of your own with: --run NEW --from" in said
+    assert "begin a run of your own with: --run NEW --from" in user_error("train_vae.py", "--run", shipped)
     assert Run(shipped / "agents/seed-1,temperature-0.5").manifest.packed
 
 

@@ -10,8 +10,8 @@ from conftest import ROOT
 from PIL import Image
 from small_report import make_car, make_run, result
 
+from tools.report import curves_csv
 from tools.reporting import names, pages, plots
-from tools.reporting.curves import curves_csv
 from tools.reporting.runs import read_run, read_runs, searches
 from tools.reporting.tables import scores_by_episodes
 from world_models import pictures, published, tasks

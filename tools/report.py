@@ -17,12 +17,14 @@ value. --figure only draws the scores against the real training episodes of C, r
 """
 
 import argparse
+import csv
+import io
+from collections.abc import Iterator
 from pathlib import Path
 
 from tools.reporting import markup, plots
-from tools.reporting.curves import curves_csv
 from tools.reporting.pages import write_report
-from tools.reporting.runs import read_runs
+from tools.reporting.runs import Run, read_runs
 from tools.reporting.tables import published_table, results_blocks, scores_by_episodes
 from world_models import command_line
 from world_models.config import UserError
@@ -35,14 +37,36 @@ SECTIONS = {
     "published": lambda runs: markup.to_markdown([published_table()]),
 }
 
+# Of the learning curves.
+COLUMNS = ("run", "task", "seed", "model", "step", "seconds", "quantity", "value")
+KEYS = ("model", "step", "generation", "seconds", "evaluation")  # of a line, that are no quantities
+
+
+def points(run: Run) -> Iterator[tuple]:
+    """(model, step, seconds, quantity, value): of V and M at a training step, of C at a generation."""
+    lines = [("controller", line["generation"], line) for line in run.history]
+    for model, step, line in [*((line["model"], line["step"], line) for line in run.metrics), *lines]:
+        found = {name: value for name, value in line.items() if name not in KEYS}
+        found |= {f"evaluation_{name}": value for name, value in (line.get("evaluation") or {}).items()}
+        yield from ((model, step, line["seconds"], *pair) for pair in found.items())
+
+
+def curves_csv(runs: list[Run]) -> str:
+    """Everything that the runs and their agents have logged."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for run in (one for top in runs for one in (top, *top.agents)):
+        writer.writerows((run.name, run.config.task, run.config.seed, *point) for point in points(run))
+    return text.getvalue()
+
 
 def parse() -> argparse.Namespace:
     parser = command_line.Parser(description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path, metavar="DIR", help="run folders, one or several")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: report/ in the first run)")
-    parser.add_argument(
-        "--into", type=Path, metavar="PATH", help="only write the tables into this page, between its comments"
-    )
+    tables = "only write the tables into this page, between its comments"
+    parser.add_argument("--into", type=Path, metavar="PATH", help=tables)
     parser.add_argument("--csv", type=Path, metavar="PATH", help="only write the learning curves, as tidy CSV")
     parser.add_argument("--figure", type=Path, metavar="PATH", help="only draw scores against episodes of C")
     return parser.parse_args()

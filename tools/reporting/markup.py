@@ -109,13 +109,15 @@ def to_latex(block: Table, caption: str) -> str:
 
 
 def fill(path: Path, sections: dict[str, str]) -> None:
-    """Replaces what stands between the comments <!-- NAME --> and <!-- end of NAME --> of a Markdown page."""
+    """Replaces what stands between the comments <!-- NAME --> and <!-- end of NAME --> of a Markdown page. UserError if
+    it has no such comments."""
     page = path.read_text(encoding="utf-8")
     for name, content in sections.items():
         begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
-        before, found, rest = page.partition(begin)
+        before, _, rest = page.partition(begin)
         _, closed, after = rest.partition(end)
-        if not found or not closed:
-            raise UserError(f"{path} has no lines '{begin}' and '{end}' for the {name} to stand between")
-        page = f"{before}{begin}\n{content}{end}{after}"
+        page = f"{before}{begin}\n{content}{end}{after}" if closed else page
+    if not any(f"<!-- end of {name} -->" in page for name in sections):
+        wanted = " or ".join(f"'<!-- {name} -->' and '<!-- end of {name} -->'" for name in sections)
+        raise UserError(f"{path} has no lines {wanted} for a table to stand between")
     files.write_text(path, page)

@@ -38,7 +38,7 @@ class Line(NamedTuple):
             few values or no returns.
         middle: the interquartile mean of all episodes; None without returns.
         played, searched: test episodes, and training episodes of C, in words.
-        command: the command of the test, as it can be typed; "" if unknown.
+        command: the command that repeats the test; "" for a round of which only the records are there.
     """
 
     agent: str
@@ -72,6 +72,21 @@ def launch(row: dict) -> str:
     return text.printable(f"{prefix}python {row['command']}")
 
 
+def again(group: list[tuple[Run, dict]]) -> str:
+    """The command that repeats a test, or the same test of several seeds' agents; "" if only the records are there."""
+    run, row = group[0]
+    dreams = row["play_in"] == "dream"
+    if not (run.path / (M if dreams else V)).exists():
+        return ""
+    usual = {"temperature": run.config.temperature} if dreams else {"variant": "plain", "dtype": "float32"}
+    usual |= {} if dreams else {"view": row["view"] and run.config.view, "z": run.config.z}
+    flags = ["--play-in dream"] * dreams + [f"--{name} {row[name]}" for name in usual if row[name] != usual[name]]
+    command = " ".join(["python evaluate.py --run $run", f"--episodes {row['episodes']}", *flags])
+    folders = " ".join(str(one.path) for one, _ in group)
+    loop = f"for run in {folders}; do {command}; done"
+    return text.printable(command.replace("$run", folders) if len(group) == 1 else loop)
+
+
 def of_test(run: Run, row: dict) -> Line:
     """The line of one test."""
     found = row | (statistics.summary(row["returns"]) if row.get("returns") else {})
@@ -87,7 +102,7 @@ def of_test(run: Run, row: dict) -> Line:
         middle=found.get("interquartile_mean"),
         played=f"{row['episodes']:,}",
         searched=searched(run),
-        command=launch(row),
+        command=again([(run, row)]),
     )
 
 
@@ -106,7 +121,7 @@ def of_seeds(group: list[tuple[Run, dict]]) -> Line:
         middle=statistics.interquartile_mean(every) if every else None,
         played=f"{len(rows)} × {', '.join(dict.fromkeys(line.played for line in each))}",
         searched=", ".join(dict.fromkeys(line.searched for line in each)),
-        command="\n".join(dict.fromkeys(line.command for line in each)).strip(),
+        command=again(group),
     )
 
 
@@ -137,10 +152,7 @@ def results_table(runs: list[Run]) -> Table:
 
 def results_blocks(runs: list[Run]) -> list[Table | Code]:
     """The results table, and below it the commands of its lines."""
-    commands: dict[str, list[str]] = {}
-    for line in lines(runs):
-        commands.setdefault(line.command, []).append(f"# {line.agent}: {line.where}, {line.played} episodes")
-    shown = ["\n".join([*said, command]) for command, said in commands.items() if command]
+    shown = [line.command for line in lines(runs) if line.command]
     return [results_table(runs), *([Code("\n".join(shown), "bash")] if shown else [])]
 
 

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from controller import evolution
@@ -66,9 +67,7 @@ def stages(comm, run: Run, count: int, tracked: bool = False) -> dict[str, float
     }
     for env in tests:
         there = evaluation.configured(run.config, play_in=env)
-        work[f"test, {env}"] = lambda there=there: evaluation.evaluate(
-            comm, run, there, count, video=there.play_in == "real"
-        )
+        work[f"test, {env}"] = partial(evaluation.evaluate, comm, run, there, count, video=env == "real")
     seconds = {}
     quiet_tensorflow()
     for name, stage in work.items():
@@ -77,11 +76,6 @@ def stages(comm, run: Run, count: int, tracked: bool = False) -> dict[str, float
         run.reread()
         seconds[name] = time.monotonic() - started
     return seconds
-
-
-def run_of_round(run: Path, number: int) -> Path:
-    """The folder of a round: DIR, DIR-2, DIR-3 ..."""
-    return run if number == 1 else run.with_name(f"{run.name}-{number}")
 
 
 def episodes_of(run: Path, given: int | None) -> int:
@@ -114,21 +108,12 @@ def measure(comm, run: Run, count: int) -> None:
     mpi.on_root(comm, errors)
 
 
-def read_errors(path: Path) -> dict:
-    """What `measure` wrote: v_error, m_loss and, where episodes end, recall and deaths. UserError if one is missing."""
-    errors = files.read_json(path)
-    names = ("v_error", "m_loss") + ("recall", "deaths") * ("recall" in errors or "deaths" in errors)
-    if wrong := [name for name in names if type(errors.get(name)) not in (int, float)]:
-        raise UserError(f"{path} is broken: expected a number as {wrong[0]}; delete it to have it measured again")
-    return errors
-
-
 def rounds_table(runs: list[Run]) -> str:
     """A row for each round: V's and M's errors on what its agent meets, and the agent's scores."""
     form = "{:>5} {:>9} {:>8} {:>12} {:>16} {:>16}"
     lines = [form.format("round", "V's error", "M's loss", "death recall", "dream", "game")]
     for number, run in enumerate(runs, 1):
-        errors = read_errors(run / "held_out/errors.json")
+        errors = files.read_json(run / "held_out/errors.json")
         scores = {row["play_in"]: f"{row['mean']:.1f} ± {row['std']:.1f}" for row in results.read(run)}
         recall = f"{errors['recall']:.0%} of {errors['deaths']}" if "recall" in errors else ""
         cells = [f"{errors['v_error']:.1f}", f"{errors['m_loss']:.3f}", recall]
@@ -141,26 +126,16 @@ def main(comm) -> None:
     add_flag(parser)
     count = command_line.count
     parser.add_argument("--rounds", type=count, default=1, metavar="K", help="rounds to go through (default 1)")
-    parser.add_argument(
-        "--round-episodes",
-        type=count,
-        metavar="N",
-        help=f"episodes that the agent records for each further round (default {ROUND_EPISODES})",
-    )
-    parser.add_argument(
-        "--held-out",
-        type=count,
-        default=48,
-        metavar="N",
-        help="with --rounds: episodes of each round's own agent that V and M are measured on (default 48)",
-    )
+    text = f"episodes that the agent records for each further round (default {ROUND_EPISODES})"
+    parser.add_argument("--round-episodes", type=count, metavar="N", help=text)
+    text = "with --rounds: episodes of each round's own agent that V and M are measured on (default 48)"
+    parser.add_argument("--held-out", type=count, default=48, metavar="N", help=text)
     parser.add_argument("--test-episodes", type=count, default=100, help="test episodes at the end (default 100)")
     args = parser.parse_args()
     if args.rounds > 1 and not args.run.name:
-        raise mpi.CollectiveError(
-            f"--run {args.run}: the rounds' folders are named after it; give a folder with a name"
-        )
-    paths, runs = [run_of_round(args.run, number) for number in range(1, args.rounds + 1)], []
+        raise mpi.CollectiveError(f"--run {args.run}: the rounds' folders are named after it; give one with a name")
+    paths = [args.run, *(args.run.with_name(f"{args.run.name}-{number}") for number in range(2, args.rounds + 1))]
+    runs: list[Run] = []
     with ExitStack() as stack:
         for number, path in enumerate(paths, 1):
             given, base, after = command_line.overrides(args), args.base, args.after

@@ -3,24 +3,22 @@
 import dataclasses
 import json
 import time
+from typing import Any
 
 import numpy as np
 
 from controller import rollout
-from controller.bar import EpisodeBar, is_evaluated
-from controller.curiosity import Surprise
 from controller.policy import Controller
-from controller.rollout import Lanes, Watcher
+from controller.rollout import Bar, Lanes, Surprise, Watcher
 from controller.search import make_search, unusable
-from controller.tracks import ROUND, Tracks
 from world_models import command_line, mpi, seeds
-from world_models import config as configs
-from world_models.config import UserError
+from world_models.config import Config, UserError, rollouts_at
 from world_models.runs import files
 from world_models.runs.agent import read_best
 from world_models.runs.artifacts import SEARCHES
 from world_models.runs.run import Run
 from world_models.tracking import Curves
+from world_models.tracks import ROUND, Tracks
 
 DECIMALS = 4  # to which an agent is rounded before it is scored (train.py of the release)
 NUMBERS = ("seconds", "mean", "min", "max", "std", "sigma", "mean_steps")  # of a line of the history
@@ -60,17 +58,29 @@ class Evolution:
                 f"{run}/{self.folder}/best.json has no checkpoint.npz to resume from; evolve it further with: "
                 f"train_controller.py --run NEW --after {run} --episodes 0, or another agent with: --from {run}"
             )
+        if len(self.history) < config.generations:
+            state = sum(array.nbytes for array in self.search.state().values())
+            # The old checkpoint stays until the new one is complete.
+            files.require_room(run / f"{self.folder}/checkpoint.npz", state, times=2)
 
     def _resume(self, path, size: int) -> None:
+        """Reads what `save` has written. UserError if it is anything else."""
         extra = self.search.restore(path)
         try:
-            check_log(extra, size)
-            loss = {int(seed): float(lost) for seed, lost in extra["tracks"].items()}
-            means = np.array(extra["means"], float).reshape(-1, size)
+            self.history, self.best, self.seconds = extra["history"], extra["best"], extra["seconds"]
+            self.means = np.array(extra["means"], float).reshape(-1, size).tolist()
+            self.tracks = Tracks(self.config, {int(seed): float(lost) for seed, lost in extra["tracks"].items()})
+            numbers = [self.seconds, *(line[name] for line in self.history for name in NUMBERS)]
+            if self.best is not None:
+                np.reshape(self.best["parameters"], size)
+                numbers += [*self.best["parameters"], *(self.best[name] for name in ("score", "std", "episodes"))]
+            complete = [line["generation"] for line in self.history] == list(range(1, len(self.history) + 1))
+            if not (complete and all(map(files.is_number, numbers))):
+                raise ValueError("expected every generation from the first on, in finite numbers")
+            if not all(files.is_evaluation(line["evaluation"]) for line in self.history):
+                raise ValueError("an evaluation is not of numbers")
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise unusable(path, error) from None
-        self.history, self.best, self.seconds = extra["history"], extra["best"], extra["seconds"]
-        self.means, self.tracks = means.tolist(), Tracks(self.config, loss)
 
     def agents(self) -> dict[str, np.ndarray]:
         """The agents to score, (P,) each: the distribution's mean and, with `average`, the mean of the last means."""
@@ -101,17 +111,14 @@ class Evolution:
     def evaluated(self, agents: dict[str, np.ndarray], returns: dict[str, np.ndarray]) -> None:
         """Adds the scores of `agents` to the last generation. The best agent of all is kept; of equal ones the later:
         where all dreams last to their limit, it is the one that has been evolved longer."""
-        line = self.history[-1]
-        scores = {
-            name: {"mean": float(found.mean()), "std": float(found.std()), "episodes": len(found)}
-            for name, found in returns.items()
-        }
-        line["evaluation"] = scores["mean"] | {name: score for name, score in scores.items() if name != "mean"}
-        for name, score in scores.items():
-            if self.best is None or score["mean"] >= self.best["score"]:
-                parameters = agents[name].tolist()
-                self.best = {"generation": line["generation"], "score": score["mean"], "std": score["std"]}
-                self.best |= {"episodes": score["episodes"], "parameters": parameters}
+        line, scores = self.history[-1], {}
+        for name, found in returns.items():
+            score, std, episodes = float(found.mean()), float(found.std()), len(found)
+            scores[name] = {"mean": score, "std": std, "episodes": episodes}
+            if self.best is None or score >= self.best["score"]:
+                self.best = {"generation": line["generation"], "score": score, "std": std, "episodes": episodes}
+                self.best["parameters"] = agents[name].tolist()
+        line["evaluation"] = scores.pop("mean") | scores
 
     def save(self, seconds: float) -> None:
         """Writes the checkpoint, the history and the best agent after a generation that took `seconds`."""
@@ -126,30 +133,15 @@ class Evolution:
             self.run.write_text(f"{self.folder}/best.json", json.dumps(self.best) + "\n")
 
 
-def check_log(extra: dict, size: int) -> None:
-    """ValueError, KeyError or TypeError unless a checkpoint holds what `Evolution.save` writes."""
-    history, best = extra["history"], extra["best"]
-    if [line["generation"] for line in history] != list(range(1, len(history) + 1)):
-        raise ValueError("the history must have every generation from the first on")
-    numbers = [extra["seconds"], *(line[name] for line in history for name in NUMBERS)]
-    if best is not None:
-        if len(best["parameters"]) != size:
-            raise ValueError(f"an agent of {len(best['parameters'])} parameters, expected {size}")
-        numbers += [*best["parameters"], best["score"], best["std"], best["generation"], best["episodes"]]
-    if not all(files.is_number(value) for value in numbers):
-        raise ValueError("expected finite numbers")
-    if not all(files.is_evaluation(line["evaluation"]) for line in history):
-        raise ValueError("an evaluation is not of numbers")
+def is_evaluated(config: Config, generation: int) -> bool:
+    return generation % config.eval_every == 0 or generation == config.generations
 
 
-def begin(run: Run, size: int, objective: str = "return") -> Evolution:
-    """The evolution, begun or resumed. UserError if there is no room for its checkpoints."""
-    evolution = Evolution(run, size, objective)
-    if len(evolution.history) < run.config.generations:
-        state = sum(array.nbytes for array in evolution.search.state().values())
-        # The old checkpoint stays until the new one is complete.
-        files.require_room(run / f"{evolution.folder}/checkpoint.npz", state, times=2)
-    return evolution
+def episodes_of(config: Config, generation: int) -> int:
+    """The episodes that a generation and its evaluation play."""
+    agents = 2 if config.average and min(generation, config.average) > 1 else 1
+    scored = agents * config.eval_episodes if is_evaluated(config, generation) else 0
+    return config.population * rollouts_at(config.rollouts, generation) + scored
 
 
 def evolve(comm: mpi.Comm, run: Run, objective: str = "return") -> None:
@@ -160,50 +152,52 @@ def evolve(comm: mpi.Comm, run: Run, objective: str = "return") -> None:
         run: the run.
         objective: "return", in `config.play_in`; or "surprise", M's in the real environment.
     """
-    # Here, since TensorFlow must stay out of train_all, which imports this module.
-    from controller.lanes import RealLanes, make_lanes
+    from controller.lanes import RealLanes, make_lanes  # here: TensorFlow must stay out of train_all
 
-    config, root = run.config, comm.rank == 0
-    evolution = mpi.on_root(comm, begin, run, Controller.of(config).num_params, objective, share=False)
-    if objective == "return":
-        lanes = mpi.on_all_ranks(comm, make_lanes, run)
-    else:
-        real = dataclasses.replace(config, play_in="real")
-        lanes = mpi.on_all_ranks(comm, lambda: make_lanes(run, real, surprise=True))
-    watchers: list[Watcher] = [] if objective == "return" else [Surprise(lanes.count)]
+    config, curious = run.config, objective == "surprise"
+    acting = dataclasses.replace(config, play_in="real") if curious else config
+    options: dict[str, Any] = {"surprise": True} if curious else {}
+    evolution = mpi.on_root(comm, Evolution, run, Controller.of(config).num_params, objective, share=False)
+    lanes = mpi.on_all_ranks(comm, lambda: make_lanes(run, acting, **options))
     scoring: Lanes = lanes
-    if config.dtype != "float32" and isinstance(lanes, RealLanes) and objective == "return":
-        precise = dataclasses.replace(config, dtype="float32")  # in which all scores are
-        envs = lanes.envs
-        scoring = mpi.on_all_ranks(comm, lambda: make_lanes(run, precise, envs=envs))
-    first = comm.bcast(len(evolution.history) + 1 if root else None)
-    curves = Curves(run, SEARCHES[objective], first - 1) if root else None
-    bar = EpisodeBar(comm, config, first)
+    if config.dtype != "float32" and isinstance(lanes, RealLanes) and not curious:  # all scores are in float32
+        options = {"envs": lanes.envs}
+        scoring = mpi.on_all_ranks(
+            comm, lambda: make_lanes(run, dataclasses.replace(acting, dtype="float32"), **options)
+        )
+    first = comm.bcast(len(evolution.history) + 1 if evolution else None)
+    curves = Curves(run, SEARCHES[objective], first - 1) if evolution else None
+    counts = [episodes_of(config, generation) for generation in range(1, config.generations + 1)]
+    text = f"evolving C on {comm.size} rank{'s' * (comm.size > 1)}"
+    bar = Bar(comm, sum(counts), text, sum(counts[: first - 1]))
+    watchers: list[Watcher] = [*[Surprise(lanes.count)] * curious, bar]
     warned = False  # that all candidates are equal
     for generation in range(first, config.generations + 1):
         started = time.monotonic()
-        candidates, plan = comm.bcast((evolution.search.ask(), evolution.tracks.plan(generation)) if root else None)
+        bar.begin(f"{text}, generation {generation}/{config.generations}", counts[generation - 1])
+        candidates, plan = comm.bcast(
+            (evolution.search.ask(), evolution.tracks.plan(generation)) if evolution else None
+        )
         batch = np.repeat(candidates, plan.shape[1], axis=0)
-        returns, steps = rollout.evaluate(comm, lanes, batch, plan.ravel().tolist(), [*watchers, bar])
-        if returns is not None and steps is not None:
+        returns, steps = rollout.evaluate(comm, lanes, batch, plan.ravel().tolist(), watchers)
+        if evolution:
             fitness = evolution.learn(candidates, plan, returns.reshape(plan.shape), steps)
             line = evolution.history[-1]
             if fitness.max() == fitness.min() and not warned:
-                bar.write(explain_equal_fitness(config, generation, line))
+                bar.bar.write(explain_equal_fitness(config, generation, line))
                 warned = True
         if is_evaluated(config, generation):
-            score_agents(comm, scoring, config, evolution, generation, [*watchers, bar])
-        if curves is not None:
+            score_agents(comm, scoring, config, evolution, generation, watchers)
+        if evolution and curves:
             evolution.save(time.monotonic() - started)
-            curves.write(generation, points(evolution.history[-1]))
+            curves.write(generation, points(line))
             score = f"{evolution.best['score']:.1f}" if evolution.best else "-"
-            bar.close_generation(generation, f"mean={line['mean']:.1f}, max={line['max']:.1f}, best={score}")
-    bar.close()
-    if curves is not None:
-        curves.close()
+            bar.finish(f"mean={line['mean']:.1f}, max={line['max']:.1f}, best={score}")
+    bar.bar.close()
     lanes.close()
-    if root and evolution.best:
-        best = evolution.best
+    if curves:
+        curves.close()
+    if evolution and (best := evolution.best):
         command_line.print_result(
             f"best agent: {best['score']:.1f} ± {best['std']:.1f} over {best['episodes']} held-out episodes, "
             f"generation {best['generation']}; {run}/{evolution.folder}/best.json"
@@ -216,7 +210,7 @@ def points(line: dict) -> dict[str, float]:
     return found | {f"evaluation_{name}": line["evaluation"][name] for name in ("mean", "std") if line["evaluation"]}
 
 
-def explain_equal_fitness(config: configs.Config, generation: int, line: dict) -> str:
+def explain_equal_fitness(config: Config, generation: int, line: dict) -> str:
     """Why a generation whose candidates all scored the same teaches nothing."""
     text = f"generation {generation}: all candidates scored {line['mean']:.1f}, so the search learns nothing: "
     if config.play_in == "dream" and line["mean_steps"] >= config.dream_limit:
@@ -228,14 +222,14 @@ def explain_equal_fitness(config: configs.Config, generation: int, line: dict) -
 
 
 def score_agents(
-    comm: mpi.Comm, lanes: Lanes, config: configs.Config, evolution: Evolution, generation: int, watchers: list
+    comm: mpi.Comm, lanes: Lanes, config: Config, evolution: Evolution | None, generation: int, watchers: list
 ) -> None:
     """Evaluates the distribution's mean, and the average of the last means, on the same fresh episodes. Each evaluation
     has seeds of its own. Only rank 0 has an `evolution`."""
-    agents = comm.bcast(evolution.agents() if comm.rank == 0 else None)
+    agents = comm.bcast(evolution.agents() if evolution else None)
     count = config.eval_episodes
     plan = seeds.episode_seeds(config.seed, "select", ROUND * (config.round - 1) + generation * count, count)
     batch = np.repeat(np.stack([*agents.values()]), count, axis=0)
     returns, _ = rollout.evaluate(comm, lanes, batch, plan * len(agents), watchers)
-    if returns is not None:
+    if evolution:
         evolution.evaluated(agents, dict(zip(agents, returns.reshape(len(agents), count), strict=True)))

@@ -1,6 +1,7 @@
 """Where episodes are played: lanes in the real environment, with V and M, and lanes in M's dream."""
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -8,12 +9,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from controller.agent import make_agent, use_one_core
 from controller.policy import Controller
 from controller.rollout import Step
-from doom_rnn.dream import Randomness, Starts
+from doom_rnn.dream import DreamBatch, Starts
+from vae.model import sample
 from world_models import tasks
-from world_models.config import Config
+from world_models.config import Config, UserError
 from world_models.environments import make_env
 from world_models.runs.arrays import require_finite
 from world_models.runs.run import Run
@@ -23,6 +24,19 @@ from world_models.world_model import WorldModel
 
 SEGMENT = 50  # steps of a dream between two tests of which have ended
 KEEP = 0.95  # of the noise on C's outputs from step to step: a push lasts about 20 steps
+
+
+def use_one_core() -> None:
+    """One TensorFlow thread and no GPU for this process: ranks share the cores, sums keep their order, and each rank
+    would claim the whole card for a batch that does not fill it."""
+    try:
+        if tf.config.get_visible_devices("GPU"):
+            tf.config.set_visible_devices([], "GPU")
+        if tf.config.threading.get_intra_op_parallelism_threads() != 1:
+            tf.config.threading.set_intra_op_parallelism_threads(1)
+            tf.config.threading.set_inter_op_parallelism_threads(1)
+    except RuntimeError as error:
+        raise UserError(f"TensorFlow's threads and devices were fixed before: {error}") from None
 
 
 def make_lanes(run: Run, config: Config | None = None, **options: Any) -> "RealLanes | DreamLanes":
@@ -39,19 +53,36 @@ def make_lanes(run: Run, config: Config | None = None, **options: Any) -> "RealL
     config = run.config if config is None else config
     use_one_core()
     if config.play_in == "dream":
-        return dream_lanes(run, config, **options)
-    return RealLanes(config, WorldModel.load(run, config.dtype), lanes_of(config), **options)
+        return DreamLanes(config, WorldModel.load_dream(run), Starts(run), config.lanes, **options)
+    count = min(config.lanes, tasks.get(config.task).max_lanes or config.lanes)
+    return RealLanes(config, WorldModel.load(run, config.dtype), count, **options)
 
 
-def dream_lanes(run: Run, config: Config, **options: Any) -> "DreamLanes":
-    """Lanes in the dream of a run's M; `options` as of `DreamLanes`."""
-    use_one_core()
-    return DreamLanes(config, WorldModel.load_dream(run), Starts(run), config.lanes, **options)
+def make_agent(config: Config, model: WorldModel, surprise: bool = False) -> Callable:
+    """V, M and C together: the step of a batch of agents (`WorldModel.observe`), compiled.
 
+    Returns a function (frames uint8 (B, 64, 64, 3), noise (B, Z), params (B, P), push (B, A), is_first (B, 1), h, c
+    (B, U)) -> (action (B, A), h, c). With `surprise` it also returns M's surprise at z (B,), 0 at an episode's first
+    step.
+    """
+    controller, vae = Controller.of(config), model.vae
+    assert vae is not None
 
-def lanes_of(config: Config) -> int:
-    """How many lanes a rank has in the real environment: it can hold only few of some games."""
-    return min(config.lanes, tasks.get(config.task).max_lanes or config.lanes)
+    def step(mu, logvar, noise, params, push, is_first, h, c):
+        if config.z == "mean":
+            noise = tf.zeros_like(noise)
+        act = partial(controller.act, params, ops=keras.ops, push=push)
+        results = model.observe(act, mu, logvar, noise, is_first, h, c)
+        if surprise:
+            results += (model.surprise(sample(mu, logvar, noise), h) * (1 - is_first[:, 0]),)
+        return results
+
+    # XLA also makes a lane's numbers independent of its place in the batch, to the bit. But it computes
+    # bfloat16 convolutions in float32; TensorFlow itself has oneDNN do them, so they stay outside.
+    compiled = config.dtype == "float32"
+    if not compiled:
+        step = tf.function(step, autograph=False, jit_compile=True)
+    return tf.function(lambda frames, *rest: step(*vae.encode(frames), *rest), autograph=False, jit_compile=compiled)
 
 
 class RealLanes:
@@ -63,25 +94,15 @@ class RealLanes:
         count: lanes (B).
         envs: the environments of other lanes, to be used by one set of lanes at a time; None: new ones.
         to_the_end: whether episodes go on to `max_frames` where the task does not stop at their end, as in recordings.
-        pushed: whether there may be noise on C's outputs.
         surprise: whether M's surprise at z is computed.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        model: WorldModel,
-        count: int,
-        envs: list | None = None,
-        to_the_end: bool = False,
-        pushed: bool = False,
-        surprise: bool = False,
-    ):
-        self.config, self.count, self.pushed, self.surprise = config, count, pushed, surprise
+    def __init__(self, config: Config, model: WorldModel, count: int, envs=None, to_the_end=False, surprise=False):
+        self.config, self.count = config, count
         task = tasks.get(config.task)
         self.goes_on = to_the_end and not task.stops_at_end
         self.masked = config.vae_weight != 1 and to_the_end
-        self.agent = make_agent(config, model, count, pushed, surprise)
+        self.agent = make_agent(config, model, surprise)
         self.envs: list[Any] = [make_env(config) for _ in range(count)] if envs is None else envs
         self.frames = np.zeros((count, 64, 64, 3), np.uint8)
         self.noise = np.zeros((count, config.z_size), np.float32)
@@ -97,11 +118,10 @@ class RealLanes:
     def start(self, lane: int, params: np.ndarray, seed: int, noise: float = 0.0) -> None:
         """Begins an episode; `seed` decides the randomness of the environment, of z and of the noise on C's outputs."""
         self.frames[lane], _ = self.envs[lane].reset(seed=seed)
-        self.params[lane], self.is_first[lane] = params, 1
-        self.seeds[lane] = seed
+        self.params[lane], self.is_first[lane], self.seeds[lane] = params, 1, seed
         self.random[lane] = generator(seed, "noise of z")  # another stream than the track's, which has the seed itself
-        self.streams[lane], self.pushes[lane] = generator(seed, "noise of actions"), noise
-        self.push[lane] = 0
+        self.streams[lane] = generator(seed, "noise of actions")
+        self.push[lane], self.pushes[lane] = 0, noise
         self.total[lane], self.steps[lane], self.over[lane] = 0, 0, False
 
     def step(self, lane: int, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool]:
@@ -116,19 +136,18 @@ class RealLanes:
 
     def advance(self) -> Step:
         """One step of every lane that plays."""
-        playing = sorted(self.random)
+        playing, count = sorted(self.random), self.count
         for lane in playing:
             self.random[lane].standard_normal(dtype=np.float32, out=self.noise[lane])
-            if self.pushed:
+            if self.pushes[lane]:
                 draw = self.streams[lane].standard_normal(self.push.shape[1], np.float32)
                 self.push[lane] = KEEP * self.push[lane] + self.pushes[lane] * np.sqrt(1 - KEEP**2) * draw
         masks = {lane: self.envs[lane].mask for lane in playing} if self.masked else None
         seen, is_first, h, c = self.frames, self.is_first, self.h, self.c
-        inputs = (seen, self.noise, self.params, is_first, h, c, *([self.push] if self.pushed else []))
-        action, self.h, self.c, *surprise = self.agent(*inputs)
+        action, self.h, self.c, *surprise = self.agent(seen, self.noise, self.params, self.push, is_first, h, c)
         action = action.numpy()
         self.frames, self.is_first = seen.copy(), np.zeros_like(is_first)
-        reward, terminated, truncated = np.zeros(self.count), np.zeros(self.count, bool), np.zeros(self.count, bool)
+        reward, terminated, truncated = np.zeros(count), np.zeros(count, bool), np.zeros(count, bool)
         ended = []
         for lane in playing:
             self.frames[lane], reward[lane], terminated[lane], truncated[lane] = self.step(lane, action[lane])
@@ -139,7 +158,7 @@ class RealLanes:
             if self.steps[lane] == self.config.max_frames or (self.over[lane] and not self.goes_on):
                 ended.append((lane, float(self.total[lane]), int(self.steps[lane])))
                 del self.random[lane]
-        outcome = (action, reward, terminated, truncated, surprise[0] if surprise else None)
+        outcome = (action, reward, terminated, truncated, *surprise)
         return Step(playing, ended, self.total, None, seen, masks, is_first, h, c, *outcome)
 
     def close(self) -> None:
@@ -147,7 +166,7 @@ class RealLanes:
             env.close()
 
 
-class DreamLanes:
+class DreamLanes(DreamBatch):
     """Lanes in M's dream. Their return is the sum of M's rewards.
 
     All lanes advance together through compiled segments; the randomness of a segment is drawn beforehand, each lane's
@@ -158,43 +177,23 @@ class DreamLanes:
         model: M with its weights; V is not used.
         starts: the frames where dreams start.
         count: lanes (B).
-        segment: steps of a segment.
+        segment: steps of a segment (L).
     """
 
-    def __init__(self, config: Config, model: WorldModel, starts: Starts, count: int, segment: int | None = None):
-        self.config, self.count, self.model, self.starts = config, count, model, starts
-        self.length = SEGMENT if segment is None else segment
-        self.controller = Controller.of(config)
-        num_params = self.controller.num_params
-        sizes = dict(z=config.z_size, params=num_params, is_first=1, h=config.rnn_units, c=config.rnn_units)
-        self.state = {name: np.zeros((count, size), np.float32) for name, size in sizes.items()}
-        self.steps, self.total = np.zeros((count, 1), np.int32), np.zeros((count, 1), np.float32)
-        self.playing = np.zeros((count, 1), bool)
-        self.seeds = [0] * count
-        self.random: dict[int, Randomness] = {}  # by lane
-        self.uniform = np.zeros((count, self.length, config.z_size), np.float32)
-        self.noise = np.zeros_like(self.uniform)
-        masks = (count, 4, config.z_size + config.rnn_units)
-        self.dropout = np.zeros(masks, np.float32) if config.dream_dropout else None
+    def __init__(self, config: Config, model: WorldModel, starts: Starts, count: int, segment: int = SEGMENT):
+        super().__init__(config, starts, count, segment)
+        self.model, self.controller = model, Controller.of(config)
+        self.params = np.zeros((count, self.controller.num_params), np.float32)
+        self.total, self.playing = np.zeros((count, 1), np.float32), np.zeros((count, 1), bool)
         self.segment = tf.function(self._segment, jit_compile=True, autograph=False)
 
     def start(self, lane: int, params: np.ndarray, seed: int, noise: float = 0.0) -> None:
         """Begins a dream in a lane. There is no noise on C's outputs in a dream."""
-        self.random[lane] = Randomness(seed)
-        self.state["z"][lane] = self.random[lane].first(self.starts)
-        self.state["h"][lane] = self.state["c"][lane] = 0
-        self.state["params"][lane], self.state["is_first"][lane] = params, 1
-        if self.dropout is not None:
-            self.dropout[lane] = self.random[lane].dropout(self.config)
-        self.seeds[lane] = seed
-        self.steps[lane], self.total[lane], self.playing[lane] = 0, 0, True
-
-    def first(self, seed: int) -> np.ndarray:
-        """The first z (Z,) of the dream with a seed."""
-        return Randomness(seed).first(self.starts)
+        self.begin(lane, seed)
+        self.params[lane], self.total[lane], self.playing[lane] = params, 0, True
 
     def _segment(self, z, params, is_first, h, c, steps, total, playing, uniform, noise, dropout):
-        """The steps of a segment (L) in all lanes; uniform and noise (L, B, Z), dropout (B, 4, Z + U) or None."""
+        """The steps of a segment in all lanes; uniform and noise (L, B, Z), dropout (B, 4, Z + U) or None."""
         config = self.config
         act = partial(self.controller.act, params, ops=keras.ops)
 
@@ -211,22 +210,18 @@ class DreamLanes:
 
     def advance(self) -> Step:
         """One segment of every lane."""
-        for lane in np.flatnonzero(self.playing).tolist():
-            self.random[lane].uniform.random(dtype=np.float32, out=self.uniform[lane])
-            self.random[lane].noise.standard_normal(dtype=np.float32, out=self.noise[lane])
-        before = self.playing.copy()
-        randomness = (a.transpose(1, 0, 2) for a in (self.uniform, self.noise))
-        results = self.segment(*self.state.values(), self.steps, self.total, self.playing, *randomness, self.dropout)
-        for name, value in zip(("z", "is_first", "h", "c"), results[:4], strict=True):
-            self.state[name] = value.numpy().copy()
-        self.steps, self.total, self.playing = (value.numpy().copy() for value in results[4:])
-        playing = np.flatnonzero(before).tolist()
+        playing = np.flatnonzero(self.playing).tolist()
+        self.draw(playing)
+        state = (self.z, self.params, self.is_first, self.h, self.c, self.steps, self.total, self.playing)
+        draws = (each.transpose(1, 0, 2) for each in (self.uniform, self.noise))
+        results = (value.numpy().copy() for value in self.segment(*state, *draws, self.dropout))
+        self.z, self.is_first, self.h, self.c, self.steps, self.total, self.playing = results
         for lane in playing:
-            z = {"z": self.state["z"][lane], "the reward": self.total[lane]}
-            require_finite(f"dream of seed {self.seeds[lane]}", z)
-        ended = np.flatnonzero(before & ~self.playing).tolist()
+            numbers = {"z": self.z[lane], "the reward": self.total[lane]}
+            require_finite(f"dream of seed {self.random[lane].seed}", numbers)
+        ended = [lane for lane in playing if not self.playing[lane]]
         found = [(lane, float(self.total[lane, 0]), int(self.steps[lane, 0])) for lane in ended]
-        return Step(playing, found, self.total[:, 0], z=self.state["z"])
+        return Step(playing, found, self.total[:, 0], z=self.z)
 
     def close(self) -> None:
         pass

@@ -1,10 +1,8 @@
 """C: the controller, a linear map from what V and M know to an action.
 
-One class serves one agent in numpy and a whole population inside TensorFlow: its functions take the array module
-as an argument (`numpy`, or `keras.ops`, which has the same names).
-
-Layouts of the flat parameter vector are the release's (carracing/model.py, doomrnn/model.py): where a layer has
-biases they stand before its weights.
+One class serves one agent in numpy and a whole population inside TensorFlow: `act` takes the array module as an
+argument (`numpy`, or `keras.ops`, which has the same names). The flat parameter vector has the release's layout
+(carracing/model.py, doomrnn/model.py): a layer's biases stand before its weights.
 """
 
 from dataclasses import dataclass
@@ -47,9 +45,8 @@ class Controller:
     def layers(self) -> list[tuple[int, int, bool]]:
         """(inputs, outputs, has biases) of each layer."""
         size = sum({"z": self.z_size, "c": self.units, "h": self.units}[part] for part in INPUTS[self.features])
-        if self.features == "z_hidden":
-            return [(size, HIDDEN, True), (HIDDEN, self.task.action_size, self.task.biases)]
-        return [(size, self.task.action_size, self.task.biases)]
+        hidden = [(size, HIDDEN, True)] if self.features == "z_hidden" else []
+        return [*hidden, (HIDDEN if hidden else size, self.task.action_size, self.task.biases)]
 
     @property
     def num_params(self) -> int:

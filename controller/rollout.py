@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from controller.jobs import Jobs
-from world_models import mpi
+from world_models import mpi, progress
+from world_models.jobs import Jobs
 from world_models.runs.arrays import require_finite
 
 
@@ -38,15 +38,15 @@ class Step:
     ended: list[tuple[int, float, int]]
     total: np.ndarray
     z: Any = None
-    frames: np.ndarray | None = None
+    frames: Any = None
     masks: dict[int, np.ndarray] | None = None
-    is_first: np.ndarray | None = None
+    is_first: Any = None
     h: Any = None
     c: Any = None
-    action: np.ndarray | None = None
-    reward: np.ndarray | None = None
-    terminated: np.ndarray | None = None
-    truncated: np.ndarray | None = None
+    action: Any = None
+    reward: Any = None
+    terminated: Any = None
+    truncated: Any = None
     surprise: Any = None
 
 
@@ -95,6 +95,45 @@ class Progress(Watcher):
         return total
 
 
+class Bar(Watcher):
+    """A progress bar of episodes, on rank 0. It counts that rank's episodes for all ranks, up to `limit`."""
+
+    def __init__(self, comm: mpi.Comm, total: int, text: str, done: int = 0):
+        self.ranks, self.limit = comm.size, total
+        self.bar = progress.bar(total=total, initial=done, desc=text, unit="episode", disable=comm.rank > 0)
+
+    def begin(self, text: str, count: int) -> None:
+        """A part of `count` episodes begins."""
+        self.bar.set_description(text)
+        self.limit = self.bar.n + count
+
+    def end(self, lane: int, job: int, total: float, steps: int) -> float:
+        self.bar.update(min(self.ranks, self.limit - self.bar.n))
+        return total
+
+    def finish(self, text: str = "") -> None:
+        """All episodes up to `limit` are over."""
+        self.bar.update(self.limit - self.bar.n)
+        self.bar.set_postfix_str(text)
+
+
+class Surprise(Watcher):
+    """Curiosity, the paper's "flip the sign of M's loss" (section 5): an episode's return is M's mean surprise in a
+    step, in nats for each dimension of z. The lanes must compute it."""
+
+    def __init__(self, count: int):
+        self.total = np.zeros(count)  # by lane
+
+    def start(self, lane: int, job: int) -> None:
+        self.total[lane] = 0
+
+    def step(self, step: Step) -> None:
+        self.total += step.surprise.numpy()
+
+    def end(self, lane: int, job: int, total: float, steps: int) -> float:
+        return float(self.total[lane]) / steps
+
+
 def play(
     lanes: Lanes,
     jobs: Jobs,
@@ -116,12 +155,12 @@ def play(
     Returns:
         (return, steps) of this rank's episodes, by number.
     """
-    playing: dict[int, int] = {}
+    playing: dict[int, int] = {}  # the job of each lane in use
     free = list(range(lanes.count))
     results: dict[int, tuple[float, int]] = {}
     with mpi.hang_limit(jobs.comm) as within_limit:
-        while True:
-            if free and not jobs.over:
+        while playing or not jobs.over:
+            if free:
                 for job in jobs.take(len(free), wait=not playing):
                     lane = free.pop()
                     lanes.start(lane, params[job], seeds[job], noises[job] if noises is not None else 0.0)
@@ -129,8 +168,6 @@ def play(
                     for watcher in watchers:
                         watcher.start(lane, job)
             if not playing:
-                if jobs.over:
-                    return results
                 continue
             step = lanes.advance()
             for watcher in watchers:
@@ -143,11 +180,12 @@ def play(
                 free.append(lane)
             jobs.serve()
             within_limit()
+    return results
 
 
 def evaluate(
     comm: mpi.Comm, lanes: Lanes, params: np.ndarray, seeds: list[int], watchers: Sequence[Watcher] = ()
-) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
+) -> tuple[Any, Any]:
     """Plays one episode for each row of `params` (J, P), with the seed of the same index, spread over the ranks.
 
     Returns (returns (J,), steps (J,)) on rank 0, and (None, None) elsewhere.
@@ -158,12 +196,9 @@ def evaluate(
     shares = comm.gather(mine)
     if comm.rank:
         return None, None
-    returns, steps = np.full(len(seeds), np.nan), np.zeros(len(seeds), int)
-    for share in shares:
-        for job, (total, length) in share.items():
-            returns[job], steps[job] = total, length
-    played = sum(len(share) for share in shares)
-    assert played == len(seeds), "every job is played by exactly one rank"
-    for job in np.flatnonzero(~np.isfinite(returns)):
-        require_finite(f"episode of seed {seeds[job]}", {"its return": returns[job]})
+    results = {job: result for share in shares for job, result in share.items()}
+    assert sum(map(len, shares)) == len(results) == len(seeds), "every job is played by exactly one rank"
+    for job, (total, _) in results.items():
+        require_finite(f"episode of seed {seeds[job]}", {"its return": total})
+    returns, steps = (np.array([results[job][k] for job in range(len(seeds))]) for k in (0, 1))
     return returns, steps

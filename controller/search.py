@@ -4,30 +4,43 @@ A search draws from the generator that it is given: its numbers depend neither o
 between.
 """
 
-import copy
-import io
 import json
 import math
-import pickle
 import warnings
 from abc import ABC, abstractmethod
-from functools import cache
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from pickle import UnpicklingError
 
 import cma
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from world_models.config import Config, UserError
+from world_models.runs import pickles
 from world_models.runs.arrays import UNREADABLE, open_npz, require_finite
 
 # What a search raises when it goes on from an invalid state. Other exceptions are faults of the program.
-INVALID_STATE_ERRORS = (
-    *UNREADABLE,
-    *(ArithmeticError, AttributeError, AssertionError, MemoryError, pickle.UnpicklingError),
-)
+INVALID_STATE_ERRORS = (*UNREADABLE, ArithmeticError, AttributeError, AssertionError, MemoryError, UnpicklingError)
 HEADER = 1 << 26  # bytes of a checkpoint's header: some 60,000 generations
+# The classes and functions in the pickle of pycma's search, by module.
+ADMITTED = {
+    "builtins": {"range"},
+    "cma.boundary_handler": {"BoundNone"},
+    "cma.evolution_strategy": {"CMAEvolutionStrategy", "_CMAStopDict", "_StopTolXStagnation", "_pass"}
+    | {"_CMASolutionDict_empty", "_CMASolutionDict_functional"},
+    "cma.optimization_tools": {"BestSolution"},
+    "cma.options_parameters": {"CMAParameters"},
+    "cma.recombination_weights": {"RecombinationWeights"},
+    "cma.sampler": {"GaussFullSampler", "GaussStandardConstant"},
+    "cma.sigma_adaptation": {"CMAAdaptSigmaCSA"},
+    "cma.transformations": {"DiagonalDecoding", "GenoPheno", "RoundIntegerVariables"},
+    "cma.utilities.utils": {"BlancClass", "ElapsedWCTime", "MoreToWrite", "SolutionDict"},
+    "numpy": {"dtype", "ndarray"},
+    "numpy._core.multiarray": {"_reconstruct", "scalar"},
+    "numpy._core.numeric": {"_frombuffer"},
+    "numpy.linalg": {"eigh"},
+}
 
 
 def unusable(path: Path, error: Exception) -> UserError:
@@ -35,24 +48,28 @@ def unusable(path: Path, error: Exception) -> UserError:
     return UserError(f"{path} is not a checkpoint of this search: {error!r:.200}; delete it to restart the search")
 
 
+@dataclass(eq=False)
 class Search(ABC):
     """A search for the parameters with the highest score.
 
-    Args:
+    Attributes:
         size: parameters of C (P).
         sigma: the first step size.
         population: candidates in a generation (N).
         rng: the source of all randomness.
-        start: (P,), where the search starts; by default 0.
+        start: (P,), where the search starts; None: at 0.
     """
 
-    def __init__(
-        self, size: int, sigma: float, population: int, rng: np.random.Generator, start: np.ndarray | None = None
-    ):
-        self.size, self.sigma, self.population, self.rng = size, sigma, population, rng
-        self.center = np.zeros(size) if start is None else np.array(start, np.float64)
-        if self.center.shape != (size,):
-            raise ValueError(f"start: expected shape ({size},), got {self.center.shape}")
+    size: int
+    sigma: float
+    population: int
+    rng: np.random.Generator
+    start: np.ndarray | None = None
+
+    def __post_init__(self):
+        self.center = np.zeros(self.size) if self.start is None else np.array(self.start, np.float64)
+        if self.center.shape != (self.size,):
+            raise ValueError(f"start: expected shape ({self.size},), got {self.center.shape}")
 
     @abstractmethod
     def ask(self) -> np.ndarray:
@@ -94,19 +111,18 @@ class Search(ABC):
             np.savez(file, allow_pickle=False, header=np.array(header), **self.state())
 
     def restore(self, path: Path) -> dict:
-        """Reads what `save` wrote into a search that was made with the same arguments; returns `extra`. UserError, with
-        the search as it was, if the file is damaged or of another search."""
+        """Reads what `save` wrote into a search that was made with the same arguments; returns `extra`. UserError if
+        the file is damaged or of another search."""
         room = 4 * sum(array.nbytes for array in self.state().values()) + 64 * self.population * self.size + HEADER
-        trial = copy.deepcopy(self)
         try:
             with open_npz(path, limit=room) as file:
                 header = json.loads(str(file["header"]))
                 arrays = {name: file[name] for name in file.files if name != "header"}
-            trial._go_on(arrays, header["random"])
-            trial._try_two_generations()
+            self._go_on(arrays, header["random"])
+            self._try_two_generations()
+            self._go_on(arrays, header["random"])
         except INVALID_STATE_ERRORS as error:
             raise unusable(path, error) from None
-        self._go_on(arrays, header["random"])
         return header["extra"]
 
     def _go_on(self, arrays: dict[str, np.ndarray], random: dict) -> None:
@@ -127,31 +143,25 @@ class Search(ABC):
             raise ValueError("the spread must be finite and positive")
 
 
+@dataclass(eq=False)
 class CMAES(Search):
     """CMA-ES, computed by pycma (train.py of the release; paper A.4). CSA adapts the step size, as pycma did in 2018.
 
-    Args:
+    Attributes:
         diagonal: whether the covariance is diagonal.
-        others: as of `Search`.
     """
 
-    def __init__(
-        self,
-        size: int,
-        sigma: float,
-        population: int,
-        rng: np.random.Generator,
-        start: np.ndarray | None = None,
-        diagonal: bool = False,
-    ):
-        super().__init__(size, sigma, population, rng, start)
+    diagonal: bool = False
+
+    def __post_init__(self):
+        super().__post_init__()
         # Sums of several threads differ from one thread's in the last bits: the curve would depend on the cores.
         threadpool_limits(1, user_api="blas")
         options = {
-            "popsize": population,
+            "popsize": self.population,
             "AdaptSigma": cma.sigma_adaptation.CMAAdaptSigmaCSA,
-            "CMA_diagonal": diagonal,
-            "randn": self._normal,
+            "CMA_diagonal": self.diagonal,
+            "randn": lambda *shape: self.rng.standard_normal(shape),
             "seed": np.nan,  # leaves numpy's global generator alone
             "signals_filename": "",  # otherwise a file of that name in the working directory would steer the search
             "verbose": -9,
@@ -159,10 +169,7 @@ class CMAES(Search):
             "verb_disp": 0,
             "conditioncov_alleviate": False,
         }
-        self.search = cma.CMAEvolutionStrategy(self.center, sigma, options)
-
-    def _normal(self, *shape: int) -> np.ndarray:
-        return self.rng.standard_normal(shape)
+        self.search = cma.CMAEvolutionStrategy(self.center, self.sigma, options)
 
     def ask(self) -> np.ndarray:
         self.asked = self.search.ask()
@@ -189,30 +196,11 @@ class CMAES(Search):
         return {"opts": search.opts, "inopts": search.inopts, "logger": search.logger, "randn": search.opts["randn"]}
 
     def state(self) -> dict[str, np.ndarray]:
-        own = {id(item): name for name, item in self._own().items()}
-
-        class Pickler(pickle.Pickler):
-            def persistent_id(self, item: object) -> str | None:
-                return own.get(id(item))
-
-        memory = io.BytesIO()
-        Pickler(memory, protocol=5).dump(self.search)
-        return {"pickle": np.frombuffer(memory.getvalue(), np.uint8)}
+        return {"pickle": pickles.dump(self.search, self._own())}
 
     def set_state(self, arrays: dict[str, np.ndarray]) -> None:
         own = self._own()
-
-        class Unpickler(pickle.Unpickler):
-            def persistent_load(self, name: str) -> object:
-                return own[name]
-
-            def find_class(self, module: str, name: str) -> object:
-                if name not in ADMITTED.get(module, ()):
-                    raise pickle.UnpicklingError(f"it names {module}.{name}, which no search consists of")
-                found = super().find_class(module, name)
-                return without_init(found) if module.startswith("cma.") and isinstance(found, type) else found
-
-        search = Unpickler(io.BytesIO(arrays["pickle"].tobytes())).load()
+        search = pickles.load(arrays["pickle"], own, ADMITTED)
         if type(search) is not cma.CMAEvolutionStrategy or self.size != search.N:
             raise ValueError(f"expected a search of {self.size} parameters")
         if search.opts is not own["opts"] or search.sp.popsize != self.population:
@@ -220,59 +208,23 @@ class CMAES(Search):
         self.search = search
 
 
-@cache
-def without_init(kind: type) -> type:
-    """A class that makes empty instances of `kind`: what a pickle makes never runs pycma's constructors, which evaluate
-    their options as code."""
-    made: Any = kind.__new__  # mypy takes it for that of `type`
-    return type(kind.__name__, (kind,), {"__new__": lambda cls, *args, **options: made(kind)})
-
-
-# The classes and functions that the pickle of a search consists of, by module.
-ADMITTED = {
-    "builtins": {"range"},
-    "cma.boundary_handler": {"BoundNone"},
-    "cma.evolution_strategy": {"CMAEvolutionStrategy", "_CMAStopDict", "_StopTolXStagnation", "_pass"}
-    | {"_CMASolutionDict_empty", "_CMASolutionDict_functional"},
-    "cma.optimization_tools": {"BestSolution"},
-    "cma.options_parameters": {"CMAParameters"},
-    "cma.recombination_weights": {"RecombinationWeights"},
-    "cma.sampler": {"GaussFullSampler", "GaussStandardConstant"},
-    "cma.sigma_adaptation": {"CMAAdaptSigmaCSA"},
-    "cma.transformations": {"DiagonalDecoding", "GenoPheno", "RoundIntegerVariables"},
-    "cma.utilities.utils": {"BlancClass", "ElapsedWCTime", "MoreToWrite", "SolutionDict"},
-    "numpy": {"dtype", "ndarray"},
-    "numpy._core.multiarray": {"_reconstruct", "scalar"},
-    "numpy._core.numeric": {"_frombuffer"},
-    "numpy.linalg": {"eigh"},
-}
-
-
+@dataclass(eq=False)
 class OpenAIES(Search):
     """OpenAI's evolution strategy (Salimans et al. 2017, arXiv 1703.03864). It estimates the gradient of the score from
-    mirrored noise of a fixed width and from ranks, and climbs it with Adam.
+    mirrored noise of a fixed width, `sigma`, and from ranks, and climbs it with Adam.
 
     Candidates i and i + half are mirror images: with `--seed-sharing pairs` both play the same episodes.
 
-    Args:
+    Attributes:
         rate: Adam's learning rate (the paper's 0.01).
-        others: as of `Search`; `sigma` stays as it is.
     """
 
+    rate: float = 0.01
     BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # Adam's, from its paper
 
-    def __init__(
-        self,
-        size: int,
-        sigma: float,
-        population: int,
-        rng: np.random.Generator,
-        start: np.ndarray | None = None,
-        rate: float = 0.01,
-    ):
-        super().__init__(size, sigma, population, rng, start)
-        self.rate, self.steps = rate, 0
-        self.first, self.second = np.zeros(size), np.zeros(size)  # Adam's moments
+    def __post_init__(self):
+        super().__post_init__()
+        self.steps, self.first, self.second = 0, np.zeros(self.size), np.zeros(self.size)  # Adam's moments
 
     def ask(self) -> np.ndarray:
         half = self.rng.standard_normal((self.population // 2, self.size))
@@ -312,7 +264,6 @@ class OpenAIES(Search):
 
 def centred_ranks(scores: np.ndarray) -> np.ndarray:
     """Scores (N,) -> evenly spaced ranks from -0.5 for the lowest to 0.5; equal scores share their mean rank."""
-    scores = np.asarray(scores)
     _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts + 1) / 2)[inverse]
     return ranks / (len(scores) - 1) - 0.5

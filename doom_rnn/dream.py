@@ -3,8 +3,8 @@
 A dream starts from a recorded frame, and M predicts one z after the other; with heads for the end of the episode or
 the reward, those too.
 `DreamEnv` is one dream as a Gymnasium environment, `doom_rnn.vector.VectorDreamEnv` a batch of them;
-`controller.lanes.DreamLanes` plays whole populations in one compiled loop. All take `WorldModel.imagine`'s steps and
-draw from the same streams, so the same seed and actions give the same dream.
+`controller.lanes.DreamLanes` plays whole populations in one compiled loop. All are a `DreamBatch` that takes
+`WorldModel.imagine`'s steps, so the same seed and actions give the same dream.
 """
 
 import math
@@ -28,6 +28,8 @@ from world_models.runs.run import Run
 from world_models.tasks.actions import checked, one_hot
 from world_models.world_model import WorldModel, load_vae
 
+DRAWN = 50  # steps for which a dream's randomness is drawn at once
+
 
 class Starts:
     """The frames where dreams start: recorded first frames, from initial_z.npz.
@@ -38,18 +40,20 @@ class Starts:
 
     def __init__(self, run: Run):
         path = run.need("initial_z.npz")
-        sizes = dict.fromkeys(("mu", "logvar"), run.config.z_size)
+        kinds = dict.fromkeys(("mu", "logvar"), (FLOATS, (None, run.config.z_size)))
         try:
-            with open_npz(path, {name: (FLOATS, (None, size)) for name, size in sizes.items()}) as file:
-                arrays = {name: file[name].astype(np.float32) for name in sizes}
-            counts = {name: len(array) for name, array in arrays.items()}
-            if not counts["mu"] or len(set(counts.values())) > 1:
-                raise ValueError(f"rows of {counts}")
+            with open_npz(path, kinds) as file:
+                self.mu, self.logvar = (file[name].astype(np.float32) for name in kinds)
+            if not 0 < len(self.mu) == len(self.logvar):
+                raise ValueError(f"{len(self.mu)} rows of mu and {len(self.logvar)} of logvar")
         except UNREADABLE as error:
-            raise UserError(f"{path} holds no frames to start from ({error}); expected rows of {sizes}") from None
+            size = run.config.z_size
+            raise UserError(
+                f"{path} holds no frames to start from ({error}); expected rows of {size} numbers"
+            ) from None
         with np.errstate(over="ignore"):
-            require_finite(path, arrays | {"exp(logvar / 2)": np.exp(arrays["logvar"] / 2)})
-        self.mu, self.logvar = arrays["mu"], arrays["logvar"]
+            deviation = np.exp(self.logvar / 2)
+        require_finite(path, {"mu": self.mu, "logvar": self.logvar, "exp(logvar / 2)": deviation})
 
 
 class Randomness:
@@ -73,6 +77,43 @@ class Randomness:
         return starts.mu[chosen] + np.exp(starts.logvar[chosen] / 2) * noise
 
 
+class DreamBatch:
+    """B dreams that advance together: M's state, and the randomness of their next L steps. Its seed and its actions
+    decide a dream, whatever its lane.
+
+    Attributes:
+        z, h, c, is_first: float32 (B, Z), (B, U), (B, U), (B, 1).
+        steps: int32 (B, 1), since each dream began.
+        uniform, noise: float32 (B, L, Z), drawn.
+        dropout: float32 (B, 4, Z + U); None without dropout.
+        random: by lane, of the dreams that have begun.
+    """
+
+    def __init__(self, config: Config, starts: Starts, count: int, length: int):
+        self.config, self.starts, self.count, self.length = config, starts, count, length
+        sizes = (config.z_size, config.rnn_units, config.rnn_units, 1)
+        self.z, self.h, self.c, self.is_first = (np.zeros((count, size), np.float32) for size in sizes)
+        self.steps = np.zeros((count, 1), np.int32)
+        self.uniform, self.noise = (np.zeros((count, length, config.z_size), np.float32) for _ in range(2))
+        masks = (count, 4, config.z_size + config.rnn_units)
+        self.dropout = np.zeros(masks, np.float32) if config.dream_dropout else None
+        self.random: dict[int, Randomness] = {}
+
+    def begin(self, lane: int, seed: int) -> None:
+        """Begins the dream of a seed in a lane."""
+        random = self.random[lane] = Randomness(seed)
+        self.z[lane], self.h[lane], self.c[lane] = random.first(self.starts), 0, 0
+        self.is_first[lane], self.steps[lane] = 1, 0
+        if self.dropout is not None:
+            self.dropout[lane] = random.dropout(self.config)
+
+    def draw(self, lanes: list[int]) -> None:
+        """Draws the randomness of the next L steps in these lanes."""
+        for lane in lanes:
+            self.random[lane].uniform.random(dtype=np.float32, out=self.uniform[lane])
+            self.random[lane].noise.standard_normal(dtype=np.float32, out=self.noise[lane])
+
+
 @lru_cache(maxsize=4)
 def _step(path: Path, digest: str | None):
     """A step of a run's M, compiled once for all environments of a process that dream of the same weights, which
@@ -85,28 +126,29 @@ def _step(path: Path, digest: str | None):
     return tf.function(step, jit_compile=True, autograph=False)
 
 
-class Dreams:
-    """What the dreams of a run are made of. TensorFlow starts, and M is loaded, at their first step: a process that
+class Dreams(DreamBatch):
+    """A run's dreams, for agents of any kind. TensorFlow starts, and M is loaded, at their first step: a process that
     has only made an environment may still be forked.
 
     Args:
         run: a run folder with rnn.weights.h5 and initial_z.npz.
         temperature: tau; None: the run's.
         task: the task that the run must be of; None: any.
+        count: dreams (B).
 
     Raises:
         UserError: if the run is of another task, a file is missing, or the temperature is not above 0; at the first
             step, if M does not fit.
     """
 
-    def __init__(self, run: str | Path, temperature: float | None = None, task: str | None = None):
+    def __init__(self, run: str | Path, temperature: float | None = None, task: str | None = None, count: int = 1):
         self.run = Run(run)
-        self.config = self.run.config
-        if task is not None and self.config.task != task:
-            raise UserError(f"{run} is a run of {self.config.task}; this environment dreams of {task}")
-        self.task = tasks.get(self.config.task)
-        self.set_temperature(self.config.temperature if temperature is None else temperature)
-        self.starts = Starts(self.run)
+        config = self.run.config
+        if task is not None and config.task != task:
+            raise UserError(f"{run} is a run of {config.task}; this environment dreams of {task}")
+        self.task = tasks.get(config.task)
+        self.set_temperature(config.temperature if temperature is None else temperature)
+        super().__init__(config, Starts(self.run), count, DRAWN)
         self.run.need("rnn.weights.h5")
 
     def set_temperature(self, value: float) -> None:
@@ -121,10 +163,10 @@ class Dreams:
         seen = gym.spaces.Box(-np.inf, np.inf, (self.config.z_size + 2 * self.config.rnn_units,), np.float32)
         return seen, gym.spaces.Box(low, np.ones_like(low), dtype=np.float32)
 
-    def actions(self, given: ArrayLike, count: int) -> np.ndarray:
-        """The actions of `count` agents, as M is told of them: float32 (B, A), of choices 1 for the greatest number and
-        0 for the others. UserError if they are not as many finite numbers."""
-        actions = checked(given, count, len(self.task.low))
+    def actions(self, given: ArrayLike) -> np.ndarray:
+        """The actions of B agents, as M is told of them: float32 (B, A), of choices 1 for the greatest number and 0 for
+        the others. UserError if they are not as many finite numbers."""
+        actions = checked(given, self.count, len(self.task.low))
         return (one_hot(actions) if self.task.choice else actions).astype(np.float32)
 
     @cached_property
@@ -136,24 +178,32 @@ class Dreams:
     def _vae(self) -> VAE:
         return load_vae(self.run)
 
-    def imagine(
-        self,
-        action: np.ndarray,
-        z: np.ndarray,
-        is_first: np.ndarray,
-        h: np.ndarray,
-        c: np.ndarray,
-        uniform: np.ndarray,
-        noise: np.ndarray,
-        dropout: np.ndarray | None = None,
-    ) -> tuple[np.ndarray, ...]:
-        """A step of B dreams, given their actions (B, A): `WorldModel.imagine`'s results as new arrays. UserError if z
-        or a reward is not finite: a dream of NaN has no end."""
+    def imagine(self, action, z, is_first, h, c, uniform, noise, dropout=None) -> tuple[np.ndarray, ...]:
+        """A step of dreams, given their actions (B, A): `WorldModel.imagine`'s results as new arrays. UserError if z or
+        a reward is not finite: a dream of NaN has no end."""
         results = self._compiled(action, z, is_first, h, c, np.float32(self.temperature), uniform, noise, dropout)
         z, end, reward, h, c = (value.numpy() for value in results)
         if not math.isfinite(z.sum() + reward.sum()):  # at every step, so by a sum; the name of which then
             require_finite(f"a dream of {self.run}", {"z": z, "the reward": reward})
         return z, end, reward, h, c
+
+    def step(self, actions: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """A step of all dreams, given the actions of their agents: reward, terminated, truncated (B,)."""
+        if len(self.random) < self.count:
+            raise gym.error.ResetNeeded("a dream begins with reset(): call it before step()")
+        told, at = self.actions(actions), self.steps[:, 0] % self.length
+        self.draw(np.flatnonzero(at == 0).tolist())
+        uniform, noise = (each[np.arange(self.count), at] for each in (self.uniform, self.noise))
+        results = self.imagine(told, self.z, self.is_first, self.h, self.c, uniform, noise, self.dropout)
+        self.z, end, reward, self.h, self.c = results
+        self.is_first[:] = 0
+        self.steps += 1
+        terminated = end[:, 0] > 0.5
+        return reward[:, 0], terminated, ~terminated & (self.steps[:, 0] >= self.config.dream_limit)
+
+    def observe(self) -> np.ndarray:
+        """What agents see, [z, c, h] (B, Z + 2 U)."""
+        return np.concatenate([self.z, self.c, self.h], axis=1)
 
     def decode(self, z: np.ndarray) -> np.ndarray:
         """z (B, Z) as V's frames, uint8 (B, 64, 64, 3)."""
@@ -182,60 +232,27 @@ class DreamEnv(gym.Env, EzPickle):
     metadata = {"render_modes": ["rgb_array"], "render_fps": 50}  # noqa: RUF012 Gymnasium's own convention
     action_space: gym.spaces.Box
 
-    def __init__(
-        self,
-        run: str | Path,
-        temperature: float | None = None,
-        render_mode: str | None = None,
-        task: str | None = None,
-    ):
+    def __init__(self, run: str | Path, temperature: float | None = None, render_mode: str | None = None, task=None):
         EzPickle.__init__(self, run, temperature, render_mode, task)
-        self.render_mode = render_mode
-        self.dreams = Dreams(run, temperature, task)
-        self.config = self.dreams.config
+        self.render_mode, self.dreams = render_mode, Dreams(run, temperature, task)
         self.metadata = {**self.metadata, "render_fps": self.dreams.task.fps}
         self.observation_space, self.action_space = self.dreams.spaces
-        self.z: np.ndarray | None = None  # (1, Z); None before the first reset
-
-    @property
-    def temperature(self) -> float:
-        return self.dreams.temperature
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
         super().reset(seed=seed)
         if options and "temperature" in options:
             self.dreams.set_temperature(options["temperature"])
-        self.random = Randomness(int(self.np_random.integers(1 << 31)) if seed is None else seed)
-        self.z = self.random.first(self.dreams.starts)[None]
-        self.h = self.c = np.zeros((1, self.config.rnn_units), np.float32)
-        self.is_first, self.steps = np.ones((1, 1), np.float32), 0
-        masks = self.random.dropout(self.config)
-        self.dropout = None if masks is None else masks[None]
-        return self._observe(), {}
+        self.dreams.begin(0, int(self.np_random.integers(1 << 31)) if seed is None else seed)
+        return self.dreams.observe()[0], {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
-        if self.z is None:
-            raise gym.error.ResetNeeded("a dream begins with reset(): call it before step()")
-        action = self.dreams.actions(action, 1)
-        shape = (1, self.config.z_size)
-        uniform = self.random.uniform.random(shape, np.float32)
-        noise = self.random.noise.standard_normal(shape, np.float32)
-        results = self.dreams.imagine(action, self.z, self.is_first, self.h, self.c, uniform, noise, self.dropout)
-        self.z, end, reward, self.h, self.c = results
-        self.is_first = np.zeros_like(self.is_first)
-        self.steps += 1
-        terminated = bool(end[0, 0] > 0.5)
-        truncated = not terminated and self.steps >= self.config.dream_limit
-        return self._observe(), float(reward[0, 0]), terminated, truncated, {}
-
-    def _observe(self) -> np.ndarray:
-        assert self.z is not None
-        return np.concatenate([self.z[0], self.c[0], self.h[0]])
+        reward, terminated, truncated = (value.item() for value in self.dreams.step(action))
+        return self.dreams.observe()[0], reward, terminated, truncated, {}
 
     def render(self) -> np.ndarray | None:
         """The dreamed frame, uint8 (64, 64, 3)."""
         if self.render_mode != "rgb_array":
             return None
-        if self.z is None:
+        if not self.dreams.random:
             raise gym.error.ResetNeeded("a dream begins with reset(): call it before render()")
-        return self.dreams.decode(self.z)[0]
+        return self.dreams.decode(self.dreams.z)[0]

@@ -64,7 +64,7 @@ class LatentEnv(gym.Env, EzPickle):
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
         if self.steps is None:
             raise gym.error.ResetNeeded("an episode begins with reset(): call it before step()")
-        action = self.dreams.actions(action, 1)
+        action = self.dreams.actions(action)
         h, c = self._models[1](self.z, action, self.is_first, (self.h, self.c))
         self.h, self.c, self.is_first = h.numpy(), c.numpy(), np.zeros_like(self.is_first)
         frame, reward, terminated, truncated, info = self.env.step(action[0])

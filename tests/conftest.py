@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from warm import Warm
 
-from controller.agent import use_one_core
+from controller.lanes import use_one_core
 from tools import launcher
 from world_models.training import quiet_tensorflow
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from controller import agent
-from controller.agent import make_agent
+from controller import lanes
+from controller.lanes import make_agent
 from controller.policy import Controller
 from vae.model import VAE
 from world_models import tasks
@@ -27,9 +27,10 @@ def step(config, vae, rnn, order=None, is_first=0.0, state=0.3):
         rng.normal(0, 0.3, (LANES, Controller.of(config).num_params)),
     )
     h, c = state * rng.normal(size=(2, LANES, config.rnn_units))
-    numbers = [x.astype(np.float32) for x in (noise, params, np.full((LANES, 1), is_first), h, c)]
+    push = np.zeros((LANES, 3))
+    numbers = [x.astype(np.float32) for x in (noise, params, push, np.full((LANES, 1), is_first), h, c)]
     order = np.arange(LANES) if order is None else order
-    agent = make_agent(config, WorldModel(vae, rnn), LANES)
+    agent = make_agent(config, WorldModel(vae, rnn))
     return [np.asarray(x) for x in agent(*(tf.constant(x[order]) for x in (frames, *numbers)))]
 
 
@@ -71,7 +72,7 @@ def test_a_rank_that_acts_hides_gpus_and_has_one_thread(monkeypatch):
         name = f"set_{kind}_op_parallelism_threads"
         monkeypatch.setattr(tf.config.threading, name, lambda n, kind=kind: said.update({kind: n}))
     monkeypatch.setattr(tf.config.threading, "get_intra_op_parallelism_threads", lambda: 0)
-    agent.use_one_core()
+    lanes.use_one_core()
     assert said == {"GPU": [], "intra": 1, "inter": 1}
 
     def started(devices, kind):
@@ -79,4 +80,4 @@ def test_a_rank_that_acts_hides_gpus_and_has_one_thread(monkeypatch):
 
     monkeypatch.setattr(tf.config, "set_visible_devices", started)
     with pytest.raises(UserError, match="fixed before: Visible devices"):
-        agent.use_one_core()
+        lanes.use_one_core()

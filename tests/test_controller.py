@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from small_run import new_run
 
-from controller.jobs import Jobs
 from controller.policy import Controller
 from world_models import mpi, tasks
 from world_models.config import UserError
+from world_models.jobs import Jobs
 from world_models.stages import recording
 from world_models.tasks import carracing
 

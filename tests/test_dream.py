@@ -92,7 +92,7 @@ def test_a_seed_gives_the_same_dream_alone_in_the_vector_and_in_lanes(dropout, t
         seen = np.stack([observation for observation, *_ in results])
         np.testing.assert_allclose(vector.step(action)[0], seen, atol=1e-4)
         lanes.advance()
-        in_lanes = np.concatenate([lanes.state[name] for name in ("z", "c", "h")], axis=1)
+        in_lanes = np.concatenate([lanes.z, lanes.c, lanes.h], axis=1)
         np.testing.assert_allclose(in_lanes, seen, atol=1e-4)
         np.testing.assert_array_equal(seen[0], seen[2])
         assert (np.abs(unlike - seen[0]).max() > 0.01) == bool(dropout)
@@ -124,7 +124,7 @@ def test_the_vector_resets_what_the_mask_names_with_a_list_of_seeds(mortal):
     after = dreams.reset(seed=[None, 4, None], options={"reset_mask": mask})[0]
     np.testing.assert_array_equal(after[mask], first[[0]])
     np.testing.assert_array_equal(after[~mask], before[~mask])
-    assert dreams.steps.tolist() == [1, 0, 1]
+    assert dreams.dreams.steps[:, 0].tolist() == [1, 0, 1]
     # A lane without a new seed begins its own stream's next dream, which differs from the one before.
     again = dreams.reset(options={"reset_mask": mask})[0]
     assert (again[1] != after[1]).any() and (again[~mask] == after[~mask]).all()
@@ -176,7 +176,7 @@ def test_gymnasiums_checks_pass(task, tmp_path):
     env = gym.make(f"doom_rnn:WorldModels/{tasks.get(task).dream_id}", run=run.path, render_mode="rgb_array")
     check_env(env.unwrapped, skip_render_check=True)
     env.reset(seed=1, options={"temperature": 0.5})
-    assert env.unwrapped.temperature == 0.5
+    assert env.unwrapped.dreams.temperature == 0.5
     assert env.render().shape == (64, 64, 3) and env.render().std() > 0
     if task == "carracing":  # M predicts neither a reward nor an end
         env.reset(seed=1)
@@ -241,7 +241,7 @@ def test_dreams_along_an_episode_begin_at_its_frames_and_stop_after_an_end(tmp_p
         rnn = load_rnn(run)
         rnn.head.bias.assign(np.concatenate([[bias], rnn.head.bias.numpy()[1:]]))
         weights.save(rnn, run, "rnn.weights.h5")
-        frames, over = dreams_along(run, run.config, params, z, h, c, 10, seed=0)
+        frames, over = dreams_along(run, run.config, params, z, h, c, 10)
         assert frames.shape == (25, 64, 64, 3) and over.shape == (25,)
         assert np.abs(frames[::10].astype(int) - starts).max() <= 1
         np.testing.assert_array_equal(over, (np.arange(25) % 10 > 0) & (bias > 0))

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from small_run import edit_json, evolve, make_run, new_run, size_of
 
-from controller import bar, evolution, lanes
+from controller import evolution, lanes
 from controller.evolution import DECIMALS, Evolution
 from controller.policy import Controller
-from controller.rollout import Step
-from controller.tracks import Tracks
-from world_models import seeds, tasks
+from controller.rollout import Bar, Step
+from world_models import progress, seeds, tasks
 from world_models.config import UserError
 from world_models.mpi import Alone
 from world_models.runs import files
+from world_models.tracks import Tracks
 
 SEARCH = dict(
     z_size=32, features="z", population=8, rollouts="2", seed_sharing="common", eval_every=30, eval_episodes=4
@@ -78,17 +78,11 @@ def evolved(tmp_path, monkeypatch):
 def test_each_candidate_is_told_the_mean_return_of_its_own_episodes(evolved, seeds):
     history, asked, told = evolved(seed_sharing=seeds, generations=3)
     for generation, (line, candidates, fitness) in enumerate(zip(history, asked, told, strict=True), 1):
-        own = Tracks(replace(CONFIG, seeds=seeds)).plan(generation)
+        own = Tracks(replace(CONFIG, seed_sharing=seeds)).plan(generation)
         expected = [np.mean([score(one, seed) for seed in row]) for one, row in zip(candidates, own, strict=True)]
         np.testing.assert_allclose(fitness, expected)
         assert line["mean"] == pytest.approx(np.mean(expected)) and line["std"] == pytest.approx(np.std(expected))
         assert (line["min"], line["max"]) == pytest.approx((min(expected), max(expected)))
-
-
-def test_the_search_climbs(evolved):
-    history, _, _ = evolved(generations=60)
-    reached = [line["evaluation"]["mean"] for line in history if line["evaluation"]]
-    assert history[0]["mean"] < reached[0] < reached[1]
 
 
 def test_a_bonus_rewards_large_weights_and_is_part_of_no_score(evolved):
@@ -99,9 +93,10 @@ def test_a_bonus_rewards_large_weights_and_is_part_of_no_score(evolved):
     assert with_bonus[0]["mean"] == plain[0]["mean"]
 
 
-def test_the_average_of_the_last_means_is_scored_too(evolved):
+def test_the_search_climbs_and_the_average_of_its_last_means_is_scored_too(evolved):
     history, _, _ = evolved(generations=60, average=2)
     scored = [line["evaluation"] for line in history if line["evaluation"]]
+    assert history[0]["mean"] < scored[0]["mean"] < scored[1]["mean"]
     assert all({"mean", "average"} <= found.keys() for found in scored)
     assert scored[-1]["average"]["mean"] != scored[-1]["mean"]
 
@@ -109,7 +104,7 @@ def test_the_average_of_the_last_means_is_scored_too(evolved):
 @pytest.mark.parametrize("average", [0, 2])
 def test_the_bar_moves_within_a_generation_and_ends_at_100_percent(evolved, monkeypatch, average):
     """8 candidates play 2 episodes in each of 3 generations. Generations 2 and 3 also score agents in 4 episodes."""
-    made, positions, real = [], [], bar.progress_bar
+    made, positions, real = [], [], progress.bar
 
     def progress_bar(**options):
         made.append(real(**options))
@@ -117,7 +112,7 @@ def test_the_bar_moves_within_a_generation_and_ends_at_100_percent(evolved, monk
         made[0].update = lambda n: (update(n), positions.append(made[0].n))
         return made[0]
 
-    monkeypatch.setattr(bar, "progress_bar", progress_bar)
+    monkeypatch.setattr(progress, "bar", progress_bar)
     evolved(generations=3, eval_every=2, average=average)
     [shown] = made
     assert shown.total == shown.n == 3 * 16 + 2 * 4 * (2 if average else 1)
@@ -128,20 +123,19 @@ def test_the_bar_of_several_ranks_stays_within_its_generation():
     """Rank 0 counts its own episodes for all ranks; at the end of a generation the number is exact."""
     comm = Alone()
     comm.size = 3
-    config = replace(CONFIG, generations=4)
-    shown = bar.EpisodeBar(comm, config, 3)  # resumed after two generations of 16 episodes
-    assert (shown.bar.n, shown.bar.total) == (32, 4 * 16 + 4)
-    positions = []
+    shown, positions = Bar(comm, 68, "", 32), []  # resumed after two generations of 16 episodes
+    shown.begin("generation 3", 16)
     for _ in range(9):
         shown.end(0, 0, 1.0, 1)
         positions.append(shown.bar.n)
     assert positions == [35, 38, 41, 44, 47, 48, 48, 48, 48]
-    shown.close_generation(3, "")
+    shown.finish()
+    shown.begin("generation 4", 20)
     shown.end(0, 0, 1.0, 1)
     assert shown.bar.n == 51
-    shown.close_generation(4, "")
+    shown.finish()
     assert shown.bar.n == shown.bar.total
-    shown.close()
+    shown.bar.close()
 
 
 def test_pairs_share_seeds_and_generations_do_not():

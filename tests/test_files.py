@@ -15,7 +15,7 @@ import pytest
 from conftest import ROOT
 from small_run import contents, episode_of, make_run, small
 
-from controller.evolution import begin
+from controller.evolution import Evolution
 from controller.policy import Controller
 from rnn.train import encode_episodes
 from world_models import command_line, mpi, results, seeds, statistics, tasks
@@ -120,7 +120,7 @@ def test_stages_ask_for_room_before_they_are_long(stage, copied, monkeypatch):
     elif stage == "search":
         run.config = tasks.replace(run.config, generations=9)
         with pytest.raises(UserError, match=r"checkpoint\.npz: \d+ MB are needed"):
-            begin(run, Controller.of(run.config).num_params)
+            Evolution(run, Controller.of(run.config).num_params)
     else:
         monkeypatch.setattr("controller.lanes.use_one_core", lambda: None)  # other tests have started TensorFlow
         with pytest.raises(UserError, match=r"held_out/00000\d\.npz: 0 MB are needed"):

@@ -19,7 +19,7 @@ from world_models import tasks, training
 from world_models.config import UserError
 from world_models.runs import episodes, weights
 from world_models.runs.agent import read_best
-from world_models.stages.episode import Episode
+from world_models.stages.recording import Episode
 from world_models.tasks.actions import checked, one_hot
 from world_models.tasks.carracing_env import CarRacing
 from world_models.world_model import WorldModel, load_rnn

@@ -216,13 +216,13 @@ def test_rows_of_results_are_read_strictly(changes, message, tmp_path):
 def test_results_that_were_modified_or_are_of_another_v_are_refused_before_the_test(copied):
     run = Run(copied)
     row = add_row(run, vae=run.digest("vae.weights.h5"), rnn=run.digest("rnn.weights.h5"))
-    evaluation.require_results_file(run)
+    results.require_own(run)
     add_row(run, rnn="another")
     with pytest.raises(UserError, match=r"results\.json has tests of another M than .*rnn\.weights\.h5"):
-        evaluation.require_results_file(run)
+        results.require_own(run)
     edit_json(copied / "results.json", results=[row | {"mean": 996.0}])
     with pytest.raises(UserError, match=r"results\.json was modified"):
-        evaluation.require_results_file(run)
+        results.require_own(run)
 
 
 def test_a_row_without_returns_is_reported_and_has_no_counterpart(copied):

@@ -7,15 +7,13 @@ import pytest
 from small_run import make_run, size_of, small
 
 from controller import rollout
-from controller.curiosity import Surprise
-from controller.jobs import Jobs
 from controller.lanes import RealLanes, make_lanes
 from controller.policy import Controller
-from controller.rollout import Progress, Watcher
+from controller.rollout import Progress, Surprise, Watcher
 from rnn import mdn
+from world_models.jobs import Jobs
 from world_models.mpi import Alone
-from world_models.stages.episode import Episode
-from world_models.stages.recording import Recorder
+from world_models.stages.recording import Episode, Recorder
 from world_models.world_model import WorldModel, make_rnn, make_vae
 
 CONFIG = small("carracing", max_frames=30, lanes=2)
@@ -37,7 +35,7 @@ def agents(biases) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def lanes(model):
-    found = RealLanes(replace(CONFIG, z="mean"), model, 2, to_the_end=True, pushed=True, surprise=True)
+    found = RealLanes(replace(CONFIG, z="mean"), model, 2, to_the_end=True, surprise=True)
     yield found
     found.close()
 
@@ -79,7 +77,7 @@ def test_an_episode_depends_neither_on_its_lane_nor_on_the_others(lanes):
 def test_what_is_recorded_is_what_the_environment_returns(lanes):
     """The recorded actions, played again, give the recorded frames and rewards."""
     recorded = {}
-    recorder = Recorder(2, lambda job, arrays: recorded.update({job: arrays}))
+    recorder = Recorder(lambda job, arrays: recorded.update({job: arrays}))
     jobs = Jobs(Alone(), 3)
     results = rollout.play(lanes, jobs, agents(FORWARD), SEEDS, [recorder], noises=[0.0, 0.3, 0.0])
     assert np.ptp(recorded[1]["action"][:, 0]) > 0.01 and np.ptp(recorded[0]["action"][:, 0]) < 1e-6

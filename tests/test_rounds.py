@@ -10,26 +10,18 @@ import pytest
 from conftest import ROOT, run_script
 from small_run import contents
 
-from controller.curiosity import Surprise
 from controller.evolution import Evolution
-from controller.jobs import Jobs
-from controller.lanes import RealLanes
-from controller.policy import Controller
-from controller.rollout import play
-from rnn import mdn
 from train_all import episodes_of
-from vae.model import sample
-from world_models import mpi, tasks
+from world_models import tasks
 from world_models.config import UserError
 from world_models.environments import make_env
 from world_models.runs import episodes
 from world_models.runs.begin import begin
 from world_models.runs.run import Run
-from world_models.seeds import generator
 from world_models.stages.explorers import Explorers
 from world_models.stages.held_out import held_out_episodes
-from world_models.stages.recording import Recorder, is_random, record
-from world_models.world_model import WorldModel, load_rnn, load_vae
+from world_models.stages.recording import is_random, record
+from world_models.world_model import load_rnn, load_vae
 
 
 @pytest.fixture(scope="module")
@@ -105,31 +97,6 @@ def test_v_m_and_c_go_on_from_the_round_before(first_round, second_round):
     assert not anew.search.best().any() and kept.any()
     run_script("train_controller.py", "--run", second_round)
     assert Run(second_round).is_current("controller/best.json")
-
-
-def test_agents_that_record_spread_around_the_kept_one(second_round):
-    run = Run(second_round)
-    explorers = Explorers(run.before, run.config)
-    drawn = np.stack([explorers.agent(index).parameters for index in range(4, 9)])
-    best = parameters(run.before.path)
-    deviation = np.sqrt(np.mean((drawn - best) ** 2))
-    history = [json.loads(line) for line in (run.before / "controller/history.jsonl").read_text().splitlines()]
-    assert deviation == pytest.approx(history[-1]["sigma"], rel=0.1)
-    np.testing.assert_array_equal(explorers.agent(5).parameters, drawn[1])
-    np.testing.assert_array_equal(Explorers(run.before, run.config).agent(8).parameters, drawn[4])
-    np.testing.assert_array_equal(explorers.kept().parameters, best)
-
-
-def test_noise_moves_what_the_agent_does(second_round):
-    run = Run(second_round)
-    lanes = RealLanes(run.config, WorldModel.load(run.before), 1, to_the_end=True, pushed=True)
-    played = []
-    for noise in (0.0, 0.3):
-        recorder = Recorder(1, lambda _, episode: played.append(episode["action"]))
-        agent = Explorers(run.before, run.config).kept().parameters
-        play(lanes, Jobs(mpi.world(), 1), agent[None], [5], [recorder], [noise])
-    lanes.close()
-    assert played[0].shape == (60, 3) and (played[0][0] != played[1][0]).any()
 
 
 def test_a_curious_agent_records_its_share(first_round, tmp_path):
@@ -209,29 +176,6 @@ def test_a_later_round_lends_its_recordings_only_where_they_are_the_same(second_
     for other in ({"spread": 2.0}, {"episodes": 7}):
         with pytest.raises(UserError, match="whose recordings have other settings than these"):
             begin(tmp_path / "other", other, second_round)
-
-
-def test_surprise_is_the_loss_of_m_at_what_it_meets(first_round):
-    """Two episodes in real lanes: M's loss over the same z and actions, step by step."""
-    run = Run(first_round)
-    config, size = run.config, Controller.of(run.config).num_params
-    lanes = RealLanes(config, WorldModel.load(run), 4, surprise=True)
-    agents = np.random.default_rng(2).normal(size=(2, size)) * 0.1
-    found = play(lanes, Jobs(mpi.world(), 2), agents, [3, 4], [Surprise(4)])
-    lanes.close()
-    rnn, vae = load_rnn(run), load_vae(run)
-    env, random = make_env(config), generator(4, "noise of z")
-    frame, _ = env.reset(seed=4)
-    h = c = np.zeros((1, config.rnn_units), np.float32)
-    total = 0.0
-    for step in range(config.max_frames):
-        z = sample(*vae.encode(frame[None]), random.standard_normal((1, config.z_size), np.float32))
-        if step:
-            total += float(mdn.loss(z, *rnn.split(rnn.head(h))))
-        action = Controller.of(config).act(np.float32(agents[1:]), z, c, h)
-        h, c = rnn.step(z, action, np.zeros((1, 1), np.float32), (h, c))
-        frame, *_ = env.step(np.asarray(action[0]))
-    assert found[1][0] == pytest.approx(total / config.max_frames, rel=1e-4)
 
 
 def test_what_a_round_cannot_begin_with_is_one_line(first_round, tmp_path):

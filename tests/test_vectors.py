@@ -14,7 +14,6 @@ import pytest
 from conftest import ROOT
 from small_play import play_alone
 
-from controller.jobs import Jobs
 from controller.lanes import RealLanes
 from controller.policy import Controller
 from controller.rollout import play
@@ -22,6 +21,7 @@ from doom_rnn.dream import DreamEnv
 from doom_rnn.latent import LatentEnv
 from doom_rnn.vector import VectorDreamEnv
 from world_models.config import UserError
+from world_models.jobs import Jobs
 from world_models.mpi import Alone
 from world_models.runs.run import Run
 from world_models.tasks.actions import checked
@@ -62,7 +62,11 @@ def test_environments_are_copied_by_their_arguments(doom_run):
         first, _ = env.reset(seed=3)
         env.step(action.astype(np.float32))
         for other in (pickle.loads(pickle.dumps(env)), copy.deepcopy(env)):
-            assert env is not one or (other.temperature, other.render_mode, other.z) == (0.7, "rgb_array", None)
+            assert env is not one or (other.dreams.temperature, other.render_mode, other.dreams.random) == (
+                0.7,
+                "rgb_array",
+                {},
+            )
             np.testing.assert_array_equal(other.reset(seed=3)[0], first)
             other.close()
         env.close()

@@ -19,7 +19,8 @@ from world_models.runs.agent import read_best
 from world_models.runs.artifacts import SEARCHES
 from world_models.runs.run import Run
 from world_models.seeds import episode_seeds, generator
-from world_models.stages.film import episode, median_seed
+from world_models.stages.film import episodes as play_episodes
+from world_models.stages.film import median_seed
 from world_models.tasks.controls import plain
 from world_models.text import plus_minus
 from world_models.world_model import WorldModel, load_rnn, load_vae
@@ -128,10 +129,11 @@ def real_episode(run: Run, vae, rnn, parameters: np.ndarray | None, row: dict | 
     if parameters is not None:
         lanes = RealLanes(dataclasses.replace(config, play_in="real", dtype="float32"), WorldModel(vae, rnn), 1)
         seed = median_seed(row) if row else episode_seeds(config.seed, "test", 0, 1)[0]
-        frames, total = episode(lanes, parameters, seed)
+        (played,) = play_episodes(lanes, parameters, [seed])
         lanes.close()
+        frames = played.frames
         which = f"the median of C's {row['episodes']:,} test episodes" if row else "an episode of C"
-        return frames, f"{which}: {len(frames):,} steps, return {total:.0f}"
+        return frames, f"{which}: {len(frames):,} steps, return {played.total:.0f}"
     if not run.is_current("record"):
         raise UserError(f"{run} holds no real frames: neither record/, nor an agent that could play (best.json)")
     first = episodes.complete(run)[0]

@@ -14,7 +14,6 @@ from controller.policy import Controller
 from world_models import command_line, mpi, published, results, seeds, statistics, tasks
 from world_models import config as configs
 from world_models.config import UserError
-from world_models.progress import bar as progress_bar
 from world_models.runs import files
 from world_models.runs.agent import digest, read_best
 from world_models.runs.artifacts import M, V
@@ -51,12 +50,9 @@ def score(comm: mpi.Comm, run: Run, config: configs.Config, best: dict, episodes
     test, plan = digest_of(row), seeds.test_seeds(episodes)
     done = mpi.on_root(comm, finished, run, test) if keep else {}
     left = [seed for seed in plan if seed not in done]
-    bar = progress_bar(total=episodes, desc="test episodes", unit="episode", disable=comm.rank > 0)
-    bar.update(episodes - len(left))
+    bar = rollout.Bar(comm, episodes, "test episodes", episodes - len(left))
 
     def store(job: int, total: float, steps: int) -> None:
-        # This rank's episodes stand for those of the others, each of which has about as many.
-        bar.update(min(comm.size, episodes - bar.n))
         if keep:
             line = {"test": test, "seed": left[job], "return": float(total), "steps": int(steps)}
             (run / PARTIAL).mkdir(exist_ok=True)
@@ -65,14 +61,13 @@ def score(comm: mpi.Comm, run: Run, config: configs.Config, best: dict, episodes
     if left:
         lanes = mpi.on_all_ranks(comm, make_lanes, run, config)
         params = np.repeat(np.array(best["parameters"])[None], len(left), axis=0)
-        returns, steps = rollout.evaluate(comm, lanes, params, left, [rollout.Progress(store)])
+        returns, steps = rollout.evaluate(comm, lanes, params, left, [rollout.Progress(store), bar])
         lanes.close()
-    bar.update(episodes - bar.n)
-    bar.close()
+    bar.finish()
+    bar.bar.close()
     if comm.rank:
         return None
     if left:
-        assert returns is not None and steps is not None, "rank 0 has them"
         done |= {seed: (float(a), int(b)) for seed, a, b in zip(left, returns, steps, strict=True)}
     returns, steps = (np.array([done[seed][k] for seed in plan]) for k in (0, 1))
     return row | {
@@ -91,7 +86,7 @@ def score(comm: mpi.Comm, run: Run, config: configs.Config, best: dict, episodes
 
 
 def table(rows: list[dict]) -> str:
-    """Results beside the published scores, as text."""
+    """Results next to the published scores, as text."""
     form = "{:<10} {:<32} {:>12} {:>16} {:>8} {:>8} {:>8} {:>9}"
     lines = [form.format("task", "where", "paper", "ours", "median", "min", "max", "episodes")]
     for row in rows:
@@ -159,13 +154,7 @@ def comparison(row: dict, other: Path) -> str:
 
 
 def evaluate(
-    comm: mpi.Comm,
-    run: Run,
-    config: configs.Config,
-    episodes: int,
-    video: bool,
-    keep: bool = True,
-    against: Path | None = None,
+    comm: mpi.Comm, run: Run, config: configs.Config, episodes: int, video=True, keep=True, against: Path | None = None
 ) -> dict | None:
     """Scores the run's agent in `config`'s environment.
 
@@ -182,28 +171,25 @@ def evaluate(
         The row of results.json, on rank 0.
     """
     best = mpi.on_root(comm, read_best, run, Controller.of(config).num_params)
-    if keep:
-        mpi.on_root(comm, require_results_file, run)
-    if against is not None:  # a missing counterpart is reported before an hour of play
-        if config.play_in == "dream":
-            mpi.on_root(comm, lambda: require_same_dreams(run, Run(against)))
-        planned = results.identity(run.config, **dataclasses.asdict(config))
-        planned |= {"episodes": episodes, "seeds": seeds.test_seeds(episodes)}
-        mpi.on_root(comm, counterpart, planned, against, share=False)
+
+    def check() -> None:
+        """What makes the test fail is reported before an hour of play."""
+        if keep:
+            results.require_own(run)
+            files.require_room(run / results.NAME, 1 << 20)
+        if against is not None:
+            if config.play_in == "dream":
+                require_same_dreams(run, Run(against))
+            planned = results.identity(run.config, **dataclasses.asdict(config))
+            counterpart(planned | {"episodes": episodes, "seeds": seeds.test_seeds(episodes)}, against)
+
+    mpi.on_root(comm, check)
     row = score(comm, run, config, best, episodes, keep)
     mpi.on_root(comm, publish, run, config, best, row, video, keep, against, share=False)
     return row
 
 
-def require_results_file(run: Run) -> None:
-    """UserError if results.json is broken, of another V or M, or cannot be written: before an hour of play."""
-    results.require_own(run)
-    files.require_room(run / results.NAME, 1 << 20)
-
-
-def publish(
-    run: Run, config: configs.Config, best: dict, row: dict, video: bool, keep: bool, against: Path | None
-) -> None:
+def publish(run: Run, config: configs.Config, best: dict, row: dict, video: bool, keep: bool, against=None) -> None:
     """Saves, prints, compares and films a row, in this order: neither a closed output nor a full disk may cost what was
     played. If the row cannot be saved it is printed before the error is raised."""
     unsaved = None

@@ -1,6 +1,7 @@
 """The agents that record a round's episodes: the last round's, varied so that their behaviours differ."""
 
 from dataclasses import dataclass
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -70,27 +71,25 @@ class Explorers:
     """
 
     def __init__(self, before: Run, config: Config):
-        self.before, self.config = before, config
-        self.size = Controller.of(before.config).num_params  # the new round's C may see something else
-        self.searches = {"return": Finished(before, self.size, "return")}
+        size = Controller.of(before.config).num_params  # the new round's C may see something else
+        self.config, self.search = config, lru_cache(partial(Finished, before, size))
+        self.search("return")
 
     def agent(self, index: int) -> Explorer:
         """The agent of episode number `index`: always the same one. UserError if its file is missing or damaged."""
         rng = seeds.generator(self.config.seed, "explorers", self.config.round, index)
         noise = self.config.action_noise if rng.random() < self.config.noisy_share else 0.0
         objective = "surprise" if rng.random() < self.config.curious_share else "return"
-        if objective not in self.searches:
-            self.searches[objective] = Finished(self.before, self.size, objective)
-        search = self.searches[objective]
+        search = self.search(objective)
         parameters = search.mean + self.config.spread * search.deviation(rng)
         return Explorer(parameters, noise, self._source(objective, self.config.spread, noise))
 
     def kept(self) -> Explorer:
         """The kept agent itself, without noise."""
-        search = self.searches["return"]
+        search = self.search("return")
         source = self._source("return", 0.0, 0.0) | {"agent": digest(search.best["parameters"])}
         return Explorer(search.mean, 0.0, source)
 
     def _source(self, objective: str, spread: float, noise: float) -> dict:
-        agent = {"policy": SEARCHES[objective], "generation": self.searches[objective].best["generation"]}
+        agent = {"policy": SEARCHES[objective], "generation": self.search(objective).best["generation"]}
         return {"round": self.config.round, **agent, "spread": spread, "action_noise": noise}

@@ -1,6 +1,6 @@
 """Films: an agent's episode next to V's reconstruction of it and a dream of M; and a dream alone."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +8,14 @@ import imageio
 import imageio_ffmpeg
 import numpy as np
 
-from controller.jobs import Jobs
-from controller.lanes import dream_lanes, make_lanes
+from controller.lanes import make_lanes
 from controller.rollout import Lanes, Step, Watcher, play
+from doom_rnn.dream import Randomness, Starts
 from vae.model import VAE
 from world_models import tasks, text
 from world_models.command_line import print_result
 from world_models.config import Config, UserError
+from world_models.jobs import Jobs
 from world_models.mpi import Alone
 from world_models.pictures import Row, panels, save_sheet, to_uint8
 from world_models.runs.files import atomic_write
@@ -133,7 +134,7 @@ def panels_of(run: Run, config: Config, vae: VAE, parameters: list[float], playe
         fps = tasks.get(config.task).fps
         length = round(HORIZON * fps)
         assert played.h is not None and played.c is not None, "an episode of the game"
-        dreamt, over = dreams_along(run, config, parameters, z, played.h, played.c, length, seed=0)
+        dreamt, over = dreams_along(run, config, parameters, z, played.h, played.c, length)
         since = np.arange(len(dreamt)) % length / fps
         notes = [
             f"{s:.1f} s ahead" + ": M predicts the end" * ended for s, ended in zip(since, over.tolist(), strict=True)
@@ -160,7 +161,6 @@ class Camera(Watcher):
             for lane in step.playing:
                 self.rows[self.jobs[lane]].append((step.z[lane].copy(), float(step.total[lane])))
             return
-        assert step.is_first is not None
         h, c = (np.asarray(value) * (1 - step.is_first) for value in (step.h, step.c))
         for lane in step.playing:
             self.rows[self.jobs[lane]].append((step.frames[lane].copy(), self.before[lane], h[lane], c[lane]))
@@ -175,7 +175,6 @@ def filmed(lanes: Lanes, parameters: list[float], seeds: list[int]) -> Camera:
     """Plays episodes in the lanes of the test, and keeps what they show."""
     camera, jobs = Camera(), Jobs(Alone(), len(seeds))
     play(lanes, jobs, [np.array(parameters)] * len(seeds), seeds, [camera])
-    jobs.close()
     return camera
 
 
@@ -184,12 +183,6 @@ def episodes(lanes: Lanes, parameters: list[float], seeds: list[int]) -> list[Pl
     camera = filmed(lanes, parameters, seeds)
     columns = {job: map(np.stack, zip(*rows, strict=True)) for job, rows in sorted(camera.rows.items())}
     return [Played(frames, scores, camera.totals[job], h, c) for job, (frames, scores, h, c) in columns.items()]
-
-
-def episode(lanes: Lanes, parameters: list[float], seed: int) -> tuple[np.ndarray, float]:
-    """The frames, uint8 (T, 64, 64, 3), and the return of one real episode."""
-    (played,) = episodes(lanes, parameters, [seed])
-    return played.frames, played.total
 
 
 def dream_title(config: Config) -> str:
@@ -208,8 +201,8 @@ def strip(run: Run, config: Config, dreamed: Played) -> Path:
 
 def dream(run: Run, config: Config, vae: VAE, parameters: list[float], seed: int) -> Played:
     """A dream at config.temperature, driven by C, in a batch of as many lanes as the test had."""
-    lanes = dream_lanes(run, config, segment=1)
-    first = lanes.first(seed)
+    lanes = make_lanes(run, replace(config, play_in="dream"), segment=1)
+    first = Randomness(seed).first(Starts(run))
     camera = filmed(lanes, parameters, [seed])
     zs, scores = (np.stack(column) for column in zip(*camera.rows[0], strict=True))
     zs, scores = np.concatenate([first[None], zs]), np.concatenate([[0.0], scores])

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from controller.jobs import Jobs
-from controller.rollout import Step, Watcher, play
+from controller.rollout import Bar, Step, Watcher, play
 from rnn.batches import batches_of
 from rnn.data import LatentDataset
 from vae.data import Frames
@@ -18,23 +17,66 @@ from world_models import mpi, seeds, tasks
 from world_models.command_line import print_result
 from world_models.config import Config, UserError
 from world_models.environments import make_env
+from world_models.jobs import Jobs
 from world_models.progress import bar as progress_bar
 from world_models.runs import episodes, files
 from world_models.runs.arrays import UNREADABLE
 from world_models.runs.artifacts import SEARCHES, M, V
 from world_models.runs.manifest import episode_digest
 from world_models.runs.run import Run
-from world_models.stages.episode import Episode, total_reward
 from world_models.stages.explorers import Explorer, Explorers
 from world_models.training import quiet_tensorflow
 
 ATTEMPTS = 1000  # at an episode that is long enough; so many seeds belong to its number
-Share = tuple[int, int, list[float]]  # frames, bytes and returns of the episodes that a rank has recorded
 
 
-def record(
-    env: Any, config: Config, index: int, after_step: Callable[[], None] = lambda: None
-) -> tuple[dict[str, np.ndarray], int]:
+class Episode:
+    """An episode as it is played."""
+
+    def __init__(self):
+        self.rows: list[tuple] = []  # frame, action, reward and mask of each step
+        self.end: int | None = None
+        self.over = False
+
+    def add(self, frame, action, reward, terminated, truncated, mask=None) -> None:
+        """One step: the frame that was seen, what was done, and what came of it. One that is truncated is over, but has
+        no end that M could learn."""
+        self.rows.append((frame, action, reward, mask))
+        if terminated and not self.over:
+            self.end = len(self.rows)
+        self.over |= terminated or truncated
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        obs, action, reward, mask = zip(*self.rows, strict=True)
+        masks = {} if mask[0] is None else {"mask": np.stack(mask)}
+        arrays = {"obs": np.stack(obs), "action": np.stack(action).astype(np.float32)}
+        return masks | arrays | {"reward": np.array(reward, np.float32), "end": np.array(self.end or len(obs) + 1)}
+
+
+class Writer:
+    """Writes the episodes that this rank plays.
+
+    Args:
+        comm, config: the ranks and the settings of the run that records.
+        planned: how many episodes all ranks write.
+
+    Attributes:
+        written: (frames, bytes, return) of each.
+    """
+
+    def __init__(self, comm: mpi.Comm, config: Config, planned: int):
+        self.rank, self.config, self.planned = comm.rank, config, planned
+        self.written: list[tuple[int, int, float]] = []
+
+    def write(self, path: Path, episode: dict[str, np.ndarray], source: dict) -> None:
+        size = episodes.write(path, episode, episodes.source_of(self.config, int(path.stem)) | source)
+        if not self.written and self.rank == 0:
+            files.require_room(path, size, times=self.planned - 1)
+        total = episode["reward"][: int(episode["end"])].sum(dtype=np.float64)  # what was earned until it was over
+        self.written.append((len(episode["obs"]), size, float(total)))
+
+
+def record(env: Any, config: Config, index: int, after_step: Callable = lambda: None) -> tuple[dict, int]:
     """Plays random episode number `index` of a run; calls `after_step` after every step.
 
     The return is that up to the episode's end; recording stops there if the task says so, and at `max_frames`.
@@ -60,7 +102,7 @@ def record(
             after_step()
             if episode.over and task.stops_at_end:
                 break
-        if len(episode.actions) > config.min_frames:
+        if len(episode.rows) > config.min_frames:
             return episode.arrays(), seed
     raise UserError(
         f"--min-frames {config.min_frames}: episode {index} ended before in each of {ATTEMPTS} attempts; choose fewer"
@@ -76,24 +118,23 @@ def extract(comm: mpi.Comm, run: Run) -> None:
         )
     # One rank lists them: another one, a moment later, would leave out what the first has recorded by then.
     missing = mpi.on_root(comm, episodes.missing, run)
-    start = time.perf_counter()
-    first = extract_random(comm, run, [index for index in missing if is_random(config, index)])
-    then = extract_by_agent(comm, run, [index for index in missing if not is_random(config, index)])
-    mine = (first[0] + then[0], first[1] + then[1], first[2] + then[2])
+    writer, start = Writer(comm, config, len(missing)), time.perf_counter()
+    extract_random(comm, run, [index for index in missing if is_random(config, index)], writer)
+    extract_by_agent(comm, run, [index for index in missing if not is_random(config, index)], writer)
     seconds = time.perf_counter() - start
     mpi.wait(comm)
-    shares = comm.gather(mine)
+    shares = comm.gather(writer.written)
     mpi.on_root(comm, finish, run)
-    mpi.on_root(comm, require_frames, run)
     if comm.rank == 0:
-        frames, disk = sum(s[0] for s in shares), sum(s[1] for s in shares)
-        returns = [value for share in shares for value in share[2]]
-        if not returns:
+        written = [episode for share in shares for episode in share]
+        if not written:
             print_result(f"all {config.episodes} episodes are recorded")
             return
+        frames, disk, returns = (np.array(column) for column in zip(*written, strict=True))
         print_result(
-            f"{len(returns)} episodes, {frames} frames in {seconds:.0f} s: {frames / seconds:.0f} frames/s, "
-            f"{disk / 1e6:.0f} MB on disk; return {np.mean(returns):.0f} ± {np.std(returns):.0f}"
+            f"{len(written)} episodes, {frames.sum()} frames in {seconds:.0f} s: "
+            f"{frames.sum() / seconds:.0f} frames/s, {disk.sum() / 1e6:.0f} MB on disk; "
+            f"return {returns.mean():.0f} ± {returns.std():.0f}"
         )
         if config.round > 1:
             for line in by_source(run, missing):
@@ -101,18 +142,13 @@ def extract(comm: mpi.Comm, run: Run) -> None:
 
 
 def finish(run: Run) -> None:
-    """Adds the row of the complete recordings to the manifest."""
+    """Adds the row of the complete recordings to the manifest. UserError unless they fill a batch of V and of M: both
+    stages would say so hours later."""
+    config, paths = run.config, [episodes.path_of(run, index) for index in range(run.config.total_episodes)]
     if not run.is_current("record"):
-        paths = [episodes.path_of(run, index) for index in range(run.config.total_episodes)]
         run.record_episodes({path.name: episode_digest(path) for path in paths})
-
-
-def require_frames(run: Run) -> None:
-    """UserError unless the recordings fill a batch of V and of M. Both stages would say so hours later."""
-    config = run.config
     if config.models_stay:
         return
-    paths = [episodes.path_of(run, index) for index in range(config.total_episodes)]
     lengths = np.repeat([episodes.length_of(path) for path in paths], 2 if config.mirror == "yes" else 1)
     unread: Any = None  # only the lengths decide
     try:
@@ -146,39 +182,32 @@ def is_random(config: Config, index: int) -> bool:
     return config.round == 1 or int((own + 1) * config.random_share) > int(own * config.random_share)
 
 
-def extract_random(comm: mpi.Comm, run: Run, missing: list[int]) -> Share:
+def extract_random(comm: mpi.Comm, run: Run, missing: list[int], writer: Writer) -> None:
     """Records this rank's share of random episodes."""
     if not missing:
-        return 0, 0, []
+        return
     mine, config = missing[comm.rank :: comm.size], run.config
     env = make_env(config)
-    frames, disk, returns = 0, 0, []
     bar = progress_bar(mine, desc=f"episodes of rank 0 of {comm.size}", disable=comm.rank > 0, unit="episode")
     with mpi.hang_limit(comm) as within_limit:
         for index in bar:
             episode, seed = record(env, config, index, within_limit)
-            player = {"round": config.round, "policy": config.policy, "reset_seed": seed}
-            source = episodes.source_of(config, index) | player
-            disk += episodes.write(episodes.path_of(run, index), episode, source)
-            frames += len(episode["obs"])
-            returns.append(total_reward(episode))
-            if len(returns) == 1 and comm.rank == 0:
-                files.require_room(episodes.path_of(run, index), disk, times=len(missing) - 1)
+            source = {"round": config.round, "policy": config.policy, "reset_seed": seed}
+            writer.write(episodes.path_of(run, index), episode, source)
     env.close()
-    return frames, disk, returns
 
 
-def extract_by_agent(comm: mpi.Comm, run: Run, missing: list[int]) -> Share:
+def extract_by_agent(comm: mpi.Comm, run: Run, missing: list[int], writer: Writer) -> None:
     """Records this rank's share of the episodes that the last round's agent plays, with that round's V and M."""
     if not missing:
-        return 0, 0, []
+        return
     config, before = run.config, mpi.on_root(comm, lambda: run.before)
     explorers = mpi.on_all_ranks(comm, Explorers, before, config)
     agents = mpi.on_all_ranks(comm, lambda: [explorers.agent(index) for index in missing])
     # Seeds as random episodes have them: the first of those that belong to this number.
     plan = [seeds.episode_seeds(config.seed, "record", ATTEMPTS * index, 1)[0] for index in missing]
     paths = [episodes.path_of(run, index) for index in missing]
-    return play_and_write(comm, before, config, agents, plan, paths)
+    play_and_write(comm, before, agents, plan, paths, writer)
 
 
 def extract_held_out(comm: mpi.Comm, run: Run, count: int) -> None:
@@ -191,8 +220,8 @@ def extract_held_out(comm: mpi.Comm, run: Run, count: int) -> None:
     if missing:
         # These seeds come after those of all that a run may record.
         plan = [seeds.episode_seeds(run.config.seed, "record", seeds.RANGE // 2 + index, 1)[0] for index in missing]
-        agents = [agent] * len(missing)
-        play_and_write(comm, run, run.config, agents, plan, [paths[index] for index in missing])
+        writer = Writer(comm, run.config, len(missing))
+        play_and_write(comm, run, [agent] * len(missing), plan, [paths[index] for index in missing], writer)
     mpi.wait(comm)
 
 
@@ -205,23 +234,16 @@ def is_of(path: Path, agent: str) -> bool:
 
 
 class Recorder(Watcher):
-    """Writes the episodes that lanes play.
+    """Records the episodes that lanes play: calls `write(job, episode)` with each finished episode's arrays."""
 
-    Args:
-        count: lanes.
-        write: write(job, episode), called with each finished episode's arrays.
-    """
-
-    def __init__(self, count: int, write: Callable[[int, dict[str, np.ndarray]], object]):
-        self.episodes = [Episode() for _ in range(count)]
+    def __init__(self, write: Callable[[int, dict[str, np.ndarray]], object]):
+        self.episodes: dict[int, Episode] = {}  # by lane
         self.write = write
 
     def start(self, lane: int, job: int) -> None:
         self.episodes[lane] = Episode()
 
     def step(self, step: Step) -> None:
-        assert step.frames is not None and step.action is not None, "the lanes play the game"
-        assert step.reward is not None and step.terminated is not None and step.truncated is not None
         for lane in step.playing:
             mask = None if step.masks is None else step.masks[lane]
             outcome = (step.reward[lane], step.terminated[lane], step.truncated[lane], mask)
@@ -233,37 +255,26 @@ class Recorder(Watcher):
 
 
 def play_and_write(
-    comm: mpi.Comm, models: Run, config: Config, agents: list[Explorer], plan: list[int], paths: list[Path]
-) -> Share:
+    comm: mpi.Comm, models: Run, agents: list[Explorer], plan: list[int], paths: list[Path], writer: Writer
+) -> None:
     """agents[k] plays an episode with the seed plan[k], with the V and M of the run `models`, and it is written to
     paths[k]."""
     # A new round may have other heads and features than the models.
     acting = dataclasses.replace(
-        config, play_in="real", dtype="float32", heads=models.config.heads, features=models.config.features
+        writer.config, play_in="real", dtype="float32", heads=models.config.heads, features=models.config.features
     )
     quiet_tensorflow()
     from controller.lanes import make_lanes  # here: ranks that record random episodes do not load TensorFlow
 
-    lanes = mpi.on_all_ranks(comm, lambda: make_lanes(models, acting, to_the_end=True, pushed=True))
+    lanes = mpi.on_all_ranks(comm, lambda: make_lanes(models, acting, to_the_end=True))
     made_from = mpi.on_root(comm, lambda: {"vae": models.digest(V), "rnn": models.digest(M)})
-    jobs = Jobs(comm, len(plan))
-    frames, disk, returns = 0, 0, []
-    bar = progress_bar(total=len(plan), desc="the agent's episodes", disable=comm.rank > 0, unit="episode")
 
     def write(job: int, episode: dict[str, np.ndarray]) -> None:
-        nonlocal frames, disk
-        player = agents[job].source | made_from | {"reset_seed": plan[job]}
-        source = episodes.source_of(config, int(paths[job].stem)) | player
-        disk += episodes.write(paths[job], episode, source)
-        frames += len(episode["obs"])
-        returns.append(total_reward(episode))
-        if len(returns) == 1 and comm.rank == 0:
-            files.require_room(paths[job], disk, times=len(plan) - 1)
-        bar.update(min(comm.size, bar.total - bar.n))
+        writer.write(paths[job], episode, agents[job].source | made_from | {"reset_seed": plan[job]})
 
+    jobs, bar = Jobs(comm, len(plan)), Bar(comm, len(plan), "the agent's episodes")
     noises = [agent.noise for agent in agents]
-    play(lanes, jobs, [agent.parameters for agent in agents], plan, [Recorder(lanes.count, write)], noises)
+    play(lanes, jobs, [agent.parameters for agent in agents], plan, [Recorder(write), bar], noises)
     jobs.close()
-    bar.close()
+    bar.bar.close()
     lanes.close()
-    return frames, disk, returns

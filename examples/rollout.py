@@ -44,7 +44,7 @@ def rollout(run: Run, seed: int, show=lambda obs: None) -> float:
         a = controller.act(parameters, z, c, h).astype(np.float32)
         obs, reward, terminated, truncated, _ = env.step(a[0])
         cumulative_reward += reward
-        h, c = forward(z, a, np.full((1, 1), steps == 0, np.float32), h, c)
+        h, c = forward(z, a, np.full((1, 1), steps == 0, np.float32), (h, c))
         steps += 1
         done = terminated or truncated or steps == config.max_frames
     env.close()

@@ -21,7 +21,7 @@ def test_an_episode_of_doom_that_was_cut_has_no_end():
     """In real ViZDoom nobody dies within 12 steps."""
     config = dataclasses.replace(tasks.preset("doom", "smoke"), max_frames=12, min_frames=0)
     env = make_env(config)
-    episode = recording.record(env, config, 0)
+    episode, _ = recording.record(env, config, 0)
     env.close()
     assert len(episode["obs"]) == 12 and int(episode["end"]) == 13
     mu = np.zeros((12, 4), np.float16)

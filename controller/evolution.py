@@ -161,10 +161,8 @@ def evolve(comm: mpi.Comm, run: Run, objective: str = "return") -> None:
     lanes = mpi.on_all_ranks(comm, lambda: make_lanes(run, acting, **options))
     scoring: Lanes = lanes
     if config.dtype != "float32" and isinstance(lanes, RealLanes) and not curious:  # all scores are in float32
-        options = {"envs": lanes.envs}
-        scoring = mpi.on_all_ranks(
-            comm, lambda: make_lanes(run, dataclasses.replace(acting, dtype="float32"), **options)
-        )
+        precise, envs = dataclasses.replace(config, dtype="float32"), lanes.envs
+        scoring = mpi.on_all_ranks(comm, lambda: make_lanes(run, precise, envs=envs))
     first = comm.bcast(len(evolution.history) + 1 if evolution else None)
     curves = Curves(run, SEARCHES[objective], first - 1) if evolution else None
     counts = [episodes_of(config, generation) for generation in range(1, config.generations + 1)]
@@ -175,16 +173,15 @@ def evolve(comm: mpi.Comm, run: Run, objective: str = "return") -> None:
     for generation in range(first, config.generations + 1):
         started = time.monotonic()
         bar.begin(f"{text}, generation {generation}/{config.generations}", counts[generation - 1])
-        candidates, plan = comm.bcast(
-            (evolution.search.ask(), evolution.tracks.plan(generation)) if evolution else None
-        )
+        asked = (evolution.search.ask(), evolution.tracks.plan(generation)) if evolution else None
+        candidates, plan = comm.bcast(asked)
         batch = np.repeat(candidates, plan.shape[1], axis=0)
         returns, steps = rollout.evaluate(comm, lanes, batch, plan.ravel().tolist(), watchers)
         if evolution:
             fitness = evolution.learn(candidates, plan, returns.reshape(plan.shape), steps)
             line = evolution.history[-1]
             if fitness.max() == fitness.min() and not warned:
-                bar.bar.write(explain_equal_fitness(config, generation, line))
+                bar.tqdm.write(explain_equal_fitness(config, generation, line))
                 warned = True
         if is_evaluated(config, generation):
             score_agents(comm, scoring, config, evolution, generation, watchers)
@@ -193,7 +190,7 @@ def evolve(comm: mpi.Comm, run: Run, objective: str = "return") -> None:
             curves.write(generation, points(line))
             score = f"{evolution.best['score']:.1f}" if evolution.best else "-"
             bar.finish(f"mean={line['mean']:.1f}, max={line['max']:.1f}, best={score}")
-    bar.bar.close()
+    bar.tqdm.close()
     lanes.close()
     if curves:
         curves.close()

@@ -14,29 +14,17 @@ from controller.rollout import Step
 from doom_rnn.dream import DreamBatch, Starts
 from vae.model import sample
 from world_models import tasks
-from world_models.config import Config, UserError
+from world_models.config import Config
 from world_models.environments import make_env
 from world_models.runs.arrays import require_finite
 from world_models.runs.run import Run
 from world_models.seeds import generator
 from world_models.tasks.actions import finite
+from world_models.training import use_one_core
 from world_models.world_model import WorldModel
 
 SEGMENT = 50  # steps of a dream between two tests of which have ended
 KEEP = 0.95  # of the noise on C's outputs from step to step: a push lasts about 20 steps
-
-
-def use_one_core() -> None:
-    """One TensorFlow thread and no GPU for this process: ranks share the cores, sums keep their order, and each rank
-    would claim the whole card for a batch that does not fill it."""
-    try:
-        if tf.config.get_visible_devices("GPU"):
-            tf.config.set_visible_devices([], "GPU")
-        if tf.config.threading.get_intra_op_parallelism_threads() != 1:
-            tf.config.threading.set_intra_op_parallelism_threads(1)
-            tf.config.threading.set_inter_op_parallelism_threads(1)
-    except RuntimeError as error:
-        raise UserError(f"TensorFlow's threads and devices were fixed before: {error}") from None
 
 
 def make_lanes(run: Run, config: Config | None = None, **options: Any) -> "RealLanes | DreamLanes":

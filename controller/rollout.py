@@ -100,21 +100,21 @@ class Bar(Watcher):
 
     def __init__(self, comm: mpi.Comm, total: int, text: str, done: int = 0):
         self.ranks, self.limit = comm.size, total
-        self.bar = progress.bar(total=total, initial=done, desc=text, unit="episode", disable=comm.rank > 0)
+        self.tqdm = progress.bar(total=total, initial=done, desc=text, unit="episode", disable=comm.rank > 0)
 
     def begin(self, text: str, count: int) -> None:
         """A part of `count` episodes begins."""
-        self.bar.set_description(text)
-        self.limit = self.bar.n + count
+        self.tqdm.set_description(text)
+        self.limit = self.tqdm.n + count
 
     def end(self, lane: int, job: int, total: float, steps: int) -> float:
-        self.bar.update(min(self.ranks, self.limit - self.bar.n))
+        self.tqdm.update(min(self.ranks, self.limit - self.tqdm.n))
         return total
 
     def finish(self, text: str = "") -> None:
         """All episodes up to `limit` are over."""
-        self.bar.update(self.limit - self.bar.n)
-        self.bar.set_postfix_str(text)
+        self.tqdm.update(self.limit - self.tqdm.n)
+        self.tqdm.set_postfix_str(text)
 
 
 class Surprise(Watcher):

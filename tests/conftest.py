@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 from warm import Warm
 
-from controller.lanes import use_one_core
 from tools import launcher
-from world_models.training import quiet_tensorflow
+from world_models.training import quiet_tensorflow, use_one_core
 
 # Compiled functions are kept for the commands and workers to come, which compile the same.
 KEPT = None if "TF_XLA_FLAGS" in os.environ else tempfile.mkdtemp(prefix="compiled-")

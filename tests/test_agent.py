@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from controller import lanes
 from controller.lanes import make_agent
 from controller.policy import Controller
 from vae.model import VAE
-from world_models import tasks
+from world_models import tasks, training
 from world_models.config import UserError
 from world_models.world_model import WorldModel, make_rnn, make_vae
 
@@ -72,7 +71,7 @@ def test_a_rank_that_acts_hides_gpus_and_has_one_thread(monkeypatch):
         name = f"set_{kind}_op_parallelism_threads"
         monkeypatch.setattr(tf.config.threading, name, lambda n, kind=kind: said.update({kind: n}))
     monkeypatch.setattr(tf.config.threading, "get_intra_op_parallelism_threads", lambda: 0)
-    lanes.use_one_core()
+    training.use_one_core()
     assert said == {"GPU": [], "intra": 1, "inter": 1}
 
     def started(devices, kind):
@@ -80,4 +79,4 @@ def test_a_rank_that_acts_hides_gpus_and_has_one_thread(monkeypatch):
 
     monkeypatch.setattr(tf.config, "set_visible_devices", started)
     with pytest.raises(UserError, match="fixed before: Visible devices"):
-        lanes.use_one_core()
+        training.use_one_core()

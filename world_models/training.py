@@ -52,6 +52,21 @@ def use_one_gpu() -> None:
         tf.config.experimental.set_memory_growth(gpus[0], True)
 
 
+def use_one_core() -> None:
+    """One TensorFlow thread and no GPU for this process: ranks share the cores, sums keep their order, and each rank
+    would claim the whole card for a batch that does not fill it."""
+    import tensorflow as tf
+
+    try:
+        if tf.config.get_visible_devices("GPU"):
+            tf.config.set_visible_devices([], "GPU")
+        if tf.config.threading.get_intra_op_parallelism_threads() != 1:
+            tf.config.threading.set_intra_op_parallelism_threads(1)
+            tf.config.threading.set_inter_op_parallelism_threads(1)
+    except RuntimeError as error:
+        raise UserError(f"TensorFlow's threads and devices were fixed before: {error}") from None
+
+
 def use_allowed_cores() -> None:
     """Limits the threads of TensorFlow to the cores that a container or a batch job leaves to this process. Without a
     limit TensorFlow chooses, as for any other program."""

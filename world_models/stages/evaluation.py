@@ -64,7 +64,7 @@ def score(comm: mpi.Comm, run: Run, config: configs.Config, best: dict, episodes
         returns, steps = rollout.evaluate(comm, lanes, params, left, [rollout.Progress(store), bar])
         lanes.close()
     bar.finish()
-    bar.bar.close()
+    bar.tqdm.close()
     if comm.rank:
         return None
     if left:

@@ -276,5 +276,5 @@ def play_and_write(
     noises = [agent.noise for agent in agents]
     play(lanes, jobs, [agent.parameters for agent in agents], plan, [Recorder(write), bar], noises)
     jobs.close()
-    bar.bar.close()
+    bar.tqdm.close()
     lanes.close()

@@ -17,6 +17,7 @@ from world_models import command_line, mpi, tasks
 from world_models import config as configs
 from world_models.config import UserError
 from world_models.runs.artifacts import M, V
+from world_models.runs.begin import open_run
 from world_models.runs.run import Run
 from world_models.stages.evaluation import configured, evaluate
 from world_models.training import quiet_tensorflow
@@ -73,7 +74,7 @@ def main(comm) -> None:
     save = args.save if args.save is not None else not packed
     if args.save is None and packed and comm.rank == 0:
         command_line.print_result(f"{args.run} is a pack: its results and films stay as they are (see --save)")
-    with Run.open(args.run, comm=comm, pack=True) if save else nullcontext(Run(args.run)) as run:
+    with open_run(args.run, {}, comm, pack=True) if save else nullcontext(Run(args.run)) as run:
         config = mpi.on_root(comm, resolve_config, run, args)
         quiet_tensorflow()
         evaluate(comm, run, config, args.episodes, args.video and save, save, args.against)

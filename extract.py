@@ -10,7 +10,7 @@ record the missing ones.
 """
 
 from world_models import command_line, mpi
-from world_models.runs.run import Run
+from world_models.runs.begin import open_run
 from world_models.stages.recording import extract, extract_held_out
 
 
@@ -23,7 +23,7 @@ def main(comm) -> None:
         help="record N episodes of the run's own agent in DIR/held_out, to measure V and M on (tools/held_out.py)",
     )
     args = parser.parse_args()
-    with Run.open(args.run, command_line.overrides(args), args.base, args.after, comm) as run:
+    with open_run(args.run, command_line.overrides(args), comm, base=args.base, after=args.after) as run:
         if args.held_out:
             extract_held_out(comm, run, args.held_out)
         else:

@@ -26,6 +26,7 @@ from world_models.config import UserError
 from world_models.runs import config_file, episodes, files
 from world_models.runs.agent import digest
 from world_models.runs.artifacts import M, V
+from world_models.runs.begin import open_run
 from world_models.runs.lock import NAME as LOCK
 from world_models.runs.run import Run
 from world_models.stages import evaluation, recording
@@ -145,7 +146,7 @@ def main(comm) -> None:
                     evolution.evolve(comm, runs[-1], "surprise")
                 given = {"episodes": mpi.on_root(comm, episodes_of, path, args.round_episodes)}
                 given, base, after = given | {"search_start": config.search_start}, None, paths[number - 2]
-            run = stack.enter_context(Run.open(path, given, base, after, comm))
+            run = stack.enter_context(open_run(path, given, comm, base=base, after=after))
             runs.append(run)
             with track(args.track, run, comm):
                 seconds = stages(comm, run, args.test_episodes, args.track)

@@ -16,7 +16,7 @@ from controller.evolution import evolve
 from world_models import command_line, mpi
 from world_models import config as configs
 from world_models.runs.artifacts import M, V
-from world_models.runs.run import Run
+from world_models.runs.begin import open_run
 from world_models.stages import variations
 from world_models.tracking import add_flag, track
 from world_models.training import quiet_tensorflow
@@ -57,7 +57,7 @@ def main(comm) -> None:
     agents = {name: given[name] for name in configs.fields_of("C") if name in given}
     if combinations and mpi.on_root(comm, (args.run / "config.json").exists):  # flags of C are the agents'
         given = {name: value for name, value in given.items() if name not in agents}
-    with Run.open(args.run, given, args.base, args.after, comm) as run:
+    with open_run(args.run, given, comm, base=args.base, after=args.after) as run:
         mpi.on_root(comm, lambda: [str(run.need(model)) for model in (V, M)])
         quiet_tensorflow()
         with track(args.track, run, comm):

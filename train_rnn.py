@@ -12,6 +12,7 @@ import numpy as np
 from world_models import command_line, seeds, tasks
 from world_models.command_line import print_result
 from world_models.runs import weights
+from world_models.runs.begin import open_run
 from world_models.runs.run import Run
 from world_models.tracking import add_flag, track
 from world_models.training import hold_memory, quiet_tensorflow, use_allowed_cores, use_one_gpu
@@ -56,7 +57,7 @@ def main() -> None:
     parser = command_line.parser(__doc__, stage=("M",))
     add_flag(parser)
     args = parser.parse_args()
-    with Run.open(args.run, command_line.overrides(args), args.base, args.after) as run:
+    with open_run(args.run, command_line.overrides(args), base=args.base, after=args.after) as run:
         use_one_gpu()
         use_allowed_cores()
         if run.is_current("rnn.weights.h5"):

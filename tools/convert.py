@@ -71,7 +71,7 @@ def import_run(path: Path, parts: dict[str, Path], given: dict) -> str:
     require_absent([path / PARTS[name].place for name in parts])
     quiet_tensorflow()
     found = {name: part.read(parts[name], config) for name, part in PARTS.items() if name in parts}
-    with Run.open(path, given) as run:
+    with begin.open_run(path, given) as run:
         for name, content in found.items():
             PARTS[name].write(content, run)
         missing = [name for name in ("vae", "rnn", "controller") if not (run / PARTS[name].place).exists()]

@@ -20,6 +20,8 @@ OPTIMIZERS = {
     "openai-es": "OpenAI's evolution strategy with Adam",
 }
 DTYPES = ("float32", "bfloat16")
+HEADS = ("none", "end", "reward", "end+reward")
+UNTRAINED = ("none", "rnn", "vae", "vae+rnn")
 PRESETS = ("paper", "laptop", "smoke")
 OUTPUTS = 1 << 28  # weights of M's output layer, 1 GiB: sizes that are each allowed may be too large together
 
@@ -36,9 +38,7 @@ class Config:
     pixels: str = option(
         "paper", "paper: crop and resize. release: also its contrast stretch", "environment", ("paper", "release")
     )
-    max_frames: int = option(
-        1000, "the number of steps after which an episode is cut", "environment", bounds=COUNT, source="A.4"
-    )
+    max_frames: int = option(1000, "the steps after which an episode is cut", "environment", bounds=COUNT, source="A.4")
 
     variant: str = option("plain", "what a test of generalisation changes in the picture", "test")
 
@@ -61,9 +61,7 @@ class Config:
     )
 
     round: int = option(1, "the number of the round in the iterative procedure", "lineage", bounds=COUNT, source="5")
-    linked_episodes: int = option(
-        0, "the number of episodes that are linked from the run of the round before", "lineage", bounds=COUNT_OR_0
-    )
+    linked_episodes: int = option(0, "the episodes that are linked from the round before", "lineage", bounds=COUNT_OR_0)
     spread: float = option(
         1.0,
         "agents that record are drawn from the search's distribution; its standard deviation is multiplied by this",
@@ -75,7 +73,7 @@ class Config:
     )
     action_noise: float = option(0.3, "the standard deviation of that noise", "round", bounds=NOT_NEGATIVE)
     curious_share: float = option(
-        0.0, "the share of an agent's episodes that the agent evolved for M's surprise plays", "round", bounds=SHARE
+        0.0, "the share of an agent's episodes played by the agent evolved for M's surprise", "round", bounds=SHARE
     )
     random_share: float = option(
         0.0, "the share of a later round's episodes that the random policy plays", "round", bounds=SHARE
@@ -92,16 +90,14 @@ class Config:
     vae_rate: float = option(1e-4, "Adam's learning rate", "V", bounds=POSITIVE, source="vae_train.py")
     vae_bias: str = option(
         "zero",
-        "the bias of V's last layer before training. zero: as released. mean: V starts from the mean colour of the "
-        "recorded frames. From zero it first draws a plain background fully white or black, where its sigmoid has no "
-        "gradient left to draw anything on it",
+        "the bias of V's last layer before training. zero: as released; V may draw a plain background fully white or "
+        "black, where its sigmoid has no gradient left. mean: the mean colour of the recorded frames",
         "V",
         ("zero", "mean"),
     )
     vae_weight: float = option(
         1.0,
-        "the weight of V's error on foreground pixels (road and car against grass; fireballs and monsters against "
-        "walls), of which extract then records a mask",
+        "the weight of V's error on foreground pixels (road and car, fireballs and monsters); extract records a mask",
         "V",
         bounds=POSITIVE,
     )
@@ -133,11 +129,7 @@ class Config:
         source="arXiv 2109.08342: 0.05",
     )
     heads: str = option(
-        "none",
-        "what M predicts beside z: the end of the episode, the reward of the step, or both",
-        "M",
-        ("none", "end", "reward", "end+reward"),
-        source="5: r and d",
+        "none", "what M predicts next to z: the end of an episode, a step's reward", "M", HEADS, source="5"
     )
     restart_weight: float = option(
         10.0,
@@ -147,25 +139,14 @@ class Config:
         source="doomrnn/rnn.py",
     )
     optimism_weight: float = option(
-        2.0,
-        "the weight, in the reward head's loss, of rewards that are predicted too high, which C exploits in a dream",
-        "M",
-        bounds=POSITIVE,
+        2.0, "the weight of too high predictions, which C exploits, in the reward head's loss", "M", bounds=POSITIVE
     )
     initial_frames: int = option(
-        1000, "the number of first frames that are kept as starting points of dreams", "M", bounds=COUNT,
-        source="init_z.py",
-    )  # fmt: skip
-    untrained: str = option(
-        "none",
-        "leaves V, M or both at their random first weights (a baseline of later papers)",
-        "M",
-        ("none", "rnn", "vae", "vae+rnn"),
+        1000, "the first frames that are kept as starting points of dreams", "M", bounds=COUNT, source="init_z.py"
     )
+    untrained: str = option("none", "what stays at its random first weights, as a baseline", "M", UNTRAINED)
 
-    play_in: str = option(
-        "real", "where C is evolved: in the real environment, or in M's dream", "C", ("real", "dream")
-    )
+    play_in: str = option("real", "where C is evolved: the real environment, or M's dream", "C", ("real", "dream"))
     temperature: float = option(
         1.0, "the dream's temperature tau", "C", bounds=(1e-30, math.inf, True), source="4: 1.15 is the paper's best"
     )
@@ -177,9 +158,7 @@ class Config:
         bounds=DROPOUT,
         source="arXiv 2109.08342: 0.1",
     )
-    dream_frames: int = option(
-        0, "the number of steps after which a dream is cut; 0: as in the game", "C", bounds=COUNT_OR_0
-    )
+    dream_frames: int = option(0, "the steps after which a dream is cut; 0: as in the game", "C", bounds=COUNT_OR_0)
     z: str = option(
         "sampled",
         "what C and M receive of a frame when C acts. sampled: z drawn from N(mu, exp(logvar)), as released, which "
@@ -190,18 +169,11 @@ class Config:
     )
     features: str = option("zh", "what C sees: z, z through 40 hidden units, [z,h], [z,c], [z,c,h]", "C", FEATURES)
     optimizer: str = option(
-        "cma",
-        f"the search: {', '.join(f'{name}: {what}' for name, what in OPTIMIZERS.items())}",
-        "C",
-        tuple(OPTIMIZERS),
-        source="A.4: CMA-ES",
+        "cma", "the search: " + ", ".join(map(": ".join, OPTIMIZERS.items())), "C", tuple(OPTIMIZERS), source="A.4"
     )
     population: int = option(64, "candidates in a generation", "C", bounds=(4, 10**6, True), source="A.4")
     rollouts: str = option(
-        "16",
-        "episodes of a candidate; '4,20:8,50:16' means 4, from generation 20 on 8, from generation 50 on 16",
-        "C",
-        source="A.4",
+        "16", "episodes of a candidate; '4,20:8,50:16': 4, from generation 20 on 8, from 50 on 16", "C", source="A.4"
     )
     seed_sharing: str = option(
         "pairs",
@@ -227,22 +199,16 @@ class Config:
     )
     generations: int = option(1800, "generations of the search", "C", bounds=COUNT, source="A.4, curves")
     sigma: float = option(0.1, "the search's first step size", "C", bounds=POSITIVE, source="train.py")
+    # The sign of the release's compute_weight_decay rewards large weights.
     weight_bonus: float = option(
-        0.0,
-        "added to a candidate's score, times its mean squared weight; the release has 0.01",
-        "C",
-        source="es.py: compute_weight_decay, whose sign rewards large weights",
+        0.0, "added to a candidate's score, times its mean squared weight; the release has 0.01", "C", source="es.py"
     )
     eval_every: int = option(
         25, "generations between evaluations of the distribution's mean", "C", bounds=COUNT, source="train.py"
     )
     eval_episodes: int = option(1024, "episodes of such an evaluation", "C", bounds=COUNT, source="train.py")
     average: int = option(
-        0,
-        "the number of generations whose means are averaged into a second agent, which is evaluated next to the mean; "
-        "0: none",
-        "C",
-        bounds=COUNT_OR_0,
+        0, "the generations whose means are averaged into a second agent; 0: no such agent", "C", bounds=COUNT_OR_0
     )
     lanes: int = option(16, "episodes that a rank plays at once, in lockstep", "C", bounds=BATCH)
     dtype: str = option("float32", "the arithmetic of V's encoder while C acts in training", "C", DTYPES)
@@ -264,7 +230,7 @@ class Config:
 
     @property
     def rnn_heads(self) -> tuple[str, ...]:
-        """M's heads beside the mixture's."""
+        """M's heads next to the mixture's."""
         return () if self.heads == "none" else tuple(self.heads.split("+"))
 
     @property

@@ -138,9 +138,10 @@ def listen() -> None:
 def wait_for_lock(job: subprocess.Popen, run: Path) -> float:
     """Waits until a command holds its run's lock, or has ended. Returns when that was."""
     while job.poll() is None:
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError):
             # A lock file that a killed command left names a process that has ended.
-            if json.loads((run / ".lock").read_text(encoding="utf-8"))["process"] in processes(job.case):
+            text = (run / ".lock").read_text(encoding="utf-8")
+            if any(f"(process {process} on " in text for process in processes(job.case)):
                 break
         time.sleep(0.02)
     return time.monotonic()

@@ -3,29 +3,62 @@
 import dataclasses
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from world_models import tasks
+from world_models import mpi, tasks
 from world_models.config import Config, UserError, fields_of, flag
 from world_models.progress import note
 from world_models.runs import artifacts, config_file, episodes, files
 from world_models.runs.artifacts import BEFORE, RECORDS, M, V
+from world_models.runs.lock import Lock
 from world_models.runs.run import Run
 
-SEARCH_SETTINGS = (
-    *("optimizer", "population", "rollouts", "seed_sharing", "tracks", "generations", "sigma", "average"),
-    *("eval_every", "eval_episodes"),
-)
-KEPT = (V, M, "initial_z.npz")  # what another run may take of a run, beside its recordings
+SEARCH_SETTINGS = "optimizer population rollouts seed_sharing tracks generations sigma average eval_every eval_episodes"
+KEPT = (V, M, "initial_z.npz")  # what another run may take of a run, in addition to its recordings
 
 
-def begin(path: Path, given: dict, base: Path | None = None, after: Path | None = None, pack: bool = False) -> Run:
-    """The run in a folder, which is made if it is new. UserError as of `Run.open`."""
+@contextmanager
+def open_run(path: Path, given: dict, comm: mpi.Comm | None = None, **options: Any) -> Iterator[Run]:
+    """Context manager: the run, locked, and made if it is new. Arguments as of `begin`.
+
+    With a communicator all ranks call it: rank 0 holds the lock and makes the run. UserError on every rank if another
+    command holds the lock, or as of `begin`.
+    """
+    lock = Lock(path)
+    start = partial(begin, path, given, lock=lock, **options)
+    try:
+        run = start() if comm is None else mpi.on_root(comm, start)
+        run.lock = lock
+        yield run
+    finally:
+        lock.release()
+
+
+def begin(
+    path: Path,
+    given: dict,
+    base: Path | None = None,
+    after: Path | None = None,
+    pack: bool = False,
+    lock: Lock | None = None,
+) -> Run:
+    """The run in a folder.
+
+    A new one is made: of `given` settings, and of what it can use of the run `base`, or as the next round of the run
+    `after`. They are checked before the `lock` is taken, which makes the folder. UserError if `given` contradicts the
+    settings of a run that exists, or if that is a pack, unless `pack` allows it.
+    """
     if "task" in given:
         tasks.get(tasks.named(given["task"]))  # an unknown task is reported before what the run holds
-    if (path / "config.json").exists():
+    config = None if (path / "config.json").exists() else resolve(path, given, base, after)
+    if lock is not None:
+        lock.take()
+    if config is None or (path / "config.json").exists():
         return existing(path, given, base, after, pack)
-    config = resolve(path, given, base, after)
     run = Run(path, config)
     run.manifest.rows.clear()
     remove_partial(path)
@@ -49,17 +82,12 @@ def existing(path: Path, given: dict, base: Path | None, after: Path | None, pac
     for name, value in given.items():
         own = getattr(run.config, name)
         if own != value and not (name == "generations" and value > own):
-            raise UserError(
-                f"{flag(name)} {value}: {path} was made with {flag(name)} {own}; leave the flag out, or choose another "
-                "--run"
-            )
+            made = f"{path} was made with {flag(name)} {own}"
+            raise UserError(f"{flag(name)} {value}: {made}; leave the flag out, or choose another --run")
     for name, other in (("from", base), ("after", after)):
-        begun = run.manifest.begun.get(name)
-        if other is not None and begun != os.path.relpath(other.resolve(), path.resolve()):
+        if other and run.manifest.begun.get(name) != os.path.relpath(other.resolve(), path.resolve()):
             how = " ".join(f"--{key} {value}" for key, value in run.manifest.begun.items()) or "from settings alone"
-            raise UserError(
-                f"--{name} {other}: {path} exists and began {how}; leave the flag out, or choose another --run"
-            )
+            raise UserError(f"--{name} {other}: {path} exists and began {how}; leave it out, or choose another --run")
     if given.get("generations", 0) > run.config.generations:
         run.save_config(tasks.replace(run.config, generations=given["generations"]))
     return run
@@ -111,32 +139,36 @@ def resolve(path: Path, given: dict, base: Path | None, after: Path | None) -> C
         # The recordings of a pack are not there to be linked. What a round was given for itself does not hold later.
         linked = start.total_episodes if (after / "record").exists() else 0
         start = dataclasses.replace(start, round=start.round + 1, linked_episodes=linked, search_start="previous")
-    elif start.round > 1 and not (source / BEFORE / V).exists():
+        config = tasks.replace(start, **given)
+        require_continuable(config, Run(after))
+        return config
+    if start.round > 1 and not (source / BEFORE / V).exists():
         # The settings of a later round's search are made for an agent to start from, and a pack has none.
-        usual = tasks.preset(start.task, start.preset)
+        usual = vars(tasks.preset(start.task, start.preset))
         start = dataclasses.replace(
-            start, search_start="zero", **{name: getattr(usual, name) for name in SEARCH_SETTINGS}
+            start, search_start="zero", **{name: usual[name] for name in SEARCH_SETTINGS.split()}
         )
         note(f"{source} has no agent of the round before: C begins at zero, with the search settings of {start.preset}")
-    return tasks.replace(start, **given)
+    config = tasks.replace(start, **given)
+    if config.round > 1 and not same_settings(config, start, "record"):
+        raise UserError(
+            f"--from {base}: it is of round {config.round}, whose recordings have other settings than these; begin "
+            "the next round with --after, or leave out the flags of the recordings"
+        )
+    return config
 
 
 def same_settings(one: Config, other: Config, *names: str) -> bool:
     """Whether two configurations agree in all settings that artifacts depend on."""
     groups = artifacts.settings_of(*names)
-    fields = {*groups, *fields_of(*groups), "task"} & {item.name for item in dataclasses.fields(Config)}
-    return all(getattr(one, name) == getattr(other, name) for name in fields)
+    fields = {*groups, *fields_of(*groups), "task"}
+    return all(vars(other)[name] == value for name, value in vars(one).items() if name in fields)
 
 
 def take_from(run: Run, base: Run) -> None:
     """Links a base run's recordings, and copies its V and M with their learning curves, each if the settings that it
     depends on are the same. A new seed alone keeps V and M: C is then evolved again."""
     data = same_settings(run.config, base.config, "record")
-    if run.config.round > 1 and not data:
-        raise UserError(
-            f"--from {base}: it is of round {run.config.round}, whose recordings have other settings than these; begin "
-            "the next round with --after, or leave out the flags of the recordings"
-        )
     if data and base.is_current("record"):
         episodes.link(run, base, base.manifest.rows["record"]["episodes"])
         run.record_episodes(dict(base.manifest.rows["record"]["episodes"]), base.seconds("record"))
@@ -146,25 +178,21 @@ def take_from(run: Run, base: Run) -> None:
     kept = [name for name in KEPT if len(first_v) == 1 and same_settings(run.config, base.config, name)]
     for name in kept:
         run.adopt(name, base)
-    letters = {"vae" if name == V else "rnn" for name in kept if name in (V, M)}
-    lines = [line for line in files.read_lines(base / "metrics.jsonl") if line["model"] in letters]
+    letters = {"vae": V, "rnn": M}
+    lines = [line for line in files.read_lines(base / "metrics.jsonl") if letters.get(line["model"]) in kept]
     if lines:
         files.write_lines(run / "metrics.jsonl", lines)
 
 
 def begin_round(run: Run, after: Run) -> None:
     """Links the recordings of the round before, and copies its V, M and C, from which training goes on."""
-    for name in ("config.json", V, M, "controller/best.json"):
-        after.need(name)
-    if run.config.needs_curious:
-        after.need("curious/best.json")
-    require_continuable(run.config, after)
     copy_round(after.path, run / BEFORE, weights=True)
     if run.config.models_stay:
         for name in KEPT:
             run.adopt(name, after)
-        if (after / "pictures/reconstructions.png").exists():
-            files.copy(after / "pictures/reconstructions.png", run / "pictures/reconstructions.png")
+        picture = "pictures/reconstructions.png"
+        if (after / picture).exists():
+            files.copy(after / picture, run / picture)
     if run.config.linked_episodes:
         after.need("record")
         episodes.link(run, after, after.manifest.rows["record"]["episodes"])
@@ -174,12 +202,10 @@ def begin_round(run: Run, after: Run) -> None:
 
 def copy_round(source: Path, to: Path, weights: bool) -> None:
     """Copies the records of a run and of the rounds before it, and with `weights` its V, M and searches too."""
-    for name in (*RECORDS, *((V, M, "initial_z.npz") if weights else ())):
+    searches = [f"{folder}/checkpoint.npz" for folder in artifacts.SEARCHES.values()]
+    for name in (*RECORDS, *((*KEPT, *searches) if weights else ())):
         if (source / name).is_file():
             files.copy(source / name, to / name)
-    for folder in artifacts.SEARCHES.values() if weights else ():
-        if (source / folder / "checkpoint.npz").is_file():
-            files.copy(source / folder / "checkpoint.npz", to / folder / "checkpoint.npz")
     if (source / BEFORE / "config.json").is_file():
         copy_round(source / BEFORE, to / BEFORE, weights=False)
 
@@ -187,6 +213,9 @@ def copy_round(source: Path, to: Path, weights: bool) -> None:
 def require_continuable(config: Config, after: Run) -> None:
     """UserError unless V, M and C can go on from those of `after`, and learn from its recordings where they are
     linked."""
+    curious = ["curious/best.json"] if config.needs_curious else []
+    for name in ("config.json", V, M, "controller/best.json", *curious):
+        after.need(name)
     start = after.config
     if config.linked_episodes and config.vae_weight != 1 and start.vae_weight == 1:
         raise UserError(f"--vae-weight: the recordings of {after} have no masks; give it in the first round")

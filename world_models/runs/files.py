@@ -9,7 +9,8 @@ import resource
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,35 +27,25 @@ def tmp_path(path: Path) -> Path:
     return path.with_name(f".{os.getpid()}.tmp.{path.name}")
 
 
-class atomic_write:
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
     """Context manager that yields a temporary path and renames it to `path` if the block raises nothing.
 
     A reader sees the old file or the new one, also after a power cut. An OSError that names no file, as of a full disk,
     gets `path` as its name.
     """
-
-    def __init__(self, path: Path):
-        self.path = Path(path)
-        self.tmp = tmp_path(self.path)
-
-    def __enter__(self) -> Path:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        return self.tmp
-
-    def __exit__(self, kind, error, trace) -> None:
-        try:
-            if kind is None:
-                flush_to_disk(self.tmp)
-                os.replace(self.tmp, self.path)
-                flush_to_disk(self.path.parent)
-        except OSError as failed:
-            error = failed
-            raise
-        finally:
-            if isinstance(error, OSError) and error.filename is None:
-                error.filename = str(self.path)
-            if error is not None:
-                self.tmp.unlink(missing_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tmp = tmp_path(path)
+    try:
+        yield tmp
+        flush_to_disk(tmp)
+        os.replace(tmp, path)
+        flush_to_disk(path.parent)
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)
+        tmp.unlink(missing_ok=True)
+        raise
 
 
 def flush_to_disk(path: Path) -> None:
@@ -70,7 +61,7 @@ def flush_to_disk(path: Path) -> None:
 
 
 def require_room(path: Path, size: int, times: int = 1) -> None:
-    """Raises UserError unless `times` files of `size` bytes fit at `path`. Stages ask before they work for hours."""
+    """UserError unless `times` files of `size` bytes fit at `path`. Stages ask before they work for hours."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=path.parent):  # raises an OSError that names the folder where it is read-only
         free = shutil.disk_usage(path.parent).free
@@ -106,25 +97,20 @@ def remove_unfinished(folder: Path) -> None:
 def parse_object(text: str) -> dict:
     """A JSON object. ValueError if it is not one, or holds a number that is not finite, including overflow such as
     1e999."""
-    content = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+    content = json.loads(text, parse_constant=_finite, parse_float=_finite)
     if not isinstance(content, dict):
         raise ValueError(f"expected a JSON object, found {type(content).__name__}")
     return content
 
 
-def _refuse(name: str):
-    raise ValueError(f"expected finite numbers, found {name}")
-
-
-def _finite(digits: str) -> float:
-    number = float(digits)
-    return number if math.isfinite(number) else _refuse(digits)
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"expected finite numbers, found {text}")
+    return number
 
 
 def read_json(path: Path) -> dict:
-    """The object in a JSON file; UserError if there is none. A pipe or device in its place is refused unread."""
-    if path.exists() and not path.is_file():
-        raise UserError(f"{path}: expected a regular file, found something else; delete it")
+    """The object in a JSON file; UserError if there is none."""
     try:
         return parse_object(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
@@ -153,20 +139,16 @@ def list_of(fits: Callable) -> Callable:
     return lambda value: isinstance(value, list) and all(map(fits, value))
 
 
-def describe_type_error(content: dict, kinds: dict[str, Callable], more: dict[str, Callable] | None = None) -> str:
-    """The first value of an object that is missing or of the wrong kind, as a message; "" if all fit.
+def describe_type_error(content: dict, kinds: dict[str, Callable], more: Mapping[str, Callable] = {}) -> str:
+    """The first value of an object from JSON that is missing or of the wrong kind, as a message; "" if all fit.
 
-    Args:
-        content: from JSON.
-        kinds: a predicate for each value that must exist, by name.
-        more: the same for values that may be missing.
+    `kinds` has a predicate for each value that must exist, `more` for those that may be missing.
     """
-    for name, fits in (kinds | (more or {})).items():
-        if name not in content:
-            if name in kinds:
-                return f"its {name} is missing"
-        elif not fits(content[name]):
+    for name, fits in {**kinds, **more}.items():
+        if name in content and not fits(content[name]):
             return f"its {name} is {content[name]!r:.60}"
+        if name in kinds and name not in content:
+            return f"its {name} is missing"
     return ""
 
 
@@ -185,8 +167,9 @@ def append_line(path: Path, line: dict) -> None:
 
 def is_evaluation(value: Any) -> bool:
     """Whether a value is an evaluation in history.jsonl: null, or numbers, among them a mean."""
-    numbers = isinstance(value, dict) and all(is_number(v) or isinstance(v, dict) for v in value.values())
-    return value is None or (numbers and "mean" in value)
+    if not isinstance(value, dict):
+        return value is None
+    return "mean" in value and all(is_number(one) or isinstance(one, dict) for one in value.values())
 
 
 # What each line of these files must hold. Every other value of a line must be a number.

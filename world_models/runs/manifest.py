@@ -19,17 +19,18 @@ from world_models.runs import files
 NAME = "manifest.json"
 ROOT = Path(__file__).parent.parent.parent
 LOCK = ROOT / "requirements.lock"
-_digests: dict[tuple, str] = {}
 
 
 def sha256(path: Path) -> str:
     """The SHA-256 of a file's content. It is computed once as long as the file is not changed."""
     found = path.stat()
-    key = (str(path), found.st_ino, found.st_mtime_ns, found.st_size)
-    if key not in _digests:
-        with open(path, "rb") as file:
-            _digests[key] = hashlib.file_digest(file, "sha256").hexdigest()
-    return _digests[key]
+    return _sha256(path, found.st_ino, found.st_mtime_ns, found.st_size)
+
+
+@cache
+def _sha256(path: Path, *version: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def episode_digest(path: Path) -> str:
@@ -44,19 +45,16 @@ def digest_of(content: object) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def are_texts(value: object) -> bool:
-    return isinstance(value, dict) and all(map(files.is_text, value.values()))
-
-
-def are_episodes(value: object) -> bool:
-    """Whether a value from JSON is an object of digests by episodes' names. Another name could lead out of the run."""
-    return isinstance(value, dict) and are_texts(value) and all(re.fullmatch(r"\d{6,}\.npz", name) for name in value)
+def are_texts(value: object, names: str = ".*") -> bool:
+    """Whether a value from JSON is an object of texts, whose names match an expression."""
+    return isinstance(value, dict) and all(re.fullmatch(names, key) and files.is_text(value[key]) for key in value)
 
 
 def is_row(name: str, value: object) -> bool:
     """Whether a value from JSON is the row of the file or folder with this name."""
-    kinds = {"made_from": are_texts}
-    kinds |= {"episodes": are_episodes} if name in ("record", "linked") else {"sha256": files.is_text}
+    kinds: dict = {"made_from": are_texts, "sha256": files.is_text}
+    if name in ("record", "linked"):  # another name of an episode could lead out of the run
+        kinds = {"made_from": are_texts, "episodes": lambda value: are_texts(value, r"\d{6,}\.npz")}
     more = {"seconds": files.is_number, "replaced": lambda row: is_row(name, row)}
     return isinstance(value, dict) and not files.describe_type_error(value, kinds, more)
 
@@ -88,41 +86,28 @@ class Manifest:
         files.write_text(self.path, json.dumps(content, indent=1) + "\n")
 
     def put(self, name: str, digest: dict, made_from: dict[str, str], settings: dict, seconds: float = 0.0) -> None:
-        """Adds a row, and writes the manifest.
-
-        Args:
-            name: the file.
-            digest: {"sha256": ...} or {"episodes": {...}}.
-            made_from: digests by name.
-            settings: what it depends on, by name.
-            seconds: what earlier commands have spent on it.
-        """
-        row = {**digest, "made_from": made_from, "settings": settings, **provenance()}
+        """Adds a file's row and writes the manifest. `digest`: {"sha256": ...} or {"episodes": {...}}; `seconds`: what
+        earlier commands have spent on it."""
+        row = {**digest, "made_from": made_from, "settings": settings}
+        row |= {"command": command(), "commit": commit(), "machine": machine()}
         row["seconds"] = round(seconds + time.monotonic() - self.started, 1)
-        old = self.rows.get(name)
-        if old is not None and "sha256" in digest:
-            row["replaced"] = {key: value for key, value in old.items() if key != "replaced"}
+        if name in self.rows and "sha256" in digest:
+            row["replaced"] = {key: value for key, value in self.rows[name].items() if key != "replaced"}
         self.rows[name] = row
         self.save()
 
     def row_of(self, name: str, path: Path) -> dict | None:
         """The row of the content that a file has now; None if it has none. UserError if the file was modified."""
-        row = self.rows.get(name)
-        if row is None:
+        if name not in self.rows:
             return None
         found = sha256(path)
-        for one in (row, row.get("replaced", {})):
+        for one in (self.rows[name], self.rows[name].get("replaced", {})):
             if one.get("sha256") == found:
                 return one
         raise UserError(f"{path} was modified after it was written (its SHA-256 differs from {NAME})")
 
 
 # Provenance
-
-
-def provenance() -> dict:
-    """The command, commit and machine of this process, for a row."""
-    return {"command": command(), "commit": commit(), "machine": machine()}
 
 
 def command() -> str:
@@ -169,13 +154,9 @@ def versions() -> dict[str, str]:
 def machine() -> str:
     """The processor's name, family and model, and the number of cores. Clouds hide a part of it."""
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return platform.processor() or platform.machine()
-    found: dict[str, list[str]] = {}
-    for name, _, value in (line.partition(":") for line in lines):
-        found.setdefault(name.strip(), []).append(value.strip())
-    if "model name" not in found:
-        return platform.machine()
-    kind = f" (family {found['cpu family'][0]}, model {found['model'][0]})" if "cpu family" in found else ""
-    return f"{found['model name'][0]}{kind}, {len(found['model name'])} cores"
+    names, kinds = (re.findall(rf"^{key}\s*: (.*)$", text, re.M) for key in ("model name", "(?:cpu family|model)"))
+    kind = f" (family {kinds[0]}, model {kinds[1]})" if len(kinds) > 1 else ""
+    return f"{names[0]}{kind}, {len(names)} cores" if names else platform.machine()

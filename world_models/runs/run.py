@@ -1,26 +1,22 @@
 """A run folder, as stages and models use it: settings, files with provenance, and the lock.
 
-with Run.open(path, given, comm=comm) as run:
+with open_run(path, given, comm) as run:  # of begin.py
     if run.is_current("rnn.weights.h5"):
         return
     with run.write("rnn.weights.h5") as tmp:
         ...
 """
 
-import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from world_models.config import Config, UserError, fields_of
 from world_models.runs import artifacts, config_file, files
 from world_models.runs.artifacts import ARTIFACTS, Artifact
 from world_models.runs.lock import Lock
 from world_models.runs.manifest import Manifest, digest_of, sha256
-
-if TYPE_CHECKING:
-    from world_models.mpi import Comm
 
 
 class Run:
@@ -38,40 +34,6 @@ class Run:
         self.config = config_file.load(self.path) if config is None else config
         self.lock: Lock | None = None
         self._manifest: Manifest | None = None
-
-    @classmethod
-    @contextmanager
-    def open(
-        cls,
-        path: Path,
-        given: dict | None = None,
-        base: Path | None = None,
-        after: Path | None = None,
-        comm: "Comm | None" = None,
-        pack: bool = False,
-    ) -> Iterator["Run"]:
-        """Context manager: the run, locked. A new run is made: of `given` settings, and of what it can use of the run
-        `base`, or as the next round of the run `after`.
-
-        With a communicator all ranks call it: rank 0 holds the lock and makes the run. UserError on every rank if
-        another command holds the lock, if `given` contradicts the settings of the run, or if the run is a pack, unless
-        `pack` allows it.
-        """
-        from world_models import mpi  # here, since mpi's errors need the command line, which reads run folders
-        from world_models.runs.begin import begin
-
-        lock, root = Lock(path), comm is None or comm.rank == 0
-
-        def start() -> "Run":
-            lock.take()
-            return begin(path, given or {}, base, after, pack)
-
-        try:
-            run = start() if comm is None else mpi.on_root(comm, start)
-            run.lock = lock if root else None
-            yield run
-        finally:
-            lock.release()
 
     def __getstate__(self) -> dict:
         return {"path": self.path, "config": self.config, "lock": None, "_manifest": None}
@@ -100,12 +62,8 @@ class Run:
     @property
     def earlier(self) -> list["Run"]:
         """The rounds before, the oldest first, with their records."""
-        found: list[Run] = []
-        path = self.path / artifacts.BEFORE
-        while (path / "config.json").exists():
-            found.insert(0, Run(path))
-            path = path / artifacts.BEFORE
-        return found
+        before = self.path / artifacts.BEFORE
+        return [*Run(before).earlier, Run(before)] if (before / "config.json").exists() else []
 
     @property
     def agents(self) -> list["Run"]:
@@ -116,10 +74,9 @@ class Run:
 
     def digest(self, name: str) -> str | None:
         """The digest of a file's content, or of a folder's recorded episodes; None if it is missing."""
-        row = self.manifest.rows.get(name, {})
-        if "episodes" in row:
-            return digest_of(row["episodes"]) if (self.path / name).exists() else None
-        path = self.path / name
+        row, path = self.manifest.rows.get(name, {}), self.path / name
+        if "episodes" in row and path.exists():
+            return digest_of(row["episodes"])
         return sha256(path) if path.is_file() else None
 
     def is_current(self, name: str) -> bool:
@@ -140,8 +97,6 @@ class Run:
         path = self.path / name
         if not path.exists():
             raise UserError(f"{path} is missing; make it with: {artifact.command(self.path)}")
-        if not path.is_file() and name not in ("record", "held_out"):
-            raise UserError(f"{path}: expected a regular file; delete it")
         if artifact.recorded:
             if name not in self.manifest.rows:
                 raise UserError(
@@ -152,10 +107,9 @@ class Run:
         return path
 
     def _check(self, artifact: Artifact) -> None:
-        path = self.path / artifact.name
+        path, row = self.path / artifact.name, self.manifest.rows[artifact.name]
         remedy = f"delete it, and make it with: {artifact.command(self.path)}"
         try:
-            row = self.manifest.rows[artifact.name]
             if "episodes" not in row:
                 row = self.manifest.row_of(artifact.name, path) or row
         except UserError as error:
@@ -179,7 +133,8 @@ class Run:
         with files.atomic_write(self.path / name) as tmp:
             yield tmp
             if artifact.recorded:
-                self.manifest.put(name, {"sha256": sha256(tmp)}, self.sources(artifact), self.settings(name), **more)
+                digests = {one: digest for one in artifact.needs if (digest := self.digest(one)) is not None}
+                self.manifest.put(name, {"sha256": sha256(tmp)}, digests, self.settings(name), **more)
 
     def write_text(self, name: str, text: str) -> None:
         with self.write(name) as tmp:
@@ -199,16 +154,11 @@ class Run:
         """Adds the row of the recordings: the digest of each episode, by its file's name."""
         self.manifest.put("record", {"episodes": episodes}, {}, self.settings("record"), seconds)
 
-    def sources(self, artifact: Artifact) -> dict[str, str]:
-        """The digests of what a file is made from, as far as that exists."""
-        found = {name: self.digest(name) for name in artifact.needs}
-        return {name: digest for name, digest in found.items() if digest is not None}
-
     def settings(self, name: str) -> dict:
-        """The settings that a file depends on, beside those that what it is made from depends on."""
+        """The settings that a file depends on itself, without those of what it is made from."""
         groups = ARTIFACTS[name].settings
-        names = [field.name for field in dataclasses.fields(Config) if field.name in (*groups, *fields_of(*groups))]
-        return {one: getattr(self.config, one) for one in names}
+        names = {*groups, *fields_of(*groups)}
+        return {one: value for one, value in vars(self.config).items() if one in names}
 
     def seconds(self, name: str) -> float:
         """The seconds that commands have spent on a file, by its row; 0.0 without a row."""

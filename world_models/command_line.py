@@ -21,11 +21,7 @@ T = TypeVar("T")
 
 class Parser(argparse.ArgumentParser):
     """argparse's parser, which keeps the lines of its description and reports an error in one line, without usage.
-
-    Args:
-        quiet: print no errors: of several ranks only the first does.
-        options: as of `argparse.ArgumentParser`.
-    """
+    With `quiet` it prints nothing: of several ranks only the first does."""
 
     def __init__(self, quiet: bool = False, **options: Any):
         # Abbreviations would change their meaning with the flags that are added later.
@@ -62,17 +58,15 @@ def defaults(arguments: list[str]) -> tuple[Config, str]:
     """The configuration whose values the help shows, and whose it is: the run's or, if it is new, that of --from or
     --after, or the given task's and preset's; where these are wrong, the paper's CarRacing."""
     peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name in ("--run", "--from", "--after", "--preset"):
-        peek.add_argument(name)
-    peek.add_argument("--task", type=tasks.named)
-    given = vars(peek.parse_known_args(arguments)[0])
     first = next(iter(tasks.TASKS))
+    for name, default in {"run": "", "from": "", "after": "", "preset": "paper", "task": first}.items():
+        peek.add_argument(f"--{name}", default=default)
     try:
-        for folder in (given["run"], given["from"], given["after"]):
-            if folder and (Path(folder) / "config.json").exists():
+        *folders, preset, task = vars(peek.parse_known_args(arguments)[0]).values()
+        for folder in filter(None, folders):
+            if (Path(folder) / "config.json").exists():
                 return load(Path(folder)), folder
-        task, preset = given["task"] or first, given["preset"] or "paper"
-        return tasks.preset(task, preset), f"{task}, {preset}"
+        return tasks.preset(tasks.named(task), preset), f"{task}, {preset}"
     except UserError:
         return tasks.preset(first, "paper"), f"{first}, paper"
 
@@ -105,13 +99,10 @@ def parser(text: str, quiet: bool = False, stage: tuple[str, ...] = ()) -> argpa
         help="when --run is new: the next round of this run. Its recordings are linked, its agent plays --episodes new "
         "ones, and its V, M and C are where training goes on from; with --episodes 0 C alone goes on",
     )
-    policies = [name for task in tasks.TASKS.values() for name in task.policies]
-    any_other = "gymnasium:ID (any Gymnasium environment with rgb_array pictures)"
-    views = [name for task in tasks.TASKS.values() for name in task.views]
     known = {
-        "view": list(dict.fromkeys(views)),
-        "task": [*tasks.TASKS, any_other],
-        "policy": list(dict.fromkeys(policies)),
+        "task": [*tasks.TASKS, "gymnasium:ID (any Gymnasium environment with rgb_array pictures)"],
+        "view": dict.fromkeys(name for task in tasks.TASKS.values() for name in task.views),
+        "policy": dict.fromkeys(name for task in tasks.TASKS.values() for name in task.policies),
     }
     values, whose = defaults(sys.argv[1:])
     fields = [item for item in dataclasses.fields(Config) if item.metadata["group"] not in ("lineage", "test")]
@@ -131,7 +122,7 @@ def parser(text: str, quiet: bool = False, stage: tuple[str, ...] = ()) -> argpa
                 flag(item.name),
                 type=tasks.named if item.name == "task" else item.type,
                 default=argparse.SUPPRESS,
-                metavar=getattr(item.type, "__name__", "").upper() if not item.metadata["choices"] else None,
+                metavar=None if item.metadata["choices"] else item.type.__name__.upper(),
                 choices=item.metadata["choices"],
                 help=words if heading in shown else argparse.SUPPRESS,
             )

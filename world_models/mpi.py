@@ -77,8 +77,6 @@ LAUNCHERS = (
 NESTED = "WORLD_MODELS_RANKS"  # the ranks each process is to see, where several runs are started by one launcher
 LEAVING = 20.0  # seconds that a rank which ends waits for the others to end as well
 HANG = 900.0  # seconds after which a step that has not ended never will
-# Names there of MPICH, and of Open MPI 4 and 5; others' are never removed. A game's engine has a guard of its own.
-OWN_MEMORY = re.compile(r"(mpich_shm_|vader_segment\.|sm_segment\.)[\w.-]+")
 RENEW = 5.0  # seconds between two renewals of that time limit: each starts a thread
 
 
@@ -104,34 +102,20 @@ def world() -> "MPI.Intracomm":
     return MPI.COMM_WORLD
 
 
-def shared_memory() -> list[str]:
-    """Names of the shared memory that this process uses and that would stay behind if it was killed."""
-    try:
-        lines = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []
-    found = {line.split(maxsplit=5)[5] for line in lines if f" {limits.SHARED}/" in line}
-    names = {Path(name).name for name in found}  # some with " (deleted)" behind them
-    return sorted(filter(OWN_MEMORY.fullmatch, names))
-
-
 def unlink_shared_memory(comm: Comm) -> None:
-    """Removes the name of MPICH's shared memory, so that it ends with the ranks however they end.
-
-    To be called by all, who are attached to it by then. Other MPIs attach later: theirs is cleared by the next command
-    (world_models/runs/lock.py).
-    """
+    """Removes the name of MPICH's shared memory, so that it ends with the ranks however they end. To be called by all,
+    who are attached to it by then."""
     wait(comm)
-    for name in shared_memory():
-        if name.startswith("mpich_shm_"):
-            with suppress(FileNotFoundError):  # another rank was first
-                (limits.SHARED / name).unlink()
+    with suppress(OSError):
+        text = Path("/proc/self/maps").read_text(encoding="utf-8")
+        for name in set(re.findall(rf" {limits.SHARED}/(mpich_shm_[\w.-]+)", text)):
+            (limits.SHARED / name).unlink(missing_ok=True)  # another rank may be first
 
 
 def require_same_mpi(comm: Comm) -> None:
-    """Ends the process if what started it started more than it sees: each would take itself for the only one, and all
-    would write one run folder. It is another MPI than the one that is loaded, or Slurm without `--mpi`. One of them
-    prints the error. UserError if the number of nested ranks is none."""
+    """Ends the process, with an error that one of them prints, if its launcher started more than it sees: each would
+    take itself for the only one. The launcher is of another MPI than the one that is loaded, or Slurm without `--mpi`.
+    """
     expected, quiet, remedy = expected_ranks(os.environ)
     if expected > comm.size:
         error = UserError(
@@ -145,10 +129,7 @@ def expected_ranks(environ: Mapping[str, str]) -> tuple[int, bool, str]:
     """By the launcher's variables: (processes that it started, whether another of them says so if MPI sees fewer, what
     to do then)."""
     if NESTED in environ:
-        try:
-            return int(environ[NESTED]), False, f"{NESTED} says how many"
-        except ValueError:
-            raise UserError(f"{NESTED}: expected a number of ranks, got {environ[NESTED]!r}") from None
+        return int(environ[NESTED]), False, f"{NESTED} says how many"
     found = [(int(environ.get(size, 1)), int(environ.get(rank, 0)) > 0, remedy) for size, rank, remedy in LAUNCHERS]
     # PMIx tells a process its rank only: there are at least as many and one, which rank 1 is the first to know.
     rank = int(environ.get("PMIX_RANK", 0))
@@ -161,38 +142,34 @@ def on_root(comm: Comm, function: Callable[..., T], *args: Any, share: bool = Tr
 
     Returns its result, on every rank; with share=False, on rank 0 only, and None elsewhere.
     """
-    result: Any = None
-    error: UserError | None = None
+    result, error = None, None
     if comm.rank == 0:
         try:
-            result = command_line.os_errors_as_user_errors(function, *args)
-        except UserError as caught:
-            error = caught
+            result, error = _attempt(function, *args)
         except BaseException:
             fail(comm)
     wait(comm)
     shared, error = comm.bcast((result if share else None, error))
-    raise_on_all(error)
+    if error is not None:
+        raise CollectiveError(str(error))
     return shared if share else result
 
 
 def on_all_ranks(comm: Comm, function: Callable[..., T], *args: Any) -> T:
     """Calls `function(*args)` on every rank, and returns each rank's result; if any raises a UserError, all do."""
-    result: Any = None
-    error: UserError | None = None
-    try:
-        result = command_line.os_errors_as_user_errors(function, *args)
-    except UserError as caught:
-        error = caught
+    result, error = _attempt(function, *args)
     wait(comm)
-    raise_on_all(next(filter(None, comm.allgather(error)), None))
+    for error in filter(None, comm.allgather(error)):
+        raise CollectiveError(str(error))
     return result
 
 
-def raise_on_all(error: UserError | None) -> None:
-    """Raises on this rank what one of them has raised."""
-    if error is not None:
-        raise CollectiveError(str(error))
+def _attempt(function: Callable, *args: Any) -> tuple[Any, UserError | None]:
+    """What `function(*args)` returns, and None; or None, and the UserError that it raises."""
+    try:
+        return command_line.os_errors_as_user_errors(function, *args), None
+    except UserError as error:
+        return None, error
 
 
 def wait(comm: Comm, seconds: float = 0.01) -> None:
@@ -203,11 +180,8 @@ def wait(comm: Comm, seconds: float = 0.01) -> None:
 
 
 class hang_limit:
-    """Context manager for a loop of steps: one that takes longer than HANG prints where it hangs, and ends the process,
-    whereupon mpirun ends the others, which would wait for it forever. Does nothing in a process that is alone.
-
-    Call it after every step.
-    """
+    """Context manager for a loop, to be called after every step: a step that takes longer than HANG prints where it
+    hangs and ends the process, whereupon mpirun ends the others. Does nothing in a process that is alone."""
 
     def __init__(self, comm: Comm):
         self.alone, self.renewed = comm.size == 1, -RENEW

@@ -122,7 +122,7 @@ def parser(text: str, quiet: bool = False, stage: tuple[str, ...] = ()) -> argpa
                 flag(item.name),
                 type=tasks.named if item.name == "task" else item.type,
                 default=argparse.SUPPRESS,
-                metavar=None if item.metadata["choices"] else item.type.__name__.upper(),
+                metavar=None if item.metadata["choices"] else getattr(item.type, "__name__", "").upper(),
                 choices=item.metadata["choices"],
                 help=words if heading in shown else argparse.SUPPRESS,
             )

@@ -142,7 +142,8 @@ def on_root(comm: Comm, function: Callable[..., T], *args: Any, share: bool = Tr
 
     Returns its result, on every rank; with share=False, on rank 0 only, and None elsewhere.
     """
-    result, error = None, None
+    result: Any = None
+    error: UserError | None = None
     if comm.rank == 0:
         try:
             result, error = _attempt(function, *args)
@@ -159,8 +160,8 @@ def on_all_ranks(comm: Comm, function: Callable[..., T], *args: Any) -> T:
     """Calls `function(*args)` on every rank, and returns each rank's result; if any raises a UserError, all do."""
     result, error = _attempt(function, *args)
     wait(comm)
-    for error in filter(None, comm.allgather(error)):
-        raise CollectiveError(str(error))
+    for found in filter(None, comm.allgather(error)):
+        raise CollectiveError(str(found))
     return result
 
 

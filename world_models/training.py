@@ -114,22 +114,22 @@ class Checkpoint:
         if not self.run.is_current(self.name):
             return 0, {}
         path = self.run / self.name
-        own = [np.asarray(variable) for variable in self.variables]
-        kinds = {f"{k:03d}": (array.dtype.name, array.shape) for k, array in enumerate(own)}
+        own = {f"{k:03d}": np.asarray(variable) for k, variable in enumerate(self.variables)}
+        kinds = {name: (array.dtype.name, array.shape) for name, array in own.items()}
         try:
             with open_npz(path) as file:
-                kinds |= dict.fromkeys((name for name in file.files if name.startswith(SUM)), ("float64", ()))
-            with open_npz(path, kinds | {"step": ("int64", ())}) as file:
-                arrays = {f"{k:03d}": file[f"{k:03d}"] for k in range(len(self.variables))}
-                sums = {name.removeprefix(SUM): float(file[name]) for name in file.files if name.startswith(SUM)}
-                step, count = int(file["step"]), len(file.files) - len(sums)
-            if count != len(arrays) + 1:
-                raise ValueError("its arrays are not those of this model")
+                totals = [name for name in file.files if name.startswith(SUM)]
+            with open_npz(path, kinds | {"step": ("int64", ())} | dict.fromkeys(totals, ("float64", ()))) as file:
+                arrays = {name: file[name] for name in kinds}
+                sums = {name.removeprefix(SUM): float(file[name]) for name in totals}
+                step = int(file["step"])
+                if len(file.files) != len(kinds) + 1 + len(totals):
+                    raise ValueError("its arrays are not those of this model")
             if not 0 <= step <= steps:  # with no step left to do, its weights would be taken for trained ones
                 raise ValueError(f"step {step} of {steps}")
         except UNREADABLE as error:
             raise UserError(f"{path} does not fit this model: {error}; delete it to train from the beginning") from None
-        require_finite(path, {**arrays, **{name: np.array(value) for name, value in sums.items()}})
+        require_finite(path, {**arrays, **sums})
         for variable, array in zip(self.variables, arrays.values(), strict=True):
             variable.assign(array)
         self.seconds = self.run.seconds(self.name)
@@ -170,9 +170,8 @@ def fit(
     curves = Curves(run, name, done)
     start = saved = time.monotonic()
     bar = progress_bar(total=steps, initial=done, desc=f"training {name}", unit="step")
-    source, batch = batches(done), None
-    for number in range(done, steps):
-        batch = next(source)
+    batch = None
+    for number, batch in zip(range(done, steps), batches(done), strict=False):
         losses = step(tf.constant(number, tf.int64), *batch)
         require_finite_losses(name, losses, number + 1)
         for key, value in losses.items():
@@ -210,8 +209,5 @@ def require_finite_losses(name: str, losses: dict, number: int) -> None:
 
 def trim(metrics: Path, name: str, done: int) -> None:
     """Drops the lines of steps after `done`, which a resumed training writes again."""
-    if not metrics.exists():
-        return
-    files.write_lines(
-        metrics, [line for line in files.read_lines(metrics) if line["model"] != name or line["step"] <= done]
-    )
+    lines = files.read_lines(metrics)
+    files.write_lines(metrics, [line for line in lines if line["model"] != name or line["step"] <= done])

@@ -32,15 +32,14 @@ def read_best(run: Run, size: int, objective: str = "return") -> dict:
     try:
         best = files.read_json(path)
         found = len(best["parameters"])
-        if not all(type(value) in (int, float) for value in (*best["parameters"], best["score"])):
+        if not all(map(files.is_number, (*best["parameters"], best["score"]))):
             raise ValueError("parameters or score are not numeric")
-        if not (best["generation"] is None or type(best["generation"]) is int):
+        if not files.optional(files.is_count)(best["generation"]):
             raise ValueError(f"generation {best['generation']!r}: expected an integer")
-        with np.errstate(over="ignore"):  # the lanes hold float32, in which a too large number is infinite
-            numbers = {one: np.array(best[one], float).astype(np.float32) for one in ("parameters", "score")}
-    except (ValueError, KeyError, TypeError, OverflowError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} does not hold an agent: {error!r}") from None
-    require_finite(path, numbers)
+    with np.errstate(over="ignore"):  # the lanes hold float32, in which a too large number is infinite
+        require_finite(path, {name: np.array(best[name]).astype(np.float32) for name in ("parameters", "score")})
     if found != size:
         raise UserError(
             f"{path} holds {found} parameters; this run's controller has {size}; evolve one in a new run with: "

@@ -15,18 +15,10 @@ from world_models.config import UserError
 
 # What reading a damaged or crafted npz, HDF5 or JSON file raises. Other exceptions are faults of the program.
 UNREADABLE = (
-    OSError,
-    EOFError,
-    ValueError,
-    LookupError,
-    TypeError,
-    OverflowError,
+    *(OSError, EOFError, ValueError, LookupError, TypeError, OverflowError),
     RuntimeError,  # HDF5's own, and zipfile's for encrypted members
     SyntaxError,  # numpy reads an array's header as Python
-    tokenize.TokenError,
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
+    *(tokenize.TokenError, struct.error, zipfile.BadZipFile, zlib.error),
 )
 LIMIT = 1 << 30  # bytes that a small file may hold compressed: 87,000 frames
 TEXT = 1 << 24  # bytes of a text
@@ -39,8 +31,8 @@ NUMBERS = f"{FLOATS} bool int8 int16 int32 int64 uint8 uint16 uint32 uint64"
 def require_finite(where: object, arrays: Mapping[str, np.ndarray]) -> None:
     """UserError, beginning with `where`, that names the first array that holds NaN, infinity or no numbers."""
     for name, values in arrays.items():
-        if np.asarray(values).dtype.kind in "USMmOc":
-            raise UserError(f"{where}: expected numbers, found {np.asarray(values).dtype} in {name}")
+        if (dtype := np.asarray(values).dtype).kind not in "fiub":
+            raise UserError(f"{where}: expected numbers, found {dtype} in {name}")
         if not np.isfinite(values).all():
             raise UserError(f"{where}: expected finite numbers, found NaN or infinity in {name}")
 

@@ -33,10 +33,9 @@ def load(run: Path) -> Config:
             raise UserError(f"unknown settings: {', '.join(sorted(unknown))}")
         for name, value in content.items():
             if kinds[name] is float and type(value) is int:
-                try:
-                    content[name] = float(value)
-                except OverflowError:
-                    raise UserError(f"{flag(name)}: expected a finite number, found a too large one") from None
+                if not files.is_number(value):
+                    raise UserError(f"{flag(name)}: expected a finite number, found a too large one")
+                content[name] = float(value)
         return tasks.check(Config(**content))
     except UserError as error:
         raise UserError(f"{path} does not hold settings: {error}") from None

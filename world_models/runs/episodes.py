@@ -3,6 +3,8 @@
 import json
 import os
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +38,7 @@ def held_out_paths(run: Run, count: int) -> list[Path]:
 
 
 def source_of(config: Config, index: int) -> dict:
-    """What an episode's file says of the run that records it."""
-    # A run of more episodes begins with the same ones.
+    """What an episode's file says of the run that records it. A run of more episodes begins with the same ones."""
     names = set(fields_of(*ARTIFACTS["record"].settings)) - {"episodes", "linked_episodes", "new_share"}
     settings = digest_of({name: getattr(config, name) for name in names})
     own = {name: getattr(config, name) for name in ("task", "view", "pixels", "seed")}
@@ -66,18 +67,16 @@ def link(run: Run, other: Run, digests: dict[str, str]) -> None:
 
 def require_same(path: Path, digest: str) -> None:
     """UserError unless an episode's file is the one with this digest."""
-    where = f"{path}, which leads to {path.resolve()}," if path.is_symlink() else str(path)
+    where = f"{path}, which leads to {path.resolve()}," if path.is_symlink() else path
+    fault = "is not the episode that this run recorded or linked (its digest differs from manifest.json)"
     try:
         if episode_digest(path) == digest:
             return
     except FileNotFoundError:
-        raise UserError(f"{where} is missing; restore it, or record the episodes again in a new run") from None
+        fault = "is missing"
     except UNREADABLE as error:
         raise broken(path, error) from None
-    raise UserError(
-        f"{where} is not the episode that this run recorded or linked (its digest differs from manifest.json); restore "
-        "it, or record the episodes again in a new run"
-    )
+    raise UserError(f"{where} {fault}; restore it, or record the episodes again in a new run")
 
 
 def complete(run: Run) -> list[Path]:
@@ -131,15 +130,22 @@ def broken(path: Path, error: object) -> UserError:
     )
 
 
-def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Returns (obs uint8 (T, 64, 64, 3), action float32 (T, A)). UserError if the file is cut or misshapen."""
+@contextmanager
+def opened(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
+    """Context manager: an episode's file, whose arrays are of KINDS. What cannot be read in it is a UserError."""
     try:
         with open_npz(path, KINDS) as file:
-            obs, action = file["obs"], file["action"]
-        if not len(obs) == len(action) > 0:
-            raise ValueError(f"found obs {obs.shape}, action {action.shape}")
+            yield file
     except UNREADABLE as error:
         raise broken(path, error) from None
+
+
+def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Returns (obs uint8 (T, 64, 64, 3), action float32 (T, A)). UserError if the file is cut or misshapen."""
+    with opened(path) as file:
+        obs, action = file["obs"], file["action"]
+        if not len(obs) == len(action) > 0:
+            raise ValueError(f"found obs {obs.shape}, action {action.shape}")
     require_finite(path, {"action": action})
     return obs, action
 
@@ -153,28 +159,20 @@ def read_source(path: Path) -> dict:
 def read_mask(path: Path, frames: int) -> np.ndarray | None:
     """The mask of foreground pixels of an episode of `frames` frames, uint8 (T, 64, 64), 255 on the foreground; None if
     it was recorded without. UserError if the file is broken."""
-    try:
-        with open_npz(path, KINDS) as file:
-            if "mask" not in file.files:
-                return None
-            mask = file["mask"]
-        if len(mask) != frames:
+    with opened(path) as file:
+        mask = file["mask"] if "mask" in file.files else None
+        if mask is not None and len(mask) != frames:
             raise ValueError(f"found {frames} frames and a mask of {len(mask)}")
         return mask
-    except UNREADABLE as error:
-        raise broken(path, error) from None
 
 
 def read_outcome(path: Path, frames: int) -> tuple[np.ndarray, int]:
     """The reward of each step, float32 (T,), and after how many steps the episode was over, T + 1 if never."""
-    try:
-        with open_npz(path, KINDS) as file:
-            reward, end = file["reward"], int(file["end"])
+    with opened(path) as file:
+        reward, end = file["reward"], int(file["end"])
         if reward.shape != (frames,) or not np.isfinite(reward).all() or not 1 <= end <= frames + 1:
             raise ValueError(f"found rewards of shape {reward.shape}, or not finite, and end {end}")
         return reward, end
-    except UNREADABLE as error:
-        raise broken(path, error) from None
 
 
 def shape_of(path: Path, name: str) -> tuple[int, ...]:

@@ -34,16 +34,10 @@ def save(model: Any, run: Run, name: str, **more: Any) -> None:
 
 
 def load(model: Any, run: Run, name: str, expected: str) -> None:
-    """Fills `model` from a run's weights.
+    """Fills a built Keras model from a run's weights.
 
-    Args:
-        model: a built Keras model.
-        run, name: the run and its file.
-        expected: what the file should hold, in the message of an error.
-
-    Raises:
-        UserError: as of `Run.need`; if the file is damaged, or its arrays do not fit the model; if a number is NaN or
-            infinite.
+    UserError as of `Run.need`; if the file is damaged, or its arrays do not fit the model, which says what was
+    `expected`; if a number is NaN or infinite.
     """
     path = run.need(name)
     try:

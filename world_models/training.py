@@ -129,7 +129,7 @@ class Checkpoint:
                 raise ValueError(f"step {step} of {steps}")
         except UNREADABLE as error:
             raise UserError(f"{path} does not fit this model: {error}; delete it to train from the beginning") from None
-        require_finite(path, {**arrays, **sums})
+        require_finite(path, arrays | {name: np.array(value) for name, value in sums.items()})
         for variable, array in zip(self.variables, arrays.values(), strict=True):
             variable.assign(array)
         self.seconds = self.run.seconds(self.name)

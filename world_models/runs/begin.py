@@ -87,7 +87,9 @@ def existing(path: Path, given: dict, base: Path | None, after: Path | None, pac
     for name, other in (("from", base), ("after", after)):
         if other and run.manifest.begun.get(name) != os.path.relpath(other.resolve(), path.resolve()):
             how = " ".join(f"--{key} {value}" for key, value in run.manifest.begun.items()) or "from settings alone"
-            raise UserError(f"--{name} {other}: {path} exists and began {how}; leave it out, or choose another --run")
+            raise UserError(
+                f"--{name} {other}: {path} exists and began {how}; leave the flag out, or use another --run"
+            )
     if given.get("generations", 0) > run.config.generations:
         run.save_config(tasks.replace(run.config, generations=given["generations"]))
     return run

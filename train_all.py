@@ -133,7 +133,7 @@ def main(comm) -> None:
     parser.add_argument("--held-out", type=count, default=48, metavar="N", help=text)
     parser.add_argument("--test-episodes", type=count, default=100, help="test episodes at the end (default 100)")
     args = parser.parse_args()
-    if args.rounds > 1 and not args.run.name:
+    if args.rounds > 1 and args.run.name in ("", ".."):
         raise mpi.CollectiveError(f"--run {args.run}: the rounds' folders are named after it; give one with a name")
     paths = [args.run, *(args.run.with_name(f"{args.run.name}-{number}") for number in range(2, args.rounds + 1))]
     runs: list[Run] = []

@@ -5,12 +5,11 @@ python -m examples.rollout --run pretrained/doom --seed 3 --render film.mp4
 
 from pathlib import Path
 
-import imageio
 import numpy as np
 
 from world_models import command_line, tasks
 from world_models.config import UserError
-from world_models.runs import files
+from world_models.pictures import write_film
 from world_models.runs.run import Run
 from world_models.training import quiet_tensorflow
 
@@ -61,11 +60,10 @@ def main() -> None:
         raise UserError(f"--render {args.render}: expected a file that ends with {' or '.join(FORMATS)}")
     run, frames = Run(args.run), []
     show = (lambda obs: frames.append(obs.repeat(4, 0).repeat(4, 1))) if args.render else lambda obs: None
-    print(f"return: {rollout(run, args.seed, show):.1f}")
+    command_line.print_result(f"return: {rollout(run, args.seed, show):.1f}")
     if args.render:
-        with files.atomic_write(args.render) as tmp:
-            imageio.mimwrite(tmp, frames, fps=tasks.get(run.config.task).fps)
-        print(f"film: {args.render}")
+        write_film(args.render, frames, tasks.get(run.config.task).fps)
+        command_line.print_result(f"film: {args.render}")
 
 
 if __name__ == "__main__":

@@ -109,10 +109,12 @@ def main() -> None:
     seconds = time.monotonic() - started
     where = f"{args.envs} {'single dreams' if args.single else 'dreams of one vector'}"
     rate = agent.num_timesteps / seconds
-    print(f"{agent.num_timesteps:,} steps in {where} in {seconds:.1f} s: {rate:,.0f} a second")
+    command_line.print_result(f"{agent.num_timesteps:,} steps in {where} in {seconds:.1f} s: {rate:,.0f} a second")
     if args.episodes:
         returns = score(agent, args.run, args.episodes)
-        print(f"in the game: {returns.mean():.1f} ± {returns.std():.1f} over {args.episodes} episodes")
+        command_line.print_result(
+            f"in the game: {returns.mean():.1f} ± {returns.std():.1f} over {args.episodes} episodes"
+        )
 
 
 if __name__ == "__main__":

@@ -32,12 +32,16 @@ def output(program: str, variables: dict[str, str], folder) -> list[str]:
 
 def test_keras_numba_and_matplotlib_of_other_programs(tmp_path):
     settings = {"floatx": "float16", "image_data_format": "channels_first", "backend": "jax", "epsilon": 0.1}
+    settings["nnx_enabled"] = True
     (tmp_path / "keras.json").write_text(json.dumps(settings), encoding="utf-8")
     (tmp_path / ".numba_config.yaml").write_text("disable_jit: 1\n", encoding="utf-8")
     variables = {
         "MPLBACKEND": "module://no_such_package.backend_inline",
         "KERAS_BACKEND": "torch",
         "KERAS_HOME": str(tmp_path),
+        "KERAS_NNX_ENABLED": "true",
+        "XLA_FLAGS": "--xla_no_such_flag=1",
+        "PYTHONWARNINGS": "error",
         "NUMBA_DISABLE_JIT": "1",
     }
     assert output(PROGRAM, variables, tmp_path) == EXPECTED
@@ -59,3 +63,9 @@ figure.text(0, 0, "$\\\\tau$ and 50%")
 print(*(path.name for path in save(figure, Path("figure"))))
 """
     assert output(program, {}, tmp_path) == ["figure.png figure.pdf"]
+
+
+def test_the_commit_is_that_of_this_code_whatever_repository_is_set(tmp_path):
+    program = "from world_models.runs.manifest import commit; print(commit())"
+    subprocess.run(["git", "init", "-q", tmp_path / "other"], check=True)
+    assert output(program, {"GIT_DIR": str(tmp_path / "other/.git")}, tmp_path) == output(program, {}, tmp_path)

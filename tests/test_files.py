@@ -62,11 +62,11 @@ def test_a_film_that_ffmpeg_cuts_short_is_no_film(tmp_path):
 import numpy as np
 from pathlib import Path
 from world_models import command_line
-from world_models.stages.film import Panel, write_video
+from world_models.pictures import write_film
 for count in (30, 300):  # the disk is full as ffmpeg closes the file, and before the last frame
-    noise = np.random.default_rng(0).integers(0, 255, (count, 64, 64, 3)).astype(np.uint8)
+    noise = np.random.default_rng(0).integers(0, 255, (count, 304, 272, 3)).astype(np.uint8)
     try:
-        write_video(Path("a.mp4"), [Panel("game", noise, [""] * count)], 20)
+        write_film(Path("a.mp4"), noise, 20)
     except command_line.UserError as error:
         print(error)
 """
@@ -251,7 +251,8 @@ def test_unfinished_files_of_dead_processes_are_removed_and_no_others(tmp_path):
     kept = [f".{os.getpid()}.tmp.report.md", ".note", "record/000001.npz", f".{dead.pid}", f".{dead.pid}.notes.md"]
     (tmp_path / "run/record").mkdir(parents=True)
     (tmp_path / "outside").mkdir()
-    (tmp_path / "run/before").symlink_to(tmp_path / "outside")
+    (tmp_path / "run/agents/seed-1").mkdir(parents=True)
+    (tmp_path / "run/agents/seed-1/record").symlink_to(tmp_path / "outside")
     for name in (*(f"run/{name}" for name in (*left, *kept)), f"outside/{left[0]}"):
         (tmp_path / name).write_text("x")
     held = Lock(tmp_path / "run")

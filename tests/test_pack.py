@@ -13,7 +13,7 @@ from conftest import ROOT
 from small_report import make_car, make_run, result
 
 from tools import pack as packing
-from tools.pack import pack
+from tools.pack import pack, relative
 from tools.reporting.runs import read_run
 from world_models import results, tasks
 from world_models.config import UserError
@@ -75,6 +75,10 @@ def test_a_pack_names_no_folder_of_the_machine(run, tmp_path):
     assert Run(tmp_path / "out").manifest.rows["rnn.weights.h5"]["command"] == "train_rnn.py --run car"
     for path in (path for path in (tmp_path / "out").rglob("*") if path.suffix in (".json", ".jsonl", ".md", ".tex")):
         assert not re.search(rf"/home/|{tmp_path}", path.read_text(encoding="utf-8")), path
+    assert relative("x.py --run ../../home/me/car --out=a:/home/me/b 'c d") == "x.py --run car --out=a:b ''\"''c d"
+    assert relative("python x.py --run ./runs/car/ --after ~me/runs/b/ -- gymnasium:ALE/Pong-v5") == (
+        "python x.py --run ./runs/car/ --after b/ -- gymnasium:ALE/Pong-v5"
+    )
     files.write_text(run / "notes.md", f"It lies in {tmp_path}/car.\n")
     with pytest.raises(UserError, match=r"notes\.md names the folder .* of this machine; remove it"):
         pack(run, tmp_path / "other")

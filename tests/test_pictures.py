@@ -124,6 +124,15 @@ def test_an_environment_cannot_end_the_program():
         env.step(np.float32([0, 1]))
 
 
+def test_an_oserror_of_an_environment_keeps_its_traceback():
+    """As an OSError it would be taken for one of the run's files, and be one line."""
+    env = tasks.get(odd("Torn", end=FileNotFoundError(2, "No such file", "level.dat"))).make_env(None)
+    env.reset(seed=0)
+    with pytest.raises(RuntimeError, match="Torn-v0: the environment failed") as caught:
+        env.step(np.float32([0, 1]))
+    assert isinstance(caught.value.__cause__, FileNotFoundError)
+
+
 @pytest.mark.parametrize("fps", [None, 50, 29.97, 0.5, np.float32(12), -3, 1e9])
 def test_the_speed_of_films_is_a_whole_number(fps):
     expected = {None: 30, 29.97: 30, 0.5: 1, -3: 1, 1e9: 1000}.get(fps, fps)

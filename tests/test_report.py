@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import re
 
 import pytest
@@ -197,7 +198,8 @@ def test_what_a_file_says_reaches_no_terminal_and_no_page_as_code(tmp_path):
     assert "<script>" not in to_html(EVIL, blocks) + to_markdown(blocks)
     assert not re.search(r"(?<!\\)(\]\(http|[`|])", to_markdown([Text(EVIL)]))
     config = tasks.preset("carracing", "smoke")
-    run = make_run(tmp_path / "a<b>c", config, [result(config, [1.0], command=f"{EVIL} ```\nthe end", hardware=EVIL)])
+    name = os.fsdecode(b"a<b>c $\\frac$ \xe9\x1b")  # mathematics that is wrong, what is not UTF-8, and an escape
+    run = make_run(tmp_path / name, config, [result(config, [1.0], command=f"{EVIL} ```\nthe end", hardware=EVIL)])
     for page in write_report(read_runs([run]), tmp_path / "out"):
         content = page.read_text(encoding="utf-8")
         outside = "".join(content.split("```")[::2])  # of blocks of code, in which nothing is HTML

@@ -50,6 +50,20 @@ def test_without_the_package_one_line_says_how_to_install_it(tmp_path, monkeypat
         Curves(run, "vae").close()
 
 
+def test_without_a_login_one_line_says_how_to_log_in(tmp_path, monkeypatch):
+    wandb = types.ModuleType("wandb")
+    wandb.errors = types.SimpleNamespace(Error=type("Error", (Exception,), {}))
+
+    def refuse(**settings):
+        raise wandb.errors.Error("api_key not configured\nmore")
+
+    wandb.init = refuse
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    refused = r"--track: Weights & Biases refuses \(api_key not configured\); log in with: wandb login$"
+    with pytest.raises(UserError, match=refused), track(True, new_run(tmp_path / "car")):
+        pass
+
+
 def test_a_resumed_training_drops_the_later_points_of_tensorboard(tmp_path):
     run = new_run(tmp_path / "car")
     for done, steps in ((0, (20, 40, 60)), (20, (40, 60, 80))):

@@ -81,6 +81,10 @@ def test_what_is_not_a_json_object_is_one_line(content, tmp_path):
         {"files": {"record": {"sha256": "0", "made_from": {}}}},
         {"files": {"record": {"episodes": {"../../000000.npz": "0"}, "made_from": {}}}},
         {"begun": "x"},
+        *(
+            {"files": {"config.json": {"sha256": "0", "made_from": {}, name: ["x"]}}}
+            for name in ("command", "machine", "commit")
+        ),
     ],
 )
 def test_a_manifest_of_other_types_is_named(changes, tmp_path):

@@ -18,6 +18,9 @@ def test_a_missing_stage_names_the_command_that_makes_it(tmp_path):
     assert f"python train_vae.py --run {run}" in user_error("train_controller.py", "--run", run, ranks=2)
     assert "is a new run: give --task" in user_error("extract.py", "--run", tmp_path / "other", ranks=2)
     assert "holds no run" in user_error("evaluate.py", "--run", tmp_path / "nothing")
+    for folder in (".", ".."):
+        line = user_error("train_all.py", "--run", folder, "--rounds", 2, *flags)
+        assert "the rounds' folders are named after it" in line
 
 
 def test_user_errors_overwrite_nothing(car_run, tmp_path):

@@ -143,7 +143,7 @@ def play_agents(comm) -> None:
     if comm.rank == 0:
         parts = {"env": busy - spent, "models": spent, "waiting": total - busy}
         split = {name: seconds / total for name, seconds in parts.items()}
-        print(json.dumps({"rate": float(np.median(rates)), "split": split, "memory": memory}))
+        command_line.print_result(json.dumps({"rate": float(np.median(rates)), "split": split, "memory": memory}))
 
 
 def agents(run: Path, ranks: int, lanes: int, dtype: str = "float32") -> dict:
@@ -282,7 +282,7 @@ def main() -> None:
     figures["train"] = trainings()
     if args.to_score:
         figures["seconds_to_score"] = time_to_score(args.to_score, ROOT / "pretrained" / "carracing")
-    print(report(figures))
+    command_line.print_result(report(figures))
     if args.json:
         files.write_text(args.json, json.dumps(figures, indent=1) + "\n")
 

@@ -123,12 +123,12 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     args = parse_arguments()
     if args.command == "export":
-        print(export_run(args.run, args.out))
+        command_line.print_result(export_run(args.run, args.out))
         return
     if args.base is not None:
         raise UserError("--from: an import takes its configuration from flags, its weights from files; leave it out")
     parts = {name: getattr(args, name) for name in PARTS if getattr(args, name) is not None}
-    print(import_run(args.run, parts, command_line.overrides(args)))
+    command_line.print_result(import_run(args.run, parts, command_line.overrides(args)))
 
 
 if __name__ == "__main__":

@@ -230,9 +230,9 @@ def main() -> None:
     findings, config = examine(args.run), read_run(args.run, args.run.name).config
     for finding in findings:
         mark = {None: "-", "": "ok"}.get(finding.fault, "look")
-        print(f"{finding.stage:<9}{mark:<5}{finding.text}")
+        command_line.print_result(f"{finding.stage:<9}{mark:<5}{finding.text}")
         if finding.fault:
-            print(f"{'':14}{advice(finding.fault, config)}")
+            command_line.print_result(f"{'':14}{advice(finding.fault, config)}")
     if any(finding.fault for finding in findings):
         raise SystemExit(1)
 

@@ -98,7 +98,7 @@ def main() -> None:
     args = parser.parse_args()
     name = args.minari or f"world-models/{re.sub(r'[^0-9A-Za-z_-]', '-', args.run.resolve().name)}-v0"
     folder = export(Run(args.run), name)
-    print(f"{folder}\nload it with: minari.load_dataset({name!r})")
+    command_line.print_result(f"{folder}\nload it with: minari.load_dataset({name!r})")
 
 
 if __name__ == "__main__":

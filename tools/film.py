@@ -46,7 +46,9 @@ def row_of(run: Run) -> tuple[list[Panel], np.ndarray]:
     lanes, vae = make_lanes(run, config), load_vae(run)
     (played,) = episodes(lanes, parameters, [median_seed(row)])
     lanes.close()
-    print(f"{run}: the test's median is {row['median']:.1f}, the film's episode returned {played.total:.1f}")
+    command_line.print_result(
+        f"{run}: the test's median is {row['median']:.1f}, the film's episode returned {played.total:.1f}"
+    )
     steps = np.linspace(0, len(played.frames) - 1, PICTURES, dtype=int)
     return panels_of(run, config, vae, parameters, played, task.label), steps
 
@@ -85,7 +87,9 @@ def main() -> None:
     pages = [picture(rows, number) for number in range(len(rows[0][1]))]
     save(args.out, pages)
     width, height = pages[0].size
-    print(f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB, {len(pages)} pictures of {width}x{height}")
+    command_line.print_result(
+        f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB, {len(pages)} pictures of {width}x{height}"
+    )
 
 
 if __name__ == "__main__":

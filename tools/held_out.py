@@ -44,7 +44,7 @@ def main() -> None:
         missing = f"{run}/held_out is missing; make it with: python extract.py --run {run} --held-out 48"
         pack = f"; {run} is a pack: begin a run with --from {run}, record there, and name it with --of"
         raise UserError(missing + (pack if run.manifest.packed else ""))
-    print(format_errors(errors(run, paths)))
+    command_line.print_result(format_errors(errors(run, paths)))
 
 
 if __name__ == "__main__":

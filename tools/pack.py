@@ -11,6 +11,7 @@ M. README.md is its model card, which includes DIR/notes.md. A pack is read-only
 
 import json
 import os
+import re
 import shlex
 import shutil
 from pathlib import Path
@@ -24,10 +25,11 @@ from world_models.config import UserError
 from world_models.runs import files
 from world_models.runs.agent import read_best
 from world_models.runs.artifacts import AGENTS, ARTIFACTS, BEFORE, RECORDS, M, V
-from world_models.runs.manifest import Manifest, sha256, shorten
+from world_models.runs.manifest import Manifest, sha256
 from world_models.runs.run import Run
 
 SHARED = (V, M, "initial_z.npz")  # what the agents of agents/ share with the run
+OUTSIDE = re.compile(r"(?<![\w.])(~[^/]*|\.\.)?/([^/]*/)*(?=[^/])")
 MADE_HERE = ("manifest.json", "README.md")
 
 
@@ -47,6 +49,8 @@ def pack(path: Path, out: Path, checkpoint: bool = False) -> float:
                 raise UserError(
                     f"{agent / name} is not {run / name}, so {agent} is not an agent of this run; move it away"
                 )
+    if (notes := path / "notes.md").exists():
+        files.read_text(notes)  # before it is copied, so that a message names the user's own file
     tmp = files.tmp_path(out)
     tmp.mkdir(parents=True)
     try:
@@ -103,8 +107,13 @@ def copy_files(run: Run, to: Path, names: list[str], shared: tuple[str, ...] = (
 
 
 def relative(command: str) -> str:
-    """A command without the folders of absolute paths, which name the user's machine."""
-    return shlex.join(shorten(word) for word in shlex.split(command))
+    """A command without the folders of paths that lead out of where it was typed, since they name the user's machine.
+    Such a path begins with /, ~ or .., perhaps behind --flag= or file://."""
+    try:
+        words = shlex.split(command)
+    except ValueError:  # a quotation that does not end
+        words = command.split()
+    return shlex.join(OUTSIDE.sub("", word) for word in words)
 
 
 def describe(folder: Path, name: str) -> None:
@@ -119,7 +128,7 @@ def require_relative(folder: Path, run: Path) -> None:
     """UserError if a text in a pack names the home directory, or where the run lies."""
     private = {str(Path.home()), str(run.resolve().parent)} - {"/"}
     for path in (path for ending in ("*.json", "*.jsonl", "*.md") for path in folder.rglob(ending)):
-        if named := [one for one in private if f"{one}/" in path.read_text(encoding="utf-8")]:
+        if named := [one for one in private if f"{one}/" in files.read_text(path)]:
             raise UserError(f"{run / path.relative_to(folder)} names the folder {named[0]} of this machine; remove it")
 
 
@@ -132,10 +141,11 @@ def main() -> None:
     parser.add_argument("--checkpoint", action="store_true", help=state)
     args = parser.parse_args()
     if args.out is not None:
-        print(f"{args.out}: {pack(args.run, args.out, args.checkpoint):.1f} MB")
+        command_line.print_result(f"{args.out}: {pack(args.run, args.out, args.checkpoint):.1f} MB")
     elif Run(args.run).manifest.packed:
+        files.require_own_folders(args.run)
         describe(args.run, args.run.resolve().name)
-        print(args.run / "README.md")
+        command_line.print_result(args.run / "README.md")
     else:
         raise UserError(f"--run {args.run} is not a pack; give the new folder with --out DIR")
 

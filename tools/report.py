@@ -77,19 +77,21 @@ def main() -> None:
     runs = read_runs(args.runs)
     if args.csv:
         files.write_text(args.csv, curves_csv(runs))
-        print(args.csv)
+        command_line.print_result(args.csv)
     elif args.into:
         markup.fill(args.into, {name: write(runs) for name, write in SECTIONS.items()})
-        print(args.into)
+        command_line.print_result(args.into)
     elif args.figure:
         task = runs[0].config.task
         for path in plots.by_episodes(args.figure, task, scores_by_episodes(runs, task)):
-            print(path)
+            command_line.print_result(path)
     else:
         if args.out is None and Manifest(args.runs[0]).packed:
             raise UserError(f"{args.runs[0]} is a pack and read-only: say where to write the report with --out DIR")
+        if args.out is None:
+            files.require_no_link(args.runs[0] / "report")
         for path in write_report(runs, args.out or args.runs[0] / "report"):
-            print(path)
+            command_line.print_result(path)
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ def main() -> None:
             f"{args.run} has no agent that was evaluated; evolve some with: python train_controller.py --run "
             f"{args.run} --vary seed=1,2"
         )
-    print(table(searches, args.episodes, args.mark))
+    command_line.print_result(table(searches, args.episodes, args.mark))
 
 
 if __name__ == "__main__":

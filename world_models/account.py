@@ -5,6 +5,7 @@ Importing this module before matplotlib, Keras and numba is enough: every packag
 
 import os
 import sys
+import warnings
 from importlib.util import find_spec
 
 
@@ -15,9 +16,13 @@ def reset() -> None:
     if "matplotlib" not in sys.modules and not (backend and find_spec(backend)):
         os.environ.pop("MPLBACKEND", None)  # a Jupyter kernel hands its own backend to every program that it starts
     if "keras" not in sys.modules:
-        os.environ["KERAS_BACKEND"] = "tensorflow"
+        os.environ |= {"KERAS_BACKEND": "tensorflow", "KERAS_NNX_ENABLED": "false"}
+    if "tensorflow" not in sys.modules:
+        os.environ.pop("XLA_FLAGS", None)  # JAX's users set flags that TensorFlow's own XLA does not know
     if "numba" not in sys.modules:
         os.environ["NUMBA_DISABLE_JIT"] = "0"  # the games and dreams are compiled, or they take hours
+    if any(option.startswith("error") for option in sys.warnoptions):
+        warnings.simplefilter("default")  # a warning of Box2D's import would end the process in a segmentation fault
 
 
 reset()

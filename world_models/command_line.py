@@ -4,7 +4,6 @@ import argparse
 import dataclasses
 import errno
 import os
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -198,11 +197,11 @@ def close_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def print_result(text: str) -> None:
-    """Prints a line of a stage's results, which stand in its files as well: a reader that has gone (`| head`) or a full
-    disk behind stdout does not end the stage."""
+def print_result(text: object) -> None:
+    """Prints a line on stdout. Text from files cannot steer the terminal. The results of stages stand in files as well:
+    a reader that has gone (`| head`) or a full disk behind stdout does not end a command."""
     try:
-        print(printable(text, keep="\n\t"), flush=True)
+        print(printable(str(text), keep="\n\t"), flush=True)  # noqa: T201
     except OSError:
         close_output()
 
@@ -214,8 +213,6 @@ def command(main: Callable[[], None]) -> None:
         os_errors_as_user_errors(main)
     except UserError as error:
         exit_with(error)
-    except BrokenPipeError:  # of `| head`
-        raise SystemExit(128 + signal.SIGPIPE) from None
     finally:
         close_output()
         interruption.ignore()

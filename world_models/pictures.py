@@ -1,13 +1,16 @@
 """Pictures of frames that explain themselves: sheets with labels and an axis, and titled panels of films."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import imageio
+import imageio_ffmpeg
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from world_models.config import UserError
 from world_models.runs.files import atomic_write
 
 SCALE, PANEL = 2, 4  # times as large as a frame: on a sheet, in a film
@@ -92,3 +95,27 @@ def panels(titles: Sequence[str], frames: Sequence[np.ndarray], notes: Sequence[
         framed(image, draw, enlarged(frame, scale), (left, 24))
         draw.text((left, side + 36), note, INK, fitted(note, side, 11 + scale), anchor="lm")
     return np.asarray(image)
+
+
+def write_film(path: Path, pictures: Iterable[np.ndarray], fps: int) -> None:
+    """Writes pictures, uint8 (H, W, 3), as a GIF or, by the name's ending, an mp4, which ffmpeg makes. UserError if it
+    does not finish."""
+    by_ffmpeg, count = path.suffix != ".gif", 0
+    with atomic_write(path) as tmp:
+        try:
+            options: dict[str, Any] = {"fps": fps} | ({"quality": 4} if by_ffmpeg else {})
+            film: Any = imageio.get_writer(tmp, **options)
+            with film as writer:
+                for picture in pictures:
+                    count += 1
+                    writer.append_data(picture)
+            # Nobody asks for ffmpeg's status as it closes the file: a full disk shows in what can be read of it.
+            if by_ffmpeg and (found := imageio_ffmpeg.count_frames_and_secs(tmp)[0]) != count:
+                raise RuntimeError(f"{found} of {count} frames were written")
+        except (OSError, RuntimeError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            first = str(error).partition("\n")[0].rstrip(":")
+            raise UserError(
+                f"{path}: ffmpeg has not finished the film, for example because the disk is full: {first}"
+            ) from None

@@ -14,6 +14,7 @@ from world_models import command_line
 from world_models.config import UserError
 from world_models.runs.files import copy, write_text
 from world_models.runs.run import Run
+from world_models.text import printable
 from world_models.training import quiet_tensorflow
 
 STATIC = Path(__file__).parent / "static"
@@ -23,7 +24,7 @@ def build(runs: list[Path], out: Path) -> None:
     """Writes the page. UserError if a run has not what it takes."""
     from tools.page import source, weights
 
-    names = [run.resolve().name for run in runs]
+    names = [printable(run.resolve().name) for run in runs]
     if len(set(names)) < len(names):
         raise UserError(f"--run: the page tells runs by their folders' names, got {', '.join(names)}")
     read = [source.read(Run(run)) for run in runs]  # all, before the first is written
@@ -36,7 +37,7 @@ def build(runs: list[Path], out: Path) -> None:
         alone = titles.count(facts["title"]) == 1
         listed.append({"name": name, "title": facts["title"] if alone else name})
         size = (out / "runs" / f"{name}.js").stat().st_size
-        print(f"{out}/runs/{name}.js: {size / 1e6:.2f} MB; the real game: {facts['game_of']}")
+        command_line.print_result(f"{out}/runs/{name}.js: {size / 1e6:.2f} MB; the real game: {facts['game_of']}")
     for path in STATIC.iterdir():
         copy(path, out / path.name)
     page = (STATIC / "index.html").read_text(encoding="utf-8")
@@ -52,7 +53,7 @@ def main() -> None:
     args = parser.parse_args()
     quiet_tensorflow()
     build(args.run, args.out)
-    print(f"open it with a browser: {(args.out / 'index.html').resolve().as_uri()}")
+    command_line.print_result(f"open it with a browser: {(args.out / 'index.html').resolve().as_uri()}")
 
 
 if __name__ == "__main__":

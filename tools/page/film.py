@@ -97,7 +97,7 @@ def main() -> None:
         frames[0].save(
             beside, "GIF", save_all=True, append_images=frames[1:], duration=MILLISECONDS, loop=0, optimize=True
         )
-    print(f"{args.out}: {len(frames)} pictures, {args.out.stat().st_size / 1e6:.2f} MB")
+    command_line.print_result(f"{args.out}: {len(frames)} pictures, {args.out.stat().st_size / 1e6:.2f} MB")
 
 
 if __name__ == "__main__":

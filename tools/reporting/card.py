@@ -10,6 +10,7 @@ from tools.reporting.runs import Run
 from tools.reporting.tables import METHOD, commands_of, differences, made_table, of_test, results_table, rounds_table
 from world_models import config as configs
 from world_models import results, tasks
+from world_models.runs import files
 from world_models.runs.artifacts import ARTIFACTS
 from world_models.text import number, plus_minus
 
@@ -145,7 +146,7 @@ def card(run: Run, at: Path) -> str:
         blocks += [Heading("Rounds"), Text("Each round goes on from the V, M and C of the round before.")]
         blocks.append(rounds_table(run))
     if (run.path / "notes.md").exists():
-        blocks += [Heading("Notes"), Notes((run.path / "notes.md").read_text(encoding="utf-8"))]
+        blocks += [Heading("Notes"), Notes(files.read_text(run.path / "notes.md"))]
     blocks += [Heading("How it was made"), made_table([run])]
     if commands := commands_of(run):
         blocks.append(Code(commands, "bash"))

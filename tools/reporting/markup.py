@@ -1,5 +1,6 @@
 """The blocks of a page, written as Markdown and as HTML. Blocks hold plain text, and the writers escape it."""
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
@@ -63,7 +64,8 @@ def _markdown(block: Block) -> str:
         case Text(words):
             return f"{text.markdown(words)}\n"
         case Notes(words):
-            return f"{text.printable(words, keep=chr(10)).replace('&', '&amp;').replace('<', '&lt;').strip()}\n"
+            plain = text.printable(words, keep="\n\t").replace("&", "&amp;").replace("<", "&lt;")
+            return f"{plain.strip()}\n"
         case Code(words, language):
             return f"```{language}\n{text.code(words).strip()}\n```\n"
         case Table(header, rows):
@@ -71,7 +73,7 @@ def _markdown(block: Block) -> str:
             return "".join(f"| {' | '.join(map(text.markdown, line))} |\n" for line in lines)
         case Media(path, caption):
             picture = "" if path.endswith(".mp4") else "!"
-            return f"{picture}[{text.markdown(caption)}]({quote(path)})\n"
+            return f"{picture}[{text.markdown(caption)}]({quote(os.fsencode(path))})\n"
 
 
 def to_html(title: str, blocks: list[Block]) -> str:
@@ -94,7 +96,7 @@ def _html(block: Block) -> str:
             cells = ("".join(f"<{tag}>{text.html(cell)}</{tag}>" for cell in line) for line, tag in lines)
             return "<table>\n" + "".join(f"<tr>{line}</tr>\n" for line in cells) + "</table>"
         case Media(path, caption):
-            source, words = text.html(quote(path)), text.html(caption)
+            source, words = text.html(quote(os.fsencode(path))), text.html(caption)
             film = f'<video controls src="{source}"></video>'
             shown = film if path.endswith(".mp4") else f'<img src="{source}" alt="{words}">'
             return f"<figure>{shown}<figcaption>{words}</figcaption></figure>"
@@ -111,7 +113,7 @@ def to_latex(block: Table, caption: str) -> str:
 def fill(path: Path, sections: dict[str, str]) -> None:
     """Replaces what stands between the comments <!-- NAME --> and <!-- end of NAME --> of a Markdown page. UserError if
     it has no such comments."""
-    page = path.read_text(encoding="utf-8")
+    page = files.read_text(path)
     for name, content in sections.items():
         begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
         before, _, rest = page.partition(begin)

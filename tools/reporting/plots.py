@@ -16,6 +16,7 @@ from world_models.text import plus_minus
 
 mpl.rcdefaults()  # the user's own matplotlibrc may ask for LaTeX, which need not be installed
 mpl.use("agg")
+mpl.rcParams["text.parse_math"] = False  # a run's name may hold $
 
 OURS, THEIRS = "#12365e", "#d07a10"  # dark and light, so that they stay apart when printed in grey
 LINES = ("-", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))  # "--" is the published curve's

@@ -9,6 +9,7 @@ from world_models import config as configs
 from world_models import results
 from world_models.runs import artifacts, files
 from world_models.runs import run as folders
+from world_models.text import printable
 
 T = TypeVar("T")
 IGNORED = {"seed": 0, "lanes": 1}  # settings in which runs may differ and be the same experiment
@@ -29,7 +30,7 @@ class Run:
     """
 
     def __init__(self, folder: folders.Run, name: str, rounds: list["Run"], agents: list["Run"]):
-        self.path, self.name, self.config, self.made = folder.path, name, folder.config, folder.manifest.rows
+        self.path, self.name, self.config, self.made = folder.path, printable(name), folder.config, folder.manifest.rows
         self.rows, self.rounds, self.agents = results.read(folder), rounds, agents
         self.history = files.read_lines(folder / HISTORY, "min", "max", "evaluation")
         self.metrics = files.read_lines(folder / "metrics.jsonl")

@@ -12,6 +12,7 @@ from types import MappingProxyType
 import numpy as np
 
 from world_models.config import UserError
+from world_models.runs import files
 
 # What reading a damaged or crafted npz, HDF5 or JSON file raises. Other exceptions are faults of the program.
 UNREADABLE = (
@@ -77,6 +78,7 @@ def open_npz(
     ValueError as of `header`, if all together are more than `limit` bytes (by default: would fill the memory), or if
     one of the `expected` is of another kind. One that is missing is a KeyError when it is read.
     """
+    files.require_regular(path)
     with zipfile.ZipFile(path) as archive:
         total = sum(member.file_size for member in archive.infolist())
         if limit is None:

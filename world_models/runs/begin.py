@@ -241,6 +241,6 @@ def require_continuable(config: Config, after: Run) -> None:
 def remove_partial(path: Path) -> None:
     """Removes what an interrupted beginning has linked and copied. A run without config.json has nothing else."""
     for link in (path / "record").glob("[0-9]*.npz"):
-        if link.is_symlink():
+        if link.is_symlink() and not link.parent.is_symlink():
             link.unlink()
     shutil.rmtree(path / BEFORE, ignore_errors=True)

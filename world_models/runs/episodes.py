@@ -49,6 +49,7 @@ def write(path: Path, episode: dict[str, np.ndarray], source: dict) -> int:
     """Writes an episode and, as JSON, where it comes from. Returns its size in bytes. UserError if a number is not
     finite."""
     require_finite(path, {name: episode[name] for name in ("action", "reward")})
+    files.require_no_link(path.parent)
     with files.atomic_write(path) as tmp, open(tmp, "wb") as file:
         np.savez_compressed(file, allow_pickle=False, **episode, source=np.array(json.dumps(source)))
     return path.stat().st_size
@@ -57,6 +58,7 @@ def write(path: Path, episode: dict[str, np.ndarray], source: dict) -> int:
 def link(run: Run, other: Run, digests: dict[str, str]) -> None:
     """Links another run's episodes, by relative paths, after a check that they are those that it recorded."""
     folder = run / "record"
+    files.require_no_link(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for name, digest in digests.items():
         require_same(other / "record" / name, digest)
@@ -177,6 +179,7 @@ def read_outcome(path: Path, frames: int) -> tuple[np.ndarray, int]:
 
 def shape_of(path: Path, name: str) -> tuple[int, ...]:
     """The shape of an array in an npz, without reading the array."""
+    files.require_regular(path)
     with zipfile.ZipFile(path) as archive:
         return header(archive, f"{name}.npy")[0]
 

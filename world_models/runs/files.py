@@ -77,8 +77,24 @@ def write_text(path: Path, text: str) -> None:
         tmp.write_text(text, encoding="utf-8")
 
 
+def require_regular(path: Path) -> None:
+    """UserError if a pipe, a device or a folder stands in a file's place: who opens a pipe waits."""
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path}: expected a regular file; delete it")
+
+
+def read_text(path: Path) -> str:
+    """The text of a file; UserError if it is not UTF-8."""
+    require_regular(path)
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8: {error}") from None
+
+
 def copy(source: Path, to: Path) -> None:
     """Copies a file's content. On a full disk the error names `to`, where `shutil.copyfile` would name the source."""
+    require_regular(source)
     with open(source, "rb") as file, atomic_write(to) as tmp, open(tmp, "wb") as out:
         shutil.copyfileobj(file, out)
 
@@ -89,6 +105,20 @@ def remove_unfinished(folder: Path) -> None:
         found = UNFINISHED.fullmatch(path.name)
         if found and path.is_file() and not path.is_symlink() and not Path(f"/proc/{found[1]}").exists():
             path.unlink(missing_ok=True)
+
+
+def require_own_folders(run: Path) -> None:
+    """UserError if a run holds a link to a folder: a command would write where it leads. A link to a file is replaced
+    and not followed. A `record` may be a link, since `episodes.write` refuses it."""
+    for folder, names, _ in os.walk(run):
+        for name in names:
+            if name != "record":
+                require_no_link(Path(folder, name))
+
+
+def require_no_link(folder: Path) -> None:
+    if folder.is_symlink():
+        raise UserError(f"{folder} is a link to {folder.resolve()}, and nothing is written there; make it a folder")
 
 
 # JSON
@@ -112,7 +142,7 @@ def _finite(text: str) -> float:
 def read_json(path: Path) -> dict:
     """The object in a JSON file; UserError if there is none."""
     try:
-        return parse_object(path.read_text(encoding="utf-8"))
+        return parse_object(read_text(path))
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid JSON: {error}") from None
 
@@ -156,9 +186,10 @@ def describe_type_error(content: dict, kinds: dict[str, Callable], more: Mapping
 
 
 def append_line(path: Path, line: dict) -> None:
-    """Appends an object to a file of JSON lines. An OSError names the file."""
+    """Appends an object to a file of JSON lines, which must not be a link or a pipe. An OSError names the file."""
     try:
-        with open(path, "a", encoding="utf-8") as file:
+        number = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+        with open(number, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
     except OSError as error:
         error.filename = str(path)

@@ -48,6 +48,7 @@ class Lock:
         except OSError as error:
             note(f"{self.run}: this file system has no locks ({error.strerror}); do not run two commands there at once")
         self.number = number
+        files.require_own_folders(self.run)
         started = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
         owner = f"{command()} (process {os.getpid()} on {socket.gethostname()}, since {started})"
         os.ftruncate(number, 0)

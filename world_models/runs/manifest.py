@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import platform
 import re
 import shlex
@@ -23,6 +24,7 @@ LOCK = ROOT / "requirements.lock"
 
 def sha256(path: Path) -> str:
     """The SHA-256 of a file's content. It is computed once as long as the file is not changed."""
+    files.require_regular(path)
     found = path.stat()
     return _sha256(path, found.st_ino, found.st_mtime_ns, found.st_size)
 
@@ -35,6 +37,7 @@ def _sha256(path: Path, *version: int) -> str:
 
 def episode_digest(path: Path) -> str:
     """The digest of an episode's file, from the checksums of its arrays: thousands of them are checked in seconds."""
+    files.require_regular(path)
     with zipfile.ZipFile(path) as archive:
         members = [(member.filename, member.CRC, member.file_size) for member in archive.infolist()]
     return digest_of(members)
@@ -56,6 +59,7 @@ def is_row(name: str, value: object) -> bool:
     if name in ("record", "linked"):  # another name of an episode could lead out of the run
         kinds = {"made_from": are_texts, "episodes": lambda value: are_texts(value, r"\d{6,}\.npz")}
     more = {"seconds": files.is_number, "replaced": lambda row: is_row(name, row)}
+    more |= {"command": files.is_text, "machine": files.is_text, "commit": files.optional(files.is_text)}
     return isinstance(value, dict) and not files.describe_type_error(value, kinds, more)
 
 
@@ -131,7 +135,9 @@ def commit() -> str | None:
     """The commit of this code, followed by "+" if tracked files have changed since; None outside of git."""
     try:
         call = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"]
-        done = subprocess.run(call, capture_output=True, text=True, timeout=30)
+        # A GIT_DIR that the user has set for another repository must not stand for this one.
+        env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+        done = subprocess.run(call, capture_output=True, text=True, timeout=30, env=env)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None

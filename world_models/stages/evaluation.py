@@ -35,7 +35,8 @@ def finished(run: Run, test: str) -> dict[int, tuple[float, int]]:
     found = {}
     for path in sorted((run / PARTIAL).glob("*.jsonl")):
         for line in files.read_lines(path):
-            if line.get("test") == test and files.is_count(line.get("seed")) and files.is_count(line.get("steps")):
+            kinds = {"seed": files.is_count, "steps": files.is_count, "return": files.is_number}
+            if line.get("test") == test and not files.describe_type_error(line, kinds):
                 found[line["seed"]] = (float(line["return"]), line["steps"])
     return found
 

@@ -2,10 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import imageio
-import imageio_ffmpeg
 import numpy as np
 
 from controller.lanes import make_lanes
@@ -14,11 +11,10 @@ from doom_rnn.dream import Randomness, Starts
 from vae.model import VAE
 from world_models import tasks, text
 from world_models.command_line import print_result
-from world_models.config import Config, UserError
+from world_models.config import Config
 from world_models.jobs import Jobs
 from world_models.mpi import Alone
-from world_models.pictures import Row, panels, save_sheet, to_uint8
-from world_models.runs.files import atomic_write
+from world_models.pictures import Row, panels, save_sheet, to_uint8, write_film
 from world_models.runs.run import Run
 from world_models.stages.imagined import dreams_along
 from world_models.world_model import load_vae
@@ -211,28 +207,9 @@ def dream(run: Run, config: Config, vae: VAE, parameters: list[float], seed: int
 
 
 def write_video(path: Path, shown: list[Panel], fps: int) -> Path:
-    """Writes an mp4 of panels side by side, all of the same number of frames. UserError if ffmpeg ends before it."""
+    """Writes an mp4 of panels side by side, all of the same number of frames. UserError as of `write_film`."""
     titles = [panel.title for panel in shown]
-    with atomic_write(path) as tmp:
-        written = tmp.with_name(tmp.name + path.suffix)  # the ending decides the format
-        try:
-            film: Any = imageio.get_writer(written, fps=fps, macro_block_size=16, quality=4)
-            with film as writer:
-                for step in range(len(shown[0].frames)):
-                    frames, notes = zip(*[(panel.frames[step], panel.notes[step]) for panel in shown], strict=True)
-                    writer.append_data(panels(titles, frames, notes))
-            # Nobody asks for ffmpeg's status as it closes the file: a full disk shows in what can be read of it.
-            count, _ = imageio_ffmpeg.count_frames_and_secs(written)
-            if count != len(shown[0].frames):
-                raise RuntimeError(f"{count} of {len(shown[0].frames)} frames were written")
-            written.replace(tmp)
-        except (OSError, RuntimeError) as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise
-            first = str(error).partition("\n")[0].rstrip(":")
-            raise UserError(
-                f"{path}: ffmpeg has not finished the film, for example because the disk is full: {first}"
-            ) from None
-        finally:
-            written.unlink(missing_ok=True)
+    frames = zip(*[panel.frames for panel in shown], strict=True)
+    notes = zip(*[panel.notes for panel in shown], strict=True)
+    write_film(path, (panels(titles, *step) for step in zip(frames, notes, strict=True)), fps)
     return path

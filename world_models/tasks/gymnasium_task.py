@@ -40,6 +40,8 @@ def blame(name: str) -> Iterator[None]:
         raise UserError(f"--task {name}: the environment ended the program (sys.exit({ended.code!r}))") from None
     except UserError as error:
         raise UserError(f"--task {name}: {error}") from None
+    except OSError as error:  # with its traceback: it would be taken for an error of the run's own files
+        raise RuntimeError(f"--task {name}: the environment failed") from error
 
 
 class Pictured(gym.Wrapper):

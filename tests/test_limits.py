@@ -111,13 +111,13 @@ def test_the_makefile_reads_the_limits():
 def test_ranks_and_engines_without_shared_memory_are_refused(monkeypatch, tmp_path):
     monkeypatch.setenv("MPI_LOCALNRANKS", "13")
     monkeypatch.setattr(limits, "shared_memory", lambda: 64.0 * 2**20)  # what Docker gives
-    with pytest.raises(UserError, match=r"^13 ranks need 68 MB of shared memory, .* --shm-size=1g$"):
+    with pytest.raises(UserError, match=r"^13 ranks need 80 MB of shared memory, .* --shm-size=1g$"):
         mpi.world()
     monkeypatch.setenv("MPI_LOCALNRANKS", "4")
     monkeypatch.setattr(limits, "SHARED", tmp_path)
     for engine in range(48):
         (tmp_path / f"ViZDoomSM{engine}").touch()
-    with pytest.raises(UserError, match=r"^the engines of Doom need 69 MB of shared memory, .* --shm-size=1g$"):
+    with pytest.raises(UserError, match=r"^the engines of Doom need 80 MB of shared memory, .* --shm-size=1g$"):
         takecover_env.make_game()
 
 

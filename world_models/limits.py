@@ -11,7 +11,8 @@ from pathlib import Path
 
 ROOT = Path("/")
 SHARED = Path("/dev/shm")  # where processes exchange what they share
-RANK_MEMORY = 5.2e6  # bytes that MPICH takes there for each rank
+ALONE_MEMORY = 2e6  # bytes that MPICH takes there for a single rank, at least
+RANK_MEMORY, START_MEMORY = 5.4e6, 10e6  # bytes for each of several ranks, and once more while they start
 
 
 def _numbers(path: Path, key: str = "") -> list[int]:
@@ -70,6 +71,11 @@ def local_ranks() -> int:
     """The processes that MPI's launcher has started on this machine, or in this container, for one command."""
     found = [os.environ[name] for name in ("OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS") if name in os.environ]
     return int(found[0]) if found else 1
+
+
+def mpi_memory(ranks: int) -> float:
+    """Bytes of shared memory that so many ranks of a machine take."""
+    return ranks * RANK_MEMORY + START_MEMORY if ranks > 1 else ALONE_MEMORY
 
 
 def shared_memory() -> float:

@@ -86,9 +86,9 @@ def world() -> "MPI.Intracomm":
         # Else the MPICH that is installed beside mpi4py would be loaded, which ends the process in MPI_Init.
         os.environ.setdefault("MPI4PY_MPIABI", "openmpi")
     ranks, room = limits.local_ranks(), limits.shared_memory()
-    if ranks > 1 and ranks * limits.RANK_MEMORY > room:
+    if (needed := limits.mpi_memory(ranks)) > room:
         raise UserError(
-            f"{ranks} ranks need {ranks * limits.RANK_MEMORY / 1e6:.0f} MB of shared memory, and {limits.SHARED} has "
+            f"{ranks} rank{'s need' if ranks > 1 else ' needs'} {needed / 1e6:.0f} MB of shared memory, and {limits.SHARED} has "
             f"{room / 1e6:.0f} MB; start fewer ranks, or give the container more: docker run --shm-size=1g"
         )
     try:

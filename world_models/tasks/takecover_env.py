@@ -131,7 +131,7 @@ def elsewhere() -> Iterator[None]:
 def require_shared_memory() -> None:
     """UserError if shared memory has no room for one more engine of each rank, besides what MPI takes."""
     engines, ranks = len(list(limits.SHARED.glob("ViZDoom*"))), limits.local_ranks()
-    needed, room = (engines + ranks) * ENGINE_MEMORY + ranks * limits.RANK_MEMORY, limits.shared_memory()
+    needed, room = (engines + ranks) * ENGINE_MEMORY + limits.mpi_memory(ranks), limits.shared_memory()
     if needed > room:
         raise UserError(
             f"the engines of Doom need {needed / 1e6:.0f} MB of shared memory, and {limits.SHARED} has "

@@ -9,8 +9,8 @@ from small_run import episode_of, new_run
 
 from world_models.config import UserError
 from world_models.runs import arrays, episodes, files
+from world_models.runs.begin import open_run
 from world_models.runs.manifest import episode_digest, sha256
-from world_models.runs.run import Run
 
 
 @pytest.mark.parametrize("name", ["videos", "tensorboard", "pictures", "results.partial", "before", "agents/a/videos"])
@@ -19,7 +19,7 @@ def test_nothing_is_written_through_a_link_to_a_folder(name, copied, tmp_path):
     (copied / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / "outside").mkdir()
     (copied / name).symlink_to(tmp_path / "outside")
-    with pytest.raises(UserError, match=f"{name} is a link to .*outside"), Run.open(copied):
+    with pytest.raises(UserError, match=f"{name} is a link to .*outside"), open_run(copied, {}):
         pass
     assert not list((tmp_path / "outside").iterdir())
 
@@ -28,7 +28,7 @@ def test_a_record_elsewhere_is_read_and_not_written(tmp_path):
     run = new_run(tmp_path / "run")
     (tmp_path / "outside").mkdir()
     (run / "record").symlink_to(tmp_path / "outside")
-    with Run.open(run.path), pytest.raises(UserError, match=r"record is a link to .*outside"):
+    with open_run(run.path, {}), pytest.raises(UserError, match=r"record is a link to .*outside"):
         episode_of(run, 0)
     with pytest.raises(UserError, match=r"record is a link to .*outside"):
         episodes.link(run, run, {})

@@ -75,7 +75,7 @@ def test_a_pack_names_no_folder_of_the_machine(run, tmp_path):
     assert Run(tmp_path / "out").manifest.rows["rnn.weights.h5"]["command"] == "train_rnn.py --run car"
     for path in (path for path in (tmp_path / "out").rglob("*") if path.suffix in (".json", ".jsonl", ".md", ".tex")):
         assert not re.search(rf"/home/|{tmp_path}", path.read_text(encoding="utf-8")), path
-    assert relative("x.py --run ../../home/me/car --out=a:/home/me/b 'c d") == "x.py --run car --out=a:b ''\"''c d"
+    assert relative("x.py --run ../../home/me/car --out=a:/home/me/b 'c") == """x.py --run car --out=a:b ''"'"'c'"""
     assert relative("python x.py --run ./runs/car/ --after ~me/runs/b/ -- gymnasium:ALE/Pong-v5") == (
         "python x.py --run ./runs/car/ --after b/ -- gymnasium:ALE/Pong-v5"
     )

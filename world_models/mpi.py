@@ -87,9 +87,10 @@ def world() -> "MPI.Intracomm":
         os.environ.setdefault("MPI4PY_MPIABI", "openmpi")
     ranks, room = limits.local_ranks(), limits.shared_memory()
     if (needed := limits.mpi_memory(ranks)) > room:
+        who = f"{ranks} ranks need" if ranks > 1 else "a rank needs"
         raise UserError(
-            f"{ranks} rank{'s need' if ranks > 1 else ' needs'} {needed / 1e6:.0f} MB of shared memory, and {limits.SHARED} has "
-            f"{room / 1e6:.0f} MB; start fewer ranks, or give the container more: docker run --shm-size=1g"
+            f"{who} {needed / 1e6:.0f} MB of shared memory, and {limits.SHARED} has {room / 1e6:.0f} MB; start fewer "
+            "ranks, or give the container more: docker run --shm-size=1g"
         )
     try:
         from mpi4py import MPI

@@ -115,7 +115,8 @@ def rounds_table(runs: list[Run]) -> str:
     lines = [form.format("round", "V's error", "M's loss", "death recall", "dream", "game")]
     for number, run in enumerate(runs, 1):
         errors = files.read_json(run / "held_out/errors.json")
-        scores = {row["play_in"]: f"{row['mean']:.1f} ± {row['std']:.1f}" for row in results.read(run)}
+        plain = [row for row in results.read(run) if row["variant"] == "plain"]
+        scores = {row["play_in"]: f"{row['mean']:.1f} ± {row['std']:.1f}" for row in plain}
         recall = f"{errors['recall']:.0%} of {errors['deaths']}" if "recall" in errors else ""
         cells = [f"{errors['v_error']:.1f}", f"{errors['m_loss']:.3f}", recall]
         lines.append(form.format(number, *cells, scores.get("dream", ""), scores.get("real", "")))

@@ -69,3 +69,13 @@ def test_the_commit_is_that_of_this_code_whatever_repository_is_set(tmp_path):
     program = "from world_models.runs.manifest import commit; print(commit())"
     subprocess.run(["git", "init", "-q", tmp_path / "other"], check=True)
     assert output(program, {"GIT_DIR": str(tmp_path / "other/.git")}, tmp_path) == output(program, {}, tmp_path)
+
+
+def test_a_users_page_stays_utf_8_whatever_the_systems_encoding_is(tmp_path):
+    page = "Übermäßig ±\n<!-- results -->\n<!-- end of results -->\n"
+    (tmp_path / "page.md").write_text(page, encoding="utf-8")
+    program = (
+        "from pathlib import Path; from tools.reporting.markup import fill; fill(Path('page.md'), {'results': 'x\\n'})"
+    )
+    output(program, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, tmp_path)
+    assert (tmp_path / "page.md").read_text(encoding="utf-8") == page.replace("-->\n<", "-->\nx\n<")

@@ -90,6 +90,16 @@ def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
     assert calls == [str(tmp_path / f".{os.getpid()}.tmp.a.json"), "rename", str(tmp_path)]
 
 
+@pytest.mark.parametrize("number", files.CANNOT_FLUSH)
+def test_a_file_system_that_cannot_flush_stops_no_stage(number, tmp_path, monkeypatch):
+    def refuse(_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    files.write_text(tmp_path / "a.json", "{}")
+    assert (tmp_path / "a.json").read_text() == "{}"
+
+
 def test_room_is_asked_for_before_a_long_stage(tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     files.require_room(tmp_path / "a", 1000)
@@ -268,6 +278,14 @@ def test_a_lock_file_that_is_a_link_is_refused_and_its_target_stays(tmp_path):
     with pytest.raises(UserError, match=r"/\.lock: "):
         os_errors_as_user_errors(Lock(tmp_path).take)
     assert (tmp_path / "target").read_text() == "precious"
+
+
+def test_the_lock_of_a_job_that_was_killed_on_another_machine_is_free(tmp_path):
+    (tmp_path / ".lock").write_text(f"train_vae.py (process {os.getpid()} on another-node, since 2026-01-01 00:00 UTC)")
+    held = Lock(tmp_path)
+    held.take()
+    assert "another-node" not in (tmp_path / ".lock").read_text()
+    held.release()
 
 
 def test_on_a_file_system_without_locks_one_line_says_so(tmp_path, monkeypatch, capsys):

@@ -26,6 +26,17 @@ from world_models.stages.held_out import held_out_episodes
 from world_models.world_model import load_vae, make_vae
 
 
+@pytest.mark.parametrize("seed", [0, 2**63, 2**128])
+def test_the_reader_accepts_the_seed_of_every_run_that_was_made(seed, tmp_path):
+    run = new_run(tmp_path, seed=seed)
+    path = episode_of(run, 0)
+    assert Run(tmp_path).config.seed == seed
+    episodes.check(path, run.config, 0)
+    row = results.identity(run.config) | {"episodes": 1, "mean": 1.0, "std": 0.0}
+    run.write_text("results.json", json.dumps({"results": [row]}))
+    assert results.read(Run(tmp_path))[0]["seed"] == seed
+
+
 @pytest.mark.parametrize("name", ["vae.weights.h5", "rnn.weights.h5", "initial_z.npz", "controller/best.json"])
 def test_a_file_with_another_byte_is_refused(name, copied):
     flip(copied / name, (copied / name).stat().st_size // 2)

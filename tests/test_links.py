@@ -10,6 +10,7 @@ from small_run import episode_of, new_run
 from world_models.config import UserError
 from world_models.runs import arrays, episodes, files
 from world_models.runs.begin import open_run
+from world_models.runs.lock import Lock
 from world_models.runs.manifest import episode_digest, sha256
 
 
@@ -53,3 +54,9 @@ def test_what_is_no_file_is_refused_unread(make, read, tmp_path):
     make(path := tmp_path / "000000.npz")
     with pytest.raises(UserError, match=r"000000\.npz: expected a regular file; delete it"):
         read(path)
+
+
+def test_a_pipe_in_place_of_the_lock_is_refused(tmp_path):
+    os.mkfifo(tmp_path / ".lock")
+    with pytest.raises(UserError, match=r"/\.lock: expected a regular file"):
+        Lock(tmp_path).take()

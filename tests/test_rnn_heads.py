@@ -104,7 +104,7 @@ def test_m_is_initialized_from_an_m_with_other_heads(heads, others):
     [([1.0] * 9, 1.0), ([-0.1] * 9, 0.1), ([0.0] * 9, 1.0), ([0.0, 100.0], 50.0), ([3.2, -0.1], 1.65)],
 )
 def test_the_unit_of_rewards_is_never_far_below_them(rewards, unit):
-    for scale in (1.0, 1e-25, 1e18):  # float32's squares end at 1e-23 and at 1e19
+    for scale in (1.0, 1e-25, 1e18, 1e20, 1e30):  # float32's squares end at 1e-23 and at 1e19
         assert reward_unit(np.float32(rewards) * np.float32(scale)) == pytest.approx(
             unit * scale if any(rewards) else 1
         )

@@ -27,7 +27,8 @@ KEY = (*EXPERIMENT, "seed", "episodes")  # the key of a row in a file
 KINDS = {
     **dict.fromkeys(("task", "preset", "variant", "pixels", "features", "untrained", "dtype", "z"), is_text),
     "play_in": lambda value: value in ("real", "dream"),
-    **dict.fromkeys(("seed", "episodes", "dream_frames"), is_count),
+    **dict.fromkeys(("episodes", "dream_frames"), is_count),
+    "seed": lambda value: type(value) is int and value >= 0,  # of any size
     **dict.fromkeys(("temperature", "trained_temperature"), optional(is_number)),
     "view": optional(is_text),
     **dict.fromkeys(("dream_dropout", "mean", "std"), is_number),

@@ -36,6 +36,7 @@ class Lock:
             return
         self.run.mkdir(parents=True, exist_ok=True)
         # Not through a link: its target would be overwritten.
+        files.require_regular(self.path)
         number = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         try:
             fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -107,7 +107,7 @@ episode's rewards.""",
     idle_reward=-0.1,
     fps=50,
     dream_id="CarRacingDream-v0",
-    presets={"laptop": dict(policy="smooth")},  # the paper's are Config's defaults
+    presets={"laptop": dict(policy="smooth", z="mean")},  # the paper's are Config's defaults
     mark=900.0,  # gym's "reward_threshold"
     controls=CONTROLS,
     published="carracing",

@@ -164,6 +164,7 @@ def test_a_command_is_given_as_it_can_be_typed(monkeypatch, name):
     typed = f"-m {name.removesuffix('.__main__')}" if name else "evaluate.py"
     assert command_line.Parser().prog == (f"python {typed}" if name else typed)
     assert command() == f"{typed} --run 'a b' --against=c"
+    assert command(shared=False) == f"{typed} --run '/home/me/a b' '--against=~/c'"
 
 
 def test_a_stages_help_shows_its_own_flags_with_the_runs_defaults():

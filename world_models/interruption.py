@@ -87,7 +87,7 @@ def end(number: int) -> None:
     if CHILD not in os.environ:
         close_bars()
         name = signal.Signals(number).name
-        note(f"stopped by {name}; rerun the same command to resume: python {command()}")
+        note(f"stopped by {name}; rerun the same command to resume: python {command(shared=False)}")
     with suppress(OSError, ValueError):
         sys.stdout.flush()
     _abort[0](status)

@@ -114,12 +114,12 @@ class Manifest:
 # Provenance
 
 
-def command() -> str:
-    """This process's command, as it can be typed after `python`. An absolute path is given by its last part, since it
-    names the user's folders."""
+def command(shared: bool = True) -> str:
+    """This process's command, as it can be typed after `python`. Where others read it (`shared`), an absolute path is
+    given by its last part, since it names the user's folders."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)  # None for a script
     program = [Path(sys.argv[0]).name] if spec is None else ["-m", spec.name.removesuffix(".__main__")]
-    return shlex.join([*program, *(shorten(argument) for argument in sys.argv[1:])])
+    return shlex.join([*program, *(shorten(argument) if shared else argument for argument in sys.argv[1:])])
 
 
 def shorten(argument: str) -> str:

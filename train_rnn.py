@@ -11,7 +11,7 @@ import numpy as np
 
 from world_models import command_line, seeds, tasks
 from world_models.command_line import print_result
-from world_models.runs import weights
+from world_models.runs import files, weights
 from world_models.runs.begin import open_run
 from world_models.runs.run import Run
 from world_models.tracking import add_flag, track
@@ -38,6 +38,7 @@ def encoded(run: Run) -> LatentDataset:
 
 def train(run: Run) -> None:
     """Trains M, or leaves it at its first weights, and keeps the frames where its dreams start."""
+    files.read_lines(run / "metrics.jsonl")  # that it is broken is reported before anything is written
     config, latents = run.config, encoded(run)
     first = latents.starts[: config.initial_frames]
     with run.write("initial_z.npz") as tmp, open(tmp, "wb") as file:

@@ -256,7 +256,7 @@ def test_an_agents_run_is_locked(tmp_path):
 
 def test_unfinished_files_of_dead_processes_are_removed_and_no_others(tmp_path):
     dead = subprocess.Popen(["true"])
-    dead.wait()
+    os.waitid(os.P_PID, dead.pid, os.WEXITED | os.WNOWAIT)  # it stays a zombie
     left = [f".{dead.pid}.tmp.vae.weights.h5", f"record/.{dead.pid}.tmp.000001.npz", f".{dead.pid}.tmp.a.mp4.mp4"]
     kept = [f".{os.getpid()}.tmp.report.md", ".note", "record/000001.npz", f".{dead.pid}", f".{dead.pid}.notes.md"]
     (tmp_path / "run/record").mkdir(parents=True)

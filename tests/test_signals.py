@@ -12,6 +12,8 @@ import pytest
 from conftest import ROOT, mpirun
 
 from world_models import interruption
+from world_models.progress import note
+from world_models.quiet import silent
 
 STAGE = """
 import os, sys, time
@@ -116,6 +118,13 @@ def test_a_signal_while_libraries_are_imported_is_heard(script, number, tmp_path
     assert done.returncode == 128 + number, done.stderr
     line = f"stopped by {number.name}; rerun the same command to resume: python {script} --run 'a b'"
     assert done.stderr.splitlines() == [line] and not os.listdir(tmp_path)
+
+
+def test_a_note_is_heard_while_a_library_is_silent(capfd):
+    with silent():
+        os.write(2, b"a library's words\n")
+        note("stopped by SIGTERM")
+    assert capfd.readouterr().err == "stopped by SIGTERM\n"
 
 
 # Writes which of the signals' handlers run on a stack of their own. glibc's struct sigaction: handler, mask, flags.

@@ -1,5 +1,6 @@
 """What goes to stderr: lines, and progress bars with time left, lively in a terminal, a line now and then in a log."""
 
+import os
 import sys
 from contextlib import suppress
 from typing import Any
@@ -8,6 +9,8 @@ from tqdm import tqdm
 
 from world_models.text import printable
 
+silenced: list[int] = []  # where stderr leads while a library is silent (`quiet.silent`), the last one counts
+
 
 class Stderr:
     """stderr, but what cannot be written is lost without an error: a stage outlives a full disk or a reader that has
@@ -15,7 +18,10 @@ class Stderr:
 
     def write(self, text: str) -> None:
         with suppress(OSError):
-            sys.stderr.write(text)
+            if silenced:
+                os.write(silenced[-1], text.encode(errors="replace"))
+            else:
+                sys.stderr.write(text)
 
     def flush(self) -> None:
         with suppress(OSError):

@@ -7,18 +7,22 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from world_models.progress import silenced
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # an error that matters is raised as well
 
 
 @contextmanager
 def silent() -> Iterator[None]:
-    """Context manager: what this process writes to stderr, from any language, is dropped."""
+    """Context manager: what this process writes to stderr, from any language, is dropped, except for notes."""
     saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    silenced.append(saved)
     os.dup2(null, 2)
     try:
         yield
     finally:
         os.dup2(saved, 2)
+        silenced.remove(saved)
         os.close(saved)
         os.close(null)
 

@@ -60,7 +60,10 @@ def interrupt(bench: Bench, name: str, target: str, number: int, rng: random.Ran
             os.kill(process, number)
         if fault := ended_as_promised(job, number, hit):
             return fault
-        if left := [str(path) for path in memory if path.exists()]:
+        end = time.monotonic() + ENDS  # a shell clears up after an engine
+        while (left := [str(path) for path in memory if path.exists()]) and time.monotonic() < end:
+            time.sleep(0.1)
+        if left:
             return f"left behind: {left}"
         if hit:
             return completed_as_promised(bench, name, run)

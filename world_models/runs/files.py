@@ -103,8 +103,17 @@ def remove_unfinished(folder: Path) -> None:
     """Removes the temporary files of processes of this host that have ended."""
     for path in folder.rglob(".[0-9]*.tmp.*"):
         found = UNFINISHED.fullmatch(path.name)
-        if found and path.is_file() and not path.is_symlink() and not Path(f"/proc/{found[1]}").exists():
+        if found and path.is_file() and not path.is_symlink() and not is_alive(found[1]):
             path.unlink(missing_ok=True)
+
+
+def is_alive(process: str) -> bool:
+    """Whether a process of this host works. One that has ended stays a zombie until its parent asks for its status,
+    and in many containers nobody does."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(") ")[2][0] != "Z"
+    except OSError:
+        return False
 
 
 def require_own_folders(run: Path) -> None:

@@ -108,7 +108,7 @@ def test_the_film_of_a_dream_is_the_tests_dream(mortal):
     assert len(set(steps)) > 2
     vae = load_vae(mortal)
     for seed, total, length in zip(seeds, returns, steps, strict=True):
-        dreamed = film.dream(mortal, mortal.config, vae, params.tolist(), seed)
+        dreamed = film.dream(mortal, vae, params.tolist(), seed)
         assert (dreamed.total, len(dreamed.frames)) == (total, length + 1)
         assert dreamed.scores[0] == 0 and dreamed.scores[-1] == total
 
@@ -241,7 +241,7 @@ def test_dreams_along_an_episode_begin_at_its_frames_and_stop_after_an_end(tmp_p
         rnn = load_rnn(run)
         rnn.head.bias.assign(np.concatenate([[bias], rnn.head.bias.numpy()[1:]]))
         weights.save(rnn, run, "rnn.weights.h5")
-        frames, over = dreams_along(run, run.config, params, z, h, c, 10)
+        frames, over = dreams_along(run, params, z, h, c, 10)
         assert frames.shape == (25, 64, 64, 3) and over.shape == (25,)
         assert np.abs(frames[::10].astype(int) - starts).max() <= 1
         np.testing.assert_array_equal(over, (np.arange(25) % 10 > 0) & (bias > 0))

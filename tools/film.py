@@ -50,7 +50,7 @@ def row_of(run: Run) -> tuple[list[Panel], np.ndarray]:
         f"{run}: the test's median is {row['median']:.1f}, the film's episode returned {played.total:.1f}"
     )
     steps = np.linspace(0, len(played.frames) - 1, PICTURES, dtype=int)
-    return panels_of(run, config, vae, parameters, played, task.label), steps
+    return panels_of(run, vae, parameters, played, task.label), steps
 
 
 def picture(rows: list[tuple[list[Panel], np.ndarray]], number: int) -> Image.Image:

@@ -210,7 +210,7 @@ def publish(run: Run, config: configs.Config, best: dict, row: dict, video: bool
     if video:
         from world_models.stages.film import films  # here: TensorFlow must stay out of train_all
 
-        for path in films(run, config, best["parameters"], row):
+        for path in films(Run(run.path, config), best["parameters"], row):
             command_line.print_result(f"film: {path}")
 
 

@@ -57,29 +57,33 @@ class Panel:
     notes: list[str]
 
 
-def films(run: Run, config: Config, parameters: list[float], row: dict) -> list[Path]:
-    """Films what a row of results.json scored: its best, its median and its worst episode, or its first dream."""
+def films(run: Run, parameters: list[float], row: dict) -> list[Path]:
+    """Films what a row of results.json scored: its best, its median and its worst episode, or its first dream.
+
+    Here and below a run has the settings of the test.
+    """
+    config = run.config
     vae = load_vae(run) if (run / "vae.weights.h5").exists() else None
     if config.play_in == "dream":
         if vae is None:
             print_result(f"no film: {run}/vae.weights.h5, which would draw the dream, is missing")
             return []
-        dreamed = dream(run, config, vae, parameters, row["seeds"][0])
+        dreamed = dream(run, vae, parameters, row["seeds"][0])
         name = f"{tasks.get(config.task).file_name}-dream-{config.temperature:g}"
         panel = Panel(dream_title(config), dreamed.frames, dreamed.notes)
         video = write_video(run / "videos" / f"{name}.mp4", [panel], tasks.get(config.task).fps)
-        return [video, strip(run, config, dreamed)]
+        return [video, strip(run, dreamed)]
     assert vae is not None, "the test needed it"
-    lanes, chosen = make_lanes(run, config), chosen_episodes(row["returns"])
+    lanes, chosen = make_lanes(run), chosen_episodes(row["returns"])
     played = episodes(lanes, parameters, [row["seeds"][number] for number in chosen.values()])
     lanes.close()
     written = []
     if (run / "initial_z.npz").exists():
-        written.append(strip(run, config, dream(run, config, vae, parameters, row["seeds"][0])))
+        written.append(strip(run, dream(run, vae, parameters, row["seeds"][0])))
     for (name, number), one in zip(chosen.items(), played, strict=True):
         if one.total != row["returns"][number]:
             print_result(f"the film's {name} episode returned {one.total:.1f}, the test's {row['returns'][number]:.1f}")
-        written += film(run, config, vae, parameters, one, name)
+        written += film(run, vae, parameters, one, name)
     return written
 
 
@@ -95,14 +99,14 @@ def median_seed(row: dict) -> int:
     return row["seeds"][int(np.argsort(row["returns"], kind="stable")[len(row["returns"]) // 2])]
 
 
-def film(run: Run, config: Config, vae: VAE, parameters: list[float], played: Played, name: str) -> list[Path]:
+def film(run: Run, vae: VAE, parameters: list[float], played: Played, name: str) -> list[Path]:
     """Films an episode beside V's reconstruction of it and what M dreams from its frames.
 
     Writes DIR/videos/TASK-VIEW-NAME.mp4 and pictures/TASK-VIEW-NAME.png, the last frames over their reconstructions.
     Returns their paths.
     """
-    frames, task = played.frames, tasks.get(config.task)
-    shown = panels_of(run, config, vae, parameters, played, f"the game, {name} test episode")
+    config, frames, task = run.config, played.frames, tasks.get(run.config.task)
+    shown = panels_of(run, vae, parameters, played, f"the game, {name} test episode")
     seen = shown[1].frames
     parts = ([config.view] if task.views else []) + ([config.variant] if config.variant != "plain" else [])
     name = "-".join([task.file_name, *parts, name])
@@ -115,7 +119,7 @@ def film(run: Run, config: Config, vae: VAE, parameters: list[float], played: Pl
     return [write_video(run / "videos" / f"{name}.mp4", shown, task.fps), end]
 
 
-def panels_of(run: Run, config: Config, vae: VAE, parameters: list[float], played: Played, title: str) -> list[Panel]:
+def panels_of(run: Run, vae: VAE, parameters: list[float], played: Played, title: str) -> list[Panel]:
     """The panels of an episode: the game under `title`, V's reconstruction, and, if the run has what dreams begin with,
     M's dreams along it."""
     parts = [played.frames[k : k + 100] for k in range(0, len(played.frames), 100)]
@@ -127,10 +131,10 @@ def panels_of(run: Run, config: Config, vae: VAE, parameters: list[float], playe
         Panel("V's reconstruction", seen, [f"squared error {error:.1f}" for error in errors]),
     ]
     if (run / "initial_z.npz").exists():
-        fps = tasks.get(config.task).fps
+        fps = tasks.get(run.config.task).fps
         length = round(HORIZON * fps)
         assert played.h is not None and played.c is not None, "an episode of the game"
-        dreamt, over = dreams_along(run, config, parameters, z, played.h, played.c, length)
+        dreamt, over = dreams_along(run, parameters, z, played.h, played.c, length)
         since = np.arange(len(dreamt)) % length / fps
         notes = [
             f"{s:.1f} s ahead" + ": M predicts the end" * ended for s, ended in zip(since, over.tolist(), strict=True)
@@ -185,8 +189,9 @@ def dream_title(config: Config) -> str:
     return f"M's dream, temperature {config.temperature:g}"  # the font has no τ
 
 
-def strip(run: Run, config: Config, dreamed: Played) -> Path:
+def strip(run: Run, dreamed: Played) -> Path:
     """Writes two rows of twelve frames of a dream, from its first to its last."""
+    config = run.config
     path, fps = run / "pictures" / f"dream-{config.temperature:g}.png", tasks.get(config.task).fps
     steps = np.linspace(0, len(dreamed.frames) - 1, 2 * WIDE, dtype=int).reshape(2, WIDE)
     rows = [Row("dream", dreamed.frames[part], tuple(f"{step / fps:.1f}" for step in part)) for part in steps]
@@ -195,9 +200,9 @@ def strip(run: Run, config: Config, dreamed: Played) -> Path:
     return path
 
 
-def dream(run: Run, config: Config, vae: VAE, parameters: list[float], seed: int) -> Played:
-    """A dream at config.temperature, driven by C, in a batch of as many lanes as the test had."""
-    lanes = make_lanes(run, replace(config, play_in="dream"), segment=1)
+def dream(run: Run, vae: VAE, parameters: list[float], seed: int) -> Played:
+    """A dream at the run's temperature, driven by C, in a batch of as many lanes as the test had."""
+    lanes = make_lanes(run, replace(run.config, play_in="dream"), segment=1)
     first = Randomness(seed).first(Starts(run))
     camera = filmed(lanes, parameters, [seed])
     zs, scores = (np.stack(column) for column in zip(*camera.rows[0], strict=True))

@@ -4,18 +4,17 @@ import numpy as np
 
 from controller.policy import Controller
 from doom_rnn.dream import Dreams
-from world_models.config import Config
 from world_models.runs.run import Run
 
 
 def dreams_along(
-    run: Run, config: Config, parameters: list[float], z: np.ndarray, h: np.ndarray, c: np.ndarray, length: int
+    run: Run, parameters: list[float], z: np.ndarray, h: np.ndarray, c: np.ndarray, length: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Dreams one after the other, in which C acts as it did in the episode, but on what M makes of it. They have no
     dropout, since they show what M predicts.
 
     Args:
-        run, config: the run, and the configuration whose temperature is dreamt at.
+        run: the run, at whose temperature is dreamt.
         parameters: C's (P,).
         z: (T, Z), V's mu of an episode's frames; h, c: (T, U), M's state from before it had seen each.
         length: steps of a dream (L); it begins at frames 0, L, 2 L ...
@@ -24,7 +23,8 @@ def dreams_along(
         frames, uint8 (T, 64, 64, 3), the first of each dream V's reconstruction of the episode's own, and those after a
         predicted end held; and over, bool (T,): whether M has predicted the end before.
     """
-    dreams, controller, rng = Dreams(run.path, config.temperature), Controller.of(config), np.random.default_rng(0)
+    dreams, rng = Dreams(run.path, run.config.temperature), np.random.default_rng(0)
+    controller = Controller.of(run.config)
     count, starts = len(z), np.arange(0, len(z), length)
     z, h, c = (value[starts].astype(np.float32) for value in (z, h, c))
     params = np.repeat(np.array(parameters, float)[None], len(starts), axis=0)

@@ -26,6 +26,7 @@ from world_models.runs.begin import begin
 from world_models.runs.manifest import episode_digest
 from world_models.runs.run import Run
 from world_models.seeds import episode_seeds
+from world_models.stages.film import Played
 from world_models.tasks.controls import plain
 
 
@@ -114,7 +115,8 @@ def test_an_agents_recording_is_not_called_random(policy, player, tmp_path):
 def test_an_agent_plays_a_typical_episode(row, seed, said, car_run, monkeypatch):
     frames, played = np.zeros((7, 64, 64, 3), np.uint8), []
     monkeypatch.setattr(sources, "RealLanes", lambda *_: SimpleNamespace(close=lambda: None))
-    monkeypatch.setattr(sources, "episode", lambda _, parameters, seed: (played.append(seed), (frames, 8.0))[1])
+    one = Played(frames, np.zeros(7), 8.0)
+    monkeypatch.setattr(sources, "play_episodes", lambda _, parameters, seeds: (played.extend(seeds), [one])[1])
     found = sources.real_episode(Run(car_run), None, None, np.zeros(867), row)
     assert found == (frames, f"{said}: 7 steps, return 8") and played == [seed]
 

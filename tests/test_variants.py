@@ -85,7 +85,7 @@ def test_a_game_file_is_written_as_it_was_read():
 def test_a_row_of_a_variant_is_another_experiment():
     config = tasks.preset("carracing", "laptop")
     one, other = (results.identity(config, variant=name) | {"episodes": 100} for name in ("plain", "bars"))
-    assert not results.same(one, other)
+    assert any(one[name] != other[name] for name in results.KEY)
     assert results.is_headline(config, one) and not results.is_headline(config, other)
     assert published.score(one) == (906, 21) and published.score(other) is None
     assert "bars" in results.where(other)

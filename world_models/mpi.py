@@ -130,7 +130,10 @@ def expected_ranks(environ: Mapping[str, str]) -> tuple[int, bool, str]:
     """By the launcher's variables: (processes that it started, whether another of them says so if MPI sees fewer, what
     to do then)."""
     if NESTED in environ:
-        return int(environ[NESTED]), False, f"{NESTED} says how many"
+        try:
+            return int(environ[NESTED]), False, f"{NESTED} says how many"
+        except ValueError:
+            raise UserError(f"{NESTED}: expected a number of ranks, got {environ[NESTED]!r}") from None
     found = [(int(environ.get(size, 1)), int(environ.get(rank, 0)) > 0, remedy) for size, rank, remedy in LAUNCHERS]
     # PMIx tells a process its rank only: there are at least as many and one, which rank 1 is the first to know.
     rank = int(environ.get("PMIX_RANK", 0))

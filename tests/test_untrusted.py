@@ -33,9 +33,6 @@ def rewrite(path: Path, save=np.savez_compressed, **changes) -> None:
     save(path, **{name: value for name, value in held.items() if value is not None})
 
 
-# JSON
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -138,9 +135,6 @@ def test_text_among_the_releases_numbers_takes_no_room(tmp_path):
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert most < 1 << 25
-
-
-# Arrays
 
 
 def npy(descr: str, shape: tuple, content: bytes) -> bytes:

@@ -3,14 +3,16 @@
 import dataclasses
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from controller import rollout
+from controller import checkpoint, rollout
 from controller.policy import Controller
-from controller.rollout import Bar, Lanes, Surprise, Watcher
-from controller.search import make_search, unusable
+from controller.rollout import Lanes, Watcher
+from controller.search import make_search
+from controller.watchers import Bar, Surprise
 from world_models import command_line, mpi, seeds
 from world_models.config import Config, UserError, rollouts_at
 from world_models.runs import files
@@ -21,7 +23,7 @@ from world_models.tracking import Curves
 from world_models.tracks import ROUND, Tracks
 
 DECIMALS = 4  # to which an agent is rounded before it is scored (train.py of the release)
-NUMBERS = ("seconds", "mean", "min", "max", "std", "sigma", "mean_steps")  # of a line of the history
+KEPT = ("history", "best", "seconds", "means")  # in a checkpoint, in addition to the search and its tracks
 
 
 class Evolution:
@@ -63,24 +65,11 @@ class Evolution:
             # The old checkpoint stays until the new one is complete.
             files.require_room(run / f"{self.folder}/checkpoint.npz", state, times=2)
 
-    def _resume(self, path, size: int) -> None:
+    def _resume(self, path: Path, size: int) -> None:
         """Reads what `save` has written. UserError if it is anything else."""
-        extra = self.search.restore(path)
-        try:
-            self.history, self.best, self.seconds = extra["history"], extra["best"], extra["seconds"]
-            self.means = np.array(extra["means"], float).reshape(-1, size).tolist()
-            self.tracks = Tracks(self.config, {int(seed): float(lost) for seed, lost in extra["tracks"].items()})
-            numbers = [self.seconds, *(line[name] for line in self.history for name in NUMBERS)]
-            if self.best is not None:
-                np.reshape(self.best["parameters"], size)
-                numbers += [*self.best["parameters"], *(self.best[name] for name in ("score", "std", "episodes"))]
-            complete = [line["generation"] for line in self.history] == list(range(1, len(self.history) + 1))
-            if not (complete and all(map(files.is_number, numbers))):
-                raise ValueError("expected every generation from the first on, in finite numbers")
-            if not all(files.is_evaluation(line["evaluation"]) for line in self.history):
-                raise ValueError("an evaluation is not of numbers")
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise unusable(path, error) from None
+        extra = checkpoint.restore(self.search, path, lambda extra: checkpoint.require_history(extra, size))
+        self.history, self.best, self.seconds, self.means = (extra[name] for name in KEPT)
+        self.tracks = Tracks(self.config, {int(seed): lost for seed, lost in extra["tracks"].items()})
 
     def agents(self) -> dict[str, np.ndarray]:
         """The agents to score, (P,) each: the distribution's mean and, with `average`, the mean of the last means."""
@@ -124,10 +113,9 @@ class Evolution:
         """Writes the checkpoint, the history and the best agent after a generation that took `seconds`."""
         self.seconds += seconds
         self.history[-1]["seconds"] = round(self.seconds, 2)
-        extra: dict = {"history": self.history, "best": self.best, "seconds": self.seconds}
-        extra |= {"means": self.means, "tracks": self.tracks.loss}
+        extra = {name: getattr(self, name) for name in KEPT} | {"tracks": self.tracks.loss}
         with self.run.write(f"{self.folder}/checkpoint.npz") as tmp:
-            self.search.save(tmp, extra)
+            checkpoint.save(self.search, tmp, extra)
         self.run.write_text(f"{self.folder}/history.jsonl", "".join(json.dumps(line) + "\n" for line in self.history))
         if self.best is not None:
             self.run.write_text(f"{self.folder}/best.json", json.dumps(self.best) + "\n")
@@ -203,7 +191,7 @@ def evolve(comm: mpi.Comm, run: Run, objective: str = "return") -> None:
 
 def points(line: dict) -> dict[str, float]:
     """What a generation adds to the learning curves."""
-    found = {name: line[name] for name in NUMBERS if name != "seconds"}
+    found = {name: line[name] for name in checkpoint.NUMBERS if name != "seconds"}
     return found | {f"evaluation_{name}": line["evaluation"][name] for name in ("mean", "std") if line["evaluation"]}
 
 

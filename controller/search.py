@@ -4,48 +4,16 @@ A search draws from the generator that it is given: its numbers depend neither o
 between.
 """
 
-import json
-import math
-import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from pathlib import Path
-from pickle import UnpicklingError
 
 import cma
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from world_models.config import Config, UserError
+from world_models.config import Config
 from world_models.runs import pickles
-from world_models.runs.arrays import UNREADABLE, open_npz, require_finite
-
-# What a search raises when it goes on from an invalid state. Other exceptions are faults of the program.
-INVALID_STATE_ERRORS = (*UNREADABLE, ArithmeticError, AttributeError, AssertionError, MemoryError, UnpicklingError)
-HEADER = 1 << 26  # bytes of a checkpoint's header: some 60,000 generations
-# The classes and functions in the pickle of pycma's search, by module.
-ADMITTED = {
-    "builtins": {"range"},
-    "cma.boundary_handler": {"BoundNone"},
-    "cma.evolution_strategy": {"CMAEvolutionStrategy", "_CMAStopDict", "_StopTolXStagnation", "_pass"}
-    | {"_CMASolutionDict_empty", "_CMASolutionDict_functional"},
-    "cma.optimization_tools": {"BestSolution"},
-    "cma.options_parameters": {"CMAParameters"},
-    "cma.recombination_weights": {"RecombinationWeights"},
-    "cma.sampler": {"GaussFullSampler", "GaussStandardConstant"},
-    "cma.sigma_adaptation": {"CMAAdaptSigmaCSA"},
-    "cma.transformations": {"DiagonalDecoding", "GenoPheno", "RoundIntegerVariables"},
-    "cma.utilities.utils": {"BlancClass", "ElapsedWCTime", "MoreToWrite", "SolutionDict"},
-    "numpy": {"dtype", "ndarray"},
-    "numpy._core.multiarray": {"_reconstruct", "scalar"},
-    "numpy._core.numeric": {"_frombuffer"},
-    "numpy.linalg": {"eigh"},
-}
-
-
-def unusable(path: Path, error: Exception) -> UserError:
-    """The message for a checkpoint that the search cannot resume from."""
-    return UserError(f"{path} is not a checkpoint of this search: {error!r:.200}; delete it to restart the search")
+from world_models.runs.arrays import require_finite
 
 
 @dataclass(eq=False)
@@ -102,45 +70,7 @@ class Search(ABC):
 
     @abstractmethod
     def set_state(self, arrays: dict[str, np.ndarray]) -> None:
-        """Takes back what `state` returned. Raises one of INVALID_STATE_ERRORS if it does not fit."""
-
-    def save(self, path: Path, extra: dict) -> None:
-        """Writes the state, and `extra`, which JSON can hold, to one npz."""
-        header = json.dumps({"random": self.rng.bit_generator.state, "extra": extra})
-        with open(path, "wb") as file:
-            np.savez(file, allow_pickle=False, header=np.array(header), **self.state())
-
-    def restore(self, path: Path) -> dict:
-        """Reads what `save` wrote into a search that was made with the same arguments; returns `extra`. UserError if
-        the file is damaged or of another search."""
-        room = 4 * sum(array.nbytes for array in self.state().values()) + 64 * self.population * self.size + HEADER
-        try:
-            with open_npz(path, limit=room) as file:
-                header = json.loads(str(file["header"]))
-                arrays = {name: file[name] for name in file.files if name != "header"}
-            self._go_on(arrays, header["random"])
-            self._try_two_generations()
-            self._go_on(arrays, header["random"])
-        except INVALID_STATE_ERRORS as error:
-            raise unusable(path, error) from None
-        return header["extra"]
-
-    def _go_on(self, arrays: dict[str, np.ndarray], random: dict) -> None:
-        self.set_state(arrays)
-        self.rng.bit_generator.state = random
-
-    def _try_two_generations(self) -> None:
-        """Raises one of INVALID_STATE_ERRORS if the search cannot go on."""
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            for _ in range(2):
-                asked = self.ask()
-                fits = asked.shape == (self.population, self.size) and asked.dtype == np.float64
-                if not fits or not np.isfinite(asked).all():
-                    raise ValueError(f"candidates of shape {asked.shape} and type {asked.dtype}, or not finite")
-                self.tell(-np.sum((asked - asked[0]) ** 2, axis=1))
-        if not (np.isfinite(self.best()).all() and 0 < self.spread() < math.inf):
-            raise ValueError("the spread must be finite and positive")
+        """Takes back what `state` returned. Raises one of `checkpoint.INVALID_STATE_ERRORS` if it does not fit."""
 
 
 @dataclass(eq=False)
@@ -200,7 +130,7 @@ class CMAES(Search):
 
     def set_state(self, arrays: dict[str, np.ndarray]) -> None:
         own = self._own()
-        search = pickles.load(arrays["pickle"], own, ADMITTED)
+        search = pickles.load(arrays["pickle"], own)
         if type(search) is not cma.CMAEvolutionStrategy or self.size != search.N:
             raise ValueError(f"expected a search of {self.size} parameters")
         if search.opts is not own["opts"] or search.sp.popsize != self.population:

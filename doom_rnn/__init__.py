@@ -16,7 +16,7 @@ import gymnasium
 
 from world_models import tasks
 
-DREAM: dict[str, Any] = dict(entry_point="doom_rnn.dream:DreamEnv", vector_entry_point="doom_rnn.vector:VectorDreamEnv")
+DREAM: dict[str, Any] = dict(entry_point="doom_rnn.env:DreamEnv", vector_entry_point="doom_rnn.vector:VectorDreamEnv")
 
 gymnasium.register("WorldModels/Dream-v0", **DREAM)
 gymnasium.register("WorldModels/Latent-v0", entry_point="doom_rnn.latent:LatentEnv")

@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.utils import EzPickle
 
-from doom_rnn.dream import Dreams
+from doom_rnn.env import Dreams
 from doom_rnn.forks import require_own_tensorflow
 from vae.model import sample
 from world_models.environments import make_env

@@ -7,7 +7,7 @@ import numpy as np
 from gymnasium.utils import EzPickle, seeding
 from gymnasium.vector import AutoresetMode
 
-from doom_rnn.dream import Dreams
+from doom_rnn.env import Dreams
 
 
 class VectorDreamEnv(gym.vector.VectorEnv, EzPickle):

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow import Tensor
 
 
 def dropout_mask(uniform: Any, rate: float, where: Callable = np.where) -> Any:
@@ -101,8 +102,8 @@ def _recurrence(masks, inputs, kernel, h, c, keep):
 
 
 def unroll(
-    cell: keras.layers.LSTMCell, x: tf.Tensor, h: tf.Tensor, c: tf.Tensor, keep: tf.Tensor, dropout: tuple
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    cell: keras.layers.LSTMCell, x: Tensor, h: Tensor, c: Tensor, keep: Tensor, dropout: tuple
+) -> tuple[Tensor, Tensor, Tensor]:
     """Runs a built Keras LSTMCell over sequences.
 
     Args:
@@ -121,9 +122,7 @@ def unroll(
     return hs, hs[-1], c
 
 
-def step(
-    cell: keras.layers.LSTMCell, x: tf.Tensor, h: tf.Tensor, c: tf.Tensor, dropout: tuple
-) -> tuple[tf.Tensor, tf.Tensor]:
+def step(cell: keras.layers.LSTMCell, x: Tensor, h: Tensor, c: Tensor, dropout: tuple) -> tuple[Tensor, Tensor]:
     """One step of a Keras LSTMCell: x (B, I), h and c (B, U), `dropout` as of `unroll` -> the next h and c."""
     of_x, of_h = (_parts(kernel.value, masks) for kernel, masks in zip(cell.weights[:2], dropout, strict=True))
     c, h = _activate(_product(x, of_x) + _product(h, of_h) + cell.bias.value, c)
@@ -140,7 +139,7 @@ class Layer:
         self.layer = keras.layers.LSTM(cell.units, return_sequences=True, return_state=True)
         self.layer.cell = cell
 
-    def unroll(self, x: tf.Tensor, h: tf.Tensor, c: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def unroll(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x (T, B, I), h and c (B, U) -> h (T, B, U) after every step, and the last h and c."""
         hs, h, c = self.layer(tf.transpose(x, (1, 0, 2)), initial_state=[tf.stop_gradient(h), tf.stop_gradient(c)])
         return tf.transpose(hs, (1, 0, 2)), h, c

@@ -6,9 +6,10 @@ An output of 15 numbers a dimension is split, in this order, into 5 logmix, 5 me
 from typing import Any
 
 import tensorflow as tf
+from tensorflow import Tensor
 
 
-def split(output: tf.Tensor, z_size: int, mixtures: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+def split(output: Tensor, z_size: int, mixtures: int) -> tuple[Tensor, Tensor, Tensor]:
     """(..., Z * 3 * K) -> logmix, mean, logstd, each (..., Z, K)."""
     shape = tf.concat([tf.shape(output)[:-1], [z_size, 3 * mixtures]], axis=0)
     output = tf.reshape(output, shape)
@@ -16,7 +17,7 @@ def split(output: tf.Tensor, z_size: int, mixtures: int) -> tuple[tf.Tensor, tf.
     return logmix, mean, logstd
 
 
-def mixture(logmix: tf.Tensor, mean: tf.Tensor, logstd: tf.Tensor) -> Any:
+def mixture(logmix: Tensor, mean: Tensor, logstd: Tensor) -> Any:
     """The distribution of each dimension of z, TensorFlow Probability's MixtureSameFamily.
 
     Parameters (..., Z, K); events are scalar, the batch is (..., Z).
@@ -29,14 +30,12 @@ def mixture(logmix: tf.Tensor, mean: tf.Tensor, logstd: tf.Tensor) -> Any:
     )
 
 
-def loss(z: tf.Tensor, logmix: tf.Tensor, mean: tf.Tensor, logstd: tf.Tensor) -> tf.Tensor:
+def loss(z: Tensor, logmix: Tensor, mean: Tensor, logstd: Tensor) -> Tensor:
     """Mean over batch, time and dimensions of -log p(z); z (..., Z). Negative where the density is above 1."""
     return -tf.reduce_mean(mixture(logmix, mean, logstd).log_prob(z))
 
 
-def sample(
-    logmix: tf.Tensor, mean: tf.Tensor, logstd: tf.Tensor, tau: tf.Tensor | float, uniform: tf.Tensor, noise: tf.Tensor
-) -> tf.Tensor:
+def sample(logmix: Tensor, mean: Tensor, logstd: Tensor, tau: Tensor | float, uniform: Tensor, noise: Tensor) -> Tensor:
     """Draws z at temperature tau (paper 4; doomrnn/model.py: sample_z).
 
     logmix / tau is renormalised, a component drawn for each dimension, and its standard deviation multiplied

@@ -8,12 +8,13 @@ release calls restart: 1,678,785 parameters (doomrnn/rnn.py). A head for the rew
 import math
 
 import keras
+from tensorflow import Tensor
 
 from rnn import lstm, mdn
 from world_models.config import Config
 from world_models.quiet import tf
 
-State = tuple[tf.Tensor, tf.Tensor]  # h and c of the LSTM, each (B, U)
+State = tuple[Tensor, Tensor]  # h and c of the LSTM, each (B, U)
 # Standard deviations of the reward beyond which M's error counts linearly: squared, one of -100 would outweigh a
 # thousand of 3; but where it can be predicted it is learnt in full.
 LINEAR = 5.0
@@ -49,11 +50,11 @@ class MDNRNN(keras.Model):
         self.layer = lstm.Layer(self.cell) if tf.config.get_visible_devices("GPU") and not joined else None
         self.built = True
 
-    def inputs(self, z: tf.Tensor, action: tf.Tensor, restart: tf.Tensor) -> tf.Tensor:
+    def inputs(self, z: Tensor, action: Tensor, restart: Tensor) -> Tensor:
         """The LSTM's input: [z, action], and restart where M has an end head (doomrnn/rnn.py)."""
         return tf.concat([z, action, restart] if "end" in self.heads else [z, action], axis=-1)
 
-    def masks(self, dropout: tf.Tensor | None) -> tuple:
+    def masks(self, dropout: Tensor | None) -> tuple:
         """Dropout masks (B, 4, Z + U) of z and h for each of the LSTM's gates -> those of its input (B, 4, I) and of h
         (B, 4, U). The action and restart are never dropped. None: (None, None), no dropout."""
         if dropout is None:
@@ -62,17 +63,15 @@ class MDNRNN(keras.Model):
         of_z, of_h = tf.split(dropout, [self.z_size, self.units], axis=2)
         return tf.pad(of_z, ((0, 0), (0, 0), (0, rest)), constant_values=1.0), of_h
 
-    def step(
-        self, z: tf.Tensor, action: tf.Tensor, restart: tf.Tensor, state: State, dropout: tf.Tensor | None = None
-    ) -> State:
+    def step(self, z: Tensor, action: Tensor, restart: Tensor, state: State, dropout: Tensor | None = None) -> State:
         """One step of B agents: z (B, Z), action (B, A), restart (B, 1), the state h and c (B, U) -> the next state,
         after it was zeroed where an episode starts. `dropout` as of `masks`."""
         h, c = (part * (1.0 - restart) for part in state)
         return lstm.step(self.cell, self.inputs(z, action, restart), h, c, self.masks(dropout))
 
     def unroll(
-        self, z: tf.Tensor, action: tf.Tensor, restart: tf.Tensor, state: State, dropout: tf.Tensor | None = None
-    ) -> tuple[tf.Tensor, State]:
+        self, z: Tensor, action: Tensor, restart: Tensor, state: State, dropout: Tensor | None = None
+    ) -> tuple[Tensor, State]:
         """`step` over whole sequences, time first: z (T, B, Z), action (T, B, A), restart (T, B, 1). A sequence keeps
         its dropout masks for all its steps.
 
@@ -85,23 +84,21 @@ class MDNRNN(keras.Model):
             hs, h, c = lstm.unroll(self.cell, inputs, *state, 1.0 - restart, self.masks(dropout))
         return self.head(hs), (h, c)
 
-    def split(self, output: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def split(self, output: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Output (..., heads + Z * 3 * K) -> (logmix, mean, logstd), each (..., Z, K)."""
         return mdn.split(output[..., len(self.heads) :], self.z_size, self.config.mixtures)
 
-    def end_logit(self, output: tf.Tensor) -> tf.Tensor:
+    def end_logit(self, output: Tensor) -> Tensor:
         """Output -> the logit of "the episode ends with this step" (..., 1)."""
         column = self.heads.index("end")
         return output[..., column : column + 1]
 
-    def reward(self, output: tf.Tensor) -> tf.Tensor:
+    def reward(self, output: Tensor) -> Tensor:
         """Output -> the step's expected reward (..., 1), in the task's own units."""
         column = self.heads.index("reward")
         return output[..., column : column + 1] * self.reward_scale
 
-    def losses(
-        self, output: tf.Tensor, z: tf.Tensor, end: tf.Tensor, reward: tf.Tensor, valid: tf.Tensor
-    ) -> dict[str, tf.Tensor]:
+    def losses(self, output: Tensor, z: Tensor, end: Tensor, reward: Tensor, valid: Tensor) -> dict[str, Tensor]:
         """Losses by name; the first, "loss", is their sum, which is minimised.
 
         Args:

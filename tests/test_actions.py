@@ -7,7 +7,7 @@ import pytest
 from small_run import make_run
 
 from controller.policy import Controller
-from doom_rnn.dream import DreamEnv
+from doom_rnn.env import DreamEnv
 from doom_rnn.latent import LatentEnv
 from doom_rnn.vector import VectorDreamEnv
 from world_models import tasks

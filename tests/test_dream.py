@@ -13,7 +13,8 @@ from small_run import make_run, new_run, size_of
 from controller import rollout
 from controller.lanes import DreamLanes, make_lanes
 from controller.policy import Controller
-from doom_rnn.dream import DreamEnv, Randomness, Starts
+from doom_rnn.dream import Randomness, Starts
+from doom_rnn.env import DreamEnv
 from doom_rnn.vector import VectorDreamEnv
 from world_models import tasks
 from world_models.config import UserError

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from small_run import edit_json, evolve, make_run, new_run, size_of
 
-from controller import evolution, lanes
+from controller import checkpoint, evolution, lanes
 from controller.evolution import DECIMALS, Evolution
 from controller.policy import Controller
-from controller.rollout import Bar, Step
+from controller.rollout import Step
+from controller.watchers import Bar
 from world_models import progress, seeds, tasks
 from world_models.config import UserError
 from world_models.mpi import Alone
@@ -221,7 +222,7 @@ def test_a_crafted_history_is_refused(change, tmp_path):
     extra = {"history": made.history, "best": made.best, "seconds": 1.0, "means": [], "tracks": {}}
     change(extra)
     with run.write("controller/checkpoint.npz") as tmp:
-        made.search.save(tmp, extra)
+        checkpoint.save(made.search, tmp, extra)
     with pytest.raises(UserError, match=r"checkpoint\.npz is not a checkpoint of this search: .*; delete it"):
         Evolution(run, size_of(run.config))
 

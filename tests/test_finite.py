@@ -12,7 +12,8 @@ from small_run import add_agent, make_run, new_run, size_of, small
 
 from controller.lanes import DreamLanes, RealLanes
 from controller.policy import Controller
-from doom_rnn.dream import DreamEnv, Starts
+from doom_rnn.dream import Starts
+from doom_rnn.env import DreamEnv
 from doom_rnn.vector import VectorDreamEnv
 from world_models import config as configs
 from world_models import tasks, training

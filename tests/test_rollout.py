@@ -9,7 +9,8 @@ from small_run import make_run, size_of, small
 from controller import rollout
 from controller.lanes import RealLanes, make_lanes
 from controller.policy import Controller
-from controller.rollout import Progress, Surprise, Watcher
+from controller.rollout import Watcher
+from controller.watchers import Progress, Surprise
 from rnn import mdn
 from world_models.jobs import Jobs
 from world_models.mpi import Alone

@@ -13,11 +13,13 @@ import pytest
 from conftest import ROOT
 from small_run import new_run, size_of
 
+from controller import checkpoint
 from controller.evolution import Evolution
-from controller.search import ADMITTED, CMAES, OpenAIES, centred_ranks, make_search
+from controller.search import CMAES, OpenAIES, centred_ranks, make_search
 from world_models import config as configs
 from world_models import tasks
 from world_models.config import UserError
+from world_models.runs import pickles
 from world_models.stages.explorers import Explorers
 
 EVERY = pytest.mark.parametrize("name", configs.OPTIMIZERS)
@@ -57,10 +59,10 @@ def test_a_search_resumes_to_identical_numbers(name, size, population, tmp_path)
             assert asked[-1].shape == (population, size)
             found.tell(sphere(asked[-1]))
             if generation == stop:
-                found.save(tmp_path / "state.npz", {"generation": generation})
+                checkpoint.save(found, tmp_path / "state.npz", {"generation": generation})
                 before = found.best()
                 found = search(name, size, population, 99)
-                assert found.restore(tmp_path / "state.npz") == {"generation": stop}
+                assert checkpoint.restore(found, tmp_path / "state.npz") == {"generation": stop}
                 np.testing.assert_array_equal(found.best(), before)
         return [*asked, found.best()]
 
@@ -145,13 +147,13 @@ def test_a_score_that_is_not_finite_is_refused(name):
 def refused(found, path, words: str = "") -> None:
     """A search refuses a checkpoint in one line."""
     with pytest.raises(UserError, match=rf"state\.npz .*{words}.*delete it"):
-        found.restore(path)
+        checkpoint.restore(found, path)
 
 
 @EVERY
 def test_a_damaged_checkpoint_or_one_of_another_search_is_refused(name, tmp_path):
     path = tmp_path / "state.npz"
-    advance(search(name, 5, 6)).save(path, {})
+    checkpoint.save(advance(search(name, 5, 6)), path, {})
     for other in ((name, 6, 6), (name, 5, 8), *((one, 5, 6) for one in configs.OPTIMIZERS if one != name)):
         if {name, other[0]} != {"cma", "cma-diagonal"} and (other[1:] != (5, 8) or name != "openai-es"):
             refused(search(*other), path)
@@ -186,7 +188,7 @@ def test_a_crafted_pickle_is_refused_and_runs_nothing(name, tmp_path, monkeypatc
     path, found = tmp_path / "state.npz", search("cma", 5, 6)
     crafted = pickle.dumps(CRAFTED[name](), protocol=5)
     found.state = lambda: {"pickle": np.frombuffer(crafted, np.uint8)}
-    found.save(path, {})
+    checkpoint.save(found, path, {})
     victim = search("cma", 5, 6)
     monkeypatch.chdir(tmp_path)
     evaluated = []
@@ -213,7 +215,7 @@ def test_the_classes_of_a_search_are_those_that_are_admitted():
         for size, population in ((5, 6), (5, 4), (867, 64)):
             found = advance(CMAES(size, 0.1, population, np.random.default_rng(0), diagonal=diagonal), 1)
             Unpickler(io.BytesIO(found.state()["pickle"].tobytes())).load()
-    assert named == {(module, name) for module, names in ADMITTED.items() for name in names}
+    assert named == {(module, name) for module, names in pickles.ADMITTED.items() for name in names}
 
 
 def change(name: str, value) -> callable:
@@ -240,20 +242,20 @@ def test_a_state_that_cannot_go_on_is_refused(case, tmp_path):
     name, spoil = BROKEN[case]
     found = advance(search(name, 5, 6))
     spoil(found)
-    found.save(tmp_path / "state.npz", {})
+    checkpoint.save(found, tmp_path / "state.npz", {})
     refused(search(name, 5, 6), tmp_path / "state.npz", "is not a checkpoint of this search")
 
 
 def test_a_fault_of_the_program_is_not_called_the_checkpoints(tmp_path, monkeypatch):
     """The user must not delete the search because of it."""
-    search("cma", 3, 4).save(tmp_path / "state.npz", {})
+    checkpoint.save(search("cma", 3, 4), tmp_path / "state.npz", {})
 
     def fault(self):
         raise NameError("a fault")
 
     monkeypatch.setattr(CMAES, "ask", fault)
     with pytest.raises(NameError, match="a fault"):
-        search("cma", 3, 4).restore(tmp_path / "state.npz")
+        checkpoint.restore(search("cma", 3, 4), tmp_path / "state.npz")
 
 
 def test_centred_ranks_by_hand():

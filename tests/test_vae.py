@@ -10,7 +10,8 @@ from keras import layers
 from small_run import new_run
 
 from vae.data import Frames
-from vae.model import VAE, Down, Up, losses
+from vae.layers import Down, Up
+from vae.model import VAE, losses
 from vae.train import initialize_output_bias, make_step
 from world_models import tasks
 from world_models.config import UserError

@@ -17,7 +17,7 @@ from small_play import play_alone
 from controller.lanes import RealLanes
 from controller.policy import Controller
 from controller.rollout import play
-from doom_rnn.dream import DreamEnv
+from doom_rnn.env import DreamEnv
 from doom_rnn.latent import LatentEnv
 from doom_rnn.vector import VectorDreamEnv
 from world_models.config import UserError

@@ -158,7 +158,7 @@ def agents(run: Path, ranks: int, lanes: int, dtype: str = "float32") -> dict:
 
 def dreams(run: Path) -> dict[str, float]:
     """Steps a second of the Gymnasium environment of one dream, and of the vector of DREAM_LANES dreams."""
-    from doom_rnn.dream import DreamEnv
+    from doom_rnn.env import DreamEnv
     from doom_rnn.vector import VectorDreamEnv
 
     idle = np.zeros((DREAM_LANES, 1), np.float32)

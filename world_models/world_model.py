@@ -6,6 +6,7 @@
 from collections.abc import Callable
 
 import tensorflow as tf
+from tensorflow import Tensor
 
 from rnn import mdn
 from rnn.model import MDNRNN
@@ -16,7 +17,7 @@ from world_models.runs import weights
 from world_models.runs.artifacts import M, V
 from world_models.runs.run import Run
 
-Act = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
+Act = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class WorldModel:
@@ -42,14 +43,7 @@ class WorldModel:
         return cls(None, load_rnn(run), tasks.get(run.config.task).dream_reward or 0.0)
 
     def observe(
-        self,
-        act: Act,
-        mu: tf.Tensor,
-        logvar: tf.Tensor,
-        noise: tf.Tensor,
-        is_first: tf.Tensor,
-        h: tf.Tensor,
-        c: tf.Tensor,
+        self, act: Act, mu: Tensor, logvar: Tensor, noise: Tensor, is_first: Tensor, h: Tensor, c: Tensor
     ) -> tuple:
         """One time step of B agents in their environments: z from V, the action from C, the next h from M.
 
@@ -74,14 +68,14 @@ class WorldModel:
     def imagine(
         self,
         act: Act,
-        z: tf.Tensor,
-        is_first: tf.Tensor,
-        h: tf.Tensor,
-        c: tf.Tensor,
-        tau: tf.Tensor | float,
-        uniform: tf.Tensor,
-        noise: tf.Tensor,
-        dropout: tf.Tensor | None = None,
+        z: Tensor,
+        is_first: Tensor,
+        h: Tensor,
+        c: Tensor,
+        tau: Tensor | float,
+        uniform: Tensor,
+        noise: Tensor,
+        dropout: Tensor | None = None,
     ) -> tuple:
         """One time step of B agents in M's dream: the action from C, the next h and then the next z from M.
 
@@ -109,7 +103,7 @@ class WorldModel:
             reward = self.rnn.reward(output)
         return z, end, reward, h, c
 
-    def surprise(self, z: tf.Tensor, h: tf.Tensor) -> tf.Tensor:
+    def surprise(self, z: Tensor, h: Tensor) -> Tensor:
         """Negative log-likelihood of z under M's prediction: z (B, Z), h (B, U) from before it -> (B,), mean over
         z's dimensions, in nats."""
         return -tf.reduce_mean(mdn.mixture(*self.rnn.split(self.rnn.head(h))).log_prob(z), axis=1)

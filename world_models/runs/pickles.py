@@ -2,11 +2,30 @@
 
 import io
 import pickle
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 import numpy as np
+
+# What may be named: the classes and functions in the pickle of pycma's search, by module.
+ADMITTED = {
+    "builtins": {"range"},
+    "cma.boundary_handler": {"BoundNone"},
+    "cma.evolution_strategy": {"CMAEvolutionStrategy", "_CMAStopDict", "_StopTolXStagnation", "_pass"}
+    | {"_CMASolutionDict_empty", "_CMASolutionDict_functional"},
+    "cma.optimization_tools": {"BestSolution"},
+    "cma.options_parameters": {"CMAParameters"},
+    "cma.recombination_weights": {"RecombinationWeights"},
+    "cma.sampler": {"GaussFullSampler", "GaussStandardConstant"},
+    "cma.sigma_adaptation": {"CMAAdaptSigmaCSA"},
+    "cma.transformations": {"DiagonalDecoding", "GenoPheno", "RoundIntegerVariables"},
+    "cma.utilities.utils": {"BlancClass", "ElapsedWCTime", "MoreToWrite", "SolutionDict"},
+    "numpy": {"dtype", "ndarray"},
+    "numpy._core.multiarray": {"_reconstruct", "scalar"},
+    "numpy._core.numeric": {"_frombuffer"},
+    "numpy.linalg": {"eigh"},
+}
 
 
 def dump(item: object, own: Mapping[str, object]) -> np.ndarray:
@@ -21,16 +40,16 @@ def dump(item: object, own: Mapping[str, object]) -> np.ndarray:
     return np.frombuffer(memory.getvalue(), np.uint8)
 
 
-def load(content: np.ndarray, own: Mapping[str, object], admitted: Mapping[str, Collection[str]]) -> Any:
+def load(content: np.ndarray, own: Mapping[str, object]) -> Any:
     """What `dump` has pickled, with the objects in `own` back in their places. UnpicklingError if it names a class or
-    function that is not in `admitted`, by module."""
+    function that is not in ADMITTED."""
 
     class Unpickler(pickle.Unpickler):
         def persistent_load(self, name: str) -> object:
             return own[name]
 
         def find_class(self, module: str, name: str) -> object:
-            if name not in admitted.get(module, ()):
+            if name not in ADMITTED.get(module, ()):
                 raise pickle.UnpicklingError(f"it names {module}.{name}, which is not admitted")
             found = super().find_class(module, name)
             foreign = module.partition(".")[0] not in ("builtins", "numpy")

@@ -11,6 +11,7 @@ import numpy as np
 
 from controller import rollout
 from controller.policy import Controller
+from controller.watchers import Bar, Progress
 from world_models import command_line, mpi, published, results, seeds, statistics, tasks
 from world_models import config as configs
 from world_models.config import UserError
@@ -51,7 +52,7 @@ def score(comm: mpi.Comm, run: Run, config: configs.Config, best: dict, episodes
     test, plan = digest_of(row), seeds.test_seeds(episodes)
     done = mpi.on_root(comm, finished, run, test) if keep else {}
     left = [seed for seed in plan if seed not in done]
-    bar = rollout.Bar(comm, episodes, "test episodes", episodes - len(left))
+    bar = Bar(comm, episodes, "test episodes", episodes - len(left))
 
     def store(job: int, total: float, steps: int) -> None:
         if keep:
@@ -62,7 +63,7 @@ def score(comm: mpi.Comm, run: Run, config: configs.Config, best: dict, episodes
     if left:
         lanes = mpi.on_all_ranks(comm, make_lanes, run, config)
         params = np.repeat(np.array(best["parameters"])[None], len(left), axis=0)
-        returns, steps = rollout.evaluate(comm, lanes, params, left, [rollout.Progress(store), bar])
+        returns, steps = rollout.evaluate(comm, lanes, params, left, [Progress(store), bar])
         lanes.close()
     bar.finish()
     bar.tqdm.close()

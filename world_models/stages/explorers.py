@@ -5,6 +5,7 @@ from functools import lru_cache, partial
 
 import numpy as np
 
+from controller import checkpoint
 from controller.policy import Controller
 from controller.search import make_search
 from world_models import seeds
@@ -46,7 +47,7 @@ class Finished:
         self.search = None
         if (run / folder / "checkpoint.npz").exists():
             self.search = make_search(run.config, size, np.random.default_rng())
-            self.search.restore(run.need(f"{folder}/checkpoint.npz"))
+            checkpoint.restore(self.search, run.need(f"{folder}/checkpoint.npz"))
             self.search.ask()  # brings pycma's eigenvectors up to date, so that all later draws use the same
             self.center = self.search.best()
         else:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from controller.policy import Controller
-from doom_rnn.dream import Dreams
+from doom_rnn.env import Dreams
 from world_models.runs.run import Run
 
 

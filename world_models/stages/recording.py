@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from controller.rollout import Bar, Step, Watcher, play
+from controller.rollout import Step, Watcher, play
+from controller.watchers import Bar
 from rnn.batches import batches_of
 from rnn.data import LatentDataset
 from vae.data import Frames

@@ -8,7 +8,7 @@ the lanes in which a population plays (`controller.lanes.DreamLanes`) and the en
 
 import numpy as np
 
-from rnn.lstm import dropout_mask
+from rnn.dropout import dropout_mask
 from world_models.config import Config, UserError
 from world_models.runs.arrays import FLOATS, UNREADABLE, open_npz, require_finite
 from world_models.runs.run import Run

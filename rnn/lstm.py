@@ -5,21 +5,9 @@ time steps, and so is the kernel's gradient; only what is truly recurrent, one p
 loop. On a GPU Keras' layer is cuDNN's, and `Layer` runs it.
 """
 
-from collections.abc import Callable
-from typing import Any
-
 import keras
-import numpy as np
 import tensorflow as tf
 from tensorflow import Tensor
-
-
-def dropout_mask(uniform: Any, rate: float, where: Callable = np.where) -> Any:
-    """A dropout mask: 0 where `uniform` (any shape, from U[0, 1)) is below `rate`, else 1 / (1 - rate), in float32.
-
-    `where` is NumPy's, or `tf.where` for a tensor. The mean of a mask is 1, so that M needs no scaling without one.
-    """
-    return where(uniform >= rate, np.float32(1 / (1 - rate)), np.float32(0))
 
 
 def _parts(kernel, masks):

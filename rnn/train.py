@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from rnn.batches import batches_of
 from rnn.data import LatentDataset, encode
-from rnn.lstm import dropout_mask
+from rnn.dropout import dropout_mask
 from rnn.model import MDNRNN
 from vae.model import VAE, sample
 from world_models import seeds, tasks

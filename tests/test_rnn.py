@@ -8,6 +8,7 @@ from small_rnn import make_series, small
 
 from rnn import lstm, mdn
 from rnn.batches import Streams, Windows
+from rnn.dropout import dropout_mask
 from rnn.train import Rate, make_step
 from world_models import seeds, tasks
 from world_models.training import make_optimizer
@@ -64,8 +65,8 @@ def test_lstm_equals_keras_cell_with_the_same_masks_and_its_gradients(dropout):
 def test_a_dropout_mask_is_0_or_scaled_to_a_mean_of_1():
     uniform = np.float32([0, 0.19, 0.2, 0.99])
     for where in (np.where, tf.where):
-        np.testing.assert_allclose(lstm.dropout_mask(uniform, 0.2, where), [0, 0, 1.25, 1.25])
-    mask = lstm.dropout_mask(np.random.default_rng(0).random(100_000, np.float32), 0.05)
+        np.testing.assert_allclose(dropout_mask(uniform, 0.2, where), [0, 0, 1.25, 1.25])
+    mask = dropout_mask(np.random.default_rng(0).random(100_000, np.float32), 0.05)
     assert mask.dtype == np.float32
     assert np.mean(mask == 0) == pytest.approx(0.05, abs=0.003) and mask.mean() == pytest.approx(1, abs=0.003)
 
@@ -211,7 +212,7 @@ def test_a_step_s_targets_are_the_frames_that_come_next_from_the_state_before(is
     state = [tf.Variable(part, trainable=False) for part in before]
     began = before * (not is_first)
     uniform = tf.random.stateless_uniform((4, 4, config.z_size + 16), [seeds.key(config.seed, "dropout of M"), 5])
-    masks = lstm.dropout_mask(uniform.numpy(), rate) if rate else None
+    masks = dropout_mask(uniform.numpy(), rate) if rate else None
     output, after = model.unroll(mu[:-1], action[:-1], restart[:-1], began, masks)
     expected = model.losses(output, mu[1:], end[:-1], reward[:-1], valid[:-1])
     expected = {name: float(value) for name, value in expected.items()}

@@ -67,7 +67,7 @@ def export(run: Run, name: str) -> Path:
         from minari.namespace import create_namespace, list_local_namespaces
         from minari.storage.datasets_root_dir import get_dataset_path
     except ModuleNotFoundError as error:
-        raise UserError(f"--minari: {error}; install it with: pip install minari h5py") from None
+        raise UserError(f"--minari: {error}; install it with: pip install 'minari[hdf5]'") from None
     if not re.fullmatch(r"(\w[\w/-]*/)?[\w-]+-v\d+", name):
         raise UserError(f"--minari: expected a name such as world-models/car-v0, got {name!r}")
     task, namespace, folder = tasks.get(run.config.task), name.rpartition("/")[0], get_dataset_path(name)

@@ -1,4 +1,4 @@
-"""TensorFlow, imported without its start-up messages, which it writes past every log level of its own.
+"""TensorFlow, imported without the messages of its start and of its search for GPUs, which pass every log level.
 
 from world_models.quiet import tf
 """
@@ -30,6 +30,8 @@ def silent() -> Iterator[None]:
 with silent():
     import keras
     import tensorflow as tf
+
+    tf.config.list_physical_devices()
 
 keras.config.set_image_data_format("channels_last")  # whatever ~/.keras/keras.json says
 keras.config.set_floatx("float32")

@@ -10,7 +10,7 @@ import math
 import re
 
 MARKUP = re.compile(r"[\\`|]|\](?=[(\[:])")  # what is escaped in Markdown; of brackets those that end a link's text
-LATEX = {letter: f"\\{letter}" for letter in "&%$#_{}"} | {"±": r"$\pm$", "τ": r"$\tau$"}
+LATEX = {letter: f"\\{letter}" for letter in "&%$#_{}"} | {"±": r"$\pm$", "τ": r"$\tau$", "×": r"$\times$"}
 LATEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 
 

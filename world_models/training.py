@@ -23,11 +23,8 @@ SUM = "sum of "  # begins the name of a loss in a checkpoint
 
 
 def quiet_tensorflow() -> None:
-    """Imports TensorFlow and looks for GPUs, without the messages of either."""
-    from world_models.quiet import silent, tf
-
-    with silent():
-        tf.config.list_physical_devices()
+    """Imports TensorFlow without its messages. Called where a command knows that it needs TensorFlow."""
+    import world_models.quiet  # noqa: F401
 
 
 def hold_memory() -> None:

@@ -103,11 +103,12 @@ def _html(block: Block) -> str:
 
 
 def to_latex(block: Table, caption: str) -> str:
-    """A table for a paper. A comment and the caption say how its numbers were made."""
+    """A table for a paper, as wide as its text. A comment and the caption say how its numbers were made."""
     lines = [" & ".join(map(text.latex, line)) + r" \\" for line in (block.header, *block.rows)]
-    head = [f"% {caption}", r"% It needs \usepackage{booktabs}.", r"\begin{table}", r"\centering"]
-    head += [rf"\caption{{{text.latex(caption)}}}", rf"\begin{{tabular}}{{{'l' * len(block.header)}}}", r"\toprule"]
-    return "\n".join([*head, lines[0], r"\midrule", *lines[1:], r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+    head = [f"% {caption}", r"% It needs \usepackage{booktabs,graphicx}.", r"\begin{table}", r"\centering"]
+    head += [rf"\caption{{{text.latex(caption)}}}", r"\resizebox{\linewidth}{!}{%"]
+    head += [rf"\begin{{tabular}}{{{'l' * len(block.header)}}}", r"\toprule"]
+    return "\n".join([*head, lines[0], r"\midrule", *lines[1:], r"\bottomrule", r"\end{tabular}}", r"\end{table}", ""])
 
 
 def fill(path: Path, sections: dict[str, str]) -> None:

@@ -73,7 +73,8 @@ def launch(row: dict) -> str:
 
 
 def again(group: list[tuple[Run, dict]]) -> str:
-    """The command that repeats a test, or the same test of several seeds' agents; "" if only the records are there."""
+    """The command that repeats a test, or the same test of several seeds' agents, or of all agents in an agents/; "" if
+    only the records are there."""
     run, row = group[0]
     dreams = row["play_in"] == "dream"
     if not (run.path / (M if dreams else V)).exists():
@@ -82,9 +83,10 @@ def again(group: list[tuple[Run, dict]]) -> str:
     usual |= {} if dreams else {"view": row["view"] and run.config.view, "z": run.config.z}
     flags = ["--play-in dream"] * dreams + [f"--{name} {row[name]}" for name in usual if row[name] != usual[name]]
     command = " ".join(["python evaluate.py --run $run", f"--episodes {row['episodes']}", *flags])
-    folders = " ".join(str(one.path) for one, _ in group)
-    loop = f"for run in {folders}; do {command}; done"
-    return text.printable(command.replace("$run", folders) if len(group) == 1 else loop)
+    if not run.in_agents and len(group) == 1:
+        return text.printable(command.replace("$run", str(run.path)))
+    folders = f"{run.path.parent}/*" if run.in_agents else " ".join(str(one.path) for one, _ in group)
+    return text.printable(f"for run in {folders}; do {command}; done")
 
 
 def of_test(run: Run, row: dict) -> Line:
@@ -152,7 +154,7 @@ def results_table(runs: list[Run]) -> Table:
 
 def results_blocks(runs: list[Run]) -> list[Table | Code]:
     """The results table, and below it the commands of its lines."""
-    shown = [line.command for line in lines(runs) if line.command]
+    shown = dict.fromkeys(line.command for line in lines(runs) if line.command)
     return [results_table(runs), *([Code("\n".join(shown), "bash")] if shown else [])]
 
 

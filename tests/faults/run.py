@@ -36,7 +36,7 @@ KINDS = ("kills", "signals", "damage", "disk", "launches", "locks")
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", choices=SIZES, default="carracing", help="what is played (default carracing)")
-    parser.add_argument("--count", type=int, default=10, help="kills of a stage and target (default 10)")
+    parser.add_argument("--count", type=int, default=2, help="kills of a stage and target (default 2)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments and the damage (default 0)")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="which cases (default all)")
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES), help="which stages (default all)")

@@ -9,7 +9,7 @@ _inherited = [False]  # whether TensorFlow had started when this process was for
 
 
 def _forked() -> None:
-    from tensorflow.python.eager import context
+    from tensorflow.python.eager import context  # here: TensorFlow is imported by then
 
     _inherited[0] = context.context()._initialized  # no public function tells this without starting it
 

@@ -22,7 +22,7 @@ def mixture(logmix: Tensor, mean: Tensor, logstd: Tensor) -> Any:
 
     Parameters (..., Z, K); events are scalar, the batch is (..., Z).
     """
-    # Here and not above: training needs it, and a rank that acts need not carry its 100 MB.
+    # here: training needs it, and a rank that acts need not carry its 100 MB
     from tensorflow_probability import distributions as tfd
 
     return tfd.MixtureSameFamily(

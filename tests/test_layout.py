@@ -97,6 +97,22 @@ def test_imports_go_one_way():
     assert not backward(Path("tools/report.py"), arrow)
 
 
+def unexplained(source: str) -> list[int]:
+    """Lines of functions whose first import does not say why it stands there: "# here: ..."."""
+    lines, found = source.splitlines(), []
+    for function in (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)):
+        late = [node.lineno for node in ast.walk(function) if isinstance(node, ast.Import | ast.ImportFrom)]
+        if late and not any("# here" in line for line in lines[min(late) - 2 : min(late)]):
+            found.append(min(late))
+    return found
+
+
+def test_an_import_inside_a_function_says_why():
+    assert not {str(path): found for path, _ in modules() if (found := unexplained((ROOT / path).read_text()))}
+    late = "def f():\n    import tensorflow{}"
+    assert [unexplained(late.format(why)) for why in ("", "  # here: f alone needs it")] == [[2], []]
+
+
 def test_the_top_level_is_the_stages_and_what_they_share():
     top = {path.stem for path in ROOT.glob("*.py")}
     assert top == set(ORDER[-2])

@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from gymnasium.envs.box2d.car_racing import CarRacing as Stock
+from PIL import Image
 
 from tools.launcher import mpirun
 from world_models import command_line, mpi, published, tasks
@@ -27,7 +29,21 @@ from world_models import config as configs
 from world_models.runs import files, weights
 from world_models.runs.begin import begin
 from world_models.runs.run import Run
+from world_models.tasks.carracing_env import CarRacing
+from world_models.tasks.takecover_env import DoomTakeCover
 from world_models.training import hold_memory, make_optimizer, quiet_tensorflow
+
+quiet_tensorflow()
+
+import tensorflow as tf  # noqa: E402
+
+from controller.lanes import SEGMENT, make_lanes  # noqa: E402
+from controller.policy import Controller  # noqa: E402
+from doom_rnn.env import DreamEnv  # noqa: E402
+from doom_rnn.vector import VectorDreamEnv  # noqa: E402
+from rnn.train import make_step as rnn_step  # noqa: E402
+from vae.train import make_step as vae_step  # noqa: E402
+from world_models.world_model import make_rnn, make_vae  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
 CURVES = published.read()["training_curves"]
@@ -62,11 +78,6 @@ def speed(env: Any, draw: Callable[[], np.ndarray], steps: int, skip: int = 1, c
 
 def environments() -> dict[str, float]:
     """Steps a second of one environment on one core, including its 64x64 observation."""
-    from gymnasium.envs.box2d.car_racing import CarRacing as Stock
-    from PIL import Image
-
-    from world_models.tasks.carracing_env import CarRacing
-    from world_models.tasks.takecover_env import DoomTakeCover
 
     class Shrunk(Stock):  # with the crop and the resize that every user adds
         def _render(self, mode: str):
@@ -87,10 +98,6 @@ def environments() -> dict[str, float]:
 
 def make_run(path: Path, task: str) -> None:
     """Makes a run of the paper's sizes with random weights. The speed does not depend on the weights."""
-    import tensorflow as tf
-
-    from world_models.world_model import make_rnn, make_vae
-
     run = begin(path, {"task": task, "preset": "paper", "lanes": DREAM_LANES if task == "doom" else LANES})
     weights.save(make_vae(run.config), run, "vae.weights.h5")
     rnn = make_rnn(run.config)
@@ -104,10 +111,6 @@ def make_run(path: Path, task: str) -> None:
 def play_agents(comm) -> None:
     """One rank of `agents`, whose arguments follow --agents. Rank 0 prints steps/s, their split and the memory."""
     run, count, dtype = Run(Path(sys.argv[2])), int(sys.argv[3]), sys.argv[4]
-    quiet_tensorflow()
-    from controller.lanes import SEGMENT, make_lanes
-    from controller.policy import Controller
-
     config = dataclasses.replace(run.config, dtype=dtype, lanes=count)
     lanes: Any = make_lanes(run, config)
     dreaming = config.play_in == "dream"
@@ -158,9 +161,6 @@ def agents(run: Path, ranks: int, lanes: int, dtype: str = "float32") -> dict:
 
 def dreams(run: Path) -> dict[str, float]:
     """Steps a second of the Gymnasium environment of one dream, and of the vector of DREAM_LANES dreams."""
-    from doom_rnn.env import DreamEnv
-    from doom_rnn.vector import VectorDreamEnv
-
     idle = np.zeros((DREAM_LANES, 1), np.float32)
     vector = speed(VectorDreamEnv(DREAM_LANES, run), lambda: idle, 20, count=DREAM_LANES)
     return {"single": speed(DreamEnv(run), lambda: idle[0], 300), "vector": vector}
@@ -177,12 +177,6 @@ def trainings() -> dict[str, float]:
     """Frames a second of V's training and time steps ("tokens") a second of M's, with all cores, and next to them their
     floating-point operations a second and those of the product of two large matrices. A training step has three times
     the products of a forward pass: its own, and the gradients of inputs and weights."""
-    import tensorflow as tf
-
-    from rnn.train import make_step as rnn_step
-    from vae.train import make_step as vae_step
-    from world_models.world_model import make_rnn, make_vae
-
     hold_memory()
     config, rng, number = tasks.preset("carracing", "paper"), np.random.default_rng(0), tf.constant(0, tf.int64)
     vae, rnn = make_vae(config), make_rnn(config)
@@ -269,7 +263,6 @@ def main() -> None:
                         "its mean scores 600, 700 and 800")  # fmt: skip
     args = parser.parse_args()
     figures: dict = {"env": environments()}
-    quiet_tensorflow()
     with tempfile.TemporaryDirectory() as scratch:
         car, doom = Path(scratch) / "car", Path(scratch) / "doom"
         make_run(car, "carracing")

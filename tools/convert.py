@@ -20,12 +20,15 @@ import json
 from contextlib import ExitStack
 from pathlib import Path
 
-from tools.release import PARTS, json_name
 from world_models import command_line, tasks
 from world_models.config import Config, UserError, flag
 from world_models.runs import begin, files
 from world_models.runs.run import Run
 from world_models.training import quiet_tensorflow
+
+quiet_tensorflow()
+
+from tools.release import PARTS, json_name  # noqa: E402
 
 # Settings to give as flags when an exported run is imported: JSON holds no settings.
 SETTINGS = (
@@ -69,7 +72,6 @@ def import_run(path: Path, parts: dict[str, Path], given: dict) -> str:
         given = {"pixels": "release"} | given
     config = resolve_config(path, given, "vae" in parts)
     require_absent([path / PARTS[name].place for name in parts])
-    quiet_tensorflow()
     found = {name: part.read(parts[name], config) for name, part in PARTS.items() if name in parts}
     with begin.open_run(path, given) as run:
         for name, content in found.items():
@@ -87,7 +89,6 @@ def export_run(path: Path, out: Path) -> str:
         raise UserError(f"{path} has nothing to export: none of {', '.join(part.place for part in PARTS.values())}")
     places = [out / json_name(name, run.config) for name in parts]
     require_absent(places)
-    quiet_tensorflow()
     lists = [part.take(run) for part in parts.values()]
     with ExitStack() as stack:  # no file appears before all are written
         for place, content in zip(places, lists, strict=True):

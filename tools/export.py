@@ -61,7 +61,7 @@ def metadata_of(path: Path) -> dict:
 def export(run: Run, name: str) -> Path:
     """Writes the dataset `name`, and returns its folder. UserError if it exists, or if a recording is missing."""
     try:
-        import minari
+        import minari  # here: it is not one of the requirements of a run
         from minari.data_collector import EpisodeBuffer
         from minari.dataset.minari_storage import MinariStorage
         from minari.namespace import create_namespace, list_local_namespaces

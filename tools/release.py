@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from controller.policy import Controller
+from doom_rnn.dream import Starts
 from world_models import config as configs
 from world_models import tasks
 from world_models.config import Config, UserError
@@ -20,6 +21,7 @@ from world_models.runs.arrays import require_finite
 from world_models.runs.artifacts import M, V
 from world_models.runs.run import Run
 from world_models.tasks.task import Release
+from world_models.world_model import load_rnn, load_vae, make_rnn, make_vae
 
 # What needs TensorFlow is imported where it is used: its start-up messages must have been quieted before.
 
@@ -134,8 +136,6 @@ def vae_variables(vae: Any) -> dict:
 
 def read_vae(path: Path, config: Config) -> Any:
     """V with the weights of a vae.json."""
-    from world_models.world_model import make_vae
-
     vae = make_vae(config)
     variables = vae_variables(vae)
     arrays = read_scaled(path, {name: tuple(variable.shape) for name, variable in variables.items()})
@@ -145,15 +145,11 @@ def read_vae(path: Path, config: Config) -> Any:
 
 
 def take_vae(run: Run) -> list:
-    from world_models.world_model import load_vae
-
     return scaled(vae_variables(load_vae(run)))
 
 
 def read_rnn(path: Path, config: Config) -> Any:
     """M with the weights of an rnn.json."""
-    from world_models.world_model import make_rnn
-
     rnn = make_rnn(config)
     (inputs, gates), head = rnn.cell.kernel.shape, tuple(rnn.head.kernel.shape)
     layout = {"output_w": head, "output_b": head[1:], "lstm_kernel": (inputs + rnn.units, gates), "lstm_bias": (gates,)}
@@ -167,8 +163,6 @@ def read_rnn(path: Path, config: Config) -> Any:
 
 
 def take_rnn(run: Run) -> list:
-    from world_models.world_model import load_rnn
-
     rnn = load_rnn(run)
     kernel, bias = to_release(*map(np.asarray, (rnn.cell.kernel, rnn.cell.recurrent_kernel, rnn.cell.bias)))
     head = [np.asarray(weight).copy() for weight in (rnn.head.kernel, rnn.head.bias)]
@@ -206,8 +200,6 @@ def write_initial_z(arrays: dict[str, np.ndarray], run: Run) -> None:
 
 
 def take_initial_z(run: Run) -> list:
-    from doom_rnn.dream import Starts
-
     starts = Starts(run)
     return scaled({"mu": starts.mu, "logvar": starts.logvar})
 

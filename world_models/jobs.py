@@ -32,7 +32,7 @@ class Jobs:
         """On rank 0, answers the requests that have arrived; elsewhere does nothing. Cheap enough for every step."""
         if self.comm.rank or self.comm.size == 1:
             return
-        from mpi4py import MPI
+        from mpi4py import MPI  # here: a process that is alone does not load it
 
         status = MPI.Status()
         while self.comm.iprobe(tag=ASK, status=status):

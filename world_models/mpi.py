@@ -81,7 +81,7 @@ RENEW = 5.0  # seconds between two renewals of that time limit: each starts a th
 
 
 def world() -> "MPI.Intracomm":
-    """The communicator of all ranks. Imported here, so that single-process scripts never start MPI."""
+    """The communicator of all ranks."""
     if "OMPI_COMM_WORLD_SIZE" in os.environ:
         # Else the MPICH that is installed beside mpi4py would be loaded, which ends the process in MPI_Init.
         os.environ.setdefault("MPI4PY_MPIABI", "openmpi")
@@ -93,7 +93,7 @@ def world() -> "MPI.Intracomm":
             "ranks, or give the container more: docker run --shm-size=1g"
         )
     try:
-        from mpi4py import MPI
+        from mpi4py import MPI  # here: a process that is alone does not load it
     except (ImportError, RuntimeError) as error:
         first = str(error).strip().partition("\n")[0]
         raise UserError(

@@ -24,7 +24,7 @@ SUM = "sum of "  # begins the name of a loss in a checkpoint
 
 def quiet_tensorflow() -> None:
     """Imports TensorFlow without its messages. Called where a command knows that it needs TensorFlow."""
-    import world_models.quiet  # noqa: F401
+    import world_models.quiet  # noqa: F401  # here: ranks that record random episodes do not load it
 
 
 def hold_memory() -> None:
@@ -41,7 +41,7 @@ def hold_memory() -> None:
 
 def use_one_gpu() -> None:
     """The first GPU for this process, if there is one, and of its memory only what is needed, as it is needed."""
-    import tensorflow as tf
+    import tensorflow as tf  # here: ranks that record random episodes do not load it
 
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
@@ -52,7 +52,7 @@ def use_one_gpu() -> None:
 def use_one_core() -> None:
     """One TensorFlow thread and no GPU for this process: ranks share the cores, sums keep their order, and each rank
     would claim the whole card for a batch that does not fill it."""
-    import tensorflow as tf
+    import tensorflow as tf  # here: ranks that record random episodes do not load it
 
     try:
         if tf.config.get_visible_devices("GPU"):
@@ -67,7 +67,7 @@ def use_one_core() -> None:
 def use_allowed_cores() -> None:
     """Limits the threads of TensorFlow to the cores that a container or a batch job leaves to this process. Without a
     limit TensorFlow chooses, as for any other program."""
-    import tensorflow as tf
+    import tensorflow as tf  # here: ranks that record random episodes do not load it
 
     if limits.cores() < len(os.sched_getaffinity(0)):
         tf.config.threading.set_intra_op_parallelism_threads(limits.cores())
@@ -75,7 +75,7 @@ def use_allowed_cores() -> None:
 
 def make_optimizer(rate: Any, variables: list) -> Any:
     """Keras' Adam with TensorFlow 1's epsilon, 1e-8; `rate` a number or a schedule."""
-    import keras
+    import keras  # here: ranks that record random episodes do not load it
 
     optimizer = keras.optimizers.Adam(rate, epsilon=1e-8)
     optimizer.build(variables)
@@ -155,7 +155,7 @@ def fit(
         batches: batches(first) yields the batches from step number `first` on.
         steps: the number of steps of the whole training.
     """
-    import tensorflow as tf  # here, since ranks that record random episodes do not load TensorFlow
+    import tensorflow as tf  # here: ranks that record random episodes do not load it
 
     checkpoint = Checkpoint(run, f"{name}.checkpoint.npz", [*model.variables, *state])
     done, sums = checkpoint.restore(steps)

@@ -22,7 +22,7 @@ STATIC = Path(__file__).parent / "static"
 
 def build(runs: list[Path], out: Path) -> None:
     """Writes the page. UserError if a run has not what it takes."""
-    from tools.page import source, weights
+    from tools.page import source, weights  # here: they load TensorFlow
 
     names = [printable(run.resolve().name) for run in runs]
     if len(set(names)) < len(names):

@@ -13,7 +13,7 @@ VARIANTS = ("plain", "colour", "bars", "blob")
 
 
 def make_env(config: Config, render_mode: str | None = None) -> gym.Env:
-    from world_models.tasks.carracing_env import CarRacing
+    from world_models.tasks.carracing_env import CarRacing  # here: Doom does not need Box2D
 
     masked = config.vae_weight != 1
     return CarRacing(render_mode, view=config.view, pixels=config.pixels, masked=masked, variant=config.variant)

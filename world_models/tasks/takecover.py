@@ -11,7 +11,7 @@ VARIANTS = ("plain", "walls", "floor", "text")
 
 
 def make_env(config: Config, render_mode: str | None = None) -> gym.Env:
-    from world_models.tasks.takecover_env import DoomTakeCover
+    from world_models.tasks.takecover_env import DoomTakeCover  # here: ViZDoom is an extra
 
     masked = config.vae_weight != 1
     return DoomTakeCover(render_mode, pixels=config.pixels, masked=masked, variant=config.variant)

@@ -100,7 +100,7 @@ def test_the_lab_s_tables_of_searches_are_of_the_numbers_next_to_them(name):
 def test_the_readmes_scores_are_those_of_the_results():
     """The score of a row, with its standard error and number of episodes, is that of a row of the results."""
     (headline,) = re.findall(r"^## Results\n(.*?)^## ", (ROOT / "README.md").read_text(), re.S | re.M)
-    measured = (ROOT / "docs" / "results.md").read_text().splitlines()
+    measured = (ROOT / "lab" / "rows.md").read_text().splitlines()
     lines = re.findall(r"^\|.*\|$", headline, re.M)
     head, _, *rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
     assert len(rows) == 3 and head[1] == "ours, 1,000 episodes"
@@ -110,9 +110,9 @@ def test_the_readmes_scores_are_those_of_the_results():
         assert paper == "–" or any(f"| {paper} |" in line for line in fitting), paper
 
 
-def test_the_results_page_is_of_the_shipped_runs(monkeypatch):
+def test_the_tables_are_of_the_shipped_runs(monkeypatch):
     monkeypatch.chdir(ROOT)
-    text = (ROOT / "docs" / "results.md").read_text() + (ROOT / "lab" / "published.md").read_text()
+    text = (ROOT / "lab" / "rows.md").read_text() + (ROOT / "lab" / "published.md").read_text()
     shipped = read_runs([Path("pretrained", name) for name in ("carracing", "carracing-v3", "doom")])
     for name, write in report.SECTIONS.items():
         assert f"<!-- {name} -->\n{write(shipped)}<!-- end of {name} -->" in text

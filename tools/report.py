@@ -2,7 +2,7 @@
 
     python -m tools.report runs/car
     python -m tools.report runs/car-0 runs/car-1 runs/car-2 --out runs/seeds
-    python -m tools.report pretrained/carracing pretrained/carracing-v3 pretrained/doom --into docs/results.md
+    python -m tools.report pretrained/carracing pretrained/carracing-v3 pretrained/doom --into lab/rows.md
 
 The report is written as report.md, as report.html (one page, with the films), and as report.tex (a LaTeX table of the
 results, for the package booktabs). Figures are written as PNG and as PDF. What a run lacks is an empty cell. Runs that

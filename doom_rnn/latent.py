@@ -24,7 +24,7 @@ class LatentEnv(gym.Env, EzPickle):
 
     Args:
         run: a run folder with V and M.
-        render_mode: None or "rgb_array", as of the task's environment.
+        render_mode: None or "rgb_array", as in the task's environment.
 
     Observation: float32 (Z + 2 U,), [z, c, h], h and c from before M has seen z. Action, reward and end: the task's;
     truncated after the run's `max_frames` steps. An episode is decided by its seed and actions.
@@ -56,7 +56,7 @@ class LatentEnv(gym.Env, EzPickle):
         super().reset(seed=seed)
         seed = int(self.np_random.integers(1 << 31)) if seed is None else seed
         frame, info = self.env.reset(seed=seed)
-        self.random, self.steps = generator(seed, "noise of z"), 0  # as of controller.lanes.RealLanes
+        self.random, self.steps = generator(seed, "noise of z"), 0  # as in controller.lanes.RealLanes
         self.is_first = np.ones((1, 1), np.float32)
         self.h = self.c = np.zeros((1, self.config.rnn_units), np.float32)
         return self._observe(frame), info

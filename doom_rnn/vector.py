@@ -17,7 +17,7 @@ class VectorDreamEnv(gym.vector.VectorEnv, EzPickle):
 
     Args:
         num_envs: dreams (B).
-        run, temperature, task: as of `DreamEnv`.
+        run, temperature, task: as in `DreamEnv`.
         autoreset_mode: when a dream that has ended restarts: in the step after ("NextStep", Gymnasium's default, in
             which its action is ignored and its reward 0), or at once ("SameStep", with infos["final_obs"]).
 

@@ -49,7 +49,7 @@ class LatentDataset:
 
     @classmethod
     def read(cls, run: Run) -> "LatentDataset":
-        """Maps a run's series.npz. UserError as of `Run.need`, or if it does not hold latents."""
+        """Maps a run's series.npz. UserError as in `Run.need`, or if it does not hold latents."""
         path = run.need("series.npz")
         try:
             latents = cls(*(mapped(path, name) for name in KINDS))

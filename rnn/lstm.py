@@ -111,7 +111,7 @@ def unroll(
 
 
 def step(cell: keras.layers.LSTMCell, x: Tensor, h: Tensor, c: Tensor, dropout: tuple) -> tuple[Tensor, Tensor]:
-    """One step of a Keras LSTMCell: x (B, I), h and c (B, U), `dropout` as of `unroll` -> the next h and c."""
+    """One step of a Keras LSTMCell: x (B, I), h and c (B, U), `dropout` as in `unroll` -> the next h and c."""
     of_x, of_h = (_parts(kernel.value, masks) for kernel, masks in zip(cell.weights[:2], dropout, strict=True))
     c, h = _activate(_product(x, of_x) + _product(h, of_h) + cell.bias.value, c)
     return h, c
@@ -120,7 +120,7 @@ def step(cell: keras.layers.LSTMCell, x: Tensor, h: Tensor, c: Tensor, dropout: 
 class Layer:
     """As `unroll` where no state is zeroed on the way, by Keras' LSTM layer: on a GPU one call of cuDNN.
 
-    Keras does not count it as a layer of the model that holds it, since it is none itself: its weights are `cell`'s.
+    It is not a Keras layer, so the model that holds it does not count its weights twice: they are `cell`'s.
     """
 
     def __init__(self, cell: keras.layers.LSTMCell):

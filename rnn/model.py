@@ -65,7 +65,7 @@ class MDNRNN(keras.Model):
 
     def step(self, z: Tensor, action: Tensor, restart: Tensor, state: State, dropout: Tensor | None = None) -> State:
         """One step of B agents: z (B, Z), action (B, A), restart (B, 1), the state h and c (B, U) -> the next state,
-        after it was zeroed where an episode starts. `dropout` as of `masks`."""
+        after it was zeroed where an episode starts. `dropout` as in `masks`."""
         h, c = (part * (1.0 - restart) for part in state)
         return lstm.step(self.cell, self.inputs(z, action, restart), h, c, self.masks(dropout))
 

@@ -126,7 +126,7 @@ def initialize_from(model: MDNRNN, other: MDNRNN) -> None:
 
 
 def encode_episodes(run: Run, vae: VAE, mirror: tuple[float, ...] | None) -> None:
-    """Encodes the run's episodes into series.npz; `mirror` as of `rnn.data.encode`."""
+    """Encodes the run's episodes into series.npz; `mirror` as in `rnn.data.encode`."""
     compiled, config = tf.function(vae.encode, reduce_retracing=True), run.config
 
     def encoder(obs):

@@ -21,7 +21,7 @@ ORDER = (
     ("tools", "examples"),
 )
 TASK_NAME = re.compile(r"car_?racing|take_?cover|vizdoom|doom(?!_?rnn\b)", re.I)
-# These measure the two published tasks by name, beside their published speed; the example plays a shipped agent, and
+# These measure the two published tasks by name, next to their published speed; the example plays a shipped agent, and
 # the help of convert says how the release's files of each differ.
 NAMES_ALLOWED = {f"tools/{name}.py" for name in ("bench", "convert")}
 NAMES_ALLOWED |= {"examples/rollout.py"}

@@ -32,7 +32,7 @@ def test_dream_runs_by_itself_and_is_a_picture(opened, name):
 
 
 def test_of_two_runs_opened_at_once_the_later_counts(opened):
-    """The first is still loading; meanwhile a click on the strip of the run before does nothing."""
+    """While the first is still loading, a click on the strip of the run before does nothing."""
     page = opened("doom")
     found = page.evaluate(
         """async () => {

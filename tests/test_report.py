@@ -126,8 +126,8 @@ def test_rounds_keep_their_order_and_count_the_searches_that_they_went_on_from(t
     assert [row[:3] for row in tables.rounds_table(run).rows] == expected
     points = tables.scores_by_episodes([run], "carracing")[0][1]
     assert [point[:2] for point in points] == [(64, 105.0), (128, 210.0), (192, 315.0)]
-    anew = read_run(rounds(tmp_path, "anew", search_start="zero"), "anew")
-    assert tables.results_table([anew]).rows[-1][7] == "2 / 64"
+    fresh = read_run(rounds(tmp_path, "fresh", search_start="zero"), "fresh")
+    assert tables.results_table([fresh]).rows[-1][7] == "2 / 64"
 
 
 def test_a_round_that_two_runs_share_is_reported_once(tmp_path):

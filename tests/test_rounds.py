@@ -93,8 +93,8 @@ def test_v_m_and_c_go_on_from_the_round_before(first_round, second_round):
         assert 0 < away < reach  # first weights of another seed are further away
     kept = parameters(first_round)
     np.testing.assert_array_equal(Evolution(run, len(kept)).search.best(), kept)
-    anew = Evolution(Run(second_round, tasks.replace(run.config, search_start="zero")), len(kept))
-    assert not anew.search.best().any() and kept.any()
+    fresh = Evolution(Run(second_round, tasks.replace(run.config, search_start="zero")), len(kept))
+    assert not fresh.search.best().any() and kept.any()
     run_script("train_controller.py", "--run", second_round)
     assert Run(second_round).is_current("controller/best.json")
 

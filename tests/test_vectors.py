@@ -55,7 +55,7 @@ def test_a_dream_starts_without_tensorflows_messages(tmp_path, doom_run, level):
 
 
 def test_environments_are_copied_by_their_arguments(doom_run):
-    """A copy begins anew."""
+    """A copy starts again."""
     one = DreamEnv(doom_run, temperature=0.7, render_mode="rgb_array")
     batch = gym.make_vec(DREAM, 2, run=doom_run, temperature=0.7).unwrapped
     for env, action in ((one, np.float32([0.5])), (batch, np.zeros((2, 1))), (LatentEnv(doom_run), np.zeros(1))):

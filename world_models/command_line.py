@@ -75,7 +75,7 @@ def parser(text: str, quiet: bool = False, stage: tuple[str, ...] = ()) -> argpa
 
     Args:
         text: the command's description.
-        quiet: as of `Parser`.
+        quiet: as in `Parser`.
         stage: headings that --help shows; --help-all shows the others too. Empty: all.
     """
     out = Parser(quiet, description=text, usage="%(prog)s --run DIR [flags]" if stage else None)

@@ -83,7 +83,7 @@ RENEW = 5.0  # seconds between two renewals of that time limit: each starts a th
 def world() -> "MPI.Intracomm":
     """The communicator of all ranks."""
     if "OMPI_COMM_WORLD_SIZE" in os.environ:
-        # Else the MPICH that is installed beside mpi4py would be loaded, which ends the process in MPI_Init.
+        # Otherwise mpi4py loads the installed MPICH, which ends the process in MPI_Init.
         os.environ.setdefault("MPI4PY_MPIABI", "openmpi")
     ranks, room = limits.local_ranks(), limits.shared_memory()
     if (needed := limits.mpi_memory(ranks)) > room:
@@ -186,7 +186,7 @@ def wait(comm: Comm, seconds: float = 0.01) -> None:
 
 class hang_limit:
     """Context manager for a loop, to be called after every step: a step that takes longer than HANG prints where it
-    hangs and ends the process, whereupon mpirun ends the others. Does nothing in a process that is alone."""
+    hangs and ends the process; mpirun then ends the others. Does nothing in a process that is alone."""
 
     def __init__(self, comm: Comm):
         self.alone, self.renewed = comm.size == 1, -RENEW
@@ -210,7 +210,7 @@ def launch(main: Callable) -> None:
     """Runs `main(comm)` on this rank.
 
     A UserError becomes one line and exit status 2, any other exception its traceback and the end of every rank. A
-    signal ends every rank as of `interruption.end`.
+    signal ends every rank (see `interruption.end`).
     """
     command_line.start()
     try:

@@ -150,7 +150,7 @@ def fit(
             mean of each loss since the last line), tensorboard/NAME, and during the training NAME.checkpoint.npz.
         name: "vae" or "rnn".
         model: a Keras model.
-        state: variables beside the model's that a resumed training needs: the optimizer's, a carried state.
+        state: further variables that a resumed training needs: the optimizer's, a carried state.
         step: one step, step(number, *batch) -> losses by name, scalars.
         batches: batches(first) yields the batches from step number `first` on.
         steps: the number of steps of the whole training.

@@ -34,7 +34,7 @@ class WorldModel:
 
     @classmethod
     def load(cls, run: Run, dtype: str = "float32") -> "WorldModel":
-        """A run's V and M; `dtype` is that of V's encoder. UserError as of `load_vae` and `load_rnn`."""
+        """A run's V and M; `dtype` is that of V's encoder. UserError as in `load_vae` and `load_rnn`."""
         return cls(load_vae(run, dtype), load_rnn(run))
 
     @classmethod

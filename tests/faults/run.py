@@ -46,9 +46,9 @@ def parse() -> argparse.Namespace:
 
 
 def mpirun() -> str:
-    """The launcher beside this Python, or the one on the path."""
-    beside = Path(sys.executable).parent / "mpirun"
-    return str(beside) if beside.exists() else "mpirun"
+    """The launcher next to this Python, or the one on the path."""
+    own = Path(sys.executable).parent / "mpirun"
+    return str(own) if own.exists() else "mpirun"
 
 
 def all_cases(bench: Bench, args: argparse.Namespace) -> Iterator[cases.Case]:

@@ -30,7 +30,7 @@ def processor_seconds() -> float:
     """Processor time that the processes below this one have used, Chromium's among them (Linux)."""
     parents, seconds = {}, {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):  # ended meanwhile
+        with contextlib.suppress(OSError):  # it has ended
             fields = stat.read_text().rsplit(") ", 1)[1].split()
             number = int(stat.parent.name)
             parents[number], seconds[number] = int(fields[1]), (int(fields[11]) + int(fields[12]))

@@ -93,9 +93,9 @@ def main() -> None:
             picture = picture.resize((WIDTH, WIDTH * VIEW["height"] // VIEW["width"]), Image.Resampling.LANCZOS)
             pictures.setdefault(number, []).append(picture)
     frames = [frame for group in pictures.values() for frame in with_palette(group, colors)]
-    with atomic_write(args.out) as beside:
+    with atomic_write(args.out) as tmp:
         frames[0].save(
-            beside, "GIF", save_all=True, append_images=frames[1:], duration=MILLISECONDS, loop=0, optimize=True
+            tmp, "GIF", save_all=True, append_images=frames[1:], duration=MILLISECONDS, loop=0, optimize=True
         )
     command_line.print_result(f"{args.out}: {len(frames)} pictures, {args.out.stat().st_size / 1e6:.2f} MB")
 

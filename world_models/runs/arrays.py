@@ -75,7 +75,7 @@ def open_npz(
 ) -> np.lib.npyio.NpzFile:
     """`numpy.load` of an npz, without pickle, whose arrays are judged by their headers before memory is taken for one.
 
-    ValueError as of `header`, if all together are more than `limit` bytes (by default: would fill the memory), or if
+    ValueError as in `header`, if all together are more than `limit` bytes (by default: would fill the memory), or if
     one of the `expected` is of another kind. One that is missing is a KeyError when it is read.
     """
     files.require_regular(path)

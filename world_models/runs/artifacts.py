@@ -140,7 +140,7 @@ ARTIFACTS = {
         Artifact(".lock", "the lock", "every stage", "the command that works in the folder", recorded=False),
     )
 }  # fmt: skip
-# The records of a run that a later round keeps, beside the weights of the round just before.
+# The records of a run that a later round keeps, in addition to the weights of the round just before.
 RECORDS = (
     *("config.json", "manifest.json", "metrics.jsonl", "results.json", "notes.md"),
     *(f"{folder}/{name}" for folder in SEARCHES.values() for name in ("best.json", "history.jsonl")),

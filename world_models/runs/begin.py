@@ -23,10 +23,10 @@ KEPT = (V, M, "initial_z.npz")  # what another run may take of a run, in additio
 
 @contextmanager
 def open_run(path: Path, given: dict, comm: mpi.Comm | None = None, **options: Any) -> Iterator[Run]:
-    """Context manager: the run, locked, and made if it is new. Arguments as of `begin`.
+    """Context manager: the run, locked, and made if it is new. Arguments as in `begin`.
 
     With a communicator all ranks call it: rank 0 holds the lock and makes the run. UserError on every rank if another
-    command holds the lock, or as of `begin`.
+    command holds the lock, or as in `begin`.
     """
     lock = Lock(path)
     start = partial(begin, path, given, lock=lock, **options)

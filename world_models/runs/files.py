@@ -31,7 +31,7 @@ def tmp_path(path: Path) -> Path:
 def atomic_write(path: Path) -> Iterator[Path]:
     """Context manager that yields a temporary path and renames it to `path` if the block raises nothing.
 
-    A reader sees the old file or the new one, also after a power cut. An OSError that names no file, as of a full disk,
+    A reader sees the old file or the new one, also after a power cut. An OSError that names no file, as on a full disk,
     gets `path` as its name.
     """
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -25,7 +25,7 @@ def named(variables: list) -> dict[str, np.ndarray]:
 
 
 def save(model: Any, run: Run, name: str, **more: Any) -> None:
-    """Writes a model's weights into a run; `more` as of `Run.write`. UserError if they are not finite."""
+    """Writes a model's weights into a run; `more` as in `Run.write`. UserError if they are not finite."""
     require_finite(run / name, named(model.variables))
     memory = Memory()
     model.save_weights(memory)
@@ -36,7 +36,7 @@ def save(model: Any, run: Run, name: str, **more: Any) -> None:
 def load(model: Any, run: Run, name: str, expected: str) -> None:
     """Fills a built Keras model from a run's weights.
 
-    UserError as of `Run.need`; if the file is damaged, or its arrays do not fit the model, which says what was
+    UserError as in `Run.need`; if the file is damaged, or its arrays do not fit the model, which says what was
     `expected`; if a number is NaN or infinite.
     """
     path = run.need(name)

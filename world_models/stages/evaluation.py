@@ -142,7 +142,7 @@ def require_same_dreams(run: Run, other: Run) -> None:
 
 
 def comparison(row: dict, other: Path) -> str:
-    """A row's returns against another run's on the same episodes, in words; UserError as of `counterpart`."""
+    """A row's returns against another run's on the same episodes, in words; UserError as in `counterpart`."""
     found = statistics.paired(row, counterpart(row, other))
     assert found is not None, "a counterpart has the same episodes"
     certain = f" (an interval takes {statistics.FEWEST_EPISODES} episodes)"
@@ -163,7 +163,7 @@ def evaluate(
     Args:
         comm: the communicator of all ranks.
         run: the run.
-        config: as of `configured`.
+        config: as in `configured`.
         episodes: the number of test episodes.
         video: whether to film episodes.
         keep: whether to add the row to results.json.

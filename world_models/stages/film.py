@@ -100,7 +100,7 @@ def median_seed(row: dict) -> int:
 
 
 def film(run: Run, vae: VAE, parameters: list[float], played: Played, name: str) -> list[Path]:
-    """Films an episode beside V's reconstruction of it and what M dreams from its frames.
+    """Films an episode next to V's reconstruction of it and what M dreams from its frames.
 
     Writes DIR/videos/TASK-VIEW-NAME.mp4 and pictures/TASK-VIEW-NAME.png, the last frames over their reconstructions.
     Returns their paths.
@@ -212,7 +212,7 @@ def dream(run: Run, vae: VAE, parameters: list[float], seed: int) -> Played:
 
 
 def write_video(path: Path, shown: list[Panel], fps: int) -> Path:
-    """Writes an mp4 of panels side by side, all of the same number of frames. UserError as of `write_film`."""
+    """Writes an mp4 of panels side by side, all of the same number of frames. UserError as in `write_film`."""
     titles = [panel.title for panel in shown]
     frames = zip(*[panel.frames for panel in shown], strict=True)
     notes = zip(*[panel.notes for panel in shown], strict=True)

@@ -96,7 +96,7 @@ def evolve_and_test(comm: mpi.Comm, run: Run, given: dict, combinations: list[di
         comm: the communicator of all ranks.
         run: the run whose V and M they act with.
         given: settings of C that all of them have.
-        combinations: as of `parse`.
+        combinations: as in `parse`.
         episodes: of a test.
     """
     # All settings are checked first, so that a mistake is reported before the first agent's hours.

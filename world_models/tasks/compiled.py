@@ -10,7 +10,7 @@ from numba import njit
 def compiled(function: Callable) -> Callable:
     """`function`, compiled when it is called first.
 
-    The machine code is kept in numba's cache, beside this code or else in the user's home. Where neither can be
+    The machine code is kept in numba's cache, next to this code or else in the user's home. Where neither can be
     written, the disk is full, or the cache is damaged, it is compiled again.
     """
     try:

@@ -28,7 +28,7 @@ class Key:
 
     Attributes:
         key: "Left", "Right", "Up" or "Down".
-        label: what it says beside the key.
+        label: what stands next to the key.
     """
 
     key: str

@@ -56,7 +56,7 @@ class Pictured(gym.Wrapper):
     range in equal parts of -1 to 1.
 
     Raises:
-        UserError: if the actions cannot be a task's, a picture is none (`pixels.rgb`), or the environment calls
+        UserError: if the actions cannot be a task's, a picture is invalid (`pixels.rgb`), or the environment calls
             sys.exit.
     """
 
@@ -92,7 +92,7 @@ class Pictured(gym.Wrapper):
         space = self.env.action_space
         if isinstance(space, gym.spaces.Discrete):
             return int(space.start) + int(np.argmax(action))
-        assert isinstance(space, gym.spaces.Box), "as of action_bounds"
+        assert isinstance(space, gym.spaces.Box), "as in action_bounds"
         share = (action.reshape(space.shape).astype(np.float64) + 1) / 2
         if space.dtype.kind in "iub":
             low, high = (np.asarray(end.tolist(), object) for end in (space.low, space.high))  # Python's never overflow
@@ -123,7 +123,7 @@ class RandomHolder:
 
     Args:
         rng: the source of its randomness.
-        low: (A,), as of `action_bounds`.
+        low: (A,), as in `action_bounds`.
     """
 
     def __init__(self, rng: np.random.Generator, low: np.ndarray):
@@ -188,7 +188,7 @@ def make(env_id: str) -> Pictured:
 
 @cache
 def task(name: str) -> Task:
-    """The task called gymnasium:ID; UserError as of `make`."""
+    """The task called gymnasium:ID; UserError as in `make`."""
     env_id = name.removeprefix(PREFIX)
     env = make(env_id)
     low, fps, discrete = env.low, env.fps, not env.low.any()

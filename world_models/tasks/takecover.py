@@ -21,7 +21,7 @@ class RandomStrafer:
     """The release's random policy (doomrnn/extract.py): U(-1, 1), redrawn at frames that `repeat` divides, `repeat`
     itself being redrawn, 1 to `longest`, at that moment.
 
-    The release's `longest` is 10, with which an agent spends 3% of its life beside a wall; with LONG it is 17%.
+    The release's `longest` is 10, with which an agent spends 3% of its life next to a wall; with LONG it is 17%.
     In few episodes M would else not learn that one dies there, too.
     """
 

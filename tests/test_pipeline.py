@@ -3,13 +3,16 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import copy_of, run_script, user_error
+from conftest import ROOT, SMALL, copy_of, run_script, user_error
 from small_run import contents
 
+from tools import launcher
 from world_models.runs.run import Run
 
 
@@ -41,6 +44,26 @@ def test_extract_writes_every_episode_and_nothing_twice(car_run):
     assert times == [path.stat().st_mtime_ns for path in (paths[0], paths[2])]
     assert contents(car_run / "record") == before  # which rank records an episode does not matter
     assert "all 4 episodes are recorded" in run_script("extract.py", "--run", car_run).stdout
+
+
+def test_two_hosts_record_the_episodes_of_one(car_run, tmp_path):
+    """The host file of docs/guide.md. Both addresses are this machine's; a script in the place of ssh starts the rank
+    of the second, and MPICH gives them no common memory."""
+    (tmp_path / "hosts").write_text("127.0.0.1:1\n127.0.0.2:1\n", encoding="utf-8")
+    ssh = tmp_path / "ssh"
+    ssh.write_text(f'#!/bin/sh\nwhile [ "${{1#-}}" != "$1" ]; do shift; done\necho "$1" >> {tmp_path}/started\n'
+                   'shift\nexec sh -c "$*"\n', encoding="utf-8")  # fmt: skip
+    ssh.chmod(0o755)
+    begin, ranks = (
+        launcher.mpirun(2)[:-2],
+        ["-launcher", "ssh", "-launcher-exec", ssh, "-f", tmp_path / "hosts", "-n", "2"],
+    )
+    run = ["--run", tmp_path / "car", "--task", "carracing", "--preset", "smoke", *SMALL["carracing"].split()]
+    command = [*begin, *ranks, sys.executable, ROOT / "extract.py", *run]
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "started").read_text(encoding="utf-8") == "127.0.0.2\n"
+    assert sorted(contents(tmp_path / "car/record").values()) == sorted(contents(car_run / "record").values())
 
 
 def test_training_leaves_weights_curves_and_pictures(car_run):

@@ -72,12 +72,10 @@ def test_all_stages_on_pendulum_and_its_dream(tmp_path):
         assert shown in command
         command = command.replace(shown, small)
     more = "--round-episodes 4 --held-out 2 --test-episodes 2"
-    command = ["train_all.py", *command.split(), *more.split()]
-    done = run_script(*command)
+    done = run_script("train_all.py", *command.split(), *more.split())
     assert "XDG_RUNTIME_DIR" not in done.stderr
     table = done.stdout.splitlines()[-3:]
     assert all(line.count("±") == 2 for line in table[1:])
-    assert run_script(*command).stdout.splitlines()[-3:] == table
     for folder in (run, tmp_path / "pendulum-2"):
         rows = json.loads((folder / "results.json").read_text())["results"]
         assert [(row["play_in"], row["temperature"]) for row in rows] == [("dream", 1.0), ("real", 1.0)]

@@ -137,6 +137,17 @@ def test_evaluate_scores_films_and_keeps_its_rows(evolved, tmp_path):
     assert (run / "results.json").read_bytes() == before
 
 
+def test_other_pictures_have_a_row_and_the_curves_a_table(evolved, tmp_path):
+    run = shutil.copytree(evolved, tmp_path / "car", symlinks=True)
+    said = run_script("evaluate.py", "--run", run, "--variant", "bars", "--episodes", "1", "--no-video").stdout
+    assert "CarRacing, view v0, bars" in said
+    run_script("tools.report", run, "--out", tmp_path / "report")
+    assert "view v0, bars" in (tmp_path / "report/report.tex").read_text(encoding="utf-8")
+    run_script("tools.report", run, "--csv", tmp_path / "curves.csv")
+    head, *lines = (tmp_path / "curves.csv").read_text(encoding="utf-8").splitlines()
+    assert len(lines) > 5 and all(line.count(",") == head.count(",") for line in lines)
+
+
 def test_a_pack_is_a_run_that_cannot_be_changed(evolved, tmp_path):
     small = tmp_path / "pretrained/car"
     run_script("evaluate.py", "--run", evolved, "--episodes", "2", "--no-video")

@@ -43,7 +43,8 @@ RUN_BY = {
     "-m tools.export": "test_minari_loads_and_samples_the_recordings_of_a_run",
     "-m tools.page --run": "test_weights_of_a_run_are_at_most_5_mb",
     "-m tools.page.speed": "2026-11-28",
-    "-m tools.bench --to-score": "2026-11-29",
+    "train_controller.py --run runs/to-score": "2026-11-29",
+    "-m tools.study": "test_agents_are_compared_at_equal_episodes",
 }
 
 

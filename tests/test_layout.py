@@ -21,9 +21,9 @@ ORDER = (
     ("tools", "examples"),
 )
 TASK_NAME = re.compile(r"car_?racing|take_?cover|vizdoom|doom(?!_?rnn\b)", re.I)
-# These measure the two published tasks by name, next to their published speed; the example plays a shipped agent, and
-# the help of convert says how the release's files of each differ.
-NAMES_ALLOWED = {f"tools/{name}.py" for name in ("bench", "convert")}
+# These measure the two published tasks by name, next to their published speed; say how the release's files of each
+# differ; or play a shipped agent.
+NAMES_ALLOWED = {f"tools/{name}.py" for name in ("bench", "convert", "release")}
 NAMES_ALLOWED |= {"examples/rollout.py"}
 # A rank that fails shows its traceback and ends the job. Damaged bytes of numba's cache may raise anything.
 CATCH_ALL = {"world_models/mpi.py", "world_models/tasks/compiled.py", "world_models/tasks/gymnasium_task.py"}

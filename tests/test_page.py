@@ -27,7 +27,6 @@ from world_models.runs.manifest import episode_digest
 from world_models.runs.run import Run
 from world_models.seeds import episode_seeds
 from world_models.stages.film import Played
-from world_models.tasks.controls import plain
 
 
 def test_weights_of_a_run_are_at_most_5_mb(site):
@@ -163,14 +162,17 @@ def test_a_later_round_s_m_has_the_steps_of_all_rounds():
 
 def test_controls_name_every_number_of_an_action():
     for task in tasks.TASKS.values():
-        row = task.controls
-        assert len(row.actions) == task.action_size
-        assert {key.action for key in row.keys} == set(range(len(row.actions)))
-        squashed = [np.clip(a.scale * np.linspace(-1, 1, 9) + a.offset, a.low, a.high) for a in row.actions]
-        outputs = np.repeat(np.linspace(-1, 1, 9)[:, None], len(row.actions), axis=1)
+        row = sources.controls_of(task)
+        actions = row["actions"]
+        assert len(actions) == task.action_size
+        assert {key["action"] for key in row["keys"]} == set(range(len(actions)))
+        squashed = [np.clip(a["scale"] * np.linspace(-1, 1, 9) + a["offset"], a["low"], a["high"]) for a in actions]
+        outputs = np.repeat(np.linspace(-1, 1, 9)[:, None], len(actions), axis=1)
         np.testing.assert_allclose(np.stack(squashed, axis=1), task.squash(outputs, np))
 
 
 def test_a_task_without_a_row_gets_the_arrow_keys():
-    row = plain("Swimmer-v5", 2, 20)
-    assert row.fps == 20 and row.title == "Swimmer-v5" and [key.action for key in row.keys] == [0, 0, 1, 1]
+    swimmer = tasks.Task("swimmer", "Swimmer-v5", "", "", "Swimmer-v5", None, (-1.0, -1.0), {}, 20)
+    row = sources.controls_of(swimmer)
+    assert row["fps"] == 20 and row["title"] == "Swimmer-v5"
+    assert [key["action"] for key in row["keys"]] == [0, 0, 1, 1]

@@ -1,7 +1,6 @@
 """Measures the speeds that docs/speed.md states, on this machine, in under 5 minutes.
 
     python -m tools.bench --json speeds.json
-    python -m tools.bench --to-score     # 10 minutes more: the time to a return of 600, 700 and 800
 
 Each speed is the median of repeated measurements after a warm-up. No other program should run at the same time.
 Agents are measured as programs of their own, several ranks under mpirun.
@@ -9,7 +8,6 @@ Agents are measured as programs of their own, several ranks under mpirun.
 
 import dataclasses
 import json
-import math
 import resource
 import subprocess
 import sys
@@ -48,7 +46,6 @@ from world_models.world_model import make_rnn, make_vae  # noqa: E402
 ROOT = Path(__file__).parent.parent
 CURVES = published.read()["training_curves"]
 LANES, DREAM_LANES, STEPS = 48, 1024, 60  # of the agents' measurement
-MARKS = (600, 700, 800)  # returns of --to-score
 
 
 def median_rate(work: Callable[[], int], repeats: int = 5) -> float:
@@ -109,7 +106,7 @@ def make_run(path: Path, task: str) -> None:
 
 
 def play_agents(comm) -> None:
-    """One rank of `agents`, whose arguments follow --agents. Rank 0 prints steps/s, their split and the memory."""
+    """One rank of `agents`, whose arguments follow --agents. Rank 0 prints the steps a second and the memory."""
     run, count, dtype = Run(Path(sys.argv[2])), int(sys.argv[3]), sys.argv[4]
     config = dataclasses.replace(run.config, dtype=dtype, lanes=count)
     lanes: Any = make_lanes(run, config)
@@ -117,36 +114,21 @@ def play_agents(comm) -> None:
     rng = np.random.default_rng(comm.rank)
     for lane in range(lanes.count):
         lanes.start(lane, 0.1 * rng.standard_normal(Controller.of(config).num_params), 1000 * comm.rank + lane)
-    spent, rates, agent = 0.0, [], getattr(lanes, "agent", None)  # in a dream they are one program with the environment
-
-    def timed(*args):
-        nonlocal spent
-        started = time.perf_counter()
-        action, h, c = agent(*args)
-        action.numpy()
-        spent += time.perf_counter() - started
-        return action, h, c
-
-    if agent:
-        lanes.agent = timed
+    rates = []
     a_time, repeats = (SEGMENT, 5) if dreaming else (1, STEPS)
     for _ in range(1 if dreaming else 55):  # compiles, and passes the zoom of the first second
         lanes.advance()
     for _ in range(3):
         mpi.wait(comm)
-        spent, started = 0.0, time.perf_counter()
+        started = time.perf_counter()
         for _ in range(repeats):
             lanes.advance()
-        busy = time.perf_counter() - started
         mpi.wait(comm)
-        total = time.perf_counter() - started
-        rates.append(comm.size * lanes.count * repeats * a_time / total)
+        rates.append(comm.size * lanes.count * repeats * a_time / (time.perf_counter() - started))
     assert len(lanes.random) == lanes.count, "every lane plays all the time"
     memory = max(comm.gather(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024) or [0])
     if comm.rank == 0:
-        parts = {"env": busy - spent, "models": spent, "waiting": total - busy}
-        split = {name: seconds / total for name, seconds in parts.items()}
-        command_line.print_result(json.dumps({"rate": float(np.median(rates)), "split": split, "memory": memory}))
+        command_line.print_result(json.dumps({"rate": float(np.median(rates)), "memory": memory}))
 
 
 def agents(run: Path, ranks: int, lanes: int, dtype: str = "float32") -> dict:
@@ -166,17 +148,8 @@ def dreams(run: Path) -> dict[str, float]:
     return {"single": speed(DreamEnv(run), lambda: idle[0], 300), "vector": vector}
 
 
-def vae_products(vae) -> int:
-    """Multiplications of V's forward pass of one frame: each kernel's weights, at every place where it is applied."""
-    dense = ((layer, 1) for layer in (vae.mu, vae.logvar, vae.dense))
-    layers = [*zip([*vae.convolutions, *vae.transposed], (31, 14, 6, 2, 1, 5, 13, 30), strict=True), *dense]
-    return sum(math.prod(layer.kernel.shape) * width**2 for layer, width in layers)
-
-
 def trainings() -> dict[str, float]:
-    """Frames a second of V's training and time steps ("tokens") a second of M's, with all cores, and next to them their
-    floating-point operations a second and those of the product of two large matrices. A training step has three times
-    the products of a forward pass: its own, and the gradients of inputs and weights."""
+    """Frames a second of V's training and time steps ("tokens") a second of M's, with all cores."""
     hold_memory()
     config, rng, number = tasks.preset("carracing", "paper"), np.random.default_rng(0), tf.constant(0, tf.int64)
     vae, rnn = make_vae(config), make_rnn(config)
@@ -196,31 +169,7 @@ def trainings() -> dict[str, float]:
         float(rnn_fit(number, True, mu, logvar, action, *[restart] * 4)["loss"])
         return config.rnn_batch * config.rnn_length
 
-    square = tf.random.stateless_normal((2048, 2048), (0, 0))
-    multiply = tf.function(lambda: tf.matmul(square, square))
-    rnn_products = sum(math.prod(v.shape) for v in rnn.trainable_variables if len(v.shape) == 2)
-    found = {"vae_frames_per_s": median_rate(fit_vae), "rnn_tokens_per_s": median_rate(fit_rnn, 3)}
-    found["vae_flops"] = 6 * vae_products(vae) * found["vae_frames_per_s"]
-    found["rnn_flops"] = 6 * rnn_products * found["rnn_tokens_per_s"]
-    return found | {"matmul_flops": median_rate(lambda: 2 * len(multiply().numpy()) ** 3)}
-
-
-def seconds_to(scored: list[tuple[float, float]]) -> dict[str, float | None]:
-    """Seconds until each of MARKS is first reached, of (seconds, mean) of every evaluation; None if it is not."""
-    return {str(mark): next((seconds for seconds, mean in scored if mean >= mark), None) for mark in MARKS}
-
-
-def time_to_score(run: Path, base: Path, generations: int = 40) -> dict[str, float | None]:
-    """Evolves C in `run` on the V and M of `base`, with the search of CarRacing's `laptop` preset; `seconds_to`."""
-    preset, flags = tasks.preset("carracing", "laptop"), ["--from", str(base), "--eval-every", "5"]
-    for name in ("population", "rollouts", "seed_sharing", "optimizer", "sigma", "lanes"):
-        flags += [configs.flag(name), str(getattr(preset, name))]
-    command = [*mpirun(2), sys.executable, str(ROOT / "train_controller.py"), "--run", str(run)]
-    command += [*([] if run.exists() else flags), "--generations", str(generations)]
-    if status := subprocess.run(command).returncode:
-        raise configs.UserError(f"{' '.join(command)} ended with status {status}")
-    history = files.read_lines(run / "controller" / "history.jsonl")
-    return seconds_to([(line["seconds"], line["evaluation"]["mean"]) for line in history if line["evaluation"]])
+    return {"vae_frames_per_s": median_rate(fit_vae), "rnn_tokens_per_s": median_rate(fit_rnn, 3)}
 
 
 def report(figures: dict) -> str:
@@ -228,39 +177,29 @@ def report(figures: dict) -> str:
     env, agent, dream, train = (figures[name] for name in ("env", "agent", "dream", "train"))
     car, doom = (CURVES[task]["agent_steps_per_second_on_64_cores"] for task in ("carracing", "doom"))
     one, two, bf16, alone = (agent[name] for name in ("ranks_1", "ranks_2", "ranks_2_bfloat16", "batch_1"))
-    split = ", ".join(f"{name} {share:.0%}" for name, share in agent["split"].items())
-    both, tokens, product = dream["steps_per_s"], train["rnn_tokens_per_s"], train["matmul_flops"]
+    both, tokens = dream["steps_per_s"], train["rnn_tokens_per_s"]
     rows = [
         ("CarRacing, Gymnasium's drawing", env["gymnasium"], "steps/s, one core"),
         ("CarRacing, v0 view", env["v0"], f"steps/s, one core: {env['v0'] / env['gymnasium']:.1f} x"),
         ("CarRacing, v3 view", env["v3"], f"steps/s, one core: {env['v3'] / env['gymnasium']:.1f} x"),
         ("TakeCover at 640x480", env["doom"], "steps/s, one core"),
         ("agents, 1 rank", one, "agent-steps/s"),
-        ("agents, 2 ranks", two, f"{two / one:.2f} x one rank, {two / car:.1f} x the paper's 64 cores ({split})"),
+        ("agents, 2 ranks", two, f"{two / one:.2f} x one rank, {two / car:.1f} x the paper's 64 cores"),
         ("agents, 2 ranks, bfloat16", bf16, f"{bf16 / two:.2f} x float32"),
         ("agents, 1 rank, batch 1", alone, f"48 lanes on 2 ranks are {two / alone:.1f} x batch 1"),
         ("Doom's dream, 1,024 lanes on 2 ranks", both, f"dream-steps/s: {both / doom:.1f} x the paper's 64 cores"),
         ("Doom's dream, one environment", dream["single"], "dream-steps/s"),
         ("Doom's dream, 1,024 as one vector", dream["vector"], f"{dream['vector'] / dream['single']:.0f} x one"),
-        ("V's training, batch 100", train["vae_frames_per_s"], 
-         f"frames/s: {train['vae_flops'] / product:.0%} of a large matrix product's operations a second"),
-        ("M's training, 100 x 999", tokens, f"time steps/s: {99_900 / tokens:.2f} s a step, "
-         f"{train['rnn_flops'] / product:.0%} of the same"),
+        ("V's training, batch 100", train["vae_frames_per_s"], "frames/s"),
+        ("M's training, 100 x 999", tokens, f"time steps/s: {99_900 / tokens:.2f} s a step"),
         ("memory of a rank", figures["memory"]["rank_mb"], "MB at its peak"),
-    ]  # fmt: skip
-    theirs = seconds_to([(seconds, mean) for _, seconds, mean in CURVES["carracing"]["evaluation"]])
-    for mark, seconds in figures.get("seconds_to_score", {}).items():
-        paper = f"s on 2 ranks; published: at most {theirs[mark]:,.0f} s on 64 cores"
-        rows.append((f"to a score of {mark}", seconds or math.nan, paper))
+    ]
     return "\n".join(f"{name:<38} {value:>10,.0f}  {text}" for name, value, text in rows)
 
 
 def main() -> None:
     parser = command_line.Parser(description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to FILE")
-    parser.add_argument("--to-score", type=Path, nargs="?", const=Path("runs/to-score"), metavar="DIR",
-                        help="also evolve C with the shipped V and M, in DIR (default runs/to-score), and say when "
-                        "its mean scores 600, 700 and 800")  # fmt: skip
     args = parser.parse_args()
     figures: dict = {"env": environments()}
     with tempfile.TemporaryDirectory() as scratch:
@@ -269,12 +208,10 @@ def main() -> None:
         make_run(doom, "doom")
         one, two, bf16 = agents(car, 1, LANES), agents(car, 2, LANES), agents(car, 2, LANES, "bfloat16")
         rates = {"ranks_1": one["rate"], "ranks_2": two["rate"], "ranks_2_bfloat16": bf16["rate"]}
-        figures["agent"] = rates | {"batch_1": agents(car, 1, 1)["rate"], "split": two["split"]}
+        figures["agent"] = rates | {"batch_1": agents(car, 1, 1)["rate"]}
         figures["memory"] = {"rank_mb": two["memory"]}
         figures["dream"] = {"steps_per_s": agents(doom, 2, DREAM_LANES // 2)["rate"], **dreams(doom)}
     figures["train"] = trainings()
-    if args.to_score:
-        figures["seconds_to_score"] = time_to_score(args.to_score, ROOT / "pretrained" / "carracing")
     command_line.print_result(report(figures))
     if args.json:
         files.write_text(args.json, json.dumps(figures, indent=1) + "\n")

@@ -13,20 +13,20 @@ import numpy as np
 from controller.policy import Controller
 from doom_rnn.dream import Starts
 from world_models import config as configs
-from world_models import tasks
 from world_models.config import Config, UserError
 from world_models.runs import weights
 from world_models.runs.agent import read_best
 from world_models.runs.arrays import require_finite
 from world_models.runs.artifacts import M, V
 from world_models.runs.run import Run
-from world_models.tasks.task import Release
 from world_models.world_model import load_rnn, load_vae, make_rnn, make_vae
 
 # What needs TensorFlow is imported where it is used: its start-up messages must have been quieted before.
 
 SCALE = 10_000  # of a weight in JSON (get_model_params of the release)
 DECIMALS = 4  # of C's parameters, which are plain numbers there (train.py)
+# By task: its name in the agents' file names; whether rnn.json has M's output layer before its LSTM.
+RELEASES = {"carracing": ("carracing", True), "doom": ("doomrnn", False)}
 FORGET_BIAS = 1.0  # added to the gate f when the release's LSTM runs; Keras' bias holds it
 
 
@@ -114,9 +114,9 @@ def to_release(kernel: np.ndarray, recurrent: np.ndarray, bias: np.ndarray) -> t
     return swap_gates(np.concatenate([kernel, recurrent])), swap_gates(bias - forget_bias(len(bias) // 4))
 
 
-def release_of(config: Config) -> Release:
-    """How the release stores the models of the run's task; UserError if it has none of it."""
-    release = tasks.get(config.task).release
+def release_of(config: Config) -> tuple[str, bool]:
+    """The row of RELEASES of the run's task; UserError if the release has none of it."""
+    release = RELEASES.get(config.task)
     if release is None:
         raise UserError(f"--task {config.task}: the original release has no such task, and no files of it")
     return release
@@ -125,7 +125,7 @@ def release_of(config: Config) -> Release:
 def in_order(arrays: dict, config: Config) -> dict:
     """M's arrays, head first, in the order of the task's rnn.json (carracing/rnn/rnn.py, doomrnn/doomrnn.py)."""
     names = list(arrays)
-    return {name: arrays[name] for name in (names if release_of(config).head_first else names[2:] + names[:2])}
+    return {name: arrays[name] for name in (names if release_of(config)[1] else names[2:] + names[:2])}
 
 
 def vae_variables(vae: Any) -> dict:
@@ -239,4 +239,4 @@ def json_name(name: str, config: Config) -> str:
     if name != "controller":
         return f"{name}.json"
     episodes = configs.rollouts_at(config.rollouts, config.generations)
-    return f"{release_of(config).name}.cma.{episodes}.{config.population}.best.json"
+    return f"{release_of(config)[0]}.cma.{episodes}.{config.population}.best.json"

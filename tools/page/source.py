@@ -3,7 +3,9 @@
 import base64
 import dataclasses
 import io
+import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -21,12 +23,17 @@ from world_models.runs.run import Run
 from world_models.seeds import episode_seeds, generator
 from world_models.stages.film import episodes as play_episodes
 from world_models.stages.film import median_seed
-from world_models.tasks.controls import plain
+from world_models.tasks.task import Task
 from world_models.text import plus_minus
 from world_models.world_model import WorldModel, load_rnn, load_vae
 
 FRAMES = 8  # real ones, next to V's reconstructions
 STARTS = 100  # first frames where dreams begin
+# How a person plays a task, by its name. In a step, number `action` of the action goes a share `ease` of the way to a
+# key's `value`. C's number a becomes scale * a + offset, cut to low..high. Sizes below `dead_zone` do nothing.
+CONTROLS = json.loads(Path(__file__).with_name("controls.json").read_text(encoding="utf-8"))
+USUAL = {"unit": "return", "end": "the end", "ended": "came to the end", "lost": "", "easier": "", "dead_zone": 0.0}
+USUAL |= {"survival": False}  # whether a score is the steps until the end
 EVERY, COLUMNS = 2, 16  # of the film: steps between two pictures; pictures in a row of its sheet
 
 
@@ -57,9 +64,8 @@ class Source:
     def facts(self) -> dict:
         """What the page says of the run, as JSON has it."""
         config, task = self.config, tasks.get(self.config.task)
-        controls = task.controls or plain(task.label, task.action_size, task.fps)
         facts = {
-            **dataclasses.asdict(controls),
+            **controls_of(task),
             "z_size": config.z_size,
             "units": config.rnn_units,
             "mixtures": config.mixtures,
@@ -88,6 +94,23 @@ class Source:
         return arrays | {"z": self.vae.encode(frames)[0].numpy(), "frames": frames}
 
 
+def controls_of(task: Task) -> dict:
+    """The task's row of controls.json. A task without one is played with the arrow keys: of choices they make the first
+    four, which stay until the next; else they are the first two numbers of the action."""
+    if task.choice:
+        goal, name = "Each arrow key makes a choice, which stays until the next.", "choice"
+        keys = [(key, k, 1.0, f"choice {k}") for k, key in enumerate(("Left", "Right", "Up", "Down"))]
+    else:
+        goal, name = "The arrow keys move the first numbers of the action.", "action"
+        keys = [("Left", 0, -1.0, "−"), ("Right", 0, 1.0, "+"), ("Up", 1, 1.0, "+"), ("Down", 1, -1.0, "−")]
+    usual = {"scale": 1.0, "offset": 0.0, "ease": 1.0, "high": 1.0}
+    row = USUAL | {"title": task.label, "goal": goal, "fps": task.fps, "choice": task.choice}
+    row["actions"] = [usual | {"name": f"{name} {k}", "low": low} for k, low in enumerate(task.low)]
+    shown = [key for key in keys if key[1] < task.action_size]
+    row["keys"] = [dict(zip(("key", "action", "value", "label"), key, strict=True)) for key in shown]
+    return row | CONTROLS.get(task.name, {})
+
+
 def read(run: Run) -> Source:
     """UserError, in one line, if V, M, first frames or a real episode are missing, or do not fit the settings."""
     config, vae, rnn, first = run.config, load_vae(run), load_rnn(run), Starts(run)
@@ -108,7 +131,8 @@ def short_training(run: Run) -> str:
     if not 0 < steps < paper or "rnn" in run.config.untrained:
         return ""
     within = f" in {rounds} rounds" if rounds > 1 else ""
-    lost = f" Its dream {task.controls.lost}: Restart begins another." if task.controls and task.controls.lost else ""
+    lost = controls_of(task)["lost"]
+    lost = lost and f" Its dream {lost}: Restart begins another."
     return f"M was trained for {steps:,} steps{within}, the paper's M for {paper:,}.{lost}"
 
 

@@ -2,15 +2,16 @@
 
     python -m tools.page.speed --site site
 
-For each run: the rate that the page shows, which is the game's own pace as far as the core keeps up; the rate without
-that pace, where a browser stops at 60; and the frames a second of processor time makes, whatever else runs.
+For each run: the rate that the page shows, which is the game's own pace as far as the core keeps up, and the rate
+without that pace, where a browser stops at 60. Needs Playwright (requirements-dev.txt) and the system's Chromium.
 """
 
 import os
+import shutil
 from pathlib import Path
 
-from tools.page.browser import chromium, processor_seconds, site
 from world_models import command_line
+from world_models.config import UserError
 
 VIEW = {"width": 1440, "height": 900}
 # No dream ends: the speed does not depend on it.
@@ -19,7 +20,7 @@ LIFTED = 1000  # frames a second: more than any browser draws
 COUNT = """async (seconds) => {
     const [first, start] = [state.dream.steps, performance.now()];
     await new Promise((done) => setTimeout(done, 1000 * seconds));
-    return [state.dream.steps - first, (performance.now() - start) / 1000];
+    return 1000 * (state.dream.steps - first) / (performance.now() - start);
 }"""
 
 
@@ -31,33 +32,32 @@ def open_dream(page, name: str) -> None:
     page.wait_for_function("state.dream.steps > 40", timeout=120_000)  # the browser compiles what is run often
 
 
-def measure(page, seconds: float) -> tuple[float, float]:
-    """Of the dream that plays, over that many seconds: frames a second, and frames a second of processor time."""
-    before = processor_seconds()
-    frames, passed = page.evaluate(COUNT, seconds)
-    return frames / passed, frames / (processor_seconds() - before)
-
-
 def main() -> None:
     parser = command_line.Parser(description=__doc__)
     parser.add_argument("--site", type=Path, required=True, metavar="DIR", help="the page, from python -m tools.page")
     parser.add_argument("--seconds", type=command_line.count, default=10, help="of each measurement (default 10)")
     args = parser.parse_args()
-    index = site(args.site)
+    try:
+        from playwright.sync_api import sync_playwright  # here: it is not one of the requirements of a run
+    except ImportError:
+        raise UserError("Playwright is not installed; run: pip install -r requirements-dev.txt") from None
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        raise UserError("Chromium is not installed; on Debian run: apt-get install chromium")
+    if not (index := args.site / "index.html").exists():
+        raise UserError(f"{index} is missing; make it with: python -m tools.page --run RUN --out {args.site}")
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # Chromium inherits it
-    with chromium() as browser:
-        page = browser.new_page(viewport=VIEW)
+    with sync_playwright() as driver:
+        page = driver.chromium.launch(executable_path=path, args=["--no-sandbox"]).new_page(viewport=VIEW)
         page.goto(index.resolve().as_uri())
         for name in page.evaluate("RUNS.map(({ name }) => name)"):
             open_dream(page, name)
             pace = page.evaluate("state.run.fps")
-            shown, _ = measure(page, args.seconds)
+            shown = page.evaluate(COUNT, args.seconds)
             page.evaluate(f"state.run.fps = {LIFTED}")
-            lifted, of_processor = measure(page, args.seconds)
-            command_line.print_result(
-                f"{name}, one core: {shown:.1f} frames/s at the game's pace of {pace}; without it "
-                f"{lifted:.1f}, of 60 at most; {of_processor:.0f} a second of processor time"
-            )
+            lifted = page.evaluate(COUNT, args.seconds)
+            said = f"{shown:.1f} frames/s at the game's pace of {pace}; without it {lifted:.1f}, of 60 at most"
+            command_line.print_result(f"{name}, one core: {said}")
 
 
 if __name__ == "__main__":

@@ -6,8 +6,7 @@ import gymnasium as gym
 import numpy as np
 
 from world_models.config import Config
-from world_models.tasks.controls import Action, Controls, Key
-from world_models.tasks.task import Release, Task
+from world_models.tasks.task import Task
 
 VARIANTS = ("plain", "colour", "bars", "blob")
 
@@ -64,26 +63,6 @@ class RandomWanderer:
         return np.clip(self.mean + self.deviation, (-1, 0, 0), (1, 1, 1)).astype(np.float32)
 
 
-CONTROLS = Controls(
-    title="CarRacing",
-    goal="Drive round the track, seen from above.",
-    fps=50,
-    unit="return of a lap",
-    lost="loses the road after a few seconds",
-    # The squashing of C's output and the ranges are those of `squash`.
-    actions=(
-        Action("steer", ease=0.3),
-        Action("gas", low=0.0, scale=0.5, offset=0.5, ease=0.3),
-        Action("brake", low=0.0, ease=0.5),
-    ),
-    keys=(
-        Key("Left", 0, -1.0, "left"),
-        Key("Right", 0, 1.0, "right"),
-        Key("Up", 1, 1.0, "gas"),
-        Key("Down", 2, 0.8, "brake"),
-    ),
-)
-
 TASK = Task(
     name="carracing",
     label="CarRacing",
@@ -109,7 +88,5 @@ episode's rewards.""",
     dream_id="CarRacingDream-v0",
     presets={"laptop": dict(policy="smooth", z="mean")},  # the paper's are Config's defaults
     mark=900.0,  # gym's "reward_threshold"
-    controls=CONTROLS,
     published="carracing",
-    release=Release(name="carracing", head_first=True),
 )

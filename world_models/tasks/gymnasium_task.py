@@ -19,7 +19,6 @@ from PIL import Image
 
 from world_models.config import Config, UserError
 from world_models.tasks.actions import checked, one_hot
-from world_models.tasks.controls import choices
 from world_models.tasks.pixels import SIZE, rgb
 from world_models.tasks.task import Task
 
@@ -213,7 +212,6 @@ def task(name: str) -> Task:
         mean_length=lambda steps: mean_length(env_id, steps),
         policies={"held": lambda rng: RandomHolder(rng, low)},
         fps=fps,
-        controls=choices(env_id, len(low), fps) if discrete else None,
         presets=presets(limit or STEPS),
     )
 

@@ -4,8 +4,7 @@ import gymnasium as gym
 import numpy as np
 
 from world_models.config import Config
-from world_models.tasks.controls import Action, Controls, Key
-from world_models.tasks.task import Release, Task
+from world_models.tasks.task import Task
 
 VARIANTS = ("plain", "walls", "floor", "text")
 
@@ -52,20 +51,6 @@ LAPTOP = dict(episodes=3000, policy="smooth", mirror="yes", eval_episodes=128)
 LAPTOP |= dict(rnn_steps=2700, rnn_length=100, rnn_rate_decay=0.9993)
 SMOKE = dict(episodes=24, max_frames=2100, rnn_steps=40, rnn_length=100, population=16, lanes=16)
 
-CONTROLS = Controls(
-    title="Doom: Take Cover",
-    goal="Monsters at the far wall throw fireballs at you. Step aside, for as long as you can.",
-    fps=35,
-    unit="steps survived",
-    actions=(Action("move"),),
-    keys=(Key("Left", 0, -1.0, "left"), Key("Right", 0, 1.0, "right")),
-    survival=True,
-    end="death",
-    ended="died",
-    easier="M misses fireballs that come from the side, outside the picture",
-    dead_zone=1 / 3,  # what lies within it stands still (tasks: Take Cover's buttons)
-)
-
 TASK = Task(
     name="doom",
     label="ViZDoom",
@@ -89,7 +74,5 @@ fireballs. Return: time steps survived. "Dream" is the same game as M predicts i
     dream_id="DoomRNN-v0",
     presets={"paper": PAPER, "laptop": LAPTOP, "smoke": SMOKE},
     mark=750.0,  # gym-doom's: "solved" at a mean of 750 steps [paper 4]
-    controls=CONTROLS,
     published="doom",
-    release=Release(name="doomrnn", head_first=False),
 )

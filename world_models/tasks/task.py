@@ -12,7 +12,6 @@ import gymnasium as gym
 import numpy as np
 
 from world_models.config import Config
-from world_models.tasks.controls import Controls
 
 
 class Policy(Protocol):
@@ -20,19 +19,6 @@ class Policy(Protocol):
 
     def act(self, frame: int) -> np.ndarray:
         """The action, float32 (A,), at a frame counted from 0; called once a frame, in order."""
-
-
-@dataclass(frozen=True)
-class Release:
-    """How the original release stores the task's models (tools/release.py).
-
-    Attributes:
-        name: the task in its agents' file names.
-        head_first: whether rnn.json has M's output layer before its LSTM.
-    """
-
-    name: str
-    head_first: bool
 
 
 def identity(a: Any, ops: Any) -> Any:
@@ -82,9 +68,7 @@ class Task:
         dream_reward: reward of a step in the dream of an M without a reward head; None: no agent can be evolved there.
         dream_id: the id of its dream, `WorldModels/ID` for Gymnasium; None: it is not registered.
         mark: the return from which an episode counts as solved.
-        controls: how a person plays it on the page of dreams; None: the arrow keys are its first two numbers.
         published: its key in published.json.
-        release: how the original release stores its models; None: it has none of this task.
     """
 
     name: str
@@ -114,9 +98,7 @@ class Task:
     dream_reward: float | None = None
     dream_id: str | None = None
     mark: float | None = None
-    controls: Controls | None = None
     published: str | None = None
-    release: Release | None = None
 
     @property
     def file_name(self) -> str:

@@ -42,7 +42,8 @@ def write(path: Path, parts: dict) -> Path:
     files.write_text(path / "config.json", config_file.text(config))
     best = {"generation": 30, "score": 800.0, "parameters": parts.get("parameters", [])}
     rows = [
-        identity(config, play_in=env) | {"mean": mean, "std": 50.0, "episodes": 4, "returns": [mean] * 4}
+        identity(config, play_in=env)
+        | {"mean": mean, "std": 50.0, "episodes": 4, "returns": [mean] * 4, "seeds": [0] * 4}
         for env, mean in parts["tests"].items()
     ]
     Run(path).write_text("results.json", json.dumps({"results": rows}))

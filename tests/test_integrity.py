@@ -11,8 +11,6 @@ from small_run import add_agent, edit_json, episode_of, flip, make_run, new_run,
 from controller.evolution import Evolution
 from rnn.data import LatentDataset
 from tools.convert import import_run
-from tools.reporting.runs import read_run
-from tools.reporting.tables import results_table
 from world_models import results, tasks, training
 from world_models.config import UserError
 from world_models.runs import episodes, files, weights
@@ -32,7 +30,7 @@ def test_the_reader_accepts_the_seed_of_every_run_that_was_made(seed, tmp_path):
     path = episode_of(run, 0)
     assert Run(tmp_path).config.seed == seed
     episodes.check(path, run.config, 0)
-    row = results.identity(run.config) | {"episodes": 1, "mean": 1.0, "std": 0.0}
+    row = results.identity(run.config) | {"episodes": 1, "mean": 1.0, "std": 0.0, "returns": [1.0], "seeds": [1]}
     run.write_text("results.json", json.dumps({"results": [row]}))
     assert results.read(Run(tmp_path))[0]["seed"] == seed
 
@@ -206,8 +204,9 @@ def add_row(run: Run, **changes) -> dict:
         ({"std": None}, "its std is None"),
         ({"mean": "906"}, "its mean is '906'"),
         ({"returns": [1.0, "x", 2.0]}, "its returns is"),
+        ({"returns": None}, "its returns is None"),
         ({"seeds": [1, 2.5, 3]}, "its seeds is"),
-        ({"seeds": [1]}, "different numbers of returns and of seeds"),
+        ({"seeds": [1]}, "different numbers of episodes, returns and seeds"),
         ({"temperature": "1"}, "its temperature is '1'"),
         ({"play_in": "dream"}, "no temperature"),
         ({"play_in": "game"}, "its play_in is 'game'"),
@@ -236,13 +235,11 @@ def test_results_that_were_modified_or_are_of_another_v_are_refused_before_the_t
         results.require_own(run)
 
 
-def test_a_row_without_returns_is_reported_and_has_no_counterpart(copied):
+def test_a_run_without_such_a_test_has_no_counterpart(copied):
     run = Run(copied)
     row = add_row(run)
     assert evaluation.counterpart(row, copied)["returns"] == row["returns"]
-    bare = {name: value for name, value in row.items() if name not in ("returns", "seeds")}
-    run.write_text("results.json", json.dumps({"results": [bare]}))
-    assert results_table([read_run(copied, "car")]).rows[0][4] == "854.2 ± 45.6"
+    add_row(run, variant="bars")
     with pytest.raises(UserError, match=r"its results\.json has no test of"):
         evaluation.counterpart(row, copied)
 

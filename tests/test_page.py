@@ -133,6 +133,7 @@ def test_of_tests_of_one_kind_that_of_most_episodes_is_shown(tmp_path):
     config = run.config
     for env, episodes, mean in (("real", 100, 900.0), ("real", 5, 1.0), ("dream", 3, 2.0), ("dream", 100, 1000.0)):
         row = results.identity(config, play_in=env) | {"mean": mean, "std": 1.0, "episodes": episodes}
+        row |= {"returns": [mean] * episodes, "seeds": list(range(episodes))}
         results.add(run, row)
     found = [(entry["by"], entry["where"], entry["mean"]) for entry in sources.scores(sources.tests(run))]
     paper = [("paper", "dream", 918), ("paper", "real", 1092)]

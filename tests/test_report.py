@@ -59,10 +59,6 @@ def test_what_was_not_measured_is_an_empty_cell(tmp_path):
     (page, *_) = write_report(read_runs([run]), tmp_path / "out")
     assert cells_of(page.read_text(encoding="utf-8"), "bare, round 1, seed 0: C sees z, c and h")[0][1:6] == [""] * 5
     assert not list((tmp_path / "out").glob("*.png"))
-    row = result(config, [1.0, 2.0])
-    row = {name: value for name, value in row.items() if name not in ("returns", "seeds", "command")}
-    (line,) = tables.lines([read_run(make_run(tmp_path / "short", config, [row]), "short")])
-    assert line.cells()[4:7] == ["1.50 ± 0.50", "", ""]
 
 
 def test_numbers_have_sensible_digits():

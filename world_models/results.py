@@ -32,6 +32,8 @@ KINDS = {
     **dict.fromkeys(("temperature", "trained_temperature"), optional(is_number)),
     "view": optional(is_text),
     **dict.fromkeys(("dream_dropout", "mean", "std"), is_number),
+    "returns": list_of(is_number),
+    "seeds": list_of(is_count),
 }
 MORE = {
     **dict.fromkeys(("min", "max", "median", "standard_error", "interquartile_mean"), is_number),
@@ -39,8 +41,6 @@ MORE = {
     **dict.fromkeys(("command", "hardware", "vae", "rnn", "agent"), is_text),
     "ranks": is_count,
     "generation": optional(is_count),
-    "returns": list_of(is_number),
-    "seeds": list_of(is_count),
 }
 
 
@@ -111,8 +111,8 @@ def read(run: Run) -> list[dict]:
                 raise ValueError(f"a row is wrong: {wrong}")
             if row["play_in"] == "dream" and row["temperature"] is None:
                 raise ValueError("a row of a dream has no temperature")
-            if len({len(row[name]) for name in ("returns", "seeds") if name in row}) > 1:
-                raise ValueError("a row has different numbers of returns and of seeds")
+            if not len(row["returns"]) == len(row["seeds"]) == row["episodes"]:
+                raise ValueError("a row has different numbers of episodes, returns and seeds")
             if row["task"] != run.config.task:
                 raise ValueError(f"a row is of task {row['task']}, and the run of {run.config.task}")
             views = tasks.get(row["task"]).views

@@ -7,11 +7,12 @@ from tools.reporting import names
 from tools.reporting.markup import Block, Code, Heading, Notes, Table, Text, to_markdown
 from tools.reporting.pages import media
 from tools.reporting.runs import Run
-from tools.reporting.tables import METHOD, commands_of, differences, made_table, of_test, results_table, rounds_table
+from tools.reporting.tables import METHOD, commands_of, differences, made_table, results_table, rounds_table
 from world_models import config as configs
-from world_models import results, tasks
+from world_models import published, results, tasks
 from world_models.runs import files
 from world_models.runs.artifacts import ARTIFACTS
+from world_models.statistics import standard_error
 from world_models.text import number, plus_minus
 
 REPOSITORY_FILES = "README.md", "notes.md"  # of a pack, that its table of files leaves out
@@ -67,8 +68,8 @@ def front_matter(run: Run) -> str:
     parts = [FRONT.format(game=json.dumps(task.environment(run.config.view)))]
     parts += [MODEL.format(name=json.dumps(f"world-models-{run.config.task}"))] if rows else []
     for row in rows:
-        error = of_test(run, row).error
-        name = f"mean return of {row['episodes']} episodes" + (f", standard error {error:.2f}" if error else "")
+        error = standard_error(row["returns"])
+        name = f"mean return of {row['episodes']} episodes, standard error {error:.2f}"
         score = f"{row['mean']:.2f} +/- {row['std']:.2f}"
         game = json.dumps(task.environment(row["view"]))
         parts.append(METRIC.format(game=game, score=score, name=json.dumps(name)))
@@ -80,10 +81,10 @@ def headline(run: Run) -> str:
     rows = headlines(run)
     if not rows:
         return "This agent was not tested yet."
-    line = of_test(run, rows[0])
-    error = f" (standard error {number(line.error)})" if line.error else ""
-    words = f"This agent scores {plus_minus(line.mean, line.std)}{error} over {line.played} episodes of {line.where}"
-    return f"{words}. The paper reports {line.paper or 'no score for this environment'}."
+    row = rows[0]
+    said = f"This agent scores {plus_minus(row['mean'], row['std'])} (standard error "
+    said += f"{number(standard_error(row['returns']))}) over {row['episodes']:,} episodes of {results.where(row)}."
+    return f"{said} The paper reports {published.text(row) or 'no score for this environment'}."
 
 
 def trained_on(config: configs.Config) -> str:

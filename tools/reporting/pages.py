@@ -53,7 +53,7 @@ def training_curves(runs: list[Run], path: Path) -> str | None:
 
 def histograms(runs: list[Run], path: Path) -> str | None:
     """Draws the returns of the tests of runs of one task, and returns the caption; None if there are none."""
-    scored = ((experiment(run, row), (run, row)) for run, row in tests(runs) if row.get("returns"))
+    scored = ((experiment(run, row), (run, row)) for run, row in tests(runs))
     panels = []
     for group in map(seeds_of, groups_of(scored)):
         run, row = group[0]

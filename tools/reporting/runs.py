@@ -107,7 +107,7 @@ def tests(runs: list[Run]) -> list[tuple[Run, dict]]:
     found: dict[str, tuple[Run, dict]] = {}
     for run in every(runs):
         for row in run.rows:
-            found.setdefault(repr([row[name] for name in results.KEY] + [row.get("returns", run.path)]), (run, row))
+            found.setdefault(repr([row[name] for name in results.KEY] + [row["returns"]]), (run, row))
     return list(found.values())
 
 

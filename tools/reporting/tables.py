@@ -1,8 +1,6 @@
 """The report's tables: our numbers from the runs, next to the published ones."""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
@@ -27,41 +25,6 @@ METHOD = (
     f"{statistics.FEWEST_EPISODES} seeds on the bootstrap's. The interquartile mean leaves out the lowest and the "
     "highest quarter of the episodes."
 )
-
-
-class Line(NamedTuple):
-    """A line of the results table.
-
-    Attributes:
-        agent, where, sees, paper: whose test, of what, and what the paper reports; in words.
-        mean, std, error, interval: over episodes, or over seeds' means. error and interval are None where there are too
-            few values or no returns.
-        middle: the interquartile mean of all episodes; None without returns.
-        played, searched: test episodes, and training episodes of C, in words.
-        command: the command that repeats the test; "" for a round of which only the records are there.
-    """
-
-    agent: str
-    where: str
-    sees: str
-    paper: str
-    mean: float
-    std: float
-    error: float | None
-    interval: Sequence[float] | None
-    middle: float | None
-    played: str
-    searched: str
-    command: str
-
-    def cells(self) -> list[str]:
-        ours = plus_minus(self.mean, self.std)
-        decimals = text.digits(self.std or self.mean)
-        error = "" if self.error is None else f" [{text.number(self.error, decimals)}]"
-        interval = " to ".join(text.number(end, decimals) for end in self.interval or ())
-        middle = "" if self.middle is None else text.number(self.middle, decimals)
-        episodes = f"{self.played} / {self.searched}" if self.searched else self.played
-        return [self.agent, self.where, self.sees, self.paper, ours + error, interval, middle, episodes]
 
 
 def launch(row: dict) -> str:
@@ -89,47 +52,35 @@ def again(group: list[tuple[Run, dict]]) -> str:
     return text.printable(f"for run in {folders}; do {command}; done")
 
 
-def of_test(run: Run, row: dict) -> Line:
-    """The line of one test."""
-    found = row | (statistics.summary(row["returns"]) if row.get("returns") else {})
-    return Line(
-        agent=names.agent(run),
-        where=results.where(row),
-        sees=names.sees(row),
-        paper=published.text(row),
-        mean=row["mean"],
-        std=row["std"],
-        error=found.get("standard_error"),
-        interval=found.get("interval"),
-        middle=found.get("interquartile_mean"),
-        played=f"{row['episodes']:,}",
-        searched=searched(run),
-        command=again([(run, row)]),
-    )
+def cells_of(group: list[tuple[Run, dict]]) -> list[str]:
+    """The cells of a test, over its episodes; or those of the same test of agents that differ in their seed alone, over
+    the means of the seeds."""
+    (run, row), rows = group[0], [row for _, row in group]
+    episodes = [value for row in rows for value in row["returns"]]
+    values = episodes if len(group) == 1 else [row["mean"] for row in rows]
+    mean, std = float(np.mean(values)), float(np.std(values, ddof=len(group) > 1))
+    if len(group) == 1:
+        interval = statistics.over_episodes(values)
+    else:
+        interval = next(iter(statistics.over_seeds(values).values()), None)
+    decimals = text.digits(std or mean)
+    played = ", ".join(dict.fromkeys(f"{row['episodes']:,}" for row in rows))
+    searches = ", ".join(dict.fromkeys(f"{sum(run.episodes):,}" for run, _ in group if run.episodes))
+    return [
+        names.agent(run, [row["seed"] for row in rows]),
+        results.where(row),
+        names.sees(row),
+        published.text(row),
+        f"{plus_minus(mean, std)} [{text.number(statistics.standard_error(values), decimals)}]",
+        " to ".join(text.number(end, decimals) for end in interval or ()),
+        text.number(statistics.interquartile_mean(episodes), decimals),
+        (f"{len(rows)} × " if len(rows) > 1 else "") + played + (f" / {searches}" if searches else ""),
+    ]
 
 
-def of_seeds(group: list[tuple[Run, dict]]) -> Line:
-    """The line of agents that differ in their seed alone."""
-    run, rows = group[0][0], [row for _, row in group]
-    each = [of_test(*pair) for pair in group]
-    means = [line.mean for line in each]
-    every = [value for row in rows for value in row.get("returns", [])]
-    return each[0]._replace(
-        agent=names.agent(run, [row["seed"] for row in rows]),
-        mean=float(np.mean(means)),
-        std=float(np.std(means, ddof=1)),
-        error=statistics.standard_error(means),
-        interval=next(iter(statistics.over_seeds(means).values()), None),
-        middle=statistics.interquartile_mean(every) if every else None,
-        played=f"{len(rows)} × {', '.join(dict.fromkeys(line.played for line in each))}",
-        searched=", ".join(dict.fromkeys(line.searched for line in each)),
-        command=again(group),
-    )
-
-
-def lines(runs: list[Run]) -> list[Line]:
-    """The lines of the results table: run by run and round by round. An experiment of several seeds has one more line
-    after its last test; of agents/ it has that one alone."""
+def lines(runs: list[Run]) -> list[list[tuple[Run, dict]]]:
+    """The tests of each line of the results table, run by run and round by round. An experiment of several seeds has
+    one more line after its last test; of agents/ it has that one alone."""
     found = tests(runs)
     groups = {experiment(*group[0]): group for group in groups_of((experiment(*pair), pair) for pair in found)}
     out = []
@@ -137,24 +88,19 @@ def lines(runs: list[Run]) -> list[Line]:
         group = groups[experiment(run, row)]
         seeds = seeds_of(group)
         if len(seeds) == 1 or not run.in_agents:
-            out.append(of_test(run, row))
+            out.append([(run, row)])
         if len(seeds) > 1 and group[-1][1] is row:
-            out.append(of_seeds(seeds))
+            out.append(seeds)
     return out
 
 
-def searched(run: Run) -> str:
-    """How many training episodes the searches for an agent have played together; "" if that is not known."""
-    return f"{sum(run.episodes):,}" if run.episodes else ""
-
-
 def results_table(runs: list[Run]) -> Table:
-    return Table(RESULTS, [line.cells() for line in lines(runs)])
+    return Table(RESULTS, [cells_of(group) for group in lines(runs)])
 
 
 def results_blocks(runs: list[Run]) -> list[Table | Code]:
     """The results table, and below it the commands of its lines."""
-    shown = dict.fromkeys(line.command for line in lines(runs) if line.command)
+    shown = dict.fromkeys(command for group in lines(runs) if (command := again(group)))
     return [results_table(runs), *([Code("\n".join(shown), "bash")] if shown else [])]
 
 
@@ -227,7 +173,7 @@ def rounds_table(run: Run) -> Table:
             data = f"{config.episodes:,} {'random' if config.round == 1 else f'of round {config.round - 1}'}"
             data += f", and {config.linked_episodes:,} of earlier rounds" if config.linked_episodes else ""
         if one.test:
-            _, where, _, _, ours, *_ = of_test(one, one.test).cells()
+            _, where, _, _, ours, *_ = cells_of([(one, one.test)])
             score = [where, ours, f"{one.test['episodes']:,}"]
         rows.append([str(config.round), data, "".join(f"{count:,}" for count in one.episodes[-1:]), *score])
     return Table(ROUNDS, rows)
@@ -248,7 +194,7 @@ def scores_by_episodes(runs: list[Run], task: str) -> list[tuple[str, list[tuple
     for run in (run for run in runs if run.config.task == task):
         tests = [(one, one.test) for one in (*run.rounds, run) if one.test and one.episodes]
         points = [
-            (sum(one.episodes), row["mean"], 1.96 * (of_test(one, row).error or 0))
+            (sum(one.episodes), row["mean"], 1.96 * statistics.standard_error(row["returns"]))
             for one, row in tests
             if row["view"] == tasks.get(task).published_view
         ]

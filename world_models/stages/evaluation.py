@@ -116,7 +116,7 @@ def counterpart(row: dict, other: Path) -> dict:
     """The row of another run's results.json that was played as `row`, on the same episodes; UserError if there is
     none. Of several, the one in the same arithmetic, and of those the one that shares most episodes."""
     played = ("task", "play_in", "view", "variant", "pixels", *("temperature",) * (row["play_in"] == "dream"))
-    rows = [found for found in results.read(Run(other)) if {"returns", "seeds"} <= found.keys()]
+    rows = results.read(Run(other))
     fits = [found for found in rows if all(found[k] == row[k] for k in played)]
     shared = [len(set(found["seeds"]) & set(row["seeds"])) for found in fits]
     if not fits or not max(shared):

@@ -21,7 +21,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from world_models import command_line, tasks
-from world_models.config import Config, UserError, flag
+from world_models.config import UserError, flag
 from world_models.runs import begin, files
 from world_models.runs.run import Run
 from world_models.training import quiet_tensorflow
@@ -52,25 +52,21 @@ def require_absent(paths: list[Path]) -> None:
             raise UserError(f"{path} exists and is not overwritten; move it away, or choose another folder")
 
 
-def resolve_config(path: Path, given: dict, with_vae: bool) -> Config:
-    """The settings of the run that parts are imported to."""
-    config = Run(path).config if (path / "config.json").exists() else begin.resolve(path, given, None, None)
-    if with_vae and "pixels" not in given and config.pixels != "release":
-        raise UserError(
-            f"{path} was made with --pixels {config.pixels}, and the release's V expects --pixels release: choose "
-            f"another --run, or give --pixels {config.pixels} if this V is not the release's"
-        )
-    return config
-
-
 def import_run(path: Path, parts: dict[str, Path], given: dict) -> str:
     """Makes or completes a run folder from JSON files, by name of part; returns a line that says what was written.
     Nothing is written unless all parts fit."""
     if not parts:
         raise UserError(f"nothing to import: give at least one of {', '.join(map(flag, PARTS))}")
-    if not (path / "config.json").exists():
+    if (path / "config.json").exists():
+        config = Run(path).config
+    else:
         given = {"pixels": "release"} | given
-    config = resolve_config(path, given, "vae" in parts)
+        config = begin.resolve(path, given, None, None)
+    if "vae" in parts and "pixels" not in given and config.pixels != "release":
+        raise UserError(
+            f"{path} was made with --pixels {config.pixels}, and the release's V expects --pixels release: choose "
+            f"another --run, or give --pixels {config.pixels} if this V is not the release's"
+        )
     require_absent([path / PARTS[name].place for name in parts])
     found = {name: part.read(parts[name], config) for name, part in PARTS.items() if name in parts}
     with begin.open_run(path, given) as run:

@@ -46,12 +46,13 @@ def array(label: str, value: Any, shape: tuple) -> np.ndarray:
     return found
 
 
-def read(path: Path, layout: dict[str, tuple]) -> dict[str, np.ndarray]:
-    """The arrays of a file, by name, float64 and as they stand there; UserError if they are not what they should be.
+def read(path: Path, layout: dict[str, tuple], scale: int = SCALE) -> dict[str, np.ndarray]:
+    """The arrays of a file, by name, float64; UserError if they are not what they should be.
 
     Args:
         path: the file.
         layout: names and shapes, in the file's order, None for a length that is free.
+        scale: the file holds whole numbers, so many times the values; 1: the values themselves.
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -62,16 +63,11 @@ def read(path: Path, layout: dict[str, tuple]) -> dict[str, np.ndarray]:
     if not isinstance(values, list) or len(values) != len(layout):
         found = f"{len(values)} arrays" if isinstance(values, list) else type(values).__name__
         raise UserError(f"{path}: expected a list of {len(layout)} arrays, the last {[*layout][-1]}, found {found}")
-    return {name: array(f"{path}: {name}", value, layout[name]) for name, value in zip(layout, values, strict=True)}
-
-
-def read_scaled(path: Path, layout: dict[str, tuple]) -> dict[str, np.ndarray]:
-    """As `read`, for files that hold 10000 times the numbers; float64, divided."""
-    arrays = read(path, layout)
-    for name, values in arrays.items():
-        if (odd := values[values != np.rint(values)]).size:
-            raise UserError(f"{path}: {name}: expected whole numbers, {SCALE} times the weights, found {odd[0]:g}")
-    return {name: values / SCALE for name, values in arrays.items()}
+    arrays = {name: array(f"{path}: {name}", value, layout[name]) for name, value in zip(layout, values, strict=True)}
+    for name, found in arrays.items():
+        if scale != 1 and (odd := found[found != np.rint(found)]).size:
+            raise UserError(f"{path}: {name}: expected whole numbers, {scale} times the weights, found {odd[0]:g}")
+    return {name: found / scale for name, found in arrays.items()}
 
 
 def scaled(arrays: dict[str, np.ndarray]) -> list:
@@ -85,33 +81,22 @@ def swap_gates(columns: np.ndarray) -> np.ndarray:
     return np.concatenate([i, third, second, o], axis=-1)
 
 
-def forget_bias(units: int) -> np.ndarray:
-    """What Keras' bias (4 U,) has more than the release's."""
-    return np.repeat([0, FORGET_BIAS, 0, 0], units)
-
-
 def to_keras(kernel: np.ndarray, bias: np.ndarray, inputs: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The release's LSTM as Keras has it.
+    """The release's LSTM, kernel (I + U, 4 U) and bias (4 U,), as Keras has it: kernel (I, 4 U), recurrent kernel
+    (U, 4 U) and bias (4 U,).
 
-    The release multiplies [x, h] by one kernel, splits the result into gates i, j, f, o and adds 1 to f
-    (TensorFlow 1's LayerNormBasicLSTMCell, without its layer norm). Keras has a kernel for x and one for h,
-    gates i, f, j, o, and the 1 in its bias.
-
-    Args:
-        kernel: (I + U, 4 U).
-        bias: (4 U,).
-        inputs: I.
-
-    Returns:
-        kernel (I, 4 U), recurrent kernel (U, 4 U), bias (4 U,).
+    The release multiplies [x, h] by one kernel, splits the result into gates i, j, f, o and adds 1 to f (TensorFlow 1's
+    LayerNormBasicLSTMCell, without its layer norm). Keras has a kernel for x and one for h, gates i, f, j, o, and the 1
+    in its bias.
     """
-    kernel = swap_gates(kernel)
-    return kernel[:inputs], kernel[inputs:], swap_gates(bias) + forget_bias(len(bias) // 4)
+    kernel, forget = swap_gates(kernel), np.repeat([0, FORGET_BIAS, 0, 0], len(bias) // 4)
+    return kernel[:inputs], kernel[inputs:], swap_gates(bias) + forget
 
 
 def to_release(kernel: np.ndarray, recurrent: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The inverse of `to_keras`: kernel (I + U, 4 U) and bias (4 U,), in the release's order of gates."""
-    return swap_gates(np.concatenate([kernel, recurrent])), swap_gates(bias - forget_bias(len(bias) // 4))
+    """The inverse of `to_keras`."""
+    forget = np.repeat([0, FORGET_BIAS, 0, 0], len(bias) // 4)
+    return swap_gates(np.concatenate([kernel, recurrent])), swap_gates(bias - forget)
 
 
 def release_of(config: Config) -> tuple[str, bool]:
@@ -138,7 +123,7 @@ def read_vae(path: Path, config: Config) -> Any:
     """V with the weights of a vae.json."""
     vae = make_vae(config)
     variables = vae_variables(vae)
-    arrays = read_scaled(path, {name: tuple(variable.shape) for name, variable in variables.items()})
+    arrays = read(path, {name: tuple(variable.shape) for name, variable in variables.items()})
     for name, variable in variables.items():
         variable.assign(arrays[name])
     return vae
@@ -153,7 +138,7 @@ def read_rnn(path: Path, config: Config) -> Any:
     rnn = make_rnn(config)
     (inputs, gates), head = rnn.cell.kernel.shape, tuple(rnn.head.kernel.shape)
     layout = {"output_w": head, "output_b": head[1:], "lstm_kernel": (inputs + rnn.units, gates), "lstm_bias": (gates,)}
-    arrays = read_scaled(path, in_order(layout, config))
+    arrays = read(path, in_order(layout, config))
     lstm = to_keras(arrays["lstm_kernel"], arrays["lstm_bias"], inputs)
     for variable, values in zip((rnn.cell.kernel, rnn.cell.recurrent_kernel, rnn.cell.bias), lstm, strict=True):
         variable.assign(values)
@@ -175,7 +160,7 @@ def take_rnn(run: Run) -> list:
 def read_controller(path: Path, config: Config) -> dict:
     """The content of controller/best.json. What the release does not have is None."""
     layout = {f"parameters of --features {config.features}": (Controller.of(config).num_params,), "score": ()}
-    parameters, score = read(path, layout).values()
+    parameters, score = read(path, layout, scale=1).values()
     unknown = dict.fromkeys(("generation", "std", "episodes"))
     return unknown | {"score": float(score), "parameters": parameters.tolist()}
 
@@ -187,7 +172,7 @@ def take_controller(run: Run) -> list:
 
 def read_initial_z(path: Path, config: Config) -> dict[str, np.ndarray]:
     """mu and logvar, float32 (N, Z)."""
-    arrays = read_scaled(path, dict.fromkeys(("mu", "logvar"), (None, config.z_size)))
+    arrays = read(path, dict.fromkeys(("mu", "logvar"), (None, config.z_size)))
     array(f"{path}: logvar", arrays["logvar"], arrays["mu"].shape)
     with np.errstate(over="ignore"):
         require_finite(path, {"exp(logvar / 2)": np.exp(np.float32(arrays["logvar"] / 2))})

@@ -94,72 +94,63 @@ def unused(run: Run) -> tuple[np.ndarray, str] | None:
     frames is above -0.08, and the standard deviation of mu is under 0.2. UserError if a file holds no latents.
     """
     shapes = dict.fromkeys(("mu", "logvar"), (FLOATS, (None, run.config.z_size)))
-    for name, kind in (("series.npz", "frames"), ("initial_z.npz", "first frames")):
-        if not (run.path / name).exists():
+    for path, kind in ((run.path / "series.npz", "frames"), (run.path / "initial_z.npz", "first frames")):
+        if not path.exists():
             continue
         try:
-            with open_npz(run.path / name, shapes) as file:
+            with open_npz(path, shapes) as file:
                 mu, logvar = (file[part] for part in shapes)
         except UNREADABLE as error:
-            raise UserError(f"{run.path / name} does not hold latents: {error}") from None
+            raise UserError(f"{path} does not hold latents: {error}") from None
         if len(mu) == len(logvar) >= FRAMES:
             mu, logvar = (part[:: max(1, len(part) // 10_000)].astype(np.float32) for part in (mu, logvar))
-            return (logvar.mean(axis=0) > -0.08) & (mu.std(axis=0) < 0.2), f"{len(mu):,} {kind} of {name}"
+            return (logvar.mean(axis=0) > -0.08) & (mu.std(axis=0) < 0.2), f"{len(mu):,} {kind} of {path.name}"
     return None
 
 
-def noise(run: Run, unused: np.ndarray) -> list[float] | None:
-    """The standard deviation that unused dimensions of z add to each output of the kept C, before tanh.
-
-    None if C is missing or has a hidden layer. 0 if C acts on the mean of z.
-    """
-    controller = Controller.of(run.config)
-    parameters = np.array((run.best or {}).get("parameters") or [])
-    if len(controller.layers) > 1 or len(parameters) != controller.num_params:
-        return None
-    [(inputs, outputs, _)] = controller.layers
-    weights = parameters[-inputs * outputs :].reshape(inputs, outputs)[: len(unused)][unused]  # z is C's first input
-    return (np.sqrt((weights**2).sum(axis=0)) * (run.config.z != "mean")).tolist()
+def latents(run: Run) -> Iterator[Finding]:
+    """How many dimensions of z are unused, and, of a C without a hidden layer, the standard deviation that they add to
+    each of its outputs before tanh: 0 if C acts on the mean of z."""
+    if not (counted := unused(run)):
+        return
+    which, source = counted
+    text = f"{which.sum()} of {len(which)} dimensions of z are unused, in {source}"
+    yield Finding("V", text, "collapsed z" if (~which).sum() < values_of(run).get("used", 1) else "")
+    controller, parameters = Controller.of(run.config), np.array((run.best or {}).get("parameters") or [])
+    if len(controller.layers) == 1 and len(parameters) == controller.num_params:
+        [(inputs, outputs, _)] = controller.layers
+        weights = parameters[-inputs * outputs :].reshape(inputs, outputs)[: len(which)][which]  # z is C's first input
+        added = np.sqrt((weights**2).sum(axis=0)) * (run.config.z != "mean")
+        numbers = ", ".join(f"{value:.2f}" for value in added)
+        remedy = " (0 with `--z mean`)" * (run.config.z != "mean" and bool(which.any()))
+        yield Finding("C", f"unused dimensions of z add noise of {numbers} to C's outputs before tanh{remedy}", None)
 
 
 def model(run: Run, name: str, stage: str) -> Iterator[Finding | None]:
-    """The last losses of V ("vae") or M ("rnn"). Of M's death loss `death` has the verdict."""
-    weights, lines = run.path / f"{name}.weights.h5", (trainings_of(run, name) or [[]])[-1]
+    """The last losses of V ("vae") or M ("rnn")."""
+    made, lines = (run.path / f"{name}.weights.h5").exists(), (trainings_of(run, name) or [[]])[-1]
     if not lines:
-        yield Finding(stage, "weights without a learning curve" if weights.exists() else "not trained here", None)
+        yield Finding(stage, "weights without a learning curve" if made else "not trained here", None)
         return
     last = lines[-1]
-    if not weights.exists():
+    if not made:
         yield Finding(stage, f"in training, or stopped, at step {last['step']:,}", None)
     for quantity in sorted(last.keys() - {"model", "step", "seconds"}):
         found = compare(run, stage, quantity, last["step"], last[quantity])
-        yield death(run, found, last["r_loss"]) if found and (stage, quantity) == ("M", "r_loss") else found
+        yield death(run, found, last[quantity]) if found and (stage, quantity) == ("M", "r_loss") else found
 
 
 def death(run: Run, found: Finding, loss: float) -> Finding:
     """The verdict on M's death loss: too high, too low for so few episodes, or ok."""
     limit, config = values_of(run).get("memorised"), run.config
     mirrored = config.mirror == "yes"
-    count = config.total_episodes * (1 + mirrored)
     # Where V and M stay as they were, it is not known here from how many episodes M has learned.
-    if found.fault or not limit or config.models_stay or loss >= limit["r_loss"] or count >= limit["episodes"]:
+    if found.fault or not limit or config.models_stay or loss >= limit["r_loss"]:
+        return found
+    if config.total_episodes * (1 + mirrored) >= limit["episodes"]:
         return found
     learned = f"{config.total_episodes:,} episodes" + " and their mirror images" * mirrored
     return Finding("M", f"{found.text}, from {learned}", "overfitted death head")
-
-
-def latents(run: Run) -> Iterator[Finding]:
-    """How many dimensions of z are unused, and how much noise they add to C's outputs."""
-    if not (counted := unused(run)):
-        return
-    which, source = counted
-    size, least = len(which), values_of(run).get("used", 1)
-    text = f"{which.sum()} of {size} dimensions of z are unused, in {source}"
-    yield Finding("V", text, "collapsed z" if size - which.sum() < least else "")
-    if (added := noise(run, which)) is not None:
-        numbers = ", ".join(f"{value:.2f}" for value in added)
-        remedy = "" if run.config.z == "mean" or not which.any() else " (0 with `--z mean`)"
-        yield Finding("C", f"unused dimensions of z add noise of {numbers} to C's outputs before tanh{remedy}", None)
 
 
 def search(run: Run) -> Iterator[Finding | None]:

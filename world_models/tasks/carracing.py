@@ -83,7 +83,6 @@ episode's rewards.""",
     mirror=(-1.0, 1.0, 1.0),
     policies={"release": RandomDriver, "smooth": RandomWanderer},
     stops_at_end=False,  # as in the release: its frames off the field are data like any other
-    idle_reward=-0.1,
     fps=50,
     dream_id="CarRacingDream-v0",
     presets={"laptop": dict(policy="smooth", z="mean")},  # the paper's are Config's defaults

@@ -62,8 +62,6 @@ class Task:
         mirror: (A,), factors that make an action that of the mirror image; None: the game is not symmetric.
         stops_at_end: whether a recorded episode stops where it is terminated, or goes on to --max-frames. If it
             stops, episodes are of unequal lengths, and M is trained on them end to end.
-        idle_reward: reward of a step in which the agent only stands still, 0 or less; None: every step is rewarded, or
-            it is not known, so that no episode can be ended early (--patience).
         max_lanes: environments that a rank may have at once.
         dream_reward: reward of a step in the dream of an M without a reward head; None: no agent can be evolved there.
         dream_id: the id of its dream, `WorldModels/ID` for Gymnasium; None: it is not registered.
@@ -93,7 +91,6 @@ class Task:
     biases: bool = True
     mirror: tuple[float, ...] | None = None
     stops_at_end: bool = True
-    idle_reward: float | None = None
     max_lanes: int | None = None
     dream_reward: float | None = None
     dream_id: str | None = None

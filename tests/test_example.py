@@ -6,7 +6,6 @@ import subprocess
 import sys
 
 import imageio
-import numpy as np
 import pytest
 from conftest import ROOT, run_script, user_error
 
@@ -52,16 +51,3 @@ def test_a_film_of_an_unknown_kind_is_one_line(tmp_path):
     said = user_error("examples.rollout", "--render", tmp_path / "folder.mp4")
     assert "expected a file that ends with .mp4 or .gif" in said
     assert "expected a seed of 0 or more, got -1" in user_error("examples.rollout", "--seed", "-1")
-
-
-def test_a_films_palette_keeps_rare_colours():
-    """A red car on much grass of many shades."""
-    from PIL import Image
-
-    from tools.film import palette_of
-
-    page = np.random.default_rng(0).normal((100, 205, 100), 4, (240, 300, 3)).clip(0, 255).astype(np.uint8)
-    page[:12, :12], page[20:24, 20:24] = (204, 0, 0), (255, 220, 90)
-    colours = np.array(palette_of([Image.fromarray(page)]).getpalette()).reshape(-1, 3)
-    for rare in ((204, 0, 0), (255, 220, 90)):
-        assert np.abs(colours - rare).max(axis=1).min() <= 16

@@ -182,20 +182,18 @@ def film(frames: np.ndarray) -> dict:
 def tests(run: Run) -> dict[str, dict]:
     """The tests of the run's own agent in its dream and in the game; of several the one of most episodes."""
     found = {}
-    for env in ("dream", "real"):
-        asked = results.identity(run.config, play_in=env)
-        if rows := [row for row in results.read(run) if asked.items() <= row.items()]:
-            found[env] = max(rows, key=lambda row: row["episodes"])
-    return found
+    for row in sorted(results.read(run), key=lambda row: row["episodes"]):
+        if results.identity(run.config, play_in=row["play_in"]).items() <= row.items():
+            found[row["play_in"]] = row
+    return dict(sorted(found.items()))  # the dream's first
 
 
 def scores(tests: dict[str, dict]) -> list[dict]:
     """Of each test "by" ("ours", "paper"), "where", "mean", "std" and "text"; then what the paper reports for it."""
     found = []
     for where, row in tests.items():
-        mean, std = row["mean"], row["std"]
-        found.append({"by": "ours", "where": where, "mean": mean, "std": std, "text": plus_minus(mean, std)})
+        known = [("ours", (row["mean"], row["std"]), plus_minus(row["mean"], row["std"]))]
         if (score := published.score(row)) is not None:
-            text = published.plus_minus(*score)
-            found.append({"by": "paper", "where": where, "mean": score[0], "std": score[1], "text": text})
+            known.append(("paper", score, published.plus_minus(*score)))
+        found += [{"by": by, "where": where, "mean": m, "std": std, "text": text} for by, (m, std), text in known]
     return found

@@ -22,21 +22,17 @@ OURS, THEIRS = "#12365e", "#d07a10"  # dark and light, so that they stay apart w
 LINES = ("-", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))  # "--" is the published curve's
 MARKERS = ("o", "s", "^", "D", "v", "P")
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "++")
-XLABELS = {"generation": "generation", "hours": "hours of evolution"}
 LEGEND_LINE, LEGEND_WIDTH = 0.2, 72  # of the histograms' legends: inches a line, characters
 TITLE_WIDTH = 55  # of their titles, characters
 FLOOR = 0.75  # of the best score: where the axis of scores against episodes begins
 BINS = 40  # of the histograms, over all that a figure shows
 
-# What a line of metrics.jsonl calls a loss, in the reader's words.
+# Of each model: title, label, and what a line of metrics.jsonl calls a loss, in the reader's words.
 LOSSES = {
-    "vae": {"vae_loss": "loss", "r_loss": "reconstruction", "kl_loss": "KL to the prior"},
-    "rnn": {"loss": "loss", "z_loss": "next z", "r_loss": "the episode's end"},
-}
-LOSS_LABELS = {
-    "vae": ("V", "loss (squared error a frame; KL in nats)"),
-    "rnn": ("M", "loss (nats; of z, a dimension)"),
-}
+    "vae": ("V", "loss (squared error a frame; KL in nats)",
+            {"vae_loss": "loss", "r_loss": "reconstruction", "kl_loss": "KL to the prior"}),
+    "rnn": ("M", "loss (nats; of z, a dimension)", {"loss": "loss", "z_loss": "next z", "r_loss": "the episode's end"}),
+}  # fmt: skip
 
 
 def save(figure: Figure, path: Path) -> list[Path]:
@@ -56,9 +52,9 @@ def plain(axis) -> None:
 def columns(history: list[dict]) -> dict[str, dict[str, np.ndarray]]:
     """Lines of history.jsonl as columns, as published.curve has them."""
     scored = [line | line["evaluation"] for line in history if line["evaluation"]]
-    names = ("generation", "seconds", "mean", "min", "max")
-    generations = {name: np.array([line[name] for line in history]) for name in names}
-    return {"generations": generations, "evaluation": {n: np.array([line[n] for line in scored]) for n in names[:3]}}
+    kinds = {"generations": (history, ("generation", "seconds", "mean", "min", "max"))}
+    kinds["evaluation"] = (scored, ("generation", "seconds", "mean"))
+    return {kind: {n: np.array([line[n] for line in lines]) for n in names} for kind, (lines, names) in kinds.items()}
 
 
 def together(curves: list[dict[str, dict]]) -> dict[str, dict]:
@@ -67,34 +63,23 @@ def together(curves: list[dict[str, dict]]) -> dict[str, dict]:
     if len(curves) == 1:
         return curves[0]
     found = {}
-    for key in curves[0]:
-        tables = [curve[key] for curve in curves]
-        shared = sorted(set.intersection(*({*map(int, table["generation"])} for table in tables)))
-        rows = [[list(table["generation"]).index(g) for g in shared] for table in tables]
-        pairs = [*zip(tables, rows, strict=True)]
-        means, seconds = (
-            np.array([np.array(table[name])[row] for table, row in pairs]) for name in ("mean", "seconds")
+    for kind in curves[0]:
+        shared = sorted(set.intersection(*({*map(int, curve[kind]["generation"])} for curve in curves)))
+        seconds, means = (
+            np.array([np.array(curve[kind][name])[np.isin(curve[kind]["generation"], shared)] for curve in curves])
+            for name in ("seconds", "mean")
         )
-        found[key] = {"generation": np.array(shared), "seconds": seconds.mean(axis=0), "mean": means.mean(axis=0)}
-        found[key] |= {"min": means.min(axis=0), "max": means.max(axis=0)}
+        found[kind] = {"generation": np.array(shared), "seconds": seconds.mean(axis=0), "mean": means.mean(axis=0)}
+        found[kind] |= {"min": means.min(axis=0), "max": means.max(axis=0)}
     return found
 
 
-def along(table: dict, unit: str) -> np.ndarray:
-    """The x of a curve's points: its generations, or its seconds as hours."""
-    return np.array(table["seconds"]) / 3600 if unit == "hours" else np.array(table["generation"])
-
-
 def training(path: Path, task: str, groups: list[tuple[str, list[list[dict]]]], theirs: dict | None) -> None:
-    """Returns against generations and against hours, next to the whole published curve.
+    """Returns against generations and against hours, next to the whole published curve `theirs` (published.curve).
 
-    Both x axes are logarithmic, so that a run of minutes can be read next to one of weeks.
-
-    Args:
-        path, task: as above.
-        groups: (label, lines of history.jsonl of each seed) of each experiment. An area reaches from the lowest to the
-            highest seed, or where there is one experiment of one seed, from its worst to its best candidate.
-        theirs: published.curve(task), None if there is none.
+    Both x axes are logarithmic, so that a run of minutes can be read next to one of weeks. `groups` has (label, lines
+    of history.jsonl of each seed) of each experiment. An area reaches from the lowest to the highest seed, or where
+    there is one experiment of one seed, from its worst to its best candidate.
     """
     several = any(len(histories) > 1 for _, histories in groups)
     colors = [OURS] if len(groups) == 1 else mpl.colormaps["viridis"](np.linspace(0, 0.85, len(groups)))
@@ -106,31 +91,32 @@ def training(path: Path, task: str, groups: list[tuple[str, list[list[dict]]]], 
     if theirs is not None:
         name = "published (in dreams)" if tasks.get(task).evolves_in_dreams else "published"
         drawn.insert(0, (name, theirs, True, THEIRS, "--", "x", "..."))
-    said = "lowest and highest seed; published: " * several + "worst and best candidate"
-    extra = {"line: mean of the candidates": {}, f"area: {said}": {"lw": 7, "alpha": 0.3}}
-    extra |= {"marker: mean of the search's distribution, on fresh episodes": {"ls": "", "marker": "o", "mfc": "white"}}
-    handles = [Line2D([], [], c="0.3", label=label, **style) for label, style in extra.items()]
+    handles = []
     figure = Figure(figsize=(11, 4.4 + 0.1 * len(drawn)), layout="constrained")
-    for axes, unit in zip(figure.subplots(1, 2, sharey=True), XLABELS, strict=True):
+    units = (("generation", "generation", 1), ("seconds", "hours of evolution", 3600))
+    for axes, (column, xlabel, unit) in zip(figure.subplots(1, 2, sharey=True), units, strict=True):
+        ends = []
         for label, curve, area, color, line, marker, hatch in drawn:
             table, scored = curve["generations"], curve["evaluation"]
-            x, style = along(table, unit), {"color": color, "ls": line, "lw": 1.8}
+            x, style = np.array(table[column]) / unit, {"color": color, "ls": line, "lw": 1.8}
+            ends += [x[0], x[-1]]
             axes.plot(x, table["mean"], **style)
             if area:
                 shade = {"facecolor": color, "edgecolor": color, "alpha": 0.25, "hatch": hatch, "lw": 0}
                 axes.fill_between(x, table["min"], table["max"], **shade)
             points = {"color": color, "marker": marker, "mfc": "white"}
-            axes.plot(along(scored, unit), scored["mean"], ls="", ms=6, mew=1.3, **points)
-            handles += [Line2D([], [], label=label, **style | points)] if unit == "hours" else []
-        ends = [along(curve["generations"], unit)[[0, -1]] for _, curve, *_ in drawn]
-        limits = min(first for first, _ in ends) * 0.9, max(last for _, last in ends) * 1.2
-        axes.set(xscale="log", xlim=limits, xlabel=f"{XLABELS[unit]} (logarithmic)", ylabel=tasks.get(task).returns)
-        axes.set_title(f"C, {tasks.get(task).label}: by {XLABELS[unit]}")
+            axes.plot(np.array(scored[column]) / unit, scored["mean"], ls="", ms=6, mew=1.3, **points)
+            handles += [Line2D([], [], label=label, **style | points)] if column == "seconds" else []
+        axes.set(xscale="log", xlim=(min(ends) * 0.9, max(ends) * 1.2), xlabel=f"{xlabel} (logarithmic)")
+        axes.set(ylabel=tasks.get(task).returns, title=f"C, {tasks.get(task).label}: by {xlabel}")
         axes.tick_params(labelleft=True)
         axes.grid(alpha=0.3)
         plain(axes.xaxis)
+    said = "lowest and highest seed; published: " * several + "worst and best candidate"
+    extra = {"line: mean of the candidates": {}, f"area: {said}": {"lw": 7, "alpha": 0.3}}
+    extra |= {"marker: mean of the search's distribution, on fresh episodes": {"ls": "", "marker": "o", "mfc": "white"}}
+    handles += [Line2D([], [], c="0.3", label=label, **style) for label, style in extra.items()]
     wide = max(len(handle.get_label()) for handle in handles) + 8
-    handles = handles[3:] + handles[:3]
     figure.legend(handles=handles, loc="outside lower center", ncols=max(1, 160 // wide), fontsize="small")
     save(figure, path)
 
@@ -211,14 +197,14 @@ def losses(path: Path, runs: list[list[dict]]) -> None:
         seeds = [{line["step"]: line for line in lines if line["model"] == model} for lines in runs]
         steps = sorted(set.intersection(*map(set, seeds)))
         names = [name for name in seeds[0][steps[-1]] if name not in ("model", "step", "seconds")]
+        title, label, words = LOSSES[model]
         for k, name in enumerate(names):
             values = np.array([[lines[step].get(name, np.nan) for step in steps] for lines in seeds])
             style = {"ls": LINES[k % len(LINES)], "lw": max(2.2 - 0.5 * k, 0.7), "marker": MARKERS[k % len(MARKERS)]}
             style |= {"color": OURS, "mfc": "white", "markevery": max(1, len(steps) // 8)}
-            axes.plot(steps, values.mean(axis=0), label=LOSSES[model].get(name, name), **style)
+            axes.plot(steps, values.mean(axis=0), label=words.get(name, name), **style)
             if len(seeds) > 1:
                 axes.fill_between(steps, values.min(axis=0), values.max(axis=0), color=OURS, alpha=0.2, lw=0)
-        title, label = LOSS_LABELS[model]
         axes.set(title=title, xlabel="training step", ylabel=label)
         if model == "vae":  # M's loss is a density's and may be negative
             axes.set_yscale("log")

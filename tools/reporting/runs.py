@@ -34,7 +34,10 @@ class Run:
         self.rows, self.rounds, self.agents = results.read(folder), rounds, agents
         self.history = files.read_lines(folder / HISTORY, "min", "max", "evaluation")
         self.metrics = files.read_lines(folder / "metrics.jsonl")
-        self.best = read_best(folder / BEST)
+        self.best = files.read_json(folder / BEST) if (folder / BEST).exists() else None
+        kinds = {"generation": files.optional(files.is_count), "score": files.optional(files.is_number)}
+        if wrong := self.best is not None and files.describe_type_error(self.best, {}, kinds):
+            raise configs.UserError(f"{folder / BEST} does not hold an agent: {wrong}")
 
     @property
     def test(self) -> dict | None:
@@ -77,17 +80,6 @@ def read_run(path: Path, name: str) -> Run:
 def every(runs: list[Run]) -> list[Run]:
     """Run by run, each with its rounds in their order before it and its agents after it."""
     return [one for run in runs for one in (*run.rounds, run, *run.agents)]
-
-
-def read_best(path: Path) -> dict | None:
-    """What a best.json says of the kept agent; None if it is missing."""
-    if not path.exists():
-        return None
-    best = files.read_json(path)
-    kinds = {"generation": files.optional(files.is_count), "score": files.optional(files.is_number)}
-    if wrong := files.describe_type_error(best, {}, kinds):
-        raise configs.UserError(f"{path} does not hold an agent: {wrong}")
-    return best
 
 
 def read_runs(paths: list[Path]) -> list[Run]:

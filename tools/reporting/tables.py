@@ -27,14 +27,6 @@ METHOD = (
 )
 
 
-def launch(row: dict) -> str:
-    """How a command of a row of results, or of the manifest, is typed; "" if the row has none."""
-    if not row.get("command"):
-        return ""
-    prefix = f"mpirun -n {row['ranks']} " if row.get("ranks", 1) > 1 else ""
-    return text.printable(f"{prefix}python {row['command']}")
-
-
 def again(group: list[tuple[Run, dict]]) -> str:
     """The command that repeats a test, or the same test of several seeds' agents, or of all agents in an agents/; "" if
     only the records are there."""
@@ -59,11 +51,11 @@ def cells_of(group: list[tuple[Run, dict]]) -> list[str]:
     episodes = [value for row in rows for value in row["returns"]]
     values = episodes if len(group) == 1 else [row["mean"] for row in rows]
     mean, std = float(np.mean(values)), float(np.std(values, ddof=len(group) > 1))
+    decimals = text.digits(std or mean)
     if len(group) == 1:
         interval = statistics.over_episodes(values)
     else:
         interval = next(iter(statistics.over_seeds(values).values()), None)
-    decimals = text.digits(std or mean)
     played = ", ".join(dict.fromkeys(f"{row['episodes']:,}" for row in rows))
     searches = ", ".join(dict.fromkeys(f"{sum(run.episodes):,}" for run, _ in group if run.episodes))
     return [
@@ -136,26 +128,28 @@ def made_table(runs: list[Run]) -> Table:
             return repr((run.config, run.history or run.path))
         return repr((run.name.partition("/")[0], dataclasses.replace(run.config, seed=0)))
 
+    def cells(run: Run) -> list[str]:
+        kept, row = (run.best or {}).get("generation"), run.made.get(BEST, {})
+        generations = "" if kept is None else f"{kept} of {len(run.history)}" if run.history else f"{kept}"
+        counts = " + ".join(f"{count:,}" for count in run.episodes)
+        place = [row.get("machine") or "", (row.get("commit") or "")[:10]]
+        return [generations, counts, *(time_of(run, letter) for letter in "VMC"), *place]
+
     rows = []
     for group in groups_of((key(run), run) for run in every(runs)):
         group = group if group[0].in_agents else group[:1]  # a round that several runs share is one agent
-        cells = zip(*map(made_cells, group), strict=True)  # by column; seeds that agree are one value
-        rows.append([names.search(group), *("; ".join(one if len({*one}) > 1 else one[:1]) for one in cells)])
+        columns = zip(*map(cells, group), strict=True)  # seeds that agree are one value
+        rows.append([names.search(group), *("; ".join(one if len({*one}) > 1 else one[:1]) for one in columns)])
     return Table(MADE, rows)
 
 
-def made_cells(run: Run) -> list[str]:
-    """All cells of a run's row in `made_table` but the first."""
-    kept, row = (run.best or {}).get("generation"), run.made.get(BEST, {})
-    generations = "" if kept is None else f"{kept} of {len(run.history)}" if run.history else f"{kept}"
-    counts = " + ".join(f"{count:,}" for count in run.episodes)
-    place = [row.get("machine") or "", (row.get("commit") or "")[:10]]
-    return [generations, counts, *(time_of(run, letter) for letter in "VMC"), *place]
-
-
 def commands_of(run: Run) -> str:
-    """The commands that made a run's files, in their order, by its manifest."""
-    return "\n".join(dict.fromkeys(command for row in run.made.values() if (command := launch(row))))
+    """The commands that made a run's files, as they are typed, in their order, by its manifest."""
+    found = []
+    for row in (row for row in run.made.values() if row.get("command")):
+        launcher = f"mpirun -n {row['ranks']} " if row.get("ranks", 1) > 1 else ""
+        found.append(text.printable(f"{launcher}python {row['command']}"))
+    return "\n".join(dict.fromkeys(found))
 
 
 def published_table(named: list[str] | None = None) -> Table:

@@ -17,7 +17,7 @@ import gymnasium as gym
 import numpy as np
 from PIL import Image
 
-from world_models.config import Config, UserError
+from world_models.config import UserError
 from world_models.tasks.actions import checked, one_hot
 from world_models.tasks.pixels import SIZE, rgb
 from world_models.tasks.task import Task
@@ -44,11 +44,7 @@ def blame(name: str) -> Iterator[None]:
 
 
 class Pictured(gym.Wrapper):
-    """An environment seen as the pictures it renders.
-
-    Args:
-        env: with render_mode "rgb_array", and actions in a bounded Box or Discrete.
-        name: the task's, in messages.
+    """An environment with render_mode "rgb_array", seen as the pictures it renders. `name` is the task's, in messages.
 
     Observation: uint8 (64, 64, 3). Action: float32 (A,): a Box's numbers, each from -1 to 1 for its own range; or one
     number for each choice of a Discrete, of which the greatest is chosen. An integer of a Box has the values of its
@@ -104,26 +100,20 @@ class Pictured(gym.Wrapper):
 
 def action_bounds(space: gym.Space) -> np.ndarray:
     """(A,), the least value of each number of an action as C gives it; UserError if there is no such action."""
-    discrete = isinstance(space, gym.spaces.Discrete)
     if isinstance(space, gym.spaces.Discrete):
-        numbers = int(space.n)
+        numbers, what, least = int(space.n), "choices", 0
     elif isinstance(space, gym.spaces.Box) and np.isfinite([space.low, space.high]).all():
-        numbers = math.prod(space.shape)
+        numbers, what, least = math.prod(space.shape), "numbers", -1
     else:
         raise UserError(f"actions {space}: expected a Box with finite bounds, or Discrete")
     if not 1 <= numbers <= MOST_NUMBERS:
-        what = "choices" if discrete else "numbers"
         raise UserError(f"actions {space}: expected 1 to {MOST_NUMBERS} {what}, found {numbers}")
-    return np.zeros(numbers, np.float32) if discrete else -np.ones(numbers, np.float32)
+    return np.full(numbers, least, np.float32)
 
 
 class RandomHolder:
-    """The random policy: an action drawn uniformly, held for 1 to LONGEST steps.
-
-    Args:
-        rng: the source of its randomness.
-        low: (A,), as in `action_bounds`.
-    """
+    """The random policy: an action drawn uniformly above `low` (A,), as in `action_bounds`, and held for 1 to LONGEST
+    steps."""
 
     def __init__(self, rng: np.random.Generator, low: np.ndarray):
         self.rng, self.low, self.left = rng, low, 0
@@ -194,10 +184,6 @@ def task(name: str) -> Task:
     limit = env.spec.max_episode_steps if env.spec else None
     limit = limit if limit and limit > 0 else None  # Gymnasium's -1 stands for none, too
     env.close()
-
-    def make_env(config: Config, render_mode: str | None = None) -> gym.Env:
-        return make(env_id)
-
     return Task(
         name=name,
         label=env_id,
@@ -205,7 +191,7 @@ def task(name: str) -> Task:
         "Return: the sum of an episode's rewards.",
         returns="return (sum of rewards)",
         env_id=env_id,
-        make_env=make_env,
+        make_env=lambda config, render_mode: make(env_id),
         low=tuple(map(float, low)),
         choice=discrete,
         episode_limit=limit,

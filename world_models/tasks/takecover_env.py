@@ -10,7 +10,6 @@ import signal
 import subprocess
 import tempfile
 import warnings
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -116,18 +115,6 @@ def scratch(process: int) -> str:
 waiting: list[subprocess.Popen] = []  # kept, since the shell waits for the end of its standard input
 
 
-@contextlib.contextmanager
-def elsewhere() -> Iterator[None]:
-    """Starts engines in a scratch folder: an engine makes a folder _vizdoom where it starts."""
-    before = os.open(".", os.O_RDONLY)
-    os.chdir(scratch(os.getpid()))
-    try:
-        yield
-    finally:
-        os.fchdir(before)
-        os.close(before)
-
-
 def require_shared_memory() -> None:
     """UserError if shared memory has no room for one more engine of each rank, besides what MPI takes."""
     engines, ranks = len(list(limits.SHARED.glob("ViZDoom*"))), limits.local_ranks()
@@ -143,30 +130,15 @@ def make_game(labels: bool = False, variant: str = "plain") -> vizdoom.DoomGame:
     """A started engine; with `labels` it tells what each pixel shows. UserError without shared memory for it."""
     require_shared_memory()
     game = vizdoom.DoomGame()
+    game.load_config(str(Path(__file__).with_name("takecover.cfg")))
     game.set_doom_game_path(game_file("freedoom2.wad"))
     game.set_doom_scenario_path(scenario(variant))
     game.set_doom_config_path(os.devnull)  # where the engine insists on saving its settings
-    game.set_doom_map("map01")
-    game.set_doom_skill(4)  # the old code asked for 5, which its engine cut to 4; today 5 is Nightmare
-    game.set_living_reward(1)
-    game.set_screen_resolution(vizdoom.ScreenResolution.RES_640X480)
-    game.set_screen_format(vizdoom.ScreenFormat.DOOM_256_COLORS8)  # a third of the bytes of RGB24
-    game.set_render_hud(True)  # without it the horizon moves
-    for setting in ("weapon", "crosshair", "decals", "particles", "messages", "screen_flashes"):
-        getattr(game, f"set_render_{setting}")(False)
     game.set_labels_buffer_enabled(labels)
-    game.set_render_effects_sprites(True)
-    game.set_render_corpses(True)
-    game.set_episode_start_time(14)
-    game.set_episode_timeout(TIMEOUT)
-    game.set_available_buttons([vizdoom.Button.MOVE_RIGHT, vizdoom.Button.MOVE_LEFT])
-    game.set_window_visible(False)
-    game.set_sound_enabled(False)
-    game.set_mode(vizdoom.Mode.PLAYER)
     # A terminal's Ctrl-C reaches the engine as well; what plays decides when it ends. It inherits what is blocked.
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        with elsewhere():
+        with contextlib.chdir(scratch(os.getpid())):  # an engine makes a folder _vizdoom where it starts
             game.init()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)

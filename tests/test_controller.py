@@ -67,22 +67,9 @@ def test_hidden_layer_by_hand():
 
 
 def test_noise_is_added_before_the_outputs_are_squashed():
-    """A choice stays a choice, and noise may make it another one."""
-    z, params = np.ones((3, 1)), np.tile([0.0, 0.0, 0.5, 0.4], (3, 1))
-    push = np.array([[0.0, 0.0], [0.0, 0.3], [-0.05, 0.0]])
-    choice = Controller(tasks.get("gymnasium:CartPole-v1"), "z", 1, 1)
-    np.testing.assert_array_equal(choice.act(params, z, None, None, push=push), [[1, 0], [0, 1], [1, 0]])
     doom = Controller(tasks.get("doom"), "z", 1, 1)
-    found = doom.act(np.full((2, 1), 0.5), z[:2], None, None, push=np.array([[0.1], [4.0]]))
+    found = doom.act(np.full((2, 1), 0.5), np.ones((2, 1)), None, None, push=np.array([[0.1], [4.0]]))
     np.testing.assert_allclose(found, [[np.tanh(0.5) + 0.1], [1.0]])
-
-
-def test_each_agent_of_a_batch_has_its_own_parameters():
-    rng = np.random.default_rng(0)
-    params, x = rng.normal(size=(5, 9)), rng.normal(size=(5, 2))
-    batch = CAR.act(params, x, None, None)
-    single = [CAR.act(params[k : k + 1], x[k : k + 1], None, None)[0] for k in range(5)]
-    np.testing.assert_allclose(batch, single)
 
 
 def test_random_drivers_do_what_the_release_did():

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from small_run import edit_json, evolve, make_run, new_run, size_of
+from small_run import edit_json, evolve, new_run, size_of
 
 from controller import checkpoint, evolution, lanes
 from controller.evolution import DECIMALS, Evolution
@@ -193,7 +193,7 @@ def test_the_best_agent_is_kept_and_of_equal_ones_the_later(tmp_path):
 
 
 def test_a_search_resumes_with_its_whole_state(tmp_path):
-    run = make_run(tmp_path / "run", average=2, tracks="replay")
+    run = new_run(tmp_path / "run", average=2, tracks="replay")
     made = evolve(run)
     again = Evolution(run, size_of(run.config))
     for name in ("history", "best", "seconds", "means"):
@@ -217,7 +217,7 @@ def test_a_search_resumes_with_its_whole_state(tmp_path):
     ],
 )
 def test_a_crafted_history_is_refused(change, tmp_path):
-    run = make_run(tmp_path / "run")
+    run = new_run(tmp_path / "run")
     made = evolve(run)
     extra = {"history": made.history, "best": made.best, "seconds": 1.0, "means": [], "tracks": {}}
     change(extra)
@@ -228,7 +228,7 @@ def test_a_crafted_history_is_refused(change, tmp_path):
 
 
 def test_an_agent_without_a_checkpoint_is_not_overwritten(tmp_path):
-    run = make_run(tmp_path / "run")
+    run = new_run(tmp_path / "run")
     evolve(run)
     (run / "controller/checkpoint.npz").unlink()
     with pytest.raises(UserError, match=r"best\.json has no checkpoint\.npz to resume from; .* --after .*: --from"):

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import ROOT, SHIPPED, need_program, run_script
+from conftest import ROOT, SHIPPED, need_program
 from PIL import Image
 from small_run import episode_of, new_run, trust
 
@@ -76,10 +76,6 @@ def test_a_run_that_lacks_something_is_one_line(name, change, said, tmp_path):
     change(run)
     with pytest.raises(UserError, match=said):
         build([run], tmp_path / "site")
-
-
-def test_the_help_begins_with_the_command():
-    assert run_script("tools.page", "--help").stdout.startswith("usage: python -m tools.page ")
 
 
 def test_runs_of_one_name_are_one_line(tmp_path):

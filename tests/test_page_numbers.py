@@ -168,8 +168,10 @@ def test_a_dream_s_dropout_masks_weigh_what_each_gate_of_m_sees(tmp_path):
     assert own.mean() == pytest.approx(1, abs=0.06)
 
 
-@pytest.mark.parametrize("heads", ["end+reward", "end", "reward", "none"])
-@pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1"])
+@pytest.mark.parametrize(
+    ("env_id", "heads"),
+    [("CartPole-v1", "end+reward"), ("CartPole-v1", "none"), ("Pendulum-v1", "end"), ("Pendulum-v1", "reward")],
+)
 def test_an_environment_of_gymnasiums_is_played_by_its_c(tmp_path, env_id, heads):
     """A choice is the greatest of C's numbers, as in the game."""
     source = sources.read(random_run(tmp_path / "run", f"gymnasium:{env_id}", heads=heads, play_in="real"))

@@ -129,13 +129,6 @@ def test_mixture_loss_at_extreme_logits(extreme):
     assert found == pytest.approx(numpy_loss(z, logmix, mean, logstd), rel=1e-5)
 
 
-def test_a_narrow_density_has_a_negative_loss():
-    """One Gaussian of standard deviation 0.01 at its mean: log(0.01 sqrt(2 pi)) = -3.686."""
-    zeros = np.zeros((1, 1, 5), np.float32)
-    value = float(mdn.loss(np.zeros((1, 1), np.float32), zeros, zeros, zeros + np.log(0.01).astype(np.float32)))
-    assert value == pytest.approx(np.log(0.01 * np.sqrt(2 * np.pi)), rel=1e-5)
-
-
 def test_output_is_split_into_logmix_mean_logstd_for_each_dimension():
     output = np.arange(2 * 15, dtype=np.float32)[None]
     logmix, mean, logstd = mdn.split(output, 2, 5)

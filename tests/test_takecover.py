@@ -77,12 +77,6 @@ def test_random_play_survives_as_long_as_published(env):
     assert abs(np.mean([steps for _, steps, _ in episodes]) - 205) < 40
 
 
-def test_a_seed_repeats_its_episode_and_death_is_dark(env):
-    first, again, other = (play(env, seed)[0] for seed in (5, 5, 6))
-    assert first == again and first != other
-    assert not any(first[-1]) and any(first[-2])
-
-
 def test_actions_have_thirds(env):
     """Right of 1/3 the player moves right, left of -1/3 left, between them not at all."""
 
@@ -151,7 +145,7 @@ def orphans() -> set[Path]:
     return {path for path in Path("/dev/shm").glob("ViZDoom*") if path.name not in mapped}
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.02, 0.1, 0.3])
+@pytest.mark.parametrize("delay", [0.0, 0.02, 0.1])
 def test_an_engine_does_not_outlive_a_process_that_is_killed_while_it_starts(delay):
     code = "from world_models.tasks import takecover_env as t; import os\n"
     code += "print(t.scratch(os.getpid()), flush=True); t.make_game()"
@@ -175,6 +169,7 @@ def test_every_seed_from_0_on_is_a_game_of_its_own(env):
     games = [play(env, seed)[0] for seed in (7, 7 + 2**32, 2**32 - 1, 2**70)]
     assert len({tuple(game) for game in games}) == 4
     assert play(env, 7)[0] == games[0] and play(env, 7 + 2**32)[0] == games[1]
+    assert not any(any(game[-1]) for game in games) and all(any(game[-2]) for game in games)  # death is dark
     with pytest.raises(gym.error.Error):
         env.reset(seed=-1)
 
@@ -224,7 +219,7 @@ def colors():
     game.close()
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_palette_frames_equal_24_bit_frames_in_whole_games(colors, seed):
     """Observations of both kinds of pixels, and the full frame, at every step to the death."""
     envs = {pixels: DoomTakeCover("rgb_array", pixels=pixels) for pixels in PIXELS}

@@ -6,31 +6,24 @@ import sys
 
 import numpy as np
 import pytest
+import toy_task
 from conftest import ROOT
 
 from world_models import tasks
 from world_models.config import UserError
 from world_models.environments import make_env
-
-TOY = ROOT / "tests" / "toy_task.py"
-
-
-def run_toy(*commands: list[str], check: bool = True) -> subprocess.CompletedProcess:
-    """Runs scripts one after the other in one process in which the toy task is registered."""
-    done = subprocess.run([sys.executable, TOY, json.dumps(commands)], cwd=ROOT, capture_output=True, text=True)
-    assert not check or done.returncode == 0, done.stdout + done.stderr
-    return done
+from world_models.runs.begin import begin
 
 
 def test_a_task_that_is_one_record_runs_all_stages(tmp_path):
     run = str(tmp_path / "toy")
     new = ["--task", "toy", "--preset", "smoke"]
-    run_toy(["extract.py", "--run", run, *new], ["train_vae.py", "--run", run], ["train_rnn.py", "--run", run])
-    done = run_toy(
-        ["train_controller.py", "--run", run],
-        ["evaluate.py", "--run", run, "--episodes", "3"],
-        ["tools.report", run],
-    )
+    models = [["extract.py", "--run", run, *new], ["train_vae.py", "--run", run], ["train_rnn.py", "--run", run]]
+    agent = [["train_controller.py", "--run", run], ["evaluate.py", "--run", run, "--episodes", "3"]]
+    for commands in (models, [*agent, ["tools.report", run]]):  # training uses all cores of its process, play one
+        call = [sys.executable, toy_task.__file__, json.dumps(commands)]
+        done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
     assert "Drift" in done.stdout
     with np.load(tmp_path / "toy" / "record" / "000000.npz") as episode:
         assert episode["obs"].shape[1:] == (64, 64, 3) and episode["action"].shape[1:] == (1,)
@@ -44,17 +37,20 @@ def test_a_task_that_is_one_record_runs_all_stages(tmp_path):
     assert "| toy, round 1, seed 0 | Drift, view front | z and h |" in report
 
 
-def test_what_a_task_does_not_have_is_named(tmp_path):
-    def error(*flags: str) -> str:
-        command = ["extract.py", "--run", str(tmp_path / "new"), "--task", "toy", "--preset", "smoke", *flags]
-        done = run_toy(command, check=False)
-        assert done.returncode == 2 and not (tmp_path / "new").exists()
-        return done.stderr.strip().splitlines()[-1]
-
-    assert "--policy: expected one of uniform, got 'release'" in error("--policy", "release")
-    assert "--view: expected one of front, side, got 'v0'" in error("--view", "v0")
-    assert "--mirror yes: Drift has no mirror image" in error("--mirror", "yes")
-    assert "--play-in dream: this M of Drift predicts no reward" in error("--play-in", "dream")
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("policy", "release", "--policy: expected one of uniform, got 'release'"),
+        ("view", "v0", "--view: expected one of front, side, got 'v0'"),
+        ("mirror", "yes", "--mirror yes: Drift has no mirror image"),
+        ("play_in", "dream", "--play-in dream: this M of Drift predicts no reward"),
+    ],
+)
+def test_what_a_task_does_not_have_is_named(option, value, message, tmp_path, monkeypatch):
+    monkeypatch.setitem(tasks.TASKS, "toy", toy_task.TASK)
+    with pytest.raises(UserError, match=message):
+        begin(tmp_path / "new", {"task": "toy", "preset": "smoke", option: value})
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_dream_paid_by_the_step_needs_its_end():

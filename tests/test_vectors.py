@@ -167,13 +167,6 @@ def test_the_game_is_seen_as_the_lanes_see_it(doom_run):
     assert (sum(rewards), len(rewards)) == (total, steps)
 
 
-def test_doom_leaves_nothing_in_the_users_folder(tmp_path):
-    code = "from world_models.tasks.takecover_env import DoomTakeCover\n"
-    code += "env = DoomTakeCover()\nenv.reset(seed=1)\nenv.close()\n"
-    elsewhere(tmp_path, code)
-    assert {path.name for path in tmp_path.iterdir()} == {"program.py"}
-
-
 @pytest.mark.skipif(
     not importlib.util.find_spec("stable_baselines3") and not os.environ.get("CI"),
     reason="needs stable-baselines3, which .ci/run installs",

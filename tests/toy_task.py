@@ -57,23 +57,22 @@ PAPER = dict(policy="uniform", heads="end", z_size=4, rnn_units=8, mixtures=2)
 SMOKE = dict(episodes=6, max_frames=30, vae_epochs=1, vae_batch=30, rnn_steps=3, rnn_batch=2, rnn_length=10)
 SMOKE |= dict(initial_frames=4, population=4, rollouts="1", generations=2, eval_every=1, eval_episodes=2, lanes=4)
 
-tasks.register(
-    Task(
-        name="toy",
-        label="Drift",
-        description="A column that drifts, cut after {max_frames} steps.",
-        returns="return (nearness to the middle)",
-        env_id="Drift-v0",
-        make_env=lambda config, render_mode: Drift(config.view),
-        views={"front": "Drift-v0", "side": "DriftSide-v0"},
-        low=(-1.0,),
-        policies={"uniform": Uniform},
-        fps=10,
-        presets={"paper": PAPER, "smoke": SMOKE},
-    )
+TASK = Task(
+    name="toy",
+    label="Drift",
+    description="A column that drifts, cut after {max_frames} steps.",
+    returns="return (nearness to the middle)",
+    env_id="Drift-v0",
+    make_env=lambda config, render_mode: Drift(config.view),
+    views={"front": "Drift-v0", "side": "DriftSide-v0"},
+    low=(-1.0,),
+    policies={"uniform": Uniform},
+    fps=10,
+    presets={"paper": PAPER, "smoke": SMOKE},
 )
 
 if __name__ == "__main__":
+    tasks.register(TASK)
     for argv in json.loads(sys.argv[1]):
         sys.argv = argv
         if argv[0].endswith(".py"):

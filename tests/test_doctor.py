@@ -41,11 +41,10 @@ def write(path: Path, parts: dict) -> Path:
     config = parts["config"]
     files.write_text(path / "config.json", config_file.text(config))
     best = {"generation": 30, "score": 800.0, "parameters": parts.get("parameters", [])}
-    rows = [
-        identity(config, play_in=env)
-        | {"mean": mean, "std": 50.0, "episodes": 4, "returns": [mean] * 4, "seeds": [0] * 4}
-        for env, mean in parts["tests"].items()
-    ]
+    rows = []
+    for env, mean in parts["tests"].items():
+        row = {"mean": mean, "std": 50.0, "episodes": 4, "returns": [mean] * 4, "seeds": [0] * 4}
+        rows.append(identity(config, play_in=env) | row)
     Run(path).write_text("results.json", json.dumps({"results": rows}))
     files.write_text(path / "controller" / "best.json", json.dumps(best))
     for name in ("vae", "rnn"):

@@ -123,9 +123,8 @@ def test_a_model_without_a_head_for_the_end_has_no_recall(car_run):
     run = Run(car_run)
     paths = episodes.complete(run)
     found = held_out.errors(run, paths[:2])
-    assert (
-        set(found) == {"v_error", "v_error_95", "v_error_median", "m_loss"} and np.isfinite(list(found.values())).all()
-    )
+    assert set(found) == {"v_error", "v_error_95", "v_error_median", "m_loss"}
+    assert np.isfinite(list(found.values())).all()
     rnn, (obs, action) = load_rnn(run), episodes.read(paths[0])
     mu, _ = load_vae(run).encode(obs)
     loss, logit, reward = held_out.m_outputs(rnn, [mu.numpy()], [action])[0]

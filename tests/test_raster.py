@@ -16,9 +16,8 @@ DATA = Path(__file__).parent / "data" / "carracing_v0_frames.npz"
 
 def actions(rng: np.random.Generator, count: int) -> np.ndarray:
     """Driving wild enough to leave the road, skid and turn round."""
-    return np.stack([rng.uniform(-1, 1, count), rng.uniform(0, 0.9, count), rng.uniform(0, 0.2, count)], axis=1).astype(
-        np.float32
-    )
+    columns = rng.uniform(-1, 1, count), rng.uniform(0, 0.9, count), rng.uniform(0, 0.2, count)
+    return np.stack(columns, axis=1).astype(np.float32)
 
 
 def published_frames():

@@ -60,9 +60,8 @@ class Log(Watcher):
 
 def test_each_episode_is_played_once_and_the_watchers_decide_its_return(lanes):
     log, done = Log(), []
-    returns, steps = rollout.evaluate(
-        Alone(), lanes, agents(FORWARD), SEEDS, [log, Progress(lambda *seen: done.append(seen))]
-    )
+    watchers = [log, Progress(lambda *seen: done.append(seen))]
+    returns, steps = rollout.evaluate(Alone(), lanes, agents(FORWARD), SEEDS, watchers)
     assert sorted(job for _, job in log.started) == sorted(job for _, job, *_ in log.ended) == [0, 1, 2]
     assert steps.tolist() == [30] * 3 and len(log.steps) == 60  # two lanes: the third episode follows the first two
     assert sorted(done) == [(job, returns[job], 30) for job in range(3)]

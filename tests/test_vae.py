@@ -85,9 +85,8 @@ def write_episode(run: Run, index: int, length: int):
     obs = np.zeros((length, 64, 64, 3), np.uint8)
     obs[:, 0, 0, 0], obs[:, 0, 0, 1] = index, np.arange(length)
     path = episodes.path_of(run, index)
-    episodes.write(
-        path, {"obs": obs, "action": np.zeros((length, 3), np.float32), "reward": np.zeros(length, np.float32)}, {}
-    )
+    action, reward = np.zeros((length, 3), np.float32), np.zeros(length, np.float32)
+    episodes.write(path, {"obs": obs, "action": action, "reward": reward}, {})
     return path
 
 

@@ -96,8 +96,8 @@ def odd(name: str, **options) -> str:
 
 def test_the_first_frame_is_reported_and_films_are_uint8():
     with pytest.raises(UserError, match=r"gymnasium:Deep-v0: render\(\): expected .*found int64"):
-        tasks.get(odd("Deep", picture=COLOUR.astype(np.int64) * 300)).make_env(None).reset(seed=0)
-    env = tasks.get(odd("Shade", picture=GREY / 255)).make_env(None)
+        tasks.get(odd("Deep", picture=COLOUR.astype(np.int64) * 300)).make_env(None, None).reset(seed=0)
+    env = tasks.get(odd("Shade", picture=GREY / 255)).make_env(None, None)
     assert env.reset(seed=0)[0].shape == (64, 64, 3)
     np.testing.assert_array_equal(env.render(), REPEATED)
 
@@ -114,7 +114,7 @@ def test_an_environment_that_does_not_start_is_one_line():
 def test_an_environment_cannot_end_the_program():
     with pytest.raises(UserError, match=r"gymnasium:Exiting-v0: the environment ended the program \(sys.exit\(0\)"):
         tasks.get(odd("Exiting", start=SystemExit(0)))
-    env = tasks.get(odd("Quitting", end=SystemExit(0))).make_env(None)
+    env = tasks.get(odd("Quitting", end=SystemExit(0))).make_env(None, None)
     env.reset(seed=0)
     with pytest.raises(UserError, match=r"ended the program \(sys.exit\(0\)\)"):
         env.step(np.float32([0, 1]))
@@ -122,7 +122,7 @@ def test_an_environment_cannot_end_the_program():
 
 def test_an_oserror_of_an_environment_keeps_its_traceback():
     """As an OSError it would be taken for one of the run's files, and be one line."""
-    env = tasks.get(odd("Torn", end=FileNotFoundError(2, "No such file", "level.dat"))).make_env(None)
+    env = tasks.get(odd("Torn", end=FileNotFoundError(2, "No such file", "level.dat"))).make_env(None, None)
     env.reset(seed=0)
     with pytest.raises(RuntimeError, match="Torn-v0: the environment failed") as caught:
         env.step(np.float32([0, 1]))

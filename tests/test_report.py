@@ -96,7 +96,7 @@ def test_agents_of_several_seeds_are_one_line(tmp_path):
     other = dataclasses.replace(config, sigma=0.2)
     make_run(run / "agents/sigma-0.2", other, [result(other, [500.0])])
     found = {row[0]: row for row in tables.results_table([read_run(run, "car")]).rows}
-    agents = ["car, agents, round 1, seeds 1, 2, 3", "car, agents, round 1, seed 4, first step size 0.2"]
+    agents = ["car, agents, round 1, seeds 1, 2, 3", "car, agents, round 1, seed 4, sigma 0.2"]
     assert list(found) == ["car, round 1, seed 4", *agents]
     cells = found["car, agents, round 1, seeds 1, 2, 3"][4:]
     assert cells == ["870.0 ± 10.0 [5.8]", "845.2 to 894.8", "870.0", "3 × 2 / 64"]

@@ -85,17 +85,14 @@ def environments() -> dict[str, float]:
     def drive() -> np.ndarray:
         return rng.uniform((-0.3, 0, 0), (0.3, 0.3, 0.1)).astype(np.float32)
 
-    return {
-        "gymnasium": speed(Shrunk(), drive, 100, skip=60),  # the first second zooms in
-        "v0": speed(CarRacing(view="v0"), drive, 1000, skip=60),
-        "v3": speed(CarRacing(view="v3"), drive, 1000, skip=60),
-        "doom": speed(DoomTakeCover(), lambda: rng.uniform(-1, 1, 1), 100),
-    }
+    found = {view: speed(CarRacing(view=view), drive, 1000, skip=60) for view in ("v0", "v3")}  # 60: it zooms in
+    found["gymnasium"] = speed(Shrunk(), drive, 100, skip=60)
+    return found | {"doom": speed(DoomTakeCover(), lambda: rng.uniform(-1, 1, 1), 100)}
 
 
 def make_run(path: Path, task: str) -> None:
     """Makes a run of the paper's sizes with random weights. The speed does not depend on the weights."""
-    run = begin(path, {"task": task, "preset": "paper", "lanes": DREAM_LANES if task == "doom" else LANES})
+    run = begin(path, {"task": task, "preset": "paper"})
     weights.save(make_vae(run.config), run, "vae.weights.h5")
     rnn = make_rnn(run.config)
     if "end" in rnn.heads:
@@ -109,8 +106,7 @@ def play_agents(comm) -> None:
     """One rank of `agents`, whose arguments follow --agents. Rank 0 prints the steps a second and the memory."""
     run, count, dtype = Run(Path(sys.argv[2])), int(sys.argv[3]), sys.argv[4]
     config = dataclasses.replace(run.config, dtype=dtype, lanes=count)
-    lanes: Any = make_lanes(run, config)
-    dreaming = config.play_in == "dream"
+    lanes, dreaming = make_lanes(run, config), config.play_in == "dream"
     rng = np.random.default_rng(comm.rank)
     for lane in range(lanes.count):
         lanes.start(lane, 0.1 * rng.standard_normal(Controller.of(config).num_params), 1000 * comm.rank + lane)
@@ -141,13 +137,6 @@ def agents(run: Path, ranks: int, lanes: int, dtype: str = "float32") -> dict:
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def dreams(run: Path) -> dict[str, float]:
-    """Steps a second of the Gymnasium environment of one dream, and of the vector of DREAM_LANES dreams."""
-    idle = np.zeros((DREAM_LANES, 1), np.float32)
-    vector = speed(VectorDreamEnv(DREAM_LANES, run), lambda: idle, 20, count=DREAM_LANES)
-    return {"single": speed(DreamEnv(run), lambda: idle[0], 300), "vector": vector}
-
-
 def trainings() -> dict[str, float]:
     """Frames a second of V's training and time steps ("tokens") a second of M's, with all cores."""
     hold_memory()
@@ -169,30 +158,32 @@ def trainings() -> dict[str, float]:
         float(rnn_fit(number, True, mu, logvar, action, *[restart] * 4)["loss"])
         return config.rnn_batch * config.rnn_length
 
-    return {"vae_frames_per_s": median_rate(fit_vae), "rnn_tokens_per_s": median_rate(fit_rnn, 3)}
+    return {"vae_frames": median_rate(fit_vae), "rnn_tokens": median_rate(fit_rnn, 3)}
 
 
 def report(figures: dict) -> str:
     """The figures and their ratios, as text."""
-    env, agent, dream, train = (figures[name] for name in ("env", "agent", "dream", "train"))
-    car, doom = (CURVES[task]["agent_steps_per_second_on_64_cores"] for task in ("carracing", "doom"))
-    one, two, bf16, alone = (agent[name] for name in ("ranks_1", "ranks_2", "ranks_2_bfloat16", "batch_1"))
-    both, tokens = dream["steps_per_s"], train["rnn_tokens_per_s"]
+    f, car, doom = figures, *(CURVES[task]["agent_steps_per_second_on_64_cores"] for task in ("carracing", "doom"))
+    two, alone, dreams, tokens = f["agents_2_ranks"], f["agents_batch_1"], f["dreams"], f["rnn_tokens"]
     rows = [
-        ("CarRacing, Gymnasium's drawing", env["gymnasium"], "steps/s, one core"),
-        ("CarRacing, v0 view", env["v0"], f"steps/s, one core: {env['v0'] / env['gymnasium']:.1f} x"),
-        ("CarRacing, v3 view", env["v3"], f"steps/s, one core: {env['v3'] / env['gymnasium']:.1f} x"),
-        ("TakeCover at 640x480", env["doom"], "steps/s, one core"),
-        ("agents, 1 rank", one, "agent-steps/s"),
-        ("agents, 2 ranks", two, f"{two / one:.2f} x one rank, {two / car:.1f} x the paper's 64 cores"),
-        ("agents, 2 ranks, bfloat16", bf16, f"{bf16 / two:.2f} x float32"),
-        ("agents, 1 rank, batch 1", alone, f"48 lanes on 2 ranks are {two / alone:.1f} x batch 1"),
-        ("Doom's dream, 1,024 lanes on 2 ranks", both, f"dream-steps/s: {both / doom:.1f} x the paper's 64 cores"),
-        ("Doom's dream, one environment", dream["single"], "dream-steps/s"),
-        ("Doom's dream, 1,024 as one vector", dream["vector"], f"{dream['vector'] / dream['single']:.0f} x one"),
-        ("V's training, batch 100", train["vae_frames_per_s"], "frames/s"),
+        ("CarRacing, Gymnasium's drawing", f["gymnasium"], "steps/s, one core"),
+        ("CarRacing, v0 view", f["v0"], f"steps/s, one core: {f['v0'] / f['gymnasium']:.1f} x"),
+        ("CarRacing, v3 view", f["v3"], f"steps/s, one core: {f['v3'] / f['gymnasium']:.1f} x"),
+        ("TakeCover at 640x480", f["doom"], "steps/s, one core"),
+        ("agents, 1 rank", f["agents_1_rank"], "agent-steps/s"),
+        ("agents, 2 ranks", two, f"{two / f['agents_1_rank']:.2f} x one rank, {two / car:.1f} x the paper's 64 cores"),
+        ("agents, 2 ranks, bfloat16", f["agents_bfloat16"], f"{f['agents_bfloat16'] / two:.2f} x float32"),
+        (
+            "agents, 1 rank, batch 1",
+            f["agents_batch_1"],
+            f"48 lanes on 2 ranks are {two / f['agents_batch_1']:.1f} x it",
+        ),
+        ("Doom's dream, 1,024 lanes on 2 ranks", dreams, f"dream-steps/s: {dreams / doom:.1f} x the paper's 64 cores"),
+        ("Doom's dream, one environment", f["dream_single"], "dream-steps/s"),
+        ("Doom's dream, 1,024 as one vector", f["dream_vector"], f"{f['dream_vector'] / f['dream_single']:.0f} x one"),
+        ("V's training, batch 100", f["vae_frames"], "frames/s"),
         ("M's training, 100 x 999", tokens, f"time steps/s: {99_900 / tokens:.2f} s a step"),
-        ("memory of a rank", figures["memory"]["rank_mb"], "MB at its peak"),
+        ("memory of a rank", f["rank_mb"], "MB at its peak"),
     ]
     return "\n".join(f"{name:<38} {value:>10,.0f}  {text}" for name, value, text in rows)
 
@@ -201,17 +192,18 @@ def main() -> None:
     parser = command_line.Parser(description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to FILE")
     args = parser.parse_args()
-    figures: dict = {"env": environments()}
+    figures, idle = environments(), np.zeros((DREAM_LANES, 1), np.float32)
     with tempfile.TemporaryDirectory() as scratch:
         car, doom = Path(scratch) / "car", Path(scratch) / "doom"
         make_run(car, "carracing")
         make_run(doom, "doom")
-        one, two, bf16 = agents(car, 1, LANES), agents(car, 2, LANES), agents(car, 2, LANES, "bfloat16")
-        rates = {"ranks_1": one["rate"], "ranks_2": two["rate"], "ranks_2_bfloat16": bf16["rate"]}
-        figures["agent"] = rates | {"batch_1": agents(car, 1, 1)["rate"]}
-        figures["memory"] = {"rank_mb": two["memory"]}
-        figures["dream"] = {"steps_per_s": agents(doom, 2, DREAM_LANES // 2)["rate"], **dreams(doom)}
-    figures["train"] = trainings()
+        two = agents(car, 2, LANES)
+        figures |= {"agents_1_rank": agents(car, 1, LANES)["rate"], "agents_2_ranks": two["rate"]}
+        figures |= {"agents_bfloat16": agents(car, 2, LANES, "bfloat16")["rate"], "rank_mb": two["memory"]}
+        figures |= {"agents_batch_1": agents(car, 1, 1)["rate"], "dreams": agents(doom, 2, DREAM_LANES // 2)["rate"]}
+        figures["dream_vector"] = speed(VectorDreamEnv(DREAM_LANES, doom), lambda: idle, 20, count=DREAM_LANES)
+        figures["dream_single"] = speed(DreamEnv(doom), lambda: idle[0], 300)
+    figures |= trainings()
     command_line.print_result(report(figures))
     if args.json:
         files.write_text(args.json, json.dumps(figures, indent=1) + "\n")

@@ -24,15 +24,6 @@ from world_models.runs import episodes, files
 from world_models.runs.run import Run
 
 
-def spec_of(run: Run) -> gym.envs.registration.EnvSpec | None:
-    """What makes the environment of a run; None if the environment is not registered."""
-    task = tasks.get(run.config.task)
-    if task.entry_point is None:
-        return None
-    options = {"pixels": run.config.pixels} | ({"view": run.config.view} if task.views else {})
-    return dataclasses.replace(gym.spec(f"WorldModels/{task.env_id}"), kwargs=options)
-
-
 def arrays_of(path: Path) -> dict:
     """An episode as Minari has it: observations (T + 1), and of each step action, reward and whether it was the end."""
     obs, action = episodes.read(path)
@@ -70,7 +61,11 @@ def export(run: Run, name: str) -> Path:
         raise UserError(f"--minari: {error}; install it with: pip install 'minari[hdf5]'") from None
     if not re.fullmatch(r"(\w[\w/-]*/)?[\w-]+-v\d+", name):
         raise UserError(f"--minari: expected a name such as world-models/car-v0, got {name!r}")
-    task, namespace, folder = tasks.get(run.config.task), name.rpartition("/")[0], get_dataset_path(name)
+    config, task = run.config, tasks.get(run.config.task)
+    namespace, folder, spec = name.rpartition("/")[0], get_dataset_path(name), None
+    if task.entry_point is not None:  # the environment is registered
+        options = {"pixels": config.pixels} | ({"view": config.view} if task.views else {})
+        spec = dataclasses.replace(gym.spec(f"WorldModels/{task.env_id}"), kwargs=options)
     if folder.exists():
         raise UserError(f"{folder} exists; delete it, or give another name: --minari {name[: name.rindex('-v')]}-v1")
     paths = episodes.complete(run)
@@ -81,7 +76,7 @@ def export(run: Run, name: str) -> Path:
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir(parents=True)
     spaces = gym.spaces.Box(0, 255, (64, 64, 3), np.uint8), gym.spaces.Box(np.float32(task.low), np.float32(1))
-    storage = MinariStorage.new(made / "data", *spaces, spec_of(run), jpeg_encoding=False)
+    storage = MinariStorage.new(made / "data", *spaces, spec, jpeg_encoding=False)
     storage.update_metadata({"dataset_id": name, "minari_version": minari.__version__, "description": task.label})
     for index, path in enumerate(paths):
         storage.update_episodes([EpisodeBuffer(**arrays_of(path))])

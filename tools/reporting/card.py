@@ -93,13 +93,13 @@ def trained_on(config: configs.Config) -> str:
         return f"V and M are those of round {config.round - 1}."
     if config.round == 1:
         return f"V and M are trained on {config.episodes:,} episodes of the random policy `{config.policy}`."
-    shares = {
-        "of them by the random policy": config.random_share,
-        "by C evolved for M's surprise": config.curious_share,
-    }
-    shares["with noise on C's outputs"] = config.noisy_share
     own = f"V and M are trained on {config.episodes:,} episodes that the agent of round {config.round - 1} recorded"
-    own += "".join(f", {share:.0%} {words}" for words, share in shares.items() if share)
+    for share, words in (
+        (config.random_share, "of them by the random policy"),
+        (config.curious_share, "by C evolved for M's surprise"),
+        (config.noisy_share, "with noise on C's outputs"),
+    ):
+        own += f", {share:.0%} {words}" * (share > 0)
     return own + (f", and on the {config.linked_episodes:,} of the rounds before." if config.linked_episodes else ".")
 
 

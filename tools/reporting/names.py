@@ -6,15 +6,6 @@ from tools.reporting.runs import Run
 
 SEES = {"z": "z", "z_hidden": "z, through a hidden layer", "zh": "z and h", "zc": "z and c", "zch": "z, c and h"}
 UNTRAINED = {"rnn": ", M untrained", "vae": ", V untrained", "vae+rnn": ", V and M untrained"}
-# Settings in words; {} stands for the value. Any other setting is its name and its value.
-WORDS = {
-    "optimizer": "search by {}",
-    "population": "{} candidates",
-    "search_start": "search begun at: {}",
-    "rollouts": "{} episodes a candidate",
-    "seed_sharing": "episodes of candidates: {}",
-    "sigma": "first step size {}",
-}
 SAID = ("seed", "features", "temperature")  # by the other cells of a row
 
 
@@ -24,10 +15,9 @@ def sees(row: dict) -> str:
 
 
 def varied(run: Run) -> str:
-    """In what a run of agents/ differs from its parent: what its folder's name says and no other cell of a row."""
+    """The settings in which a run of agents/ differs from its parent, as far as no other cell of a row says them."""
     parts = [part.partition("-") for part in run.path.name.split(",")] if run.in_agents else []
-    words = ((WORDS.get(name, f"{name.replace('_', ' ')} {{}}"), value) for name, _, value in parts if name not in SAID)
-    return "".join(f", {word.format(value)}" for word, value in words)
+    return "".join(f", {name.replace('_', ' ')} {value}" for name, _, value in parts if name not in SAID)
 
 
 def agent(run: Run, seeds: list[int] | None = None) -> str:

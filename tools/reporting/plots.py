@@ -134,9 +134,9 @@ def by_episodes(path: Path, task: str, ours: list[tuple[str, list[tuple[float, f
         x, y, half = np.array(points).T
         axes.errorbar(x, y, half, color=OURS, ls="-", lw=2, marker=MARKERS[k], mfc="white", capsize=4, label=label)
         box = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
-        place = {"xytext": (-8, 8), "textcoords": "offset points", "ha": "right", "bbox": box}
-        for number, point in enumerate(points, 1):
-            axes.annotate(f"round {number}", point[:2], color=OURS, **place)
+        for number, point in enumerate(points, 1):  # the last round's to its right, since the last two may be close
+            side = {"xytext": (8, 8), "ha": "left"} if number == len(points) else {"xytext": (-8, 8), "ha": "right"}
+            axes.annotate(f"round {number}", point[:2], color=OURS, textcoords="offset points", bbox=box, **side)
     every = [(label, *point[:2]) for label, points in (*theirs, *ours) for point in points]
     first, last, top = min(x for _, x, _ in every), max(x for _, x, _ in every), max(y for *_, y in every)
     floor = FLOOR * top

@@ -34,7 +34,7 @@ def test_every_combination_is_an_agent_of_its_own():
         (["temperature=0.5,0"], "--temperature: expected at least 1e-30, got 0.0"),
         (["features=zh,h"], "--features: expected one of z, z_hidden, zh, zc, zch, got 'h'"),
         (["z-size=16,32"], "--vary z-size=16,32: expected SETTING=VALUE,VALUE of one of seed, play-in, temperature"),
-        (["rollouts=4,8"], "--rollouts: expected a count, then generations that ascend"),
+        (["rollouts=4,8"], "--rollouts: expected a count or a schedule"),
         (["seed=1", "seed=2"], "--vary seed=2: seed is given twice"),
     ],
 )

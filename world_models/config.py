@@ -30,188 +30,116 @@ OUTPUTS = 1 << 28  # weights of M's output layer, 1 GiB: sizes that are each all
 class Config:
     """All settings of a run."""
 
+    # fmt: off
     task: str = option(dataclasses.MISSING, "the task", "run")
     preset: str = option("paper", "the published or scaled settings that the rest starts from", "run", PRESETS)
     seed: int = option(0, "the seed from which all randomness of the run is derived", "run", bounds=NOT_NEGATIVE)
 
     view: str = option("v0", "the camera, if the task has several", "environment")
-    pixels: str = option(
-        "paper", "paper: crop and resize. release: also its contrast stretch", "environment", ("paper", "release")
-    )
+    pixels: str = option("paper", "paper: crop and resize. release: also its contrast stretch", "environment",
+        ("paper", "release"))
     max_frames: int = option(1000, "the steps after which an episode is cut", "environment", bounds=COUNT, source="A.4")
 
     variant: str = option("plain", "what a test of generalisation changes in the picture", "test")
 
-    episodes: int = option(
-        10_000,
-        "the number of new episodes to record. The random policy plays them in the first round, the agent in later "
-        "rounds except for --random-share. 0, in a later round: V and M stay as they are, and C goes on",
-        "data",
-        bounds=COUNT_OR_0,
-        source="A.4, extract.bash",
-    )
-    policy: str = option(
-        "release",
-        "the data-collection policy. release: the original release's random policy. smooth: a policy that reaches more "
-        "of the game (a car mostly stays on the field, a player in a room reaches its walls)",
-        "data",
-    )
-    min_frames: int = option(
-        0, "recorded episodes that are not longer are discarded", "data", bounds=COUNT_OR_0, source="doomrnn/extract.py"
-    )
+    episodes: int = option(10_000, "the number of new episodes to record. The random policy plays them in the first "
+        "round, the agent in later rounds except for --random-share. 0, in a later round: V and M stay as they are, "
+        "and C goes on", "data", bounds=COUNT_OR_0, source="A.4, extract.bash")
+    policy: str = option("release", "the data-collection policy. release: the original release's random policy. "
+        "smooth: a policy that reaches more of the game (a car mostly stays on the field, a player in a room reaches "
+        "its walls)", "data")
+    min_frames: int = option(0, "recorded episodes that are not longer are discarded", "data", bounds=COUNT_OR_0,
+        source="doomrnn/extract.py")
 
     round: int = option(1, "the number of the round in the iterative procedure", "lineage", bounds=COUNT, source="5")
     linked_episodes: int = option(0, "the episodes that are linked from the round before", "lineage", bounds=COUNT_OR_0)
-    spread: float = option(
-        1.0,
-        "agents that record are drawn from the search's distribution; its standard deviation is multiplied by this",
-        "round",
-        bounds=NOT_NEGATIVE,
-    )
-    noisy_share: float = option(
-        0.3, "the share of an agent's episodes with noise on C's outputs", "round", bounds=SHARE
-    )
+    spread: float = option(1.0, "agents that record are drawn from the search's distribution; its standard deviation "
+        "is multiplied by this", "round", bounds=NOT_NEGATIVE)
+    noisy_share: float = option(0.3, "the share of an agent's episodes with noise on C's outputs", "round",
+        bounds=SHARE)
     action_noise: float = option(0.3, "the standard deviation of that noise", "round", bounds=NOT_NEGATIVE)
-    curious_share: float = option(
-        0.0, "the share of an agent's episodes played by the agent evolved for M's surprise", "round", bounds=SHARE
-    )
-    random_share: float = option(
-        0.0, "the share of a later round's episodes that the random policy plays", "round", bounds=SHARE
-    )
-    new_share: float = option(
-        0.5, "the share of new episodes' frames in the training data of V and M", "round", bounds=(0.01, 1, True)
-    )
+    curious_share: float = option(0.0, "the share of an agent's episodes played by the agent evolved for M's surprise",
+        "round", bounds=SHARE)
+    random_share: float = option(0.0, "the share of a later round's episodes that the random policy plays", "round",
+        bounds=SHARE)
+    new_share: float = option(0.5, "the share of new episodes' frames in the training data of V and M", "round",
+        bounds=(0.01, 1, True))
 
     z_size: int = option(32, "dimensions of z", "V", bounds=(1, 1024, True), source="A.1")
-    vae_epochs: int = option(
-        10, "passes over the recorded frames; the paper says 1", "V", bounds=COUNT, source="vae_train.py"
-    )
+    vae_epochs: int = option(10, "passes over the recorded frames; the paper says 1", "V", bounds=COUNT,
+        source="vae_train.py")
     vae_batch: int = option(100, "frames in a step", "V", bounds=BATCH, source="vae_train.py")
     vae_rate: float = option(1e-4, "Adam's learning rate", "V", bounds=POSITIVE, source="vae_train.py")
-    vae_bias: str = option(
-        "zero",
-        "the bias of V's last layer before training. zero: as released; V may draw a plain background fully white or "
-        "black, where its sigmoid has no gradient left. mean: the mean colour of the recorded frames",
-        "V",
-        ("zero", "mean"),
-    )
-    vae_weight: float = option(
-        1.0,
-        "the weight of V's error on foreground pixels (road and car, fireballs and monsters); extract records a mask",
-        "V",
-        bounds=POSITIVE,
-    )
-    kl_tolerance: float = option(
-        0.5, "the KL's floor, in nats for each dimension of z", "V", bounds=NOT_NEGATIVE, source="vae.py"
-    )
+    vae_bias: str = option("zero", "the bias of V's last layer before training. zero: as released; V may draw a plain "
+        "background fully white or black, where its sigmoid has no gradient left. mean: the mean colour of the "
+        "recorded frames", "V", ("zero", "mean"))
+    vae_weight: float = option(1.0, "the weight of V's error on foreground pixels (road and car, fireballs and "
+        "monsters); extract records a mask", "V", bounds=POSITIVE)
+    kl_tolerance: float = option(0.5, "the KL's floor, in nats for each dimension of z", "V", bounds=NOT_NEGATIVE,
+        source="vae.py")
 
     rnn_units: int = option(256, "LSTM units", "M", bounds=(1, 8192, True), source="A.2")
     mixtures: int = option(5, "Gaussians for each dimension of z", "M", bounds=(1, 1024, True), source="A.2")
     mirror: str = option("no", "M also learns from the mirror image of every episode", "M", ("no", "yes"))
     rnn_steps: int = option(4000, "training steps", "M", bounds=COUNT, source="rnn_train.py")
     rnn_batch: int = option(100, "sequences in a step", "M", bounds=BATCH, source="rnn_train.py")
-    rnn_length: int = option(
-        999, "time steps of a sequence", "M", bounds=BATCH, source="rnn_train.py: max_seq_len 1000"
-    )
+    rnn_length: int = option(999, "time steps of a sequence", "M", bounds=BATCH,
+        source="rnn_train.py: max_seq_len 1000")
     rnn_rate: float = option(1e-3, "Adam's first learning rate", "M", bounds=POSITIVE, source="rnn.py")
-    rnn_rate_end: float = option(
-        1e-3, "the learning rate to which it falls", "M", bounds=NOT_NEGATIVE, source="doomrnn/rnn.py: 1e-5"
-    )
-    rnn_rate_decay: float = option(
-        1.0, "the factor by which it falls in a step", "M", bounds=(0, 1, False), source="doomrnn/rnn.py: 0.99999"
-    )
-    rnn_dropout: float = option(
-        0.0,
-        "dropout in M's training: the share of z and of h that each gate of the LSTM does not see, the same for all "
-        "steps of a sequence; 0.05 for dreams with dropout",
-        "M",
-        bounds=DROPOUT,
-        source="arXiv 2109.08342: 0.05",
-    )
-    heads: str = option(
-        "none", "what M predicts next to z: the end of an episode, a step's reward", "M", HEADS, source="5"
-    )
-    restart_weight: float = option(
-        10.0,
-        "the weight, in the end head's loss, of frames with which an episode ends",
-        "M",
-        bounds=POSITIVE,
-        source="doomrnn/rnn.py",
-    )
-    optimism_weight: float = option(
-        2.0, "the weight of too high predictions, which C exploits, in the reward head's loss", "M", bounds=POSITIVE
-    )
-    initial_frames: int = option(
-        1000, "the first frames that are kept as starting points of dreams", "M", bounds=COUNT, source="init_z.py"
-    )
+    rnn_rate_end: float = option(1e-3, "the learning rate to which it falls", "M", bounds=NOT_NEGATIVE,
+        source="doomrnn/rnn.py: 1e-5")
+    rnn_rate_decay: float = option(1.0, "the factor by which it falls in a step", "M", bounds=(0, 1, False),
+        source="doomrnn/rnn.py: 0.99999")
+    rnn_dropout: float = option(0.0, "dropout in M's training: the share of z and of h that each gate of the LSTM does "
+        "not see, the same for all steps of a sequence; 0.05 for dreams with dropout", "M", bounds=DROPOUT,
+        source="arXiv 2109.08342: 0.05")
+    heads: str = option("none", "what M predicts next to z: the end of an episode, a step's reward", "M", HEADS,
+        source="5")
+    restart_weight: float = option(10.0, "the weight, in the end head's loss, of frames with which an episode ends",
+        "M", bounds=POSITIVE, source="doomrnn/rnn.py")
+    optimism_weight: float = option(2.0, "the weight of too high predictions, which C exploits, in the reward head's "
+        "loss", "M", bounds=POSITIVE)
+    initial_frames: int = option(1000, "the first frames that are kept as starting points of dreams", "M", bounds=COUNT,
+        source="init_z.py")
     untrained: str = option("none", "what stays at its random first weights, as a baseline", "M", UNTRAINED)
 
     play_in: str = option("real", "where C is evolved: the real environment, or M's dream", "C", ("real", "dream"))
-    temperature: float = option(
-        1.0, "the dream's temperature tau", "C", bounds=(1e-30, math.inf, True), source="4: 1.15 is the paper's best"
-    )
-    dream_dropout: float = option(
-        0.0,
-        "dropout in dreams: each dream draws which share of z and of h each gate of M's LSTM does not see in all its "
-        "steps; 0.1 is recommended, for an M that was trained with --rnn-dropout",
-        "C",
-        bounds=DROPOUT,
-        source="arXiv 2109.08342: 0.1",
-    )
+    temperature: float = option(1.0, "the dream's temperature tau", "C", bounds=(1e-30, math.inf, True),
+        source="4: 1.15 is the paper's best")
+    dream_dropout: float = option(0.0, "dropout in dreams: each dream draws which share of z and of h each gate of M's "
+        "LSTM does not see in all its steps; 0.1 is recommended, for an M that was trained with --rnn-dropout", "C",
+        bounds=DROPOUT, source="arXiv 2109.08342: 0.1")
     dream_frames: int = option(0, "the steps after which a dream is cut; 0: as in the game", "C", bounds=COUNT_OR_0)
-    z: str = option(
-        "sampled",
-        "what C and M receive of a frame when C acts. sampled: z drawn from N(mu, exp(logvar)), as released, which "
-        "adds noise where V leaves dimensions of z unused. mean: mu",
-        "C",
-        ("sampled", "mean"),
-        source="model.py: encode_obs",
-    )
+    z: str = option("sampled", "what C and M receive of a frame when C acts. sampled: z drawn from N(mu, exp(logvar)), "
+        "as released, which adds noise where V leaves dimensions of z unused. mean: mu", "C", ("sampled", "mean"),
+        source="model.py: encode_obs")
     features: str = option("zh", "what C sees: z, z through 40 hidden units, [z,h], [z,c], [z,c,h]", "C", FEATURES)
-    optimizer: str = option(
-        "cma", "the search: " + ", ".join(map(": ".join, OPTIMIZERS.items())), "C", tuple(OPTIMIZERS), source="A.4"
-    )
+    optimizer: str = option("cma", "the search: " + ", ".join(map(": ".join, OPTIMIZERS.items())), "C",
+        tuple(OPTIMIZERS), source="A.4")
     population: int = option(64, "candidates in a generation", "C", bounds=(4, 10**6, True), source="A.4")
-    rollouts: str = option(
-        "16", "episodes of a candidate; '4,20:8,50:16': 4, from generation 20 on 8, from 50 on 16", "C", source="A.4"
-    )
-    seed_sharing: str = option(
-        "pairs",
-        "pairs: candidates i and i + half share the seeds of their episodes, as released. common: all share them",
-        "C",
-        ("pairs", "common"),
-        source="train.py: antithetic",
-    )
-    tracks: str = option(
-        "uniform",
-        "the seeds of training episodes. uniform: always new ones. replay: half of each generation's seeds come from "
-        "earlier generations, from those on which the population lost most (prioritised level replay)",
-        "C",
-        ("uniform", "replay"),
-        source="arXiv 2010.03934",
-    )
-    search_start: str = option(
-        "previous",
-        "where a later round's C begins. previous: at the agent of the round before. zero: at zero. curious: at the "
-        "agent that was evolved there for M's surprise",
-        "C",
-        ("previous", "zero", "curious"),
-    )
+    rollouts: str = option("16", "episodes of a candidate; '4,20:8,50:16': 4, from generation 20 on 8, from 50 on 16",
+        "C", source="A.4")
+    seed_sharing: str = option("pairs", "pairs: candidates i and i + half share the seeds of their episodes, as "
+        "released. common: all share them", "C", ("pairs", "common"), source="train.py: antithetic")
+    tracks: str = option("uniform", "the seeds of training episodes. uniform: always new ones. replay: half of each "
+        "generation's seeds come from earlier generations, from those on which the population lost most (prioritised "
+        "level replay)", "C", ("uniform", "replay"), source="arXiv 2010.03934")
+    search_start: str = option("previous", "where a later round's C begins. previous: at the agent of the round "
+        "before. zero: at zero. curious: at the agent that was evolved there for M's surprise", "C",
+        ("previous", "zero", "curious"))
     generations: int = option(1800, "generations of the search", "C", bounds=COUNT, source="A.4, curves")
     sigma: float = option(0.1, "the search's first step size", "C", bounds=POSITIVE, source="train.py")
     # The sign of the release's compute_weight_decay rewards large weights.
-    weight_bonus: float = option(
-        0.0, "added to a candidate's score, times its mean squared weight; the release has 0.01", "C", source="es.py"
-    )
-    eval_every: int = option(
-        25, "generations between evaluations of the distribution's mean", "C", bounds=COUNT, source="train.py"
-    )
+    weight_bonus: float = option(0.0, "added to a candidate's score, times its mean squared weight; the release has "
+        "0.01", "C", source="es.py")
+    eval_every: int = option(25, "generations between evaluations of the distribution's mean", "C", bounds=COUNT,
+        source="train.py")
     eval_episodes: int = option(1024, "episodes of such an evaluation", "C", bounds=COUNT, source="train.py")
-    average: int = option(
-        0, "the generations whose means are averaged into a second agent; 0: no such agent", "C", bounds=COUNT_OR_0
-    )
+    average: int = option(0, "the generations whose means are averaged into a second agent; 0: no such agent", "C",
+        bounds=COUNT_OR_0)
     lanes: int = option(16, "episodes that a rank plays at once, in lockstep", "C", bounds=BATCH)
     dtype: str = option("float32", "the arithmetic of V's encoder while C acts in training", "C", DTYPES)
+    # fmt: on
 
     @property
     def total_episodes(self) -> int:

@@ -1,14 +1,15 @@
 """A setting: its default, its help, and the values that it may have."""
 
 import dataclasses
-import itertools
 import math
+import re
 from typing import Any
 
 # Bounds: the least value, the greatest value, and whether the least value itself is allowed.
 POSITIVE, NOT_NEGATIVE, SHARE = (0, math.inf, False), (0, math.inf, True), (0, 1, True)
 COUNT, COUNT_OR_0, BATCH = (1, 10**9, True), (0, 10**9, True), (1, 10**6, True)
 DROPOUT = (0, 0.99, True)
+SCHEDULE = re.compile(r"(\d{1,9}:)?[1-9]\d{0,8}(,\d{1,9}:[1-9]\d{0,8})*", re.ASCII)
 KINDS: dict[Any, str] = {int: "an integer", float: "a number", str: "text"}
 
 
@@ -67,17 +68,13 @@ def schedule_of(rollouts: str) -> list[tuple[int, int]]:
 
     UserError unless the counts are 1 or more, and the generations ascend.
     """
-    steps = []
-    for part in rollouts.split(","):
-        start, colon, count = part.rpartition(":")
-        numbers = [count, *([start] if colon else [])]
-        if not all(text.isascii() and text.isdecimal() and len(text) < 10 for text in numbers) or int(count) < 1:
-            raise UserError(f"--rollouts: expected a count or a schedule like '4,20:8', got {rollouts!r}")
-        steps.append((int(start or 0), int(count)))
-    starts = [start for start, _ in steps]
-    if starts[0] > 1 or any(later <= start for start, later in itertools.pairwise(starts)):
-        raise UserError(f"--rollouts: expected a count, then generations that ascend as in '4,20:8', got {rollouts!r}")
-    return steps
+    if SCHEDULE.fullmatch(rollouts):
+        steps = [(int(start or 0), int(count)) for start, _, count in (p.rpartition(":") for p in rollouts.split(","))]
+        starts = [start for start, _ in steps]
+        if starts[0] <= 1 and starts == sorted(set(starts)):
+            return steps
+    expected = "a count or a schedule like '4,20:8', whose generations ascend"
+    raise UserError(f"--rollouts: expected {expected}, got {rollouts!r:.40}")
 
 
 def rollouts_at(rollouts: str, generation: int) -> int:

@@ -63,10 +63,10 @@ def begin(
     run.manifest.rows.clear()
     remove_partial(path)
     if base is not None:
-        run.manifest.begun = {"from": os.path.relpath(base.resolve(), path.resolve())}
+        run.manifest.begun = {"from": relative(base, path)}
         take_from(run, Run(base))
     if after is not None:
-        run.manifest.begun = {"after": os.path.relpath(after.resolve(), path.resolve())}
+        run.manifest.begun = {"after": relative(after, path)}
         begin_round(run, Run(after))
     run.write_text("config.json", config_file.text(config))
     return run
@@ -85,14 +85,18 @@ def existing(path: Path, given: dict, base: Path | None, after: Path | None, pac
             made = f"{path} was made with {flag(name)} {own}"
             raise UserError(f"{flag(name)} {value}: {made}; leave the flag out, or choose another --run")
     for name, other in (("from", base), ("after", after)):
-        if other and run.manifest.begun.get(name) != os.path.relpath(other.resolve(), path.resolve()):
+        if other and run.manifest.begun.get(name) != relative(other, path):
             how = " ".join(f"--{key} {value}" for key, value in run.manifest.begun.items()) or "from settings alone"
-            raise UserError(
-                f"--{name} {other}: {path} exists and began {how}; leave the flag out, or use another --run"
-            )
+            made = f"{path} exists and began {how}"
+            raise UserError(f"--{name} {other}: {made}; leave the flag out, or use another --run")
     if given.get("generations", 0) > run.config.generations:
         run.save_config(tasks.replace(run.config, generations=given["generations"]))
     return run
+
+
+def relative(other: Path, path: Path) -> str:
+    """Another run's folder, as seen from the folder of this one."""
+    return os.path.relpath(other.resolve(), path.resolve())
 
 
 def begin_agent(run: Run, name: str, config: Config) -> Run:
@@ -120,24 +124,21 @@ def resolve(path: Path, given: dict, base: Path | None, after: Path | None) -> C
     """The settings of a new run. Nothing is written."""
     if base is not None and after is not None:
         raise UserError("--from and --after: a run begins from one other run; leave one of them out")
-    source = after or base
+    name, source = ("--from", base) if after is None else ("--after", after)
     if source is None:
         if "task" not in given:
             names = " or ".join(f"--task {name}" for name in (*tasks.TASKS, "gymnasium:ID"))
             raise UserError(f"{path} is a new run: give {names} (and --preset)")
         return tasks.replace(tasks.preset(given["task"], given.get("preset", "paper")), **given)
     start = config_file.load(source)
-    name = "--after" if after else "--from"
     if "preset" in given:
         raise UserError(f"--preset {given['preset']}: with {name} the rest is as in {source}; leave one of them out")
     if given.get("task", start.task) != start.task:
         raise UserError(f"--task {given['task']}: {source} is a run of task {start.task}")
     if after is not None:
         if "episodes" not in given:
-            raise UserError(
-                f"--after {after}: give the number of --episodes that its agent is to record, for example 300; with 0, "
-                "V and M stay as they are, and C alone goes on"
-            )
+            stay = "with 0, V and M stay as they are, and C alone goes on"
+            raise UserError(f"--after {after}: give the number of --episodes that its agent is to record; {stay}")
         # The recordings of a pack are not there to be linked. What a round was given for itself does not hold later.
         linked = start.total_episodes if (after / "record").exists() else 0
         start = dataclasses.replace(start, round=start.round + 1, linked_episodes=linked, search_start="previous")
@@ -147,9 +148,8 @@ def resolve(path: Path, given: dict, base: Path | None, after: Path | None) -> C
     if start.round > 1 and not (source / BEFORE / V).exists():
         # The settings of a later round's search are made for an agent to start from, and a pack has none.
         usual = vars(tasks.preset(start.task, start.preset))
-        start = dataclasses.replace(
-            start, search_start="zero", **{name: usual[name] for name in SEARCH_SETTINGS.split()}
-        )
+        search = {name: usual[name] for name in SEARCH_SETTINGS.split()}
+        start = dataclasses.replace(start, search_start="zero", **search)
         note(f"{source} has no agent of the round before: C begins at zero, with the search settings of {start.preset}")
     config = tasks.replace(start, **given)
     if config.round > 1 and not same_settings(config, start, "record"):
@@ -221,21 +221,16 @@ def require_continuable(config: Config, after: Run) -> None:
     start = after.config
     if config.linked_episodes and config.vae_weight != 1 and start.vae_weight == 1:
         raise UserError(f"--vae-weight: the recordings of {after} have no masks; give it in the first round")
-    if (config.z_size, config.rnn_units, config.mixtures) != (start.z_size, start.rnn_units, start.mixtures):
-        raise UserError(f"--z-size, --rnn-units, --mixtures: V and M go on from those of {after} and keep their sizes")
-    for name in ("view", "pixels") * (config.linked_episodes > 0):
-        if getattr(config, name) != getattr(start, name):
-            raise UserError(
-                f"{flag(name)} {getattr(config, name)}: V and M also learn from the recordings of {after}, which have "
-                f"{flag(name)} {getattr(start, name)}; leave the flag out"
-            )
-    if config.models_stay and config.heads != start.heads:
-        raise UserError(f"--heads {config.heads}: with --episodes 0 M stays as it is, and its heads are {start.heads}")
-    if config.search_start != "zero" and config.features != start.features:
-        raise UserError(
-            f"--features {config.features}: C goes on from the agent of {after}, which sees {start.features}; leave "
-            "the flag out, or add --search-start zero, so that C begins at zero"
-        )
+    for names, wanted, why in (
+        (("z_size", "rnn_units", "mixtures"), True, "V and M go on and keep their sizes"),
+        (("view", "pixels"), config.linked_episodes > 0, "V and M also learn from its recordings"),
+        (("heads",), config.models_stay, "with --episodes 0 M stays as it is"),
+        (("features",), config.search_start != "zero", "C goes on, unless --search-start zero is added"),
+    ):
+        for name in names:
+            own, found = getattr(config, name), getattr(start, name)
+            if wanted and own != found:
+                raise UserError(f"{flag(name)} {own}: {after} has {flag(name)} {found}, and {why}; leave the flag out")
 
 
 def remove_partial(path: Path) -> None:

@@ -15,7 +15,7 @@ from world_models.runs import files, weights
 from world_models.runs.begin import open_run
 from world_models.runs.run import Run
 from world_models.tracking import add_flag, track
-from world_models.training import hold_memory, quiet_tensorflow, use_allowed_cores, use_one_gpu
+from world_models.training import hold_memory, quiet_tensorflow, use_machine
 
 if __name__ == "__main__":
     command_line.start()  # TensorFlow's import takes seconds, in which a signal may come
@@ -59,8 +59,7 @@ def main() -> None:
     add_flag(parser)
     args = parser.parse_args()
     with open_run(args.run, command_line.overrides(args), base=args.base, after=args.after) as run:
-        use_one_gpu()
-        use_allowed_cores()
+        use_machine()
         if run.is_current("rnn.weights.h5"):
             load_rnn(run)  # raises an error if it is damaged
             print_result(f"{run}/rnn.weights.h5 exists")

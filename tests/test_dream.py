@@ -22,7 +22,7 @@ from world_models.mpi import Alone
 from world_models.runs import episodes, weights
 from world_models.runs.run import Run
 from world_models.stages import film
-from world_models.stages.imagined import dreams_along
+from world_models.stages.film import dreams_along
 from world_models.world_model import WorldModel, load_rnn, load_vae
 
 DREAM = "doom_rnn:WorldModels/DoomRNN-v0"

@@ -50,4 +50,4 @@ def test_a_film_of_an_unknown_kind_is_one_line(tmp_path):
     (tmp_path / "folder.mp4").mkdir()
     said = user_error("examples.rollout", "--render", tmp_path / "folder.mp4")
     assert "expected a file that ends with .mp4 or .gif" in said
-    assert "expected a seed of 0 or more, got -1" in user_error("examples.rollout", "--seed", "-1")
+    assert "expected 0 or more, got -1" in user_error("examples.rollout", "--seed", "-1")

@@ -231,7 +231,7 @@ def test_a_result_that_cannot_be_saved_is_printed(tested, monkeypatch, capsys):
     with pytest.raises(UserError, match=r"manifest\.json: No space left on device"):
         evaluation.evaluate(mpi.world(), run, run.config, 2, video=False)
     out = capsys.readouterr().out
-    assert "15.0 ± 5.0" in out and json.loads(out.splitlines()[-1].partition("add this row to it: ")[2]) == row
+    assert "15.0 ± 5.0" in out and json.loads(out.splitlines()[0].partition("add this row to it: ")[2]) == row
 
 
 def test_a_result_is_saved_before_it_is_printed(tested, monkeypatch):

@@ -96,7 +96,7 @@ def test_training_starts_no_more_threads_than_it_may_use(cores, expected, machin
     told = []
     monkeypatch.setattr(tf.config.threading, "set_intra_op_parallelism_threads", told.append)
     monkeypatch.setattr(limits, "cores", lambda: cores)
-    training.use_allowed_cores()
+    training.use_machine()
     assert told == expected
 
 

@@ -157,7 +157,7 @@ def test_without_new_episodes_v_and_m_stay_and_c_goes_on(first_round, tmp_path):
     assert parameters(path).tolist() != agent.tolist()
     shutil.rmtree(path / "controller")
     np.testing.assert_array_equal(Evolution(Run(path), len(agent)).search.best(), agent)
-    with pytest.raises(UserError, match="--heads reward: .* with --episodes 0 M stays"):
+    with pytest.raises(UserError, match=r"--heads reward: .* with --episodes 0 M stays"):
         begin(tmp_path / "c", {"episodes": 0, "heads": "reward"}, after=first_round)
 
 

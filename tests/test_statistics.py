@@ -5,14 +5,14 @@ import subprocess
 import numpy as np
 import pytest
 from conftest import ROOT, user_error
-from small_report import make_run, result
+from small_report import make_run
 
 from controller.evolution import explain_equal_fitness
 from world_models import results, seeds, statistics, tasks
 from world_models.config import UserError
 from world_models.runs import manifest
 from world_models.runs.run import Run
-from world_models.stages.evaluation import comparison, format_summary, require_same_dreams
+from world_models.stages.evaluation import comparison, format_summary
 
 
 def row_of(returns, first: int = 0, task: str = "carracing") -> dict:
@@ -89,20 +89,12 @@ def test_comparison_with_another_run(tmp_path):
 
 
 def test_dreams_with_other_settings_or_another_m_are_not_compared(tmp_path):
-    config = tasks.preset("doom", "smoke")
-    others = {"mine": {}, "same": {"sigma": 0.2}, "frames": {"dream_frames": 150}, "dropout": {"dream_dropout": 0.1}}
-    runs = {}
-    for name, changes in others.items():
-        changed = tasks.replace(config, **changes)
-        runs[name] = Run(make_run(tmp_path / name, changed, [result(changed, [1.0])]))
-    require_same_dreams(runs["mine"], runs["same"])
-    for name, flag in (("frames", "--dream-frames 150"), ("dropout", "--dream-dropout 0.1")):
-        with pytest.raises(UserError, match=f"it dreams with {flag}"):
-            require_same_dreams(runs["mine"], runs[name])
-    shipped = ROOT / "pretrained"
-    require_same_dreams(Run(shipped / "doom"), Run(shipped / "doom/agents/seed-1,temperature-0.5"))
-    with pytest.raises(UserError, match="it dreams with another M"):
-        require_same_dreams(Run(shipped / "carracing"), Run(shipped / "doom"))
+    row = row_of([1.0], task="doom") | {"play_in": "dream", "temperature": 1.15, "rnn": "a"}
+    assert "on the same 1 episodes" in comparison(row, run_with(tmp_path / "same", [row], "doom"))
+    for name, value in {"dream_frames": 150, "dream_dropout": 0.1, "rnn": "b"}.items():
+        other = run_with(tmp_path / name, [row | {name: value}], "doom")
+        with pytest.raises(UserError, match=r"has no test of dream.* \(dreams are the same with the same M"):
+            comparison(row, other)
 
 
 def test_a_comparison_is_of_the_same_arithmetic_where_there_is_one(tmp_path):

@@ -172,8 +172,8 @@ def test_training_takes_one_gpu_and_its_memory_as_needed(monkeypatch):
     monkeypatch.setattr(tf.config, "set_visible_devices", lambda devices, kind: calls.append((devices, kind)))
     monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda gpu, on: calls.append((gpu, on)))
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
-    training.use_one_gpu()
+    training.use_machine()
     assert calls == []
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["first", "second"])
-    training.use_one_gpu()
+    training.use_machine()
     assert calls == [(["first"], "GPU"), ("first", True)]

@@ -8,6 +8,7 @@ from conftest import ROOT, copy_of, run_script, user_error
 from small_run import contents
 
 from world_models import mpi
+from world_models.config import UserError
 
 
 def test_a_missing_stage_names_the_command_that_makes_it(tmp_path):
@@ -34,16 +35,15 @@ def test_user_errors_overwrite_nothing(car_run, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-def test_an_mpirun_of_another_mpi_is_found_out(car_run, monkeypatch, capsys):
+def test_an_mpirun_of_another_mpi_is_found_out(car_run, monkeypatch):
     """Else each of its processes would take itself for the only one."""
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "64")
     monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "0")
     line = user_error("train_controller.py", "--run", car_run)
     if not ctypes.util.find_library("mpi"):  # else Open MPI may be loaded, and sees one process
         assert line.startswith("error: MPI cannot be loaded")
-    with pytest.raises(SystemExit):
+    with pytest.raises(UserError, match="64 processes were started, but each sees 1"):
         mpi.require_same_mpi(types.SimpleNamespace(size=1))
-    assert "64 processes were started, but each sees 1" in capsys.readouterr().err
 
 
 def test_a_truncated_episode_stops_training_by_name(car_run, tmp_path):

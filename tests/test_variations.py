@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from small_run import evolve, make_run
+from small_run import evolve, make_run, new_run
 
 from world_models import results, tasks
 from world_models.config import UserError
@@ -38,9 +38,11 @@ def test_every_combination_is_an_agent_of_its_own():
         (["seed=1", "seed=2"], "--vary seed=2: seed is given twice"),
     ],
 )
-def test_invalid_variations_are_refused(texts, message):
+def test_invalid_variations_are_refused(texts, message, tmp_path):
+    run = new_run(tmp_path, "doom")
     with pytest.raises(UserError, match=message):
-        variations.parse(texts)
+        for varied in variations.parse(texts):
+            variations.configured(run, {}, varied)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +92,7 @@ def test_only_a_test_of_this_agent_counts(tmp_path):
 def test_an_agent_that_exists_with_other_settings_is_refused(tmp_path):
     run = make_run(tmp_path / "car")
     begin_agent(run, "seed-1", variations.configured(run, {"sigma": 0.2}, {"seed": 1}))
-    with pytest.raises(UserError, match=r"seed-1 was made with --sigma 0\.2, not 0\.1; give --sigma 0\.2, or delete"):
+    with pytest.raises(UserError, match=r"--sigma 0\.1: .*seed-1 was made with --sigma 0\.2; give that, or delete"):
         variations.configured(run, {}, {"seed": 1})
     longer = variations.configured(run, {"sigma": 0.2, "generations": run.config.generations + 2}, {"seed": 1})
     assert begin_agent(run, "seed-1", longer).config.generations == run.config.generations + 2

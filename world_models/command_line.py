@@ -39,20 +39,6 @@ class Parser(argparse.ArgumentParser):
         exit_with(UserError(f"{message} (see {self.prog} --help)"), self.quiet)
 
 
-class HelpAll(argparse.Action):
-    """--help-all: the help with the flags of the other stages."""
-
-    def __init__(self, option_strings: list[str], dest: str, hidden: list, **options: Any):
-        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, **options)
-        self.hidden = hidden
-
-    def __call__(self, parser: argparse.ArgumentParser, *args: Any) -> NoReturn:
-        for action, text in self.hidden:
-            action.help = text
-        parser.print_help()
-        parser.exit()
-
-
 def defaults(arguments: list[str]) -> tuple[Config, str]:
     """The configuration whose values the help shows, and whose it is: the run's or, if it is new, that of --from or
     --after, or the given task's and preset's; where these are wrong, the paper's CarRacing."""
@@ -79,25 +65,17 @@ def parser(text: str, quiet: bool = False, stage: tuple[str, ...] = ()) -> argpa
         stage: headings that --help shows; --help-all shows the others too. Empty: all.
     """
     out = Parser(quiet, description=text, usage="%(prog)s --run DIR [flags]" if stage else None)
-    hidden: list[tuple[argparse.Action, str]] = []
     if stage:
         words = "show this help with the flags of all stages, which a new run takes too"
-        out.add_argument("--help-all", action=HelpAll, hidden=hidden, help=words)
+        out.add_argument("--help-all", action="help", help=words)
     out.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run folder; made if it is new")
-    out.add_argument(
-        "--from",
-        dest="base",
-        type=Path,
-        metavar="DIR",
-        help="when --run is new: take another run's configuration, and its data, V and M as far as they still fit",
+    words = "when --run is new: take another run's configuration, and its data, V and M as far as they still fit"
+    out.add_argument("--from", dest="base", type=Path, metavar="DIR", help=words)
+    words = (
+        "when --run is new: the next round of this run. Its recordings are linked, its agent plays --episodes new "
+        "ones, and its V, M and C are where training goes on from; with --episodes 0 C alone goes on"
     )
-    out.add_argument(
-        "--after",
-        type=Path,
-        metavar="DIR",
-        help="when --run is new: the next round of this run. Its recordings are linked, its agent plays --episodes new "
-        "ones, and its V, M and C are where training goes on from; with --episodes 0 C alone goes on",
-    )
+    out.add_argument("--after", type=Path, metavar="DIR", help=words)
     known = {
         "task": [*tasks.TASKS, "gymnasium:ID (any Gymnasium environment with rgb_array pictures)"],
         "view": dict.fromkeys(name for task in tasks.TASKS.values() for name in task.views),
@@ -106,27 +84,25 @@ def parser(text: str, quiet: bool = False, stage: tuple[str, ...] = ()) -> argpa
     values, whose = defaults(sys.argv[1:])
     fields = [item for item in dataclasses.fields(Config) if item.metadata["group"] not in ("lineage", "test")]
     headings = dict.fromkeys(item.metadata["group"] for item in fields)
-    shown = ("run", *stage) if stage else tuple(headings)
-    for heading in sorted(headings, key=lambda name: name not in shown):  # the stage's first
+    first = ("run", *stage)
+    shown = first if stage and "--help-all" not in sys.argv else tuple(headings)
+    for heading in sorted(headings, key=lambda name: name not in first):  # the stage's first
         title = "a new run" if heading == "run" else f"{heading} (when the run is new; defaults: {whose})"
         group = out.add_argument_group(title)
         for item in (item for item in fields if item.metadata["group"] == heading):
-            words = item.metadata["help"]
+            words, choices = item.metadata["help"], item.metadata["choices"]
             if item.name in known:
                 words += f" (one of {', '.join(known[item.name])})"
             if item.default is not dataclasses.MISSING:
                 words += f" (default {getattr(values, item.name)})"
-            words = words.replace("%", "%%")
-            action = group.add_argument(
+            group.add_argument(
                 flag(item.name),
                 type=tasks.named if item.name == "task" else item.type,
                 default=argparse.SUPPRESS,
-                metavar=None if item.metadata["choices"] else getattr(item.type, "__name__", "").upper(),
-                choices=item.metadata["choices"],
-                help=words if heading in shown else argparse.SUPPRESS,
+                metavar=None if choices else getattr(item.type, "__name__", "").upper(),
+                choices=choices,
+                help=words.replace("%", "%%") if heading in shown else argparse.SUPPRESS,
             )
-            if heading not in shown:
-                hidden.append((action, words))
     return out
 
 
@@ -136,20 +112,19 @@ def overrides(args: argparse.Namespace) -> dict:
     return {name: value for name, value in vars(args).items() if name in names}
 
 
-def count(text: str) -> int:
-    """The value of a flag that counts something: 1 or more."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected 1 or more, got {value}")
-    return value
+def at_least(least: int) -> Callable[[str], int]:
+    """The type of a flag that is an integer: `least` or more."""
+
+    def number(text: str) -> int:
+        value = int(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f"expected {least} or more, got {value}")
+        return value
+
+    return number
 
 
-def seed(text: str) -> int:
-    """The value of a flag that is a seed: 0 or more."""
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"expected a seed of 0 or more, got {value}")
-    return value
+count, seed = at_least(1), at_least(0)
 
 
 def exit_with(error: UserError, quiet: bool = False) -> NoReturn:

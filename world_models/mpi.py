@@ -4,12 +4,13 @@ Everything works in one process too: without `mpirun`, rank 0 is alone.
 """
 
 import faulthandler
+import math
 import os
 import re
 import time
 import traceback
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
@@ -64,16 +65,12 @@ class CollectiveError(UserError):
     """A UserError that every rank raises, so that each ends by itself."""
 
 
-# The variables in which launchers tell each process how many there are, and its rank; and the remedy if MPI sees fewer.
-LAUNCHERS = (
-    ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "say which MPI it is: MPI4PY_MPIABI=openmpi mpirun ..."),
-    ("PMI_SIZE", "PMI_RANK", "say which MPI it is: MPI4PY_MPIABI=mpich mpirun ..."),
-    (
-        "SLURM_STEP_NUM_TASKS",
-        "SLURM_PROCID",
-        "say how Slurm is to start it: srun --mpi=pmi2 ..., or pmix for Open MPI (docs/guide.md)",
-    ),
-)
+# The variables in which launchers tell each process how many there are, and its rank.
+LAUNCHERS = {
+    "OMPI_COMM_WORLD_SIZE": "OMPI_COMM_WORLD_RANK",
+    "PMI_SIZE": "PMI_RANK",
+    "SLURM_STEP_NUM_TASKS": "SLURM_PROCID",
+}
 NESTED = "WORLD_MODELS_RANKS"  # the ranks each process is to see, where several runs are started by one launcher
 LEAVING = 20.0  # seconds that a rank which ends waits for the others to end as well
 HANG = 900.0  # seconds after which a step that has not ended never will
@@ -114,31 +111,15 @@ def unlink_shared_memory(comm: Comm) -> None:
 
 
 def require_same_mpi(comm: Comm) -> None:
-    """Ends the process, with an error that one of them prints, if its launcher started more than it sees: each would
-    take itself for the only one. The launcher is of another MPI than the one that is loaded, or Slurm without `--mpi`.
-    """
-    expected, quiet, remedy = expected_ranks(os.environ)
+    """UserError if the launcher started more processes than each sees: each would take itself for the only one. The
+    launcher is of another MPI than the one that is loaded, or Slurm without `--mpi`."""
+    expected = int(os.environ.get(NESTED, max(int(os.environ.get(name, 1)) for name in LAUNCHERS)))
     if expected > comm.size:
-        error = UserError(
+        raise UserError(
             f"{expected} processes were started, but each sees {comm.size}: the MPI that is loaded is not the "
-            f"launcher's; {remedy}, or {NESTED}={comm.size} if each is to be a run of its own"
+            "launcher's; say which one is: MPI4PY_MPIABI=openmpi (or mpich) mpirun ..., or srun --mpi=pmi2 (pmix for "
+            f"Open MPI) ...; or set {NESTED}={comm.size} if each is to be a run of its own"
         )
-        command_line.exit_with(error, quiet=quiet)
-
-
-def expected_ranks(environ: Mapping[str, str]) -> tuple[int, bool, str]:
-    """By the launcher's variables: (processes that it started, whether another of them says so if MPI sees fewer, what
-    to do then)."""
-    if NESTED in environ:
-        try:
-            return int(environ[NESTED]), False, f"{NESTED} says how many"
-        except ValueError:
-            raise UserError(f"{NESTED}: expected a number of ranks, got {environ[NESTED]!r}") from None
-    found = [(int(environ.get(size, 1)), int(environ.get(rank, 0)) > 0, remedy) for size, rank, remedy in LAUNCHERS]
-    # PMIx tells a process its rank only: there are at least as many and one, which rank 1 is the first to know.
-    rank = int(environ.get("PMIX_RANK", 0))
-    found.append((rank + 1, rank > 1, "say which MPI it is: MPI4PY_MPIABI=openmpi mpirun ..., or srun --mpi=pmix ..."))
-    return max(found, key=lambda item: item[0])
 
 
 def on_root(comm: Comm, function: Callable[..., T], *args: Any, share: bool = True) -> T:
@@ -146,8 +127,7 @@ def on_root(comm: Comm, function: Callable[..., T], *args: Any, share: bool = Tr
 
     Returns its result, on every rank; with share=False, on rank 0 only, and None elsewhere.
     """
-    result: Any = None
-    error: UserError | None = None
+    result, error = None, None
     if comm.rank == 0:
         try:
             result, error = _attempt(function, *args)
@@ -184,26 +164,24 @@ def wait(comm: Comm, seconds: float = 0.01) -> None:
         time.sleep(seconds)
 
 
-class hang_limit:
-    """Context manager for a loop, to be called after every step: a step that takes longer than HANG prints where it
-    hangs and ends the process; mpirun then ends the others. Does nothing in a process that is alone."""
+@contextmanager
+def hang_limit(comm: Comm) -> Iterator[Callable[[], None]]:
+    """Context manager for a loop that yields a function to be called after every step: a step that takes longer than
+    HANG prints where it hangs and ends the process; mpirun then ends the others. Not in a process that is alone."""
+    renewed = -math.inf
 
-    def __init__(self, comm: Comm):
-        self.alone, self.renewed = comm.size == 1, -RENEW
-
-    def __enter__(self):
-        self()
-        return self
-
-    def __call__(self) -> None:
+    def within_limit() -> None:
+        nonlocal renewed
         now = time.monotonic()
-        if not self.alone and now - self.renewed >= RENEW:
+        if comm.size > 1 and now - renewed >= RENEW:
             faulthandler.dump_traceback_later(HANG, exit=True)
-            self.renewed = now
+            renewed = now
 
-    def __exit__(self, *error) -> None:
-        if not self.alone:
-            faulthandler.cancel_dump_traceback_later()
+    within_limit()
+    try:
+        yield within_limit
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def launch(main: Callable) -> None:
@@ -215,15 +193,15 @@ def launch(main: Callable) -> None:
     command_line.start()
     try:
         comm = world()
+        require_same_mpi(comm)
     except UserError as error:
-        command_line.exit_with(error, quiet=any(os.environ.get(rank, "0") != "0" for _, rank, _ in LAUNCHERS))
+        command_line.exit_with(error, quiet=any(os.environ.get(rank, "0") != "0" for rank in LAUNCHERS.values()))
     interruption.listen()  # again: MPICH puts its own handler, which has no separate stack, before SIGUSR1's
     if comm.size > 1:
         interruption.end_together(comm.rank, lambda status: abort(comm, status))
     others = comm.Dup() if comm.size > 1 else comm  # of its own: other barriers may be under way
     unlink_shared_memory(others)
     try:
-        require_same_mpi(comm)
         command_line.os_errors_as_user_errors(main, comm)
     except CollectiveError as error:
         command_line.exit_with(error, quiet=comm.rank > 0)

@@ -5,7 +5,6 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,14 +38,16 @@ def hold_memory() -> None:
     libc.mallopt(trim_threshold, 2**31 - 1)
 
 
-def use_one_gpu() -> None:
-    """The first GPU for this process, if there is one, and of its memory only what is needed, as it is needed."""
+def use_machine() -> None:
+    """The first GPU for this process, if there is one, and of its memory only what is needed, as it is needed. As many
+    threads as a container or a batch job leaves cores; without such a limit TensorFlow chooses."""
     import tensorflow as tf  # here: ranks that record random episodes do not load it
 
-    gpus = tf.config.list_physical_devices("GPU")
-    if gpus:
+    if gpus := tf.config.list_physical_devices("GPU"):
         tf.config.set_visible_devices(gpus[:1], "GPU")
         tf.config.experimental.set_memory_growth(gpus[0], True)
+    if limits.cores() < len(os.sched_getaffinity(0)):
+        tf.config.threading.set_intra_op_parallelism_threads(limits.cores())
 
 
 def use_one_core() -> None:
@@ -62,15 +63,6 @@ def use_one_core() -> None:
             tf.config.threading.set_inter_op_parallelism_threads(1)
     except RuntimeError as error:
         raise UserError(f"TensorFlow's threads and devices were fixed before: {error}") from None
-
-
-def use_allowed_cores() -> None:
-    """Limits the threads of TensorFlow to the cores that a container or a batch job leaves to this process. Without a
-    limit TensorFlow chooses, as for any other program."""
-    import tensorflow as tf  # here: ranks that record random episodes do not load it
-
-    if limits.cores() < len(os.sched_getaffinity(0)):
-        tf.config.threading.set_intra_op_parallelism_threads(limits.cores())
 
 
 def make_optimizer(rate: Any, variables: list) -> Any:
@@ -114,14 +106,9 @@ class Checkpoint:
         own = {f"{k:03d}": np.asarray(variable) for k, variable in enumerate(self.variables)}
         kinds = {name: (array.dtype.name, array.shape) for name, array in own.items()}
         try:
-            with open_npz(path) as file:
-                totals = [name for name in file.files if name.startswith(SUM)]
-            with open_npz(path, kinds | {"step": ("int64", ())} | dict.fromkeys(totals, ("float64", ()))) as file:
-                arrays = {name: file[name] for name in kinds}
-                sums = {name.removeprefix(SUM): float(file[name]) for name in totals}
-                step = int(file["step"])
-                if len(file.files) != len(kinds) + 1 + len(totals):
-                    raise ValueError("its arrays are not those of this model")
+            with open_npz(path, kinds | {"step": ("int64", ())}) as file:
+                arrays, step = {name: file[name] for name in kinds}, int(file["step"])
+                sums = {name.removeprefix(SUM): float(file[name]) for name in file.files if name.startswith(SUM)}
             if not 0 <= step <= steps:  # with no step left to do, its weights would be taken for trained ones
                 raise ValueError(f"step {step} of {steps}")
         except UNREADABLE as error:
@@ -163,7 +150,9 @@ def fit(
     # The old checkpoint stays until the new one is complete. The third part is for the weights.
     files.require_room(run / checkpoint.name, size, times=3)
     metrics = run / "metrics.jsonl"
-    trim(metrics, name, done)
+    # A resumed training writes the lines after its checkpoint again.
+    lines = files.read_lines(metrics)
+    files.write_lines(metrics, [line for line in lines if line["model"] != name or line["step"] <= done])
     curves = Curves(run, name, done)
     start = saved = time.monotonic()
     bar = progress_bar(total=steps, initial=done, desc=f"training {name}", unit="step")
@@ -202,9 +191,3 @@ def require_finite_losses(name: str, losses: dict, number: int) -> None:
     if not all(np.isfinite(float(value)) for value in losses.values()):
         shown = ", ".join(f"{key} {float(value)}" for key, value in losses.items())
         raise UserError(f"{name}: {shown} at step {number}; the training ends; its last checkpoint stays")
-
-
-def trim(metrics: Path, name: str, done: int) -> None:
-    """Drops the lines of steps after `done`, which a resumed training writes again."""
-    lines = files.read_lines(metrics)
-    files.write_lines(metrics, [line for line in lines if line["model"] != name or line["step"] <= done])

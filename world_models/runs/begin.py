@@ -79,11 +79,7 @@ def existing(path: Path, given: dict, base: Path | None, after: Path | None, pac
     if run.manifest.packed and not pack:
         raise UserError(f"{path} is a pack and read-only; begin a run of your own with: --run NEW --from {path}")
     run.need("config.json")
-    for name, value in given.items():
-        own = getattr(run.config, name)
-        if own != value and not (name == "generations" and value > own):
-            made = f"{path} was made with {flag(name)} {own}"
-            raise UserError(f"{flag(name)} {value}: {made}; leave the flag out, or choose another --run")
+    require_settings(run, given, "leave the flag out, or choose another --run")
     for name, other in (("from", base), ("after", after)):
         if other and run.manifest.begun.get(name) != relative(other, path):
             how = " ".join(f"--{key} {value}" for key, value in run.manifest.begun.items()) or "from settings alone"
@@ -92,6 +88,14 @@ def existing(path: Path, given: dict, base: Path | None, after: Path | None, pac
     if given.get("generations", 0) > run.config.generations:
         run.save_config(tasks.replace(run.config, generations=given["generations"]))
     return run
+
+
+def require_settings(run: Run, given: dict, remedy: str) -> None:
+    """UserError, ending with `remedy`, if a run has other settings than `given`, or fewer generations."""
+    for name, value in given.items():
+        own = getattr(run.config, name)
+        if own != value and not (name == "generations" and value > own):
+            raise UserError(f"{flag(name)} {value}: {run} was made with {flag(name)} {own}; {remedy}")
 
 
 def relative(other: Path, path: Path) -> str:

@@ -115,30 +115,19 @@ def format_summary(row: dict) -> str:
 def counterpart(row: dict, other: Path) -> dict:
     """The row of another run's results.json that was played as `row`, on the same episodes; UserError if there is
     none. Of several, the one in the same arithmetic, and of those the one that shares most episodes."""
-    played = ("task", "play_in", "view", "variant", "pixels", *("temperature",) * (row["play_in"] == "dream"))
-    rows = results.read(Run(other))
-    fits = [found for found in rows if all(found[k] == row[k] for k in played)]
+    dream = row["play_in"] == "dream"
+    played = ("task", "play_in", "view", "variant", "pixels", *("temperature", "rnn", *results.RELEASED) * dream)
+    fits = [found for found in results.read(Run(other)) if all(found.get(name) == row.get(name) for name in played)]
     shared = [len(set(found["seeds"]) & set(row["seeds"])) for found in fits]
     if not fits or not max(shared):
-        more = f" --play-in dream --temperature {row['temperature']:g}" if row["play_in"] == "dream" else ""
+        more = f" --play-in dream --temperature {row['temperature']:g}" if dream else ""
         more += f" --variant {row['variant']}" if row["variant"] != "plain" else ""
+        same = " (dreams are the same with the same M, --dream-frames and --dream-dropout)" * dream
         raise UserError(
-            f"--against {other}: its results.json has no test of {results.where(row)} on these episodes; make it with: "
-            f"python evaluate.py --run {other} --episodes {row['episodes']}{more}"
+            f"--against {other}: its results.json has no test of {results.where(row)} on these episodes{same}; make it "
+            f"with: python evaluate.py --run {other} --episodes {row['episodes']}{more}"
         )
     return max(zip(fits, shared, strict=True), key=lambda fit: (fit[1] > 0, fit[0]["dtype"] == row["dtype"], fit[1]))[0]
-
-
-def require_same_dreams(run: Run, other: Run) -> None:
-    """UserError unless two runs dream with the same M and the same settings: else the same seeds give other dreams."""
-    odd = [name for name in results.RELEASED if getattr(run.config, name) != getattr(other.config, name)]
-    how = [f"{configs.flag(name)} {getattr(other.config, name)}" for name in odd]
-    how += ["another M"] * (run.digest(M) != other.digest(M))
-    if how:
-        raise UserError(
-            f"--against {other}: it dreams with {' and '.join(how)}, unlike {run}, so no episode is the same; compare "
-            "the agents in the game, without --play-in dream"
-        )
 
 
 def comparison(row: dict, other: Path) -> str:
@@ -180,39 +169,36 @@ def evaluate(
             results.require_own(run)
             files.require_room(run / results.NAME, 1 << 20)
         if against is not None:
-            if config.play_in == "dream":
-                require_same_dreams(run, Run(against))
-            planned = results.identity(run.config, **dataclasses.asdict(config))
-            counterpart(planned | {"episodes": episodes, "seeds": seeds.test_seeds(episodes)}, against)
+            planned = {"episodes": episodes, "seeds": seeds.test_seeds(episodes)}
+            counterpart(identity(run, config, best) | planned, against)
+
+    def publish() -> None:
+        """Saves, prints, compares and films the row, in this order: neither a closed output nor a full disk may cost
+        what was played. If the row cannot be saved it is printed."""
+        assert row is not None, "rank 0"
+        try:
+            if keep:
+                results.add(run, row)
+                shutil.rmtree(run / PARTIAL, ignore_errors=True)
+        except (OSError, UserError):  # the disk has become full, or the file was changed by hand
+            missing = f"{run / results.NAME} was not written; add this row to it: {json.dumps(row)}"
+            command_line.print_result(missing)
+            raise
+        finally:
+            command_line.print_result(table([row]))
+            command_line.print_result(format_summary(row))
+        if against is not None:
+            command_line.print_result(comparison(row, against))
+        if video:
+            from world_models.stages.film import films  # here: TensorFlow must stay out of train_all
+
+            for path in films(Run(run.path, config), best["parameters"], row):
+                command_line.print_result(f"film: {path}")
 
     mpi.on_root(comm, check)
     row = score(comm, run, config, best, episodes, keep)
-    mpi.on_root(comm, publish, run, config, best, row, video, keep, against, share=False)
+    mpi.on_root(comm, publish)
     return row
-
-
-def publish(run: Run, config: configs.Config, best: dict, row: dict, video: bool, keep: bool, against=None) -> None:
-    """Saves, prints, compares and films a row, in this order: neither a closed output nor a full disk may cost what was
-    played. If the row cannot be saved it is printed before the error is raised."""
-    unsaved = None
-    if keep:
-        try:
-            results.add(run, row)
-            shutil.rmtree(run / PARTIAL, ignore_errors=True)
-        except (OSError, UserError) as error:  # the disk has become full, or the file was changed by hand
-            unsaved = error
-    command_line.print_result(table([row]))
-    command_line.print_result(format_summary(row))
-    if unsaved is not None:
-        command_line.print_result(f"{run / results.NAME} was not written; add this row to it: {json.dumps(row)}")
-        raise unsaved
-    if against is not None:
-        command_line.print_result(comparison(row, against))
-    if video:
-        from world_models.stages.film import films  # here: TensorFlow must stay out of train_all
-
-        for path in films(Run(run.path, config), best["parameters"], row):
-            command_line.print_result(f"film: {path}")
 
 
 def configured(config: configs.Config, **changes: Any) -> configs.Config:

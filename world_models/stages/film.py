@@ -1,13 +1,17 @@
 """Films: an agent's episode next to V's reconstruction of it and a dream of M; and a dream alone."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from controller.lanes import make_lanes
+from controller.policy import Controller
 from controller.rollout import Lanes, Step, Watcher, play
 from doom_rnn.dream import Randomness, Starts
+from doom_rnn.env import Dreams
 from vae.model import VAE
 from world_models import tasks, text
 from world_models.command_line import print_result
@@ -16,7 +20,6 @@ from world_models.jobs import Jobs
 from world_models.mpi import Alone
 from world_models.pictures import Row, panels, save_sheet, to_uint8, write_film
 from world_models.runs.run import Run
-from world_models.stages.imagined import dreams_along
 from world_models.world_model import load_vae
 
 WIDE = 12  # frames in a row of a sheet
@@ -48,8 +51,7 @@ class Played:
         return [*before, f"step {len(self.scores) - 1}   return {text.number(self.total)}"]
 
 
-@dataclass(frozen=True)
-class Panel:
+class Panel(NamedTuple):
     """A part of a film: its title, frames uint8 (T, 64, 64, 3), and a note below each."""
 
     title: str
@@ -62,17 +64,16 @@ def films(run: Run, parameters: list[float], row: dict) -> list[Path]:
 
     Here and below a run has the settings of the test.
     """
-    config = run.config
+    config, task = run.config, tasks.get(run.config.task)
     vae = load_vae(run) if (run / "vae.weights.h5").exists() else None
     if config.play_in == "dream":
         if vae is None:
             print_result(f"no film: {run}/vae.weights.h5, which would draw the dream, is missing")
             return []
         dreamed = dream(run, vae, parameters, row["seeds"][0])
-        name = f"{tasks.get(config.task).file_name}-dream-{config.temperature:g}"
-        panel = Panel(dream_title(config), dreamed.frames, dreamed.notes)
-        video = write_video(run / "videos" / f"{name}.mp4", [panel], tasks.get(config.task).fps)
-        return [video, strip(run, dreamed)]
+        path = run / "videos" / f"{task.file_name}-dream-{config.temperature:g}.mp4"
+        write_video(path, [Panel(dream_title(config), dreamed.frames, dreamed.notes)], task.fps)
+        return [path, strip(run, dreamed)]
     assert vae is not None, "the test needed it"
     lanes, chosen = make_lanes(run), chosen_episodes(row["returns"])
     played = episodes(lanes, parameters, [row["seeds"][number] for number in chosen.values()])
@@ -100,89 +101,86 @@ def median_seed(row: dict) -> int:
 
 
 def film(run: Run, vae: VAE, parameters: list[float], played: Played, name: str) -> list[Path]:
-    """Films an episode next to V's reconstruction of it and what M dreams from its frames.
+    """Films an episode next to V's reconstruction of it and, if the run has what dreams begin with, what M dreams from
+    its frames.
 
     Writes DIR/videos/TASK-VIEW-NAME.mp4 and pictures/TASK-VIEW-NAME.png, the last frames over their reconstructions.
     Returns their paths.
     """
     config, frames, task = run.config, played.frames, tasks.get(run.config.task)
-    shown = panels_of(run, vae, parameters, played, f"the game, {name} test episode")
-    seen = shown[1].frames
+    z = np.concatenate([vae.encode(frames[k : k + 100])[0] for k in range(0, len(frames), 100)])
+    seen = decoded(vae.decode, z)
+    errors = ((frames / 255.0 - seen / 255.0) ** 2).sum(axis=(1, 2, 3))
+    shown = [Panel(f"the game, {name} test episode", frames, played.notes)]
+    shown.append(Panel("V's reconstruction", seen, [f"squared error {error:.1f}" for error in errors]))
+    if (run / "initial_z.npz").exists():
+        length = round(HORIZON * task.fps)
+        assert played.h is not None and played.c is not None, "an episode of the game"
+        dreamt, over = dreams_along(run, parameters, z, played.h, played.c, length)
+        notes = [f"{step % length / task.fps:.1f} s ahead" for step in range(len(dreamt))]
+        notes = [note + ": M predicts the end" * ended for note, ended in zip(notes, over.tolist(), strict=True)]
+        shown.append(Panel(f"M's dream, restarted every {HORIZON:g} s", dreamt, notes))
     parts = ([config.view] if task.views else []) + ([config.variant] if config.variant != "plain" else [])
     name = "-".join([task.file_name, *parts, name])
-    end = run / "pictures" / f"{name}.png"
+    video, end = run / "videos" / f"{name}.mp4", run / "pictures" / f"{name}.png"
     last = np.unique(np.maximum(len(frames) - 1 - END * np.arange(WIDE - 1, -1, -1), 0))
     before = tuple(f"{(step - len(frames) + 1) / task.fps:.1f}" for step in last)
     title = f"{name}: the end of an episode of {len(frames)} steps, return {played.total:.1f}"
     rows = [Row("game", frames[last]), Row("V", seen[last], before)]
     save_sheet(end, rows, title, f"seconds before the end, at {task.fps} steps a second")
-    return [write_video(run / "videos" / f"{name}.mp4", shown, task.fps), end]
+    write_video(video, shown, task.fps)
+    return [video, end]
 
 
-def panels_of(run: Run, vae: VAE, parameters: list[float], played: Played, title: str) -> list[Panel]:
-    """The panels of an episode: the game under `title`, V's reconstruction, and, if the run has what dreams begin with,
-    M's dreams along it."""
-    parts = [played.frames[k : k + 100] for k in range(0, len(played.frames), 100)]
-    z = np.concatenate([vae.encode(part)[0] for part in parts])
-    seen = to_uint8(np.concatenate([vae.decode(z[k : k + 100]) for k in range(0, len(z), 100)]))
-    errors = ((played.frames / 255.0 - seen / 255.0) ** 2).sum(axis=(1, 2, 3))
-    panels = [
-        Panel(title, played.frames, played.notes),
-        Panel("V's reconstruction", seen, [f"squared error {error:.1f}" for error in errors]),
-    ]
-    if (run / "initial_z.npz").exists():
-        fps = tasks.get(run.config.task).fps
-        length = round(HORIZON * fps)
-        assert played.h is not None and played.c is not None, "an episode of the game"
-        dreamt, over = dreams_along(run, parameters, z, played.h, played.c, length)
-        since = np.arange(len(dreamt)) % length / fps
-        notes = [
-            f"{s:.1f} s ahead" + ": M predicts the end" * ended for s, ended in zip(since, over.tolist(), strict=True)
-        ]
-        panels.append(Panel(f"M's dream, restarted every {HORIZON:g} s", dreamt, notes))
-    return panels
+def decoded(decode: Callable, z: np.ndarray) -> np.ndarray:
+    """Frames, uint8 (T, 64, 64, 3), of z (T, Z)."""
+    return to_uint8(np.concatenate([decode(z[k : k + 100]) for k in range(0, len(z), 100)]))
 
 
 class Camera(Watcher):
-    """Keeps what the lanes show of each episode, by its number: of the game frames, the return so far and M's state, of
-    a dream z and the return so far."""
+    """Keeps what the lanes show in each step of an episode, by its number: a frame of the game or z of a dream, the
+    return after the step, and of the game M's state before the step."""
 
     def __init__(self):
         self.jobs: dict[int, int] = {}  # by lane
         self.rows: dict[int, list] = {}
         self.totals: dict[int, float] = {}
-        self.before: dict[int, float] = {}
 
     def start(self, lane: int, job: int) -> None:
-        self.jobs[lane], self.rows[job], self.before[lane] = job, [], 0.0
+        self.jobs[lane], self.rows[job] = job, []
 
     def step(self, step: Step) -> None:
-        if step.frames is None:
-            for lane in step.playing:
-                self.rows[self.jobs[lane]].append((step.z[lane].copy(), float(step.total[lane])))
-            return
-        h, c = (np.asarray(value) * (1 - step.is_first) for value in (step.h, step.c))
+        seen, state = (step.z, []) if step.frames is None else (step.frames, [step.h, step.c])
+        state = [np.asarray(value) * (1 - step.is_first) for value in state]
         for lane in step.playing:
-            self.rows[self.jobs[lane]].append((step.frames[lane].copy(), self.before[lane], h[lane], c[lane]))
-            self.before[lane] = float(step.total[lane])
+            row = (seen[lane].copy(), float(step.total[lane]), *(value[lane] for value in state))
+            self.rows[self.jobs[lane]].append(row)
 
     def end(self, lane: int, job: int, total: float, steps: int) -> float:
         self.totals[job] = total
         return total
 
 
-def filmed(lanes: Lanes, parameters: list[float], seeds: list[int]) -> Camera:
-    """Plays episodes in the lanes of the test, and keeps what they show."""
-    camera, jobs = Camera(), Jobs(Alone(), len(seeds))
-    play(lanes, jobs, [np.array(parameters)] * len(seeds), seeds, [camera])
-    return camera
+def filmed(lanes: Lanes, parameters: list[float], seeds: list[int]) -> list[tuple]:
+    """Plays episodes in as many lanes as the test had: they are the test's, to the bit. Returns the return of each, and
+    the columns of `Camera`."""
+    camera, count = Camera(), len(seeds)
+    play(lanes, Jobs(Alone(), count), [np.array(parameters)] * count, seeds, [camera])
+    return [(camera.totals[k], *map(np.stack, zip(*camera.rows[k], strict=True))) for k in range(count)]
 
 
 def episodes(lanes: Lanes, parameters: list[float], seeds: list[int]) -> list[Played]:
-    """Plays real episodes, in a batch of as many lanes as the test had: they are the test's, to the bit."""
-    camera = filmed(lanes, parameters, seeds)
-    columns = {job: map(np.stack, zip(*rows, strict=True)) for job, rows in sorted(camera.rows.items())}
-    return [Played(frames, scores, camera.totals[job], h, c) for job, (frames, scores, h, c) in columns.items()]
+    """Plays real episodes."""
+    found = filmed(lanes, parameters, seeds)
+    return [Played(frames, np.append(0.0, scores[:-1]), total, h, c) for total, frames, scores, h, c in found]
+
+
+def dream(run: Run, vae: VAE, parameters: list[float], seed: int) -> Played:
+    """A dream at the run's temperature, driven by C."""
+    lanes = make_lanes(run, replace(run.config, play_in="dream"), segment=1)
+    first = Randomness(seed).first(Starts(run))
+    [(total, zs, scores)] = filmed(lanes, parameters, [seed])
+    return Played(decoded(vae.decode, np.concatenate([first[None], zs])), np.append(0.0, scores), total)
 
 
 def dream_title(config: Config) -> str:
@@ -200,21 +198,43 @@ def strip(run: Run, dreamed: Played) -> Path:
     return path
 
 
-def dream(run: Run, vae: VAE, parameters: list[float], seed: int) -> Played:
-    """A dream at the run's temperature, driven by C, in a batch of as many lanes as the test had."""
-    lanes = make_lanes(run, replace(run.config, play_in="dream"), segment=1)
-    first = Randomness(seed).first(Starts(run))
-    camera = filmed(lanes, parameters, [seed])
-    zs, scores = (np.stack(column) for column in zip(*camera.rows[0], strict=True))
-    zs, scores = np.concatenate([first[None], zs]), np.concatenate([[0.0], scores])
-    frames = np.concatenate([vae.decode(zs[k : k + 100]) for k in range(0, len(zs), 100)])
-    return Played(to_uint8(frames), scores, camera.totals[0])
-
-
-def write_video(path: Path, shown: list[Panel], fps: int) -> Path:
+def write_video(path: Path, shown: list[Panel], fps: int) -> None:
     """Writes an mp4 of panels side by side, all of the same number of frames. UserError as in `write_film`."""
-    titles = [panel.title for panel in shown]
-    frames = zip(*[panel.frames for panel in shown], strict=True)
-    notes = zip(*[panel.notes for panel in shown], strict=True)
-    write_film(path, (panels(titles, *step) for step in zip(frames, notes, strict=True)), fps)
-    return path
+    titles, frames, notes = zip(*shown, strict=True)
+    steps = zip(zip(*frames, strict=True), zip(*notes, strict=True), strict=True)
+    write_film(path, (panels(titles, *step) for step in steps), fps)
+
+
+def dreams_along(
+    run: Run, parameters: list[float], z: np.ndarray, h: np.ndarray, c: np.ndarray, length: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """What M imagines along an episode: dreams one after the other, in which C acts as it did in the episode, but on
+    what M makes of it. They have no dropout, since they show what M predicts.
+
+    Args:
+        run: the run, at whose temperature is dreamt.
+        parameters: C's (P,).
+        z: (T, Z), V's mu of an episode's frames; h, c: (T, U), M's state from before it had seen each.
+        length: steps of a dream (L); it begins at frames 0, L, 2 L ...
+
+    Returns:
+        frames, uint8 (T, 64, 64, 3), the first of each dream V's reconstruction of the episode's own, and those after a
+        predicted end held; and over, bool (T,): whether M has predicted the end before.
+    """
+    dreams, rng = Dreams(run.path, run.config.temperature), np.random.default_rng(0)
+    controller = Controller.of(run.config)
+    count, starts = len(z), np.arange(0, len(z), length)
+    z, h, c = (value[starts].astype(np.float32) for value in (z, h, c))
+    params = np.repeat(np.array(parameters, float)[None], len(starts), axis=0)
+    is_first, over = (starts == 0).astype(np.float32)[:, None], np.zeros(len(starts), bool)
+    zs, overs = [z], [over]
+    for _ in range(length - 1):
+        action = controller.act(params, z, c, h).astype(np.float32)
+        draws = rng.random(z.shape, np.float32), rng.standard_normal(z.shape, np.float32)
+        after, end, _, h, c = dreams.imagine(action, z, is_first, h, c, *draws)
+        z, is_first = np.where(over[:, None], z, after), np.zeros_like(is_first)
+        over = over | (end[:, 0] > 0.5)
+        zs.append(z)
+        overs.append(over)
+    rows = np.stack(zs, axis=1).reshape(-1, z.shape[1])[:count]
+    return decoded(dreams.decode, rows), np.stack(overs, axis=1).reshape(-1)[:count]

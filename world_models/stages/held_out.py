@@ -23,65 +23,43 @@ from world_models.runs.artifacts import M, V
 from world_models.runs.run import Run
 from world_models.world_model import load_rnn, load_vae
 
-PART = 50  # episodes M sees at once, so that memory does not grow with their number
 WINDOW = 50  # steps whose rewards are summed before they are compared: single ones come in bursts
 EVERY = 4  # of a frame's errors in V: neighbours are alike
 
 
-@lru_cache(maxsize=1)
-def decoder(vae: VAE) -> Callable:
-    """`vae.decode`, compiled once for all episodes, whose last parts have few frames."""
-    return tf.function(vae.decode, input_signature=[tf.TensorSpec((None, vae.z_size), tf.float32)])
+@lru_cache(maxsize=4)
+def compiled(function: Callable) -> Callable:
+    """A method of V or M, compiled for all episodes, whatever their lengths."""
+    return tf.function(function, reduce_retracing=True)
 
 
 def v_errors(vae: VAE, obs: np.ndarray, mu: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
     """(T / EVERY,): the squared error of frames uint8 (T, 64, 64, 3), decoded from mu (T, Z); with a mask uint8 (T, 64,
     64) that of the pixels where it is not 0."""
-    decode, errors = decoder(vae), []
+    decode, errors = compiled(vae.decode), []
     for k in range(0, len(obs), 100 * EVERY):
         part = slice(k, k + 100 * EVERY, EVERY)
-        difference = obs[part] / np.float32(255) - decode(mu[part]).numpy()
+        difference = obs[part] / np.float32(255) - decode(tf.constant(mu[part])).numpy()
         if mask is not None:
             difference *= mask[part, ..., None] > 0
         errors.append((difference**2).sum(axis=(1, 2, 3)))
     return np.concatenate(errors)
 
 
-def m_outputs(
-    rnn: MDNRNN, z: list[np.ndarray], action: list[np.ndarray]
-) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """What M makes of episodes of unequal lengths T, all at once.
+def m_outputs(rnn: MDNRNN, z: np.ndarray, action: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What M makes of an episode: z (T, Z) and action (T, A).
 
-    Args:
-        z, action: an array (T, Z) and one (T, A) an episode.
-
-    Returns:
-        An episode: (T - 1,), the negative log-likelihood of the next z, mean over its dimensions; (T,), the logit of
-        "the episode ends with this step"; and (T,), its reward (zeros where M has no such head).
+    Returns (T - 1,), the negative log-likelihood of the next z, mean over its dimensions; (T,), the logit of "the
+    episode ends with this step"; and (T,), the reward (zeros where M has no such head).
     """
-    count, lengths = len(z), [len(rows) for rows in z]
-    padded = [np.zeros((max(lengths) + 1, count, rows[0].shape[1]), np.float32) for rows in (z, action)]
-    for k, length in enumerate(lengths):
-        padded[0][:length, k], padded[1][:length, k] = z[k], action[k]
-
-    @tf.function(jit_compile=True)
-    def step(z, action, restart, h, c, following):
-        h, c = rnn.step(z, action, restart, (h, c))
-        output = rnn.head(h)
-        logit = rnn.end_logit(output)[:, 0] if "end" in rnn.heads else tf.zeros(count)
-        reward = rnn.reward(output)[:, 0] if "reward" in rnn.heads else tf.zeros(count)
-        # As mdn.loss, a row each.
-        likelihood = mdn.mixture(*rnn.split(output)).log_prob(following)
-        return -tf.reduce_mean(likelihood, axis=-1), logit, reward, h, c
-
-    h = c = tf.zeros((count, rnn.units))
-    columns = []
-    for t in range(max(lengths)):
-        first = tf.fill((count, 1), float(t == 0))
-        *outputs, h, c = step(padded[0][t], padded[1][t], first, h, c, padded[0][t + 1])
-        columns.append([output.numpy() for output in outputs])
-    losses, logits, rewards = (np.stack(column) for column in zip(*columns, strict=True))
-    return [(losses[: n - 1, k], logits[:n, k], rewards[:n, k]) for k, n in enumerate(lengths)]
+    z, action, is_first = (tf.constant(rows)[:, None] for rows in (z, action, np.eye(len(z), 1, dtype=np.float32)))
+    state = tf.zeros((1, rnn.units))
+    output = compiled(rnn.unroll)(z, action, is_first, (state, state))[0][:, 0]
+    none = tf.zeros(len(z))
+    logit = rnn.end_logit(output)[:, 0] if "end" in rnn.heads else none
+    reward = rnn.reward(output)[:, 0] if "reward" in rnn.heads else none
+    likelihood = mdn.mixture(*rnn.split(output[:-1])).log_prob(z[1:, 0])  # as mdn.loss, a row each
+    return -tf.reduce_mean(likelihood, axis=-1).numpy(), logit.numpy(), reward.numpy()
 
 
 def errors(run: Run, paths: list[Path]) -> dict[str, float]:
@@ -94,37 +72,34 @@ def errors(run: Run, paths: list[Path]) -> dict[str, float]:
     means of a step, and reward_r2, of sums over WINDOW steps; none if no episode is so long.
     """
     vae, rnn = load_vae(run), load_rnn(run)
-    encode = tf.function(vae.encode, reduce_retracing=True)
     v, masked, m, ends, rewards = [], [], [], [], []
-    for first in progress_bar(range(0, len(paths), PART), desc="held-out episodes", unit="part"):
-        zs, actions = [], []
-        for number, path in enumerate(paths[first : first + PART], first):
-            obs, action = episodes.read(path)
-            pairs = [encode(obs[k : k + 500]) for k in range(0, len(obs), 500)]
-            mu, logvar = (np.concatenate([pair[i] for pair in pairs]) for i in (0, 1))
-            noise = tf.random.stateless_normal(mu.shape, [run.config.seed, number])
-            zs.append(sample(mu, logvar, noise).numpy())
-            actions.append(action)
-            v.append(v_errors(vae, obs, mu))
-            if (mask := episodes.read_mask(path, len(obs))) is not None:
-                masked.append(v_errors(vae, obs, mu, mask))
-        outputs = m_outputs(rnn, zs, actions)
-        for path, (loss, logit, predicted) in zip(paths[first : first + PART], outputs, strict=True):
-            m.append(loss)
-            reward, end = episodes.read_outcome(path, len(logit))
-            alive = min(len(logit), end)  # steps up to the last that counts
-            ends.append((logit[:alive] > 0, end <= len(logit)))
-            whole = alive // WINDOW * WINDOW
-            rewards.append(np.stack([reward[:whole], predicted[:whole]]).reshape(2, -1, WINDOW).sum(axis=2))
-    found = {"v_error_median": float(np.median([episode.mean() for episode in v]))}
-    errors = np.concatenate(v)
-    found |= {"v_error": float(errors.mean()), "v_error_95": float(np.quantile(errors, 0.95))}
+    for number, path in enumerate(progress_bar(paths, desc="held-out episodes", unit="episode")):
+        obs, action = episodes.read(path)
+        pairs = [compiled(vae.encode)(tf.constant(obs[k : k + 500])) for k in range(0, len(obs), 500)]
+        mu, logvar = (np.concatenate(column) for column in zip(*pairs, strict=True))
+        noise = tf.random.stateless_normal(mu.shape, [run.config.seed, number])
+        v.append(v_errors(vae, obs, mu))
+        if (mask := episodes.read_mask(path, len(obs))) is not None:
+            masked.append(v_errors(vae, obs, mu, mask))
+        loss, logit, predicted = m_outputs(rnn, sample(mu, logvar, noise).numpy(), action)
+        m.append(loss)
+        reward, end = episodes.read_outcome(path, len(logit))
+        alive = min(len(logit), end)  # steps up to the last that counts
+        ends.append((logit[:alive] > 0, end <= len(logit)))
+        whole = alive // WINDOW * WINDOW
+        rewards.append(np.stack([reward[:whole], predicted[:whole]]).reshape(2, -1, WINDOW).sum(axis=2))
+    frames = np.concatenate(v)
+    found = {
+        "v_error": float(frames.mean()),
+        "v_error_95": float(np.quantile(frames, 0.95)),
+        "v_error_median": float(np.median([episode.mean() for episode in v])),
+        "m_loss": float(np.concatenate(m).mean()),
+    }
     if masked:
         found["v_error_masked"] = float(np.concatenate(masked).mean())
-    found["m_loss"] = float(np.concatenate(m).mean())
     if "end" in rnn.heads:
         found |= end_prediction(ends)
-    real, predicted = np.concatenate(rewards, axis=1) if rewards else np.zeros((2, 0))
+    real, predicted = np.concatenate(rewards, axis=1)
     if "reward" in rnn.heads and real.size:
         found |= {"reward": float(real.mean() / WINDOW), "reward_predicted": float(predicted.mean() / WINDOW)}
         found["reward_r2"] = float(1 - ((real - predicted) ** 2).mean() / max(real.var(), 1e-9))

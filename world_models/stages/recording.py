@@ -28,6 +28,7 @@ from world_models.runs.run import Run
 from world_models.stages.explorers import Explorer, Explorers
 from world_models.training import quiet_tensorflow
 
+PLAYERS = {SEARCHES["return"]: "the agent", SEARCHES["surprise"]: "the curious agent"}
 ATTEMPTS = 1000  # at an episode that is long enough; so many seeds belong to its number
 
 
@@ -62,19 +63,20 @@ class Writer:
         planned: how many episodes all ranks write.
 
     Attributes:
-        written: (frames, bytes, return) of each.
+        written: (who played it, frames, bytes, return) of each.
     """
 
     def __init__(self, comm: mpi.Comm, config: Config, planned: int):
         self.rank, self.config, self.planned = comm.rank, config, planned
-        self.written: list[tuple[int, int, float]] = []
+        self.written: list[tuple[str, int, int, float]] = []
 
     def write(self, path: Path, episode: dict[str, np.ndarray], source: dict) -> None:
         size = episodes.write(path, episode, episodes.source_of(self.config, int(path.stem)) | source)
         if not self.written and self.rank == 0:
             files.require_room(path, size, times=self.planned - 1)
+        who = PLAYERS.get(source["policy"], "the random policy") + ", with noise" * (source.get("action_noise", 0) > 0)
         total = episode["reward"][: int(episode["end"])].sum(dtype=np.float64)  # what was earned until it was over
-        self.written.append((len(episode["obs"]), size, float(total)))
+        self.written.append((who, len(episode["obs"]), size, float(total)))
 
 
 def record(env: Any, config: Config, index: int, after_step: Callable = lambda: None) -> tuple[dict, int]:
@@ -119,27 +121,31 @@ def extract(comm: mpi.Comm, run: Run) -> None:
         )
     # One rank lists them: another one, a moment later, would leave out what the first has recorded by then.
     missing = mpi.on_root(comm, episodes.missing, run)
+    by_policy = [index for index in missing if is_random(config, index)]
     writer, start = Writer(comm, config, len(missing)), time.perf_counter()
-    extract_random(comm, run, [index for index in missing if is_random(config, index)], writer)
-    extract_by_agent(comm, run, [index for index in missing if not is_random(config, index)], writer)
+    if by_policy:
+        extract_random(comm, run, by_policy, writer)
+    if by_agent := [index for index in missing if not is_random(config, index)]:
+        extract_by_agent(comm, run, by_agent, writer)
     seconds = time.perf_counter() - start
     mpi.wait(comm)
     shares = comm.gather(writer.written)
     mpi.on_root(comm, finish, run)
     if comm.rank == 0:
-        written = [episode for share in shares for episode in share]
-        if not written:
-            print_result(f"all {config.episodes} episodes are recorded")
-            return
-        frames, disk, returns = (np.array(column) for column in zip(*written, strict=True))
-        print_result(
-            f"{len(written)} episodes, {frames.sum()} frames in {seconds:.0f} s: "
-            f"{frames.sum() / seconds:.0f} frames/s, {disk.sum() / 1e6:.0f} MB on disk; "
-            f"return {returns.mean():.0f} ± {returns.std():.0f}"
-        )
-        if config.round > 1:
-            for line in by_source(run, missing):
-                print_result(line)
+        print_result(report([episode for share in shares for episode in share], seconds, config))
+
+
+def report(written: list[tuple[str, int, int, float]], seconds: float, config: Config) -> str:
+    """What was recorded, as text; in a later round also who has played it."""
+    if not written:
+        return f"all {config.episodes} episodes are recorded"
+    players, frames, disk, returns = (np.array(column) for column in zip(*written, strict=True))
+    text = f"{len(written)} episodes, {frames.sum()} frames in {seconds:.0f} s: {frames.sum() / seconds:.0f} frames/s, "
+    text += f"{disk.sum() / 1e6:.0f} MB on disk; return {returns.mean():.0f} ± {returns.std():.0f}"
+    for who in dict.fromkeys(players) if config.round > 1 else ():
+        own = returns[players == who]
+        text += f"\n  {who}: {len(own)}, {own.mean():.0f} ± {own.std():.0f}"
+    return text
 
 
 def finish(run: Run) -> None:
@@ -164,18 +170,6 @@ def finish(run: Run) -> None:
         ) from None
 
 
-def by_source(run: Run, recorded: list[int]) -> list[str]:
-    """A line for each kind of player of recorded episodes: their number and their returns."""
-    players: dict[str, list[float]] = {}
-    names = {SEARCHES["return"]: "the agent", SEARCHES["surprise"]: "the curious agent"}
-    for index in recorded:
-        source = episodes.read_source(path := episodes.path_of(run, index))
-        who = names.get(source["policy"], "the random policy") + ", with noise" * (source.get("action_noise", 0) > 0)
-        reward, end = episodes.read_outcome(path, episodes.length_of(path))
-        players.setdefault(who, []).append(reward[:end].sum(dtype=np.float64))
-    return [f"  {who}: {len(found)}, {np.mean(found):.0f} ± {np.std(found):.0f}" for who, found in players.items()]
-
-
 def is_random(config: Config, index: int) -> bool:
     """Whether the random policy plays episode number `index`: all of the first round, of later ones an evenly spread
     share."""
@@ -185,8 +179,6 @@ def is_random(config: Config, index: int) -> bool:
 
 def extract_random(comm: mpi.Comm, run: Run, missing: list[int], writer: Writer) -> None:
     """Records this rank's share of random episodes."""
-    if not missing:
-        return
     mine, config = missing[comm.rank :: comm.size], run.config
     env = make_env(config)
     bar = progress_bar(mine, desc=f"episodes of rank 0 of {comm.size}", disable=comm.rank > 0, unit="episode")
@@ -200,8 +192,6 @@ def extract_random(comm: mpi.Comm, run: Run, missing: list[int], writer: Writer)
 
 def extract_by_agent(comm: mpi.Comm, run: Run, missing: list[int], writer: Writer) -> None:
     """Records this rank's share of the episodes that the last round's agent plays, with that round's V and M."""
-    if not missing:
-        return
     config, before = run.config, mpi.on_root(comm, lambda: run.before)
     explorers = mpi.on_all_ranks(comm, Explorers, before, config)
     agents = mpi.on_all_ranks(comm, lambda: [explorers.agent(index) for index in missing])

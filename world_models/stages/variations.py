@@ -12,10 +12,10 @@ from controller.policy import Controller
 from world_models import command_line, mpi, published, results, statistics, tasks
 from world_models import config as configs
 from world_models.config import UserError
-from world_models.runs import config_file, files
+from world_models.runs import files
 from world_models.runs.agent import digest, read_best
 from world_models.runs.artifacts import AGENTS, M, V
-from world_models.runs.begin import begin_agent
+from world_models.runs.begin import begin_agent, require_settings
 from world_models.runs.lock import Lock
 from world_models.runs.run import Run
 from world_models.stages import evaluation
@@ -27,7 +27,7 @@ def parse(texts: list[str]) -> list[dict]:
     """["temperature=0.5,1.15", "seed=1,2"] -> the four combinations, each {setting: value}.
 
     Values of `rollouts` contain commas, so they are separated by "/": "rollouts=4/1,15:2". UserError if a part names no
-    setting of C, or if a value is invalid.
+    setting of C.
     """
     axes: dict[str, list] = {}
     for text in texts:
@@ -44,17 +44,12 @@ def parse(texts: list[str]) -> list[dict]:
 
 
 def value(name: str, text: str) -> Any:
-    """A setting's value from its text; UserError if it is not one."""
-    (item,) = [item for item in dataclasses.fields(configs.Config) if item.name == name]
+    """A setting's value from its text, or the text, at which the check of the settings says what is expected."""
+    kinds: dict[str, Any] = {item.name: item.type for item in dataclasses.fields(configs.Config)}
     try:
-        kind: Any = item.type
-        found = kind(text)
+        return kinds[name](text)
     except ValueError:
-        found = text
-    configs.check_value(item, found)
-    if name == "rollouts":
-        configs.schedule_of(found)
-    return found
+        return text
 
 
 def folder_name(varied: dict) -> str:
@@ -75,16 +70,9 @@ def configured(run: Run, given: dict, varied: dict) -> configs.Config:
             raise UserError(
                 f"--vary features: C of the round before sees {sees}; to evolve others add --search-start zero"
             )
-    below = run / AGENTS / folder_name(varied)
-    if (below / "config.json").exists():
-        there = config_file.load(below)
-        if there.generations < config.generations:  # its search goes on
-            there = dataclasses.replace(there, generations=config.generations)
-        for item in dataclasses.fields(configs.Config):
-            old, new = getattr(there, item.name), getattr(config, item.name)
-            if old != new:
-                made = f"{configs.flag(item.name)} {old}"
-                raise UserError(f"--vary: {below} was made with {made}, not {new}; give {made}, or delete the folder")
+    if (run / AGENTS / folder_name(varied) / "config.json").exists():
+        agent = Run(run / AGENTS / folder_name(varied))
+        require_settings(agent, vars(config), "give that, or delete the folder")
     return config
 
 

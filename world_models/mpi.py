@@ -127,7 +127,8 @@ def on_root(comm: Comm, function: Callable[..., T], *args: Any, share: bool = Tr
 
     Returns its result, on every rank; with share=False, on rank 0 only, and None elsewhere.
     """
-    result, error = None, None
+    result: Any = None
+    error: UserError | None = None
     if comm.rank == 0:
         try:
             result, error = _attempt(function, *args)

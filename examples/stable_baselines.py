@@ -4,10 +4,7 @@
     python -m examples.stable_baselines --run pretrained/doom --steps 200000 --episodes 10
 
 The dream is one compiled vector environment (doom_rnn/vector.py); `DreamVecEnv` is what Stable-Baselines3 wants to see
-of it. The game is `WorldModels/Latent-v0`, with the same observations [z, c, h] and actions. What the vector saves:
-
-    python -m examples.stable_baselines --run pretrained/doom --steps 10000 --episodes 0
-    python -m examples.stable_baselines --run pretrained/doom --steps 1000 --single --envs 1 --episodes 0
+of it. The game is `WorldModels/Latent-v0`, with the same observations [z, c, h] and actions.
 """
 
 import time
@@ -22,7 +19,7 @@ try:
     # "LLVM ERROR" or a segmentation fault where TensorFlow is first.
     import torch._dynamo  # noqa: F401
     from stable_baselines3 import PPO
-    from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecMonitor
+    from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 except ModuleNotFoundError as error:
     raise SystemExit(f"error: {error}; install it with: pip install torch stable-baselines3") from None
 
@@ -67,14 +64,6 @@ class DreamVecEnv(VecEnv):
         return [False] * len(list(self._get_indices(indices)))
 
 
-def make_dreams(run: str, count: int, single: bool) -> VecEnv:
-    """`count` dreams, in one compiled vector or as single environments that are stepped in turn."""
-    name = "doom_rnn:WorldModels/Dream-v0"
-    if single:
-        return DummyVecEnv([lambda: gymnasium.make(name, run=run)] * count)
-    return DreamVecEnv(gymnasium.make_vec(name, num_envs=count, run=run, autoreset_mode="SameStep"))
-
-
 def score(agent, run: str, episodes: int) -> np.ndarray:
     """Returns (episodes,) of the agent in the game, on episodes 0, 1, ..."""
     game = gymnasium.make("doom_rnn:WorldModels/Latent-v0", run=run)
@@ -95,10 +84,10 @@ def main() -> None:
     parser.add_argument("--run", required=True, metavar="DIR", help="a run with V and M, of a task that pays in dreams")
     parser.add_argument("--steps", type=int, default=200_000, help="steps of training, in all dreams (default 200,000)")
     parser.add_argument("--envs", type=int, default=256, help="dreams at once (default 256)")
-    parser.add_argument("--single", action="store_true", help="single dreams instead of the compiled vector")
     parser.add_argument("--episodes", type=int, default=10, help="episodes in the game (default 10; 0: none)")
     args = parser.parse_args()
-    dreams = VecMonitor(make_dreams(args.run, args.envs, args.single))
+    options = {"num_envs": args.envs, "run": args.run, "autoreset_mode": "SameStep"}
+    dreams = VecMonitor(DreamVecEnv(gymnasium.make_vec("doom_rnn:WorldModels/Dream-v0", **options)))
     n_steps = max(2, -(-min(ROLLOUT, args.steps) // args.envs))
     batch = n_steps * args.envs // BATCHES
     agent = PPO("MlpPolicy", dreams, n_steps=n_steps, batch_size=batch, n_epochs=EPOCHS, device="cpu", seed=0)
@@ -107,14 +96,12 @@ def main() -> None:
     started = time.monotonic()
     agent.learn(args.steps)
     seconds = time.monotonic() - started
-    where = f"{args.envs} {'single dreams' if args.single else 'dreams of one vector'}"
-    rate = agent.num_timesteps / seconds
-    command_line.print_result(f"{agent.num_timesteps:,} steps in {where} in {seconds:.1f} s: {rate:,.0f} a second")
+    said = f"{agent.num_timesteps:,} steps in {args.envs} dreams of one vector in {seconds:.1f} s: "
+    command_line.print_result(f"{said}{agent.num_timesteps / seconds:,.0f} a second")
     if args.episodes:
         returns = score(agent, args.run, args.episodes)
-        command_line.print_result(
-            f"in the game: {returns.mean():.1f} ± {returns.std():.1f} over {args.episodes} episodes"
-        )
+        said = f"in the game: {returns.mean():.1f} ± {returns.std():.1f} over {args.episodes} episodes"
+        command_line.print_result(said)
 
 
 if __name__ == "__main__":

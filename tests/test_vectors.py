@@ -175,8 +175,6 @@ def test_an_agent_of_stable_baselines_trains_in_the_dream_and_plays_the_game(doo
     flags = ["--run", doom_run.resolve(), "--steps", "2000", "--envs", "16", "--episodes", "2"]
     trained, scored = elsewhere(tmp_path, code, *flags).splitlines()[-2:]
     assert "2,000 steps in 16 dreams of one vector" in trained and "over 2 episodes" in scored
-    flags = ["--run", doom_run.resolve(), "--steps", "40", "--envs", "2", "--single", "--episodes", "0"]
-    assert "40 steps in 2 single dreams" in elsewhere(tmp_path, code, *flags).splitlines()[-1]
 
 
 def test_gymnasiums_wrapper_collects_the_pictures_of_an_episode():

@@ -71,12 +71,9 @@ def check(config: Config) -> Config:
     """Returns `config`, or raises UserError naming the field that makes no sense, or not for its task."""
     configs.check(config)
     task = get(config.task)
-    if config.policy not in task.policies:
-        raise UserError(f"--policy: expected one of {', '.join(task.policies)}, got {config.policy!r}")
-    if task.views and config.view not in task.views:
-        raise UserError(f"--view: expected one of {', '.join(task.views)}, got {config.view!r}")
-    if config.variant not in task.variants:
-        raise UserError(f"--variant: expected one of {', '.join(task.variants)}, got {config.variant!r}")
+    for name, known in {"policy": task.policies, "view": task.views, "variant": task.variants}.items():
+        if known and (value := getattr(config, name)) not in known:
+            raise UserError(f"--{name}: expected one of {', '.join(known)}, got {value!r}")
     if config.mirror == "yes" and task.mirror is None:
         raise UserError(f"--mirror yes: {task.label} has no mirror image; leave it out")
     if config.vae_weight != 1 and not task.masks:

@@ -209,12 +209,17 @@ def test_the_engine_outlives_a_terminal_s_ctrl_c_but_not_its_closing():
 @pytest.fixture(scope="module")
 def colors():
     """An engine that draws 24 bits a pixel instead of palette indices."""
-    original = vizdoom.DoomGame.set_screen_format
-    vizdoom.DoomGame.set_screen_format = lambda game, _: original(game, vizdoom.ScreenFormat.RGB24)
+    load = vizdoom.DoomGame.load_config
+
+    def with_colors(game, path):
+        load(game, path)
+        game.set_screen_format(vizdoom.ScreenFormat.RGB24)
+
+    vizdoom.DoomGame.load_config = with_colors
     try:
         game = takecover_env.make_game()
     finally:
-        vizdoom.DoomGame.set_screen_format = original
+        vizdoom.DoomGame.load_config = load
     yield game
     game.close()
 

@@ -28,7 +28,7 @@ def published_frames():
         wheels = data[f"wheels_{k}"]
         bodies = np.concatenate([wheels[:, [0, 1, 2, 4]], [[x, y, angle, 0]]])
         car, sides = np.zeros((12, 8, 2)), np.zeros(12, np.int64)
-        raster.pose_car(bodies, WHEEL, HULL, HULL_SIDES, WHITE, car, sides)
+        raster.pose_car(bodies, WHEEL, HULL[:-1], HULL_SIDES[:-1], WHITE, car, sides)  # without the blob
         image = np.empty((raster.ROWS, raster.FRAME), np.uint16)
         camera = camera_of(CAMERAS["v0"], t, x, y, angle, vx, vy)
         road = data[f"road_{k}"]

@@ -83,7 +83,8 @@ class CarRacing(car_racing.CarRacing):
         self.pixels = choose("pixels", pixels, PIXELS)
         self.variant = choose("variant", variant, VARIANTS)
         self.camera = CAMERAS[view]
-        self._sides = np.append(HULL_SIDES, 4 if variant == "blob" else 0)
+        shapes = len(HULL) - (variant != "blob")
+        self._hull, self._sides = HULL[:shapes], HULL_SIDES[:shapes]
         self.masked, self.mask = masked, np.zeros((SIZE, SIZE), np.uint8)
         self.observation_space = gym.spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
 
@@ -132,8 +133,9 @@ class CarRacing(car_racing.CarRacing):
         # its items.
         poses = [n for wheel in wheels for n in (*wheel.position.tuple, wheel.angle, wheel.phase)]
         poses += (*hull.position.tuple, hull.angle, 0.0)
-        car, sides = SCRATCH.car, SCRATCH.sides
-        raster.pose_car(np.array(poses).reshape(5, 4), WHEEL, HULL, self._sides, WHITE, car, sides)
+        shapes = 8 + len(self._hull)
+        car, sides = SCRATCH.car[:shapes], SCRATCH.sides[:shapes]
+        raster.pose_car(np.array(poses).reshape(5, 4), WHEEL, self._hull, self._sides, WHITE, car, sides)
         samples = self.camera.samples
         image = SCRATCH.images[samples]
         camera = camera_of(self.camera, self.t, *poses[16:19], *hull.linearVelocity.tuple)
@@ -141,7 +143,9 @@ class CarRacing(car_racing.CarRacing):
         if self.variant == "bars":
             wide = round(BAR * image.shape[1])
             image[:, :wide] = image[:, -wide:] = raster.BLACK
-        palette = self._palette - np.minimum(self._palette, self.camera.dim)
+        palette = self._palette
+        if self.camera.dim:
+            palette = palette - np.minimum(palette, self.camera.dim)
         if self.masked:
             matters = np.zeros_like(palette)
             matters[raster.WHEEL :] = 255
@@ -192,7 +196,7 @@ def _outline(points: list[tuple[float, float]]) -> np.ndarray:
 SHIFT, BAR = 51, 0.075
 BLOB = [(1050, 380), (1450, 380), (1450, 780), (1050, 780)]
 _HULL = [getattr(car_dynamics, f"HULL_POLY{k}") for k in (1, 2, 3, 4)]
-HULL_SIDES = np.array([len(polygon) for polygon in _HULL])
+HULL_SIDES = np.array([len(polygon) for polygon in (*_HULL, BLOB)])
 HULL = np.stack([np.pad(_outline(p), ((0, 8 - len(p)), (0, 0))) for p in (*_HULL, BLOB)])
 WHITE = (car_dynamics.WHEEL_W * car_dynamics.SIZE, car_dynamics.WHEEL_R * car_dynamics.SIZE)
 WHEEL = np.array([(-1, 1), (1, 1), (1, -1), (-1, -1)]) * WHITE

@@ -70,6 +70,7 @@ class Evolution:
         extra = checkpoint.restore(self.search, path, lambda extra: checkpoint.require_history(extra, size))
         self.history, self.best, self.seconds, self.means = (extra[name] for name in KEPT)
         self.tracks = Tracks(self.config, {int(seed): lost for seed, lost in extra["tracks"].items()})
+        self.publish()  # the search may have been killed after its last checkpoint
 
     def agents(self) -> dict[str, np.ndarray]:
         """The agents to score, (P,) each: the distribution's mean and, with `average`, the mean of the last means."""
@@ -116,9 +117,18 @@ class Evolution:
         extra = {name: getattr(self, name) for name in KEPT} | {"tracks": self.tracks.loss}
         with self.run.write(f"{self.folder}/checkpoint.npz") as tmp:
             checkpoint.save(self.search, tmp, extra)
-        self.run.write_text(f"{self.folder}/history.jsonl", "".join(json.dumps(line) + "\n" for line in self.history))
+        self.publish()
+
+    def publish(self) -> None:
+        """Writes the history and the best agent, each if its file does not hold it yet. UserError if the file was
+        modified."""
+        texts = {"history.jsonl": "".join(json.dumps(line) + "\n" for line in self.history)}
         if self.best is not None:
-            self.run.write_text(f"{self.folder}/best.json", json.dumps(self.best) + "\n")
+            texts["best.json"] = json.dumps(self.best) + "\n"
+        for name, text in texts.items():
+            path = self.run / self.folder / name
+            if not path.exists() or (files.read_text(path) != text and self.run.is_current(f"{self.folder}/{name}")):
+                self.run.write_text(f"{self.folder}/{name}", text)
 
 
 def is_evaluated(config: Config, generation: int) -> bool:

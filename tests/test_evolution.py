@@ -202,6 +202,19 @@ def test_a_search_resumes_with_its_whole_state(tmp_path):
     np.testing.assert_array_equal(again.search.ask(), made.search.ask())
 
 
+def test_a_search_that_was_killed_after_its_last_checkpoint_publishes_it_when_it_resumes(tmp_path):
+    run = new_run(tmp_path / "run")
+    made = evolve(run)
+    texts = {name: (run / f"controller/{name}").read_text() for name in ("history.jsonl", "best.json")}
+    run.write_text("controller/history.jsonl", texts["history.jsonl"].partition("\n")[0] + "\n")
+    run.write_text("controller/best.json", json.dumps(made.best | {"generation": 1}) + "\n")
+    Evolution(run, size_of(run.config))
+    assert texts == {name: (run / f"controller/{name}").read_text() for name in texts}
+    edit_json(run / "controller/best.json", score=1.0)
+    with pytest.raises(UserError, match=r"best\.json was modified"):
+        Evolution(run, size_of(run.config))
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -107,7 +107,8 @@ class Bench:
         env = options.pop("env", self.env) | {MARK: case}
         usual = {"cwd": self.folder, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "preexec_fn": listen}
         command = self.command(script, run, flags, ranks)
-        job = subprocess.Popen(command, env=env, text=True, start_new_session=True, **usual | options)
+        usual |= {"encoding": "utf-8", "errors": "replace"}  # a case may print in latin-1
+        job = subprocess.Popen(command, env=env, start_new_session=True, **usual | options)
         job.case = case
         return job
 

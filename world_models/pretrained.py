@@ -11,6 +11,7 @@ import numpy as np
 
 from world_models.runs import agent
 from world_models.runs.run import Run
+from world_models.training import quiet_tensorflow
 
 if TYPE_CHECKING:
     from controller.policy import Controller
@@ -40,6 +41,7 @@ def load(path: str | Path) -> Pretrained:
     Raises:
         UserError: if a file is missing or damaged; it says which, and what makes it.
     """
+    quiet_tensorflow()
     from controller.policy import Controller  # here, since both load TensorFlow
     from world_models.world_model import WorldModel
 

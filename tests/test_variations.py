@@ -6,7 +6,7 @@ import pytest
 from small_run import evolve, make_run, new_run
 
 from world_models import results, tasks
-from world_models.config import UserError
+from world_models.config import FEATURES, UserError
 from world_models.mpi import Alone
 from world_models.runs.agent import digest
 from world_models.runs.artifacts import M, V
@@ -32,7 +32,7 @@ def test_every_combination_is_an_agent_of_its_own():
         (["seed=-1"], "--seed: expected at least 0, got -1"),
         (["temperature=nan"], "--temperature: expected at least 1e-30"),
         (["temperature=0.5,0"], "--temperature: expected at least 1e-30, got 0.0"),
-        (["features=zh,h"], "--features: expected one of z, z_hidden, zh, zc, zch, got 'h'"),
+        (["features=zh,h"], f"--features: expected one of {', '.join(FEATURES)}, got 'h'"),
         (["z-size=16,32"], "--vary z-size=16,32: expected SETTING=VALUE,VALUE of one of seed, play-in, temperature"),
         (["rollouts=4,8"], "--rollouts: expected a count or a schedule"),
         (["seed=1", "seed=2"], "--vary seed=2: seed is given twice"),

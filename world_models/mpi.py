@@ -65,11 +65,12 @@ class CollectiveError(UserError):
     """A UserError that every rank raises, so that each ends by itself."""
 
 
-# The variables in which launchers tell each process how many there are, and its rank.
+# The variables in which launchers tell each process how many there are, and its rank; and how to start it if MPI sees
+# fewer.
 LAUNCHERS = {
-    "OMPI_COMM_WORLD_SIZE": "OMPI_COMM_WORLD_RANK",
-    "PMI_SIZE": "PMI_RANK",
-    "SLURM_STEP_NUM_TASKS": "SLURM_PROCID",
+    "OMPI_COMM_WORLD_SIZE": ("OMPI_COMM_WORLD_RANK", "MPI4PY_MPIABI=openmpi mpirun ..."),
+    "PMI_SIZE": ("PMI_RANK", "MPI4PY_MPIABI=mpich mpirun ..."),
+    "SLURM_STEP_NUM_TASKS": ("SLURM_PROCID", "srun --mpi=pmi2 ... (pmix for Open MPI)"),
 }
 NESTED = "WORLD_MODELS_RANKS"  # the ranks each process is to see, where several runs are started by one launcher
 LEAVING = 20.0  # seconds that a rank which ends waits for the others to end as well
@@ -113,12 +114,17 @@ def unlink_shared_memory(comm: Comm) -> None:
 def require_same_mpi(comm: Comm) -> None:
     """UserError if the launcher started more processes than each sees: each would take itself for the only one. The
     launcher is of another MPI than the one that is loaded, or Slurm without `--mpi`."""
-    expected = int(os.environ.get(NESTED, max(int(os.environ.get(name, 1)) for name in LAUNCHERS)))
-    if expected > comm.size:
+    name = max(LAUNCHERS, key=lambda name: int(os.environ.get(name, 1)))
+    remedy = f"start it with {LAUNCHERS[name][1]}, or set"
+    if NESTED in os.environ:
+        name, remedy = NESTED, "set"
+    text = os.environ.get(name, "1")
+    if not text.isdecimal():
+        raise UserError(f"{name}: expected a number of ranks, got {text!r}")
+    if int(text) > comm.size:
         raise UserError(
-            f"{expected} processes were started, but each sees {comm.size}: the MPI that is loaded is not the "
-            "launcher's; say which one is: MPI4PY_MPIABI=openmpi (or mpich) mpirun ..., or srun --mpi=pmi2 (pmix for "
-            f"Open MPI) ...; or set {NESTED}={comm.size} if each is to be a run of its own"
+            f"{text} processes were started, but each sees {comm.size}: the MPI that is loaded is not the launcher's; "
+            f"{remedy} {NESTED}={comm.size} if each is to be a run of its own"
         )
 
 
@@ -196,7 +202,7 @@ def launch(main: Callable) -> None:
         comm = world()
         require_same_mpi(comm)
     except UserError as error:
-        command_line.exit_with(error, quiet=any(os.environ.get(rank, "0") != "0" for rank in LAUNCHERS.values()))
+        command_line.exit_with(error, quiet=any(os.environ.get(rank, "0") != "0" for rank, _ in LAUNCHERS.values()))
     interruption.listen()  # again: MPICH puts its own handler, which has no separate stack, before SIGUSR1's
     if comm.size > 1:
         interruption.end_together(comm.rank, lambda status: abort(comm, status))

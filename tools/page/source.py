@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from controller.lanes import RealLanes
-from controller.policy import Controller
+from controller.policy import INPUTS, Controller
 from doom_rnn.dream import Starts
 from tools.page import weights
 from world_models import published, results, tasks
@@ -76,7 +76,7 @@ class Source:
             "max_frames": config.dream_limit,
             "short_training": self.short_training,
             "evolved_in_dream": config.play_in == "dream",
-            "features": config.features,
+            "inputs": INPUTS[config.features],
             "game_of": self.game_of,
             "film": film(self.game),
             "scores": scores(self.tests),

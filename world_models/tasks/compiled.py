@@ -8,17 +8,29 @@ from numba import njit
 
 
 def compiled(function: Callable) -> Callable:
-    """`function`, compiled when it is called first. Its machine code is kept in numba's cache, next to this code or
-    else in the user's home, where it can be written and the disk has room."""
+    """`function`, compiled when it is called first.
+
+    The machine code is kept in numba's cache, next to this code or else in the user's home. Where neither can be
+    written, the disk is full, or the cache is damaged, it is compiled again.
+    """
     try:
         fast: Any = njit(cache=True)(function)
     except RuntimeError:  # nowhere to keep it
         return njit(function)
-    save = fast._cache.save_overload  # numba has no public way to it
+    cache = fast._cache  # numba has no public way to it
+    load, save = cache.load_overload, cache.save_overload
+
+    def load_or_compile(*key):
+        try:
+            return load(*key)
+        except Exception:  # whatever unpickling damaged bytes raises
+            with suppress(OSError):
+                cache.flush()
+            return None
 
     def save_if_possible(*entry):
         with suppress(OSError):
             save(*entry)
 
-    fast._cache.save_overload = save_if_possible
+    cache.load_overload, cache.save_overload = load_or_compile, save_if_possible
     return fast

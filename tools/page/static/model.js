@@ -245,7 +245,7 @@ class MemoryModel {
  *  action, or the greatest of them is chosen. */
 class Controller {
   constructor(run) {
-    Object.assign(this, { actions: run.actions, choice: run.choice, features: run.features, layers: [] });
+    Object.assign(this, { actions: run.actions, choice: run.choice, inputs: [...run.inputs], layers: [] });
     let at = 0;
     for (const [inputs, outputs, biased] of run.layers) {
       const bias = biased ? run.parameters.slice(at, at + outputs) : new Array(outputs).fill(0);
@@ -257,8 +257,8 @@ class Controller {
 
   /** The action for z and M's state from before it has seen z. */
   act(z, c, h) {
-    const seen = { z: [z], z_hidden: [z], zh: [z, h], zc: [z, c], zch: [z, c, h] }[this.features];
-    let x = seen.flatMap((part) => [...part]);
+    const parts = { z, c, h };
+    let x = this.inputs.flatMap((name) => [...parts[name]]);
     for (const [number, { bias, weights }] of this.layers.entries()) {
       if (number) x = x.map(Math.tanh);
       x = bias.map((sum, n) => x.reduce((total, v, k) => total + v * weights[k * bias.length + n], sum));

@@ -25,7 +25,7 @@ TASK_NAME = re.compile(r"car_?racing|take_?cover|vizdoom|doom(?!_?rnn\b)", re.I)
 # differ; or play a shipped agent.
 NAMES_ALLOWED = {f"tools/{name}.py" for name in ("bench", "convert", "release")}
 NAMES_ALLOWED |= {"examples/rollout.py"}
-# A rank that fails shows its traceback and ends the job. The user's environment, and damaged bytes of numba's cache, may
+# A rank that fails shows its traceback and ends the job. The user's environment, or a damaged cache of numba, may
 # raise anything.
 CATCH_ALL = {"world_models/mpi.py", "world_models/tasks/compiled.py", "world_models/tasks/gymnasium_task.py"}
 

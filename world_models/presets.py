@@ -1,9 +1,9 @@
 """What a preset changes for every task. Each task adds changes of its own (`Task.presets`)."""
 
 PRESETS: dict[str, dict] = {
-    # The published settings, exactly.
+    # The published settings.
     "paper": {},
-    # An evening on two cores: fewer random episodes, and a search that spends its episodes late. Early, the number of
+    # Hours on two cores: fewer random episodes, and a search that spends its episodes late. Early, the number of
     # generations counts, and one episode ranks a generation's candidates if all play the same one. Later, noise counts.
     "laptop": dict(
         episodes=1050,

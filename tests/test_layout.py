@@ -9,7 +9,7 @@ from conftest import ROOT
 
 # Each may import from its own row and from those before it. A module's row is that of its longest prefix here.
 ORDER = (
-    ("world_models.option", "world_models.config", "world_models.presets"),
+    ("world_models.config", "world_models.presets"),
     ("world_models.tasks", "world_models.runs", "world_models"),
     ("vae",),
     ("rnn",),

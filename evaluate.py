@@ -25,32 +25,21 @@ from world_models.training import quiet_tensorflow
 
 def parse(quiet: bool) -> argparse.Namespace:
     parser = command_line.Parser(quiet, description=__doc__)
-    parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="the run folder")
-    parser.add_argument(
-        "--episodes", type=command_line.count, default=100, help="test episodes (default 100, as published)"
-    )
-    parser.add_argument("--play-in", choices=("real", "dream"), default="real", help="where to play (default real)")
-    parser.add_argument("--view", help="the camera, if the task has several (default: the run's)")
-    parser.add_argument(
-        "--variant", help="a changed picture, to test generalisation: colour, bars, blob; walls, floor, text"
-    )
-    parser.add_argument("--temperature", type=float, help="the dream's temperature (default: the run's)")
-    parser.add_argument("--z", choices=("sampled", "mean"), help="what C and M receive of a frame (default: the run's)")
-    parser.add_argument(
-        "--dtype",
-        choices=configs.DTYPES,
-        default="float32",
-        help="the arithmetic of V's encoder (default float32; bfloat16 shows what it does to returns)",
-    )
-    parser.add_argument(
-        "--against", type=Path, metavar="RUN", help="also print the differences from RUN's results on the same episodes"
-    )
-    parser.add_argument(
-        "--save",
-        action=argparse.BooleanOptionalAction,
-        help="write results.json and videos/, or only print (default: write, except in a pack)",
-    )
-    parser.add_argument("--no-video", dest="video", action="store_false", help="do not film episodes")
+    add = parser.add_argument
+    add("--run", type=Path, required=True, metavar="DIR", help="the run folder")
+    add("--episodes", type=command_line.count, default=100, help="test episodes (default 100, as published)")
+    add("--play-in", choices=("real", "dream"), default="real", help="where to play (default real)")
+    add("--view", help="the camera, if the task has several (default: the run's)")
+    add("--variant", help="a changed picture, to test generalisation: colour, bars, blob; walls, floor, text")
+    add("--temperature", type=float, help="the dream's temperature (default: the run's)")
+    add("--z", choices=("sampled", "mean"), help="what C and M receive of a frame (default: the run's)")
+    text = "the arithmetic of V's encoder (default float32; bfloat16 shows what it does to returns)"
+    add("--dtype", choices=configs.DTYPES, default="float32", help=text)
+    text = "also print the differences from RUN's results on the same episodes"
+    add("--against", type=Path, metavar="RUN", help=text)
+    text = "write results.json and videos/, or only print (default: write, except in a pack)"
+    add("--save", action=argparse.BooleanOptionalAction, help=text)
+    add("--no-video", dest="video", action="store_false", help="do not film episodes")
     return parser.parse_args()
 
 

@@ -16,12 +16,8 @@ from world_models.stages.recording import extract, extract_held_out
 
 def main(comm) -> None:
     parser = command_line.parser(__doc__, quiet=comm.rank > 0, stage=("environment", "data", "round"))
-    parser.add_argument(
-        "--held-out",
-        type=command_line.count,
-        metavar="N",
-        help="record N episodes of the run's own agent in DIR/held_out, to measure V and M on (tools/held_out.py)",
-    )
+    text = "record N episodes of the run's own agent in DIR/held_out, to measure V and M on (tools/held_out.py)"
+    parser.add_argument("--held-out", type=command_line.count, metavar="N", help=text)
     args = parser.parse_args()
     with open_run(args.run, command_line.overrides(args), comm, base=args.base, after=args.after) as run:
         if args.held_out:

@@ -22,8 +22,7 @@ from pathlib import Path
 from controller import evolution
 from world_models import command_line, interruption, mpi, results, tasks
 from world_models.command_line import print_result
-from world_models.config import UserError
-from world_models.runs import config_file, episodes, files
+from world_models.runs import files
 from world_models.runs.agent import digest
 from world_models.runs.artifacts import M, V
 from world_models.runs.begin import open_run
@@ -79,18 +78,6 @@ def stages(comm, run: Run, count: int, tracked: bool = False) -> dict[str, float
     return seconds
 
 
-def episodes_of(run: Path, given: int | None) -> int:
-    """The episodes that a further round records: `given`, the number it was made with, or ROUND_EPISODES."""
-    if not (run / "config.json").exists():
-        return given or ROUND_EPISODES
-    made = config_file.load(run).episodes
-    if given not in (None, made):
-        raise UserError(
-            f"--round-episodes {given}: {run} was made with {made}; leave the flag out, or choose another --run"
-        )
-    return made
-
-
 def measure(comm, run: Run, count: int) -> None:
     """Measures V and M on `count` episodes of the round's own agent, into held_out/errors.json."""
     recording.extract_held_out(comm, run, count)
@@ -102,8 +89,7 @@ def measure(comm, run: Run, count: int) -> None:
         agent = digest(files.read_json(run.need("controller/best.json"))["parameters"])
         made_from = {"vae": run.digest(V), "rnn": run.digest(M), "agent": agent, "episodes": count}
         if not path.exists() or files.read_json(path).get("made_from") != made_from:
-            held_out.held_out_episodes(run)
-            found = held_out.errors(run, episodes.held_out_paths(run, count))
+            found = held_out.errors(run, held_out.held_out_episodes(run)[:count])
             files.write_text(path, json.dumps(found | {"made_from": made_from}) + "\n")
 
     mpi.on_root(comm, errors)
@@ -145,8 +131,9 @@ def main(comm) -> None:
                 config = runs[-1].config
                 if config.needs_curious:
                     evolution.evolve(comm, runs[-1], "surprise")
-                given = {"episodes": mpi.on_root(comm, episodes_of, path, args.round_episodes)}
-                given, base, after = given | {"search_start": config.search_start}, None, paths[number - 2]
+                given, base, after = {"search_start": config.search_start}, None, paths[number - 2]
+                if args.round_episodes or not mpi.on_root(comm, (path / "config.json").exists):
+                    given["episodes"] = args.round_episodes or ROUND_EPISODES
             run = stack.enter_context(open_run(path, given, comm, base=base, after=after))
             runs.append(run)
             with track(args.track, run, comm):

@@ -25,24 +25,19 @@ from world_models.training import quiet_tensorflow
 def parse(quiet: bool) -> argparse.Namespace:
     parser = command_line.parser(__doc__, quiet=quiet, stage=("C",))
     add_flag(parser)
-    parser.add_argument(
-        "--vary",
-        nargs="+",
-        metavar="SETTING=VALUE,VALUE",
-        help="evolve an agent for each combination of these settings of C, or seeds, on the run's V and M, and test "
-        "it, also in its dream if it is evolved there; each is a run in DIR/agents/. Values of rollouts are "
-        "separated by '/'. Flags of C apply to all agents",
+    text = (
+        "evolve an agent for each combination of these settings of C, or seeds, on the run's V and M, and test it, "
+        "also in its dream if it is evolved there; each is a run in DIR/agents/. Values of rollouts are separated by "
+        "'/'. Flags of C apply to all agents"
     )
-    parser.add_argument(
-        "--objective",
-        choices=("return", "surprise"),
-        default="return",
-        help="what C is evolved for: the return, or in the real environment M's surprise (the paper's curiosity), into "
-        "DIR/curious, for extract.py --after DIR --curious-share (default return)",
+    parser.add_argument("--vary", nargs="+", metavar="SETTING=VALUE,VALUE", help=text)
+    text = (
+        "what C is evolved for: the return, or in the real environment M's surprise (the paper's curiosity), into "
+        "DIR/curious, for extract.py --after DIR --curious-share (default return)"
     )
-    parser.add_argument(
-        "--test-episodes", type=command_line.count, default=100, help="episodes of those tests (default 100)"
-    )
+    parser.add_argument("--objective", choices=("return", "surprise"), default="return", help=text)
+    text = "episodes of those tests (default 100)"
+    parser.add_argument("--test-episodes", type=command_line.count, default=100, help=text)
     return parser.parse_args()
 
 

@@ -7,8 +7,6 @@ tensorboard/) and pictures/reconstructions.png. It uses all cores, or a GPU. Rer
 results are identical.
 """
 
-import argparse
-
 from world_models import command_line, seeds
 from world_models.command_line import print_result
 from world_models.runs import episodes, weights
@@ -47,7 +45,7 @@ def train(run: Run) -> None:
 def main() -> None:
     parser = command_line.parser(__doc__, stage=("V",))
     add_flag(parser)
-    args: argparse.Namespace = parser.parse_args()
+    args = parser.parse_args()
     with open_run(args.run, command_line.overrides(args), base=args.base, after=args.after) as run:
         use_machine()
         if not run.is_current("vae.weights.h5"):

@@ -11,7 +11,6 @@ from conftest import ROOT, run_script
 from small_run import contents
 
 from controller.evolution import Evolution
-from train_all import episodes_of
 from world_models import tasks
 from world_models.config import UserError
 from world_models.environments import make_env
@@ -240,9 +239,6 @@ def test_all_rounds_in_a_row_end_with_a_table(doom_run, tmp_path):
     rows = json.loads((tmp_path / "doom/results.json").read_text())["results"]
     assert [row["play_in"] for row in rows] == ["dream", "real"]
     assert all(row["temperature"] == 1.15 and row["mean"] == row["mean_steps"] for row in rows)
-    with pytest.raises(UserError, match=r"--round-episodes 4: .* was made with 3"):
-        episodes_of(tmp_path / "doom-2", 4)
-    assert [episodes_of(tmp_path / "new", given) for given in (None, 5)] == [300, 5]
 
 
 def test_a_run_from_a_pack_searches_from_zero_with_the_presets_settings(tmp_path, capsys):

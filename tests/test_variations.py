@@ -8,11 +8,10 @@ from small_run import evolve, make_run, new_run
 from world_models import results, tasks
 from world_models.config import FEATURES, UserError
 from world_models.mpi import Alone
-from world_models.runs.agent import digest
 from world_models.runs.artifacts import M, V
 from world_models.runs.begin import begin_agent
 from world_models.runs.run import Run
-from world_models.stages import variations
+from world_models.stages import evaluation, variations
 
 
 def test_every_combination_is_an_agent_of_its_own():
@@ -68,9 +67,9 @@ def test_the_table_has_the_mean_over_seeds():
     assert over_seeds.startswith("features-z 3 seeds") and over_seeds.endswith("820.0, standard error 5.8")
 
 
-def add_test(run: Run, agent: str) -> dict:
-    """Adds a test of the agent with this digest to results.json."""
-    row = results.identity(run.config) | {"vae": run.digest(V), "rnn": run.digest(M), "agent": agent}
+def add_test(run: Run, best: dict) -> dict:
+    """Adds a test of the agent to results.json."""
+    row = evaluation.identity(run, run.config, best)
     row |= {"mean": 9.0, "std": 0.0, "returns": [9.0], "seeds": [1], "episodes": 1}
     results.add(run, row)
     return results.read(run)[-1]
@@ -79,13 +78,12 @@ def add_test(run: Run, agent: str) -> dict:
 def test_only_a_test_of_this_agent_counts(tmp_path):
     run = make_run(tmp_path / "car")
     best = evolve(run).best
-    row = add_test(run, digest(best["parameters"]))
+    row = add_test(run, best)
     assert variations.tested(run, run.config, 1) == row
     assert variations.tested(run, run.config, 2) is None
     assert variations.tested(run, dataclasses.replace(run.config, view="v3"), 1) is None
     other = make_run(tmp_path / "other")
-    evolve(other)
-    add_test(other, "another")
+    add_test(other, {**evolve(other).best, "parameters": [0.0]})
     assert variations.tested(other, other.config, 1) is None
 
 
@@ -104,7 +102,7 @@ def test_another_c_does_not_go_on_from_the_round_before(tmp_path):
     assert variations.configured(run, {}, {"seed": 1}).search_start == "zero"  # a pack has no V of the round before
     make_run(tmp_path / "car/before")
     assert variations.configured(run, {}, {"seed": 1}).search_start == "previous"
-    with pytest.raises(UserError, match="C of the round before sees zh; to evolve others add --search-start zero"):
+    with pytest.raises(UserError, match="C of the round before sees zh; add --search-start zero"):
         variations.configured(run, {}, {"features": "z"})
     assert variations.configured(run, {"search_start": "zero"}, {"features": "z"}).features == "z"
 
@@ -116,7 +114,7 @@ def test_an_agent_that_exists_is_neither_evolved_nor_tested_again(tmp_path, monk
     assert not variations.evolved(agent) and (agent / V).is_symlink() and agent.is_current(M)
     best = evolve(agent).best
     (agent / "controller/checkpoint.npz").unlink()
-    add_test(agent, digest(best["parameters"]))
+    add_test(agent, best)
     for name in ("evolve", "evaluation.evaluate"):
         monkeypatch.setattr(f"world_models.stages.variations.{name}", None)
     variations.evolve_and_test(Alone(), run, {"generations": 3}, [{"seed": 1}], 1)

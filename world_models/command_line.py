@@ -57,13 +57,8 @@ def defaults(arguments: list[str]) -> tuple[Config, str]:
 
 
 def parser(text: str, quiet: bool = False, stage: tuple[str, ...] = ()) -> argparse.ArgumentParser:
-    """A parser with --run, --from and one flag for each field of Config, under headings.
-
-    Args:
-        text: the command's description.
-        quiet: as in `Parser`.
-        stage: headings that --help shows; --help-all shows the others too. Empty: all.
-    """
+    """A parser with --run, --from and one flag for each field of Config, under headings. --help shows those of `stage`,
+    and --help-all the others too; with an empty `stage` --help shows all."""
     out = Parser(quiet, description=text, usage="%(prog)s --run DIR [flags]" if stage else None)
     if stage:
         words = "show this help with the flags of all stages, which a new run takes too"

@@ -27,15 +27,8 @@ class Stderr:
         with suppress(OSError):
             sys.stderr.flush()
 
-    def isatty(self) -> bool:
-        return sys.stderr.isatty()
-
-    def fileno(self) -> int:
-        return sys.stderr.fileno()
-
-    @property
-    def encoding(self) -> str:
-        return sys.stderr.encoding
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stderr, name)
 
 
 def note(text: str) -> None:

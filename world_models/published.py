@@ -50,12 +50,9 @@ def plus_minus(mean: float, std: float | None) -> str:
 
 
 def curve(task: str) -> dict[str, dict[str, tuple]] | None:
-    """The release's training log in columns; None for a task that it has none of.
-
-    Returns:
-        "generations": generation, seconds, mean, min, max, ... of the population's fitness;
-        "evaluation": generation, seconds and mean of the agent scored on fresh episodes.
-    """
+    """The release's training log in columns: "generations" has generation, seconds, mean, min, max, ... of the
+    population's fitness, "evaluation" has generation, seconds and mean of the agent scored on fresh episodes; None for
+    a task that it has none of."""
     data = read()["training_curves"].get(tasks.get(task).published)
     if data is None:
         return None

@@ -50,13 +50,8 @@ def trained_temperature(run: Config) -> float | None:
 
 
 def identity(run: Config, **played: Any) -> dict:
-    """What a row says of its experiment: the run that evolved the agent, and the test's own settings.
-
-    Args:
-        run: the run's configuration.
-        played: fields of Config in which the test differs from the run; by default the agent plays in the
-            real environment, in float32.
-    """
+    """What a row says of its experiment: the settings of the run that evolved the agent, and those in which the test
+    differs from them (`played`); by default the agent plays in the real environment, in float32."""
     names = ("task", "preset", "variant", "pixels", *RELEASED, "features", "z", "untrained", "seed")
     row = {name: getattr(run, name) for name in names}
     tau = trained_temperature(run)

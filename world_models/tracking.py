@@ -20,23 +20,15 @@ PROJECT = "world-models"
 
 
 def add_flag(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--track", action="store_true", help="also send the curves to Weights & Biases (pip install wandb)"
-    )
+    text = "also send the curves to Weights & Biases (pip install wandb)"
+    parser.add_argument("--track", action="store_true", help=text)
 
 
 @contextlib.contextmanager
 def track(wanted: bool, run: Run, comm: Comm | None = None) -> Iterator[None]:
-    """Context manager that sends what `Curves` writes to Weights & Biases, grouped by run folder, a job for each stage.
-
-    Args:
-        wanted: whether to send anything.
-        run: the run.
-        comm: of several ranks only the first sends.
-
-    Raises:
-        UserError: if the package is not installed, or does not let the user in.
-    """
+    """Context manager that sends what `Curves` writes to Weights & Biases, if it is `wanted`, grouped by run folder, a
+    job for each stage. Of several ranks only the first sends. UserError if the package is not installed, or does not
+    let the user in."""
     if not wanted or (comm is not None and comm.rank):
         yield
         return
@@ -56,13 +48,8 @@ def track(wanted: bool, run: Run, comm: Comm | None = None) -> Iterator[None]:
 
 
 class Curves:
-    """The curves of a model, or of a search.
-
-    Args:
-        run: the run; its folder gets tensorboard/NAME.
-        name: "vae", "rnn", "controller" or "curious".
-        done: the last step that a resumed training keeps. TensorBoard drops the points after it.
-    """
+    """The curves of a model or of a search ("vae", "rnn", "controller" or "curious") in tensorboard/NAME. `done` is the
+    last step that a resumed training keeps. TensorBoard drops the points after it."""
 
     def __init__(self, run: Run, name: str, done: int = 0):
         self.name, self.writer = name, EventFileWriter(str(run / "tensorboard" / name))

@@ -76,12 +76,7 @@ def make_optimizer(rate: Any, variables: list) -> Any:
 
 class Checkpoint:
     """The state of a training in one file: variables (weights, optimizer, ...), the step, and the sums of the losses
-    since the last line of metrics.jsonl.
-
-    Args:
-        run, name: the run and the file.
-        variables: what the file holds.
-    """
+    since the last line of metrics.jsonl."""
 
     def __init__(self, run: Run, name: str, variables: list):
         self.run, self.name, self.variables = run, name, variables
@@ -132,15 +127,13 @@ def fit(
 ) -> None:
     """Trains `model` for `steps` steps from the last checkpoint on, and writes its weights.
 
+    The run gets NAME.weights.h5, metrics.jsonl (a line every `every` steps: model, step, seconds, and the mean of each
+    loss since the last line), tensorboard/NAME, and during the training NAME.checkpoint.npz.
+
     Args:
-        run: the run. It gets NAME.weights.h5, metrics.jsonl (a line every `every` steps: model, step, seconds, and the
-            mean of each loss since the last line), tensorboard/NAME, and during the training NAME.checkpoint.npz.
-        name: "vae" or "rnn".
-        model: a Keras model.
         state: further variables that a resumed training needs: the optimizer's, a carried state.
         step: one step, step(number, *batch) -> losses by name, scalars.
         batches: batches(first) yields the batches from step number `first` on.
-        steps: the number of steps of the whole training.
     """
     import tensorflow as tf  # here: ranks that record random episodes do not load it
 

@@ -16,16 +16,11 @@ def digest(parameters: list[float]) -> str:
 
 
 def read_best(run: Run, size: int, objective: str = "return") -> dict:
-    """The kept agent of a run: `parameters`, `score`, and `generation`, which is None for an imported agent.
+    """The agent that a run has evolved for the objective, "return" or "surprise": `parameters`, `score`, and
+    `generation`, which is None for an imported agent.
 
-    Args:
-        run: the run.
-        size: the number of parameters of its controller.
-        objective: what the agent was evolved for, "return" or "surprise".
-
-    Raises:
-        UserError: if there is none, it was modified, it has another number of parameters, or it was evolved with
-            another V or M.
+    UserError if there is none, it was modified, it has another number of parameters than `size`, or it was evolved with
+    another V or M.
     """
     name = f"{SEARCHES[objective]}/best.json"
     path = run.need(name)

@@ -20,13 +20,7 @@ from world_models.runs.manifest import Manifest, digest_of, sha256
 
 
 class Run:
-    """A run folder.
-
-    Attributes:
-        path: the folder.
-        config: its settings.
-        lock: the lock, if this process holds it.
-    """
+    """A run folder: its path, its settings, and its lock if this process holds it."""
 
     def __init__(self, path: str | Path, config: Config | None = None):
         """Opens a folder to read it. UserError if it holds no run."""
@@ -125,10 +119,7 @@ class Run:
     def write(self, name: str, **more: Any) -> Iterator[Path]:
         """Context manager that yields a temporary path. If the block raises nothing the file takes its place, with a
         row in the manifest, which is written first: whenever the process is killed, the file that remains has a row.
-
-        Args:
-            more: further values of the row, such as seconds that earlier commands have spent.
-        """
+        `more` are further values of the row, such as seconds that earlier commands have spent."""
         artifact = ARTIFACTS[name]
         with files.atomic_write(self.path / name) as tmp:
             yield tmp

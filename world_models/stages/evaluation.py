@@ -147,20 +147,9 @@ def comparison(row: dict, other: Path) -> str:
 def evaluate(
     comm: mpi.Comm, run: Run, config: configs.Config, episodes: int, video=True, keep=True, against: Path | None = None
 ) -> dict | None:
-    """Scores the run's agent in `config`'s environment.
-
-    Args:
-        comm: the communicator of all ranks.
-        run: the run.
-        config: as in `configured`.
-        episodes: the number of test episodes.
-        video: whether to film episodes.
-        keep: whether to add the row to results.json.
-        against: another run; the results on the same episodes are compared.
-
-    Returns:
-        The row of results.json, on rank 0.
-    """
+    """Scores the run's agent on test episodes in the environment of `config` (as in `configured`), films it with
+    `video`, adds the row to results.json with `keep`, and compares it with the run `against` on the same episodes.
+    Returns the row, on rank 0."""
     best = mpi.on_root(comm, read_best, run, Controller.of(config).num_params)
 
     def check() -> None:

@@ -32,13 +32,7 @@ class Explorer:
 
 
 class Finished:
-    """A search that is over: its kept agent, and the distribution around it.
-
-    Args:
-        run: the run of the search.
-        size: parameters of C (P).
-        objective: what C was evolved for, "return" or "surprise".
-    """
+    """A search that is over: its kept agent, of `size` parameters, and the distribution around it."""
 
     def __init__(self, run: Run, size: int, objective: str):
         folder = SEARCHES[objective]
@@ -63,13 +57,8 @@ class Finished:
 
 
 class Explorers:
-    """Draws the agents that record, from the searches of the round before.
-
-    Args:
-        before: the run of these searches: controller/, and curious/, which is read when an episode needs it.
-        config: the settings of the run that records: how far the agents stray (spread), how many have noise (noisy) and
-            how much (action_noise), and how many seek M's surprise (curious).
-    """
+    """Draws the agents that record, as the settings of their run say, from the searches of the round before:
+    controller/, and curious/, which is read when an episode needs it."""
 
     def __init__(self, before: Run, config: Config):
         size = Controller.of(before.config).num_params  # the new round's C may see something else

@@ -107,11 +107,8 @@ def errors(run: Run, paths: list[Path]) -> dict[str, float]:
 
 
 def end_prediction(episodes: list[tuple[np.ndarray, bool]]) -> dict[str, float]:
-    """Recall and false positives of an end head; {} if no episode ends.
-
-    Args:
-        episodes: of each, where an end is predicted (T,), up to the step with which it ended, and whether it did.
-    """
+    """Recall and false positives of an end head, by where it predicts the end of each episode, (T,) up to the step with
+    which it ended, and whether it did; {} if no episode ends."""
     deaths = [bool(predicted[-1]) for predicted, ended in episodes if ended]
     alive = np.concatenate([predicted[: len(predicted) - ended] for predicted, ended in episodes])
     if not deaths:

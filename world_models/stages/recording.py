@@ -56,19 +56,11 @@ class Episode:
 
 
 class Writer:
-    """Writes the episodes that this rank plays.
-
-    Args:
-        comm, config: the ranks and the settings of the run that records.
-        planned: how many episodes all ranks write.
-
-    Attributes:
-        written: (who played it, frames, bytes, return) of each.
-    """
+    """Writes the episodes that this rank plays, of those that are planned for all ranks."""
 
     def __init__(self, comm: mpi.Comm, config: Config, planned: int):
         self.rank, self.config, self.planned = comm.rank, config, planned
-        self.written: list[tuple[str, int, int, float]] = []
+        self.written: list[tuple[str, int, int, float]] = []  # who played it, frames, bytes, return
 
     def write(self, path: Path, episode: dict[str, np.ndarray], source: dict) -> None:
         size = episodes.write(path, episode, episodes.source_of(self.config, int(path.stem)) | source)

@@ -13,8 +13,8 @@ from world_models import command_line, mpi, published, results, statistics, task
 from world_models import config as configs
 from world_models.config import UserError
 from world_models.runs import files
-from world_models.runs.agent import digest, read_best
-from world_models.runs.artifacts import AGENTS, M, V
+from world_models.runs.agent import read_best
+from world_models.runs.artifacts import AGENTS, V
 from world_models.runs.begin import begin_agent, require_settings
 from world_models.runs.lock import Lock
 from world_models.runs.run import Run
@@ -67,9 +67,7 @@ def configured(run: Run, given: dict, varied: dict) -> configs.Config:
         if not (run / "before" / V).exists():  # a pack has the records of the round before, not its models
             config = dataclasses.replace(config, search_start="zero")
         elif config.features != (sees := run.before.config.features):
-            raise UserError(
-                f"--vary features: C of the round before sees {sees}; to evolve others add --search-start zero"
-            )
+            raise UserError(f"--vary features: C of the round before sees {sees}; add --search-start zero")
     if (run / AGENTS / folder_name(varied) / "config.json").exists():
         agent = Run(run / AGENTS / folder_name(varied))
         require_settings(agent, vars(config), "give that, or delete the folder")
@@ -78,15 +76,8 @@ def configured(run: Run, given: dict, varied: dict) -> configs.Config:
 
 def evolve_and_test(comm: mpi.Comm, run: Run, given: dict, combinations: list[dict], episodes: int) -> None:
     """Evolves an agent for each combination, in a run of its own in agents/, and tests it: in its dream, if it is
-    evolved there, and in the real environment. What exists is neither evolved nor tested again.
-
-    Args:
-        comm: the communicator of all ranks.
-        run: the run whose V and M they act with.
-        given: settings of C that all of them have.
-        combinations: as in `parse`.
-        episodes: of a test.
-    """
+    evolved there, and in the real environment. What exists is neither evolved nor tested again. All agents have the
+    settings `given`, and those of their combination (as in `parse`)."""
     # All settings are checked first, so that a mistake is reported before the first agent's hours.
     settings = [mpi.on_root(comm, configured, run, given, varied) for varied in combinations]
     lines = []
@@ -117,10 +108,8 @@ def evolved(run: Run) -> bool:
 def tested(run: Run, config: configs.Config, episodes: int) -> dict | None:
     """The row of a run's results that tests the agent it has now, as `config` says; None if there is none."""
     best = read_best(run, Controller.of(config).num_params)
-    wanted = results.identity(run.config, **dataclasses.asdict(config))
-    wanted |= {"vae": run.digest(V), "rnn": run.digest(M), "agent": digest(best["parameters"]), "episodes": episodes}
-    rows = results.read(run)
-    return next((row for row in rows if wanted.items() <= row.items()), None)
+    wanted = evaluation.identity(run, config, best) | {"episodes": episodes}
+    return next((row for row in results.read(run) if wanted.items() <= row.items()), None)
 
 
 def table(lines: Sequence[tuple[dict, Any]]) -> str:

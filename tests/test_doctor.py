@@ -150,7 +150,8 @@ def record(path: Path, count: int = 3, still: bool = False, idle: bool = False) 
     for k in range(count):
         obs = rng.integers(1, 256, (1 if still else 100, 64, 64, 3), np.uint8).repeat(100 if still else 1, axis=0)
         action = rng.normal(size=(100, 3)).astype(np.float32) * (not idle)
-        np.savez(path / "record" / f"{k:06d}.npz", obs=obs, action=action)
+        rest = {"reward": np.zeros(100, np.float32), "end": np.array(101)}
+        np.savez(path / "record" / f"{k:06d}.npz", obs=obs, action=action, **rest)
     return path
 
 

@@ -47,12 +47,12 @@ def test_minari_loads_and_samples_the_recordings_of_a_run(minari_home, tmp_path)
     assert loaded.returncode == 0, loaded.stderr
     steps, sums, metadata = json.loads(loaded.stdout)
     paths = [episodes.path_of(Run(run), index) for index in range(4)]
-    assert steps == 120 and sums == [float(episodes.read_outcome(path, 30)[0].sum()) for path in paths]
+    assert steps == 120 and sums == [float(episodes.read(path).reward.sum()) for path in paths]
     sources = [(m["policy"], m["round"], m["run_seed"], m["index"]) for m in metadata]
     assert sources == [("release", "1", "7", str(index)) for index in range(4)]
     with np.load(tmp_path / "elsewhere" / "sampled.npz") as sampled:
         index = int(sampled["id"])
-        obs, action = episodes.read(paths[index])
+        obs, action, *_ = episodes.read(paths[index])
         np.testing.assert_array_equal(sampled["observations"], np.concatenate([obs, obs[-1:]]))
         np.testing.assert_array_equal(sampled["actions"], action)
         assert not sampled["terminations"].any() and sampled["truncations"].tolist() == [False] * 29 + [True]

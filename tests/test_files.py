@@ -105,9 +105,6 @@ def test_room_is_asked_for_before_a_long_stage(tmp_path, monkeypatch):
     files.require_room(tmp_path / "a", 1000)
     with pytest.raises(UserError, match=r"a: \d+ MB are needed, \d+ MB are free"):
         files.require_room(tmp_path / "a", usage.free // 2, times=3)
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (1000, 1000))
-    with pytest.raises(UserError, match="`ulimit -f`"):
-        files.require_room(tmp_path / "a", 2_000_000)
     monkeypatch.setattr(files.tempfile, "TemporaryFile", read_only)
     with pytest.raises(UserError, match="runs/car: Read-only file system"):
         os_errors_as_user_errors(files.require_room, tmp_path / "a", 1)

@@ -66,7 +66,7 @@ def test_recall_is_of_the_steps_that_end_and_false_positives_of_all_others():
 def test_v_s_error_is_the_squared_error_of_its_reconstruction(car_run):
     run = Run(car_run)
     vae = load_vae(run)
-    obs, _ = episodes.read(episodes.complete(run)[0])
+    obs = episodes.read(episodes.complete(run)[0]).obs
     mu, _ = vae.encode(obs)
     expected = ((obs / 255 - vae.decode(mu).numpy()) ** 2).sum(axis=(1, 2, 3))[:: held_out.EVERY]
     np.testing.assert_allclose(held_out.v_errors(vae, obs, mu), expected, rtol=1e-4)
@@ -101,7 +101,7 @@ def test_held_out_episodes_are_played_on_other_seeds_than_recorded_ones(tmp_path
     recording.extract_held_out(Alone(), run, 2)
     first = held_out.held_out_episodes(run)
     assert [path.name for path in first] == ["000000.npz", "000001.npz"]
-    frames = [episodes.read(path)[0] for path in first]
+    frames = [episodes.read(path).obs for path in first]
     assert np.isfinite(list(held_out.errors(run, first).values())).all()
     recorded = seeds.episode_seeds(run.config.seed, "record", 0, 1000 * recording.ATTEMPTS)
     reserved = seeds.episode_seeds(run.config.seed, "record", seeds.RANGE // 2, 1000)
@@ -110,9 +110,9 @@ def test_held_out_episodes_are_played_on_other_seeds_than_recorded_ones(tmp_path
     with pytest.raises(UserError, match="000000"):
         held_out.held_out_episodes(run)
     recording.extract_held_out(Alone(), run, 2)
-    again = [episodes.read(path) for path in held_out.held_out_episodes(run)]
-    assert all((one[0] == frame[0]).all() for (one, _), frame in zip(again, frames, strict=True))  # the same tracks
-    assert any((one != frame).any() for (one, _), frame in zip(again, frames, strict=True))
+    again = [episodes.read(path).obs for path in held_out.held_out_episodes(run)]
+    assert all((one[0] == frame[0]).all() for one, frame in zip(again, frames, strict=True))  # the same tracks
+    assert any((one != frame).any() for one, frame in zip(again, frames, strict=True))
 
 
 def test_a_run_without_held_out_episodes_is_one_line(small_run):
@@ -126,7 +126,7 @@ def test_a_model_without_a_head_for_the_end_has_no_recall(car_run):
     found = held_out.errors(run, paths[:2])
     assert set(found) == {"v_error", "v_error_95", "v_error_median", "m_loss"}
     assert np.isfinite(list(found.values())).all()
-    rnn, (obs, action) = load_rnn(run), episodes.read(paths[0])
+    rnn, (obs, action, *_) = load_rnn(run), episodes.read(paths[0])
     mu, _ = load_vae(run).encode(obs)
     loss, logit, reward = held_out.m_outputs(rnn, mu.numpy(), action)
     assert loss.shape == (59,) and not logit.any() and not reward.any()
@@ -136,7 +136,7 @@ def test_rewards_are_compared_in_windows(car_run, monkeypatch):
     """This M predicts a tenth more than each reward, and 0 for the first half of the episodes."""
     run = Run(car_run, dataclasses.replace(Run(car_run).config, heads="end+reward"))
     paths = episodes.complete(run)
-    rewards = [episodes.read_outcome(path, 60)[0] for path in paths]
+    rewards = [episodes.read(path).reward for path in paths]
     predicted = [1.1 * reward * (k >= 2) for k, reward in enumerate(rewards)]
     outputs = iter([(np.zeros(59), np.full(60, -1.0), row) for row in predicted])
     monkeypatch.setattr(held_out, "load_rnn", lambda run: make_rnn(run.config))

@@ -73,7 +73,8 @@ def test_v_starts_from_the_mean_colour_of_the_recorded_frames(tmp_path):
     path = tmp_path / "000000.npz"
     obs = np.zeros((4, 64, 64, 3), np.uint8)
     obs[::2, ..., 0], obs[..., 1], obs[..., 2] = 204, 51, 255
-    np.savez_compressed(path, obs=obs, action=np.zeros((4, 1), np.float32))
+    rest = {"action": np.zeros((4, 1), np.float32), "reward": np.zeros(4, np.float32), "end": np.array(5)}
+    np.savez_compressed(path, obs=obs, **rest)
     model = VAE(8)
     initialize_output_bias(model, [path], seed=0)
     drawn = tf.sigmoid(model.transposed[-1].bias).numpy()
@@ -86,7 +87,7 @@ def write_episode(run: Run, index: int, length: int):
     obs[:, 0, 0, 0], obs[:, 0, 0, 1] = index, np.arange(length)
     path = episodes.path_of(run, index)
     action, reward = np.zeros((length, 3), np.float32), np.zeros(length, np.float32)
-    episodes.write(path, {"obs": obs, "action": action, "reward": reward}, {})
+    episodes.write(path, {"obs": obs, "action": action, "reward": reward, "end": np.array(length + 1)}, {})
     return path
 
 

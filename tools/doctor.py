@@ -80,9 +80,9 @@ def episodes(run: Run) -> Iterator[Finding]:
         return
     missing = "missing episodes" if len(found) < len(own) else ""
     yield Finding("episodes", f"{len(found):,} of {len(own):,} recorded", missing)
-    pairs = [recordings.read(found[k]) for k in np.linspace(0, len(found) - 1, min(SAMPLE, len(found))).astype(int)]
-    still = float(np.mean([(obs[1:] == obs[:-1]).all(axis=(1, 2, 3)).mean() for obs, _ in pairs]))
-    moving = float(np.mean([action.std(axis=0).max() for _, action in pairs]))
+    seen = [recordings.read(found[k]) for k in np.linspace(0, len(found) - 1, min(SAMPLE, len(found))).astype(int)]
+    still = float(np.mean([(obs[1:] == obs[:-1]).all(axis=(1, 2, 3)).mean() for obs, *_ in seen]))
+    moving = float(np.mean([action.std(axis=0).max() for _, action, *_ in seen]))
     text = f"{still:.0%} of the frames equal the frame before, standard deviation of the actions {moving:.2f}"
     yield Finding("episodes", text, "frozen" if still > 0.5 or moving == 0 else "")
 

@@ -16,16 +16,15 @@ POOL = 50_000  # frames shuffled together: 600 MB, and as much again while the n
 def read_frames(path: Path, masked: bool) -> np.ndarray:
     """An episode's frames, uint8 (T, 64, 64, 3); with `masked` (T, 64, 64, 4), whose last channel is the mask of
     foreground pixels. UserError if the file is broken, or has no mask."""
-    obs, _ = episodes.read(path)
+    recorded = episodes.read(path)
     if not masked:
-        return obs
-    mask = episodes.read_mask(path, len(obs))
-    if mask is None:
+        return recorded.obs
+    if recorded.mask is None:
         raise UserError(
             f"{path} has no mask for --vae-weight; delete it, and record it again with: "
             f"python extract.py --run {path.parent.parent}"
         )
-    return np.concatenate([obs, mask[..., None]], axis=3)
+    return np.concatenate([recorded.obs, recorded.mask[..., None]], axis=3)
 
 
 def epoch_episodes(

@@ -54,7 +54,7 @@ def initialize_output_bias(model: VAE, paths: list[Path], seed: int) -> None:
     """
     rng = seeds.generator(seed, "mean colour")
     chosen = rng.choice(len(paths), size=min(12, len(paths)), replace=False)
-    mean = np.mean([episodes.read(paths[k])[0].mean(axis=(0, 1, 2)) for k in chosen], axis=0) / 255
+    mean = np.mean([episodes.read(paths[k]).obs.mean(axis=(0, 1, 2)) for k in chosen], axis=0) / 255
     mean = np.clip(mean, 0.01, 0.99)  # a pure white or black has no finite bias
     model.transposed[-1].bias.assign(np.log(mean / (1 - mean)))
 
@@ -83,7 +83,7 @@ def save_reconstructions(run: Run, model: VAE, paths: list[Path]) -> None:
     rng = seeds.generator(run.config.seed, "reconstructions")
     chosen = []
     for k in rng.choice(len(paths), size=min(12, len(paths)), replace=False):
-        obs, _ = episodes.read(paths[k])
+        obs = episodes.read(paths[k]).obs
         chosen.append(obs[rng.integers(len(obs))])
     frames = np.stack(chosen)
     mu, _ = model.encode(frames)

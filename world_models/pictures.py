@@ -116,6 +116,4 @@ def write_film(path: Path, pictures: Iterable[np.ndarray], fps: int) -> None:
             if isinstance(error, OSError) and error.errno is not None:
                 raise
             first = str(error).partition("\n")[0].rstrip(":")
-            raise UserError(
-                f"{path}: ffmpeg has not finished the film, for example because the disk is full: {first}"
-            ) from None
+            raise UserError(f"{path}: ffmpeg has not finished the film; the disk may be full: {first}") from None

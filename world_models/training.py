@@ -149,12 +149,12 @@ def fit(
     curves = Curves(run, name, done)
     start = saved = time.monotonic()
     bar = progress_bar(total=steps, initial=done, desc=f"training {name}", unit="step")
-    batch = None
     for number, batch in zip(range(done, steps), batches(done), strict=False):
-        losses = step(tf.constant(number, tf.int64), *batch)
-        require_finite_losses(name, losses, number + 1)
-        for key, value in losses.items():
-            sums[key] = sums.get(key, 0.0) + float(value)
+        losses = {key: float(value) for key, value in step(tf.constant(number, tf.int64), *batch).items()}
+        if not all(map(math.isfinite, losses.values())):
+            shown = ", ".join(f"{key} {value}" for key, value in losses.items())
+            raise UserError(f"{name}: {shown} at step {number + 1}; the training ends; its last checkpoint stays")
+        sums = {key: sums.get(key, 0.0) + value for key, value in losses.items()}
         bar.update()
         if (number + 1) % every == 0 or number + 1 == steps:
             count = (number % every) + 1
@@ -169,18 +169,5 @@ def fit(
             saved = time.monotonic()
     bar.close()
     curves.close()
-    if batch is not None:
-        # No step has seen the loss after the last update.
-        last = [np.asarray(variable) for variable in model.variables]
-        require_finite_losses(name, step(tf.constant(steps, tf.int64), *batch), steps + 1)
-        for variable, values in zip(model.variables, last, strict=True):
-            variable.assign(values)
     weights.save(model, run, f"{name}.weights.h5", seconds=checkpoint.seconds)
     (run / checkpoint.name).unlink(missing_ok=True)
-
-
-def require_finite_losses(name: str, losses: dict, number: int) -> None:
-    """UserError if a loss of step `number` is NaN or infinite."""
-    if not all(np.isfinite(float(value)) for value in losses.values()):
-        shown = ", ".join(f"{key} {float(value)}" for key, value in losses.items())
-        raise UserError(f"{name}: {shown} at step {number}; the training ends; its last checkpoint stays")

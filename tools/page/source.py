@@ -162,7 +162,7 @@ def real_episode(run: Run, vae, rnn, parameters: np.ndarray | None, row: dict | 
         raise UserError(f"{run} holds no real frames: neither record/, nor an agent that could play (best.json)")
     first = episodes.complete(run)[0]
     agent = episodes.read_source(first).get("policy") in SEARCHES.values()
-    frames, _ = episodes.read(first)
+    frames = episodes.read(first).obs
     return frames, f"the run's first recording: {len(frames):,} steps of {'an agent' if agent else 'random play'}"
 
 

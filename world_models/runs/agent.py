@@ -36,8 +36,6 @@ def read_best(run: Run, size: int, objective: str = "return") -> dict:
     with np.errstate(over="ignore"):  # the lanes hold float32, in which a too large number is infinite
         require_finite(path, {name: np.array(best[name]).astype(np.float32) for name in ("parameters", "score")})
     if found != size:
-        raise UserError(
-            f"{path} holds {found} parameters; this run's controller has {size}; evolve one in a new run with: "
-            f"python train_controller.py --run NEW --from {run}"
-        )
+        held = f"{path} holds {found} parameters; this run's controller has {size}"
+        raise UserError(f"{held}; evolve one in a new run with: python train_controller.py --run NEW --from {run}")
     return best

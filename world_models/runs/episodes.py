@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,10 +31,6 @@ KINDS = {
 
 def path_of(run: Run, index: int) -> Path:
     return run / "record" / EPISODE.format(index)
-
-
-def held_out_paths(run: Run, count: int) -> list[Path]:
-    return [run / "held_out" / EPISODE.format(index) for index in range(count)]
 
 
 def source_of(config: Config, index: int) -> dict:
@@ -71,13 +67,12 @@ def require_same(path: Path, digest: str) -> None:
     """UserError unless an episode's file is the one with this digest."""
     where = f"{path}, which leads to {path.resolve()}," if path.is_symlink() else path
     fault = "is not the episode that this run recorded or linked (its digest differs from manifest.json)"
-    try:
-        if episode_digest(path) == digest:
-            return
-    except FileNotFoundError:
+    if not path.exists():
         fault = "is missing"
-    except UNREADABLE as error:
-        raise broken(path, error) from None
+    else:
+        with reading(path):
+            if episode_digest(path) == digest:
+                return
     raise UserError(f"{where} {fault}; restore it, or record the episodes again in a new run")
 
 
@@ -85,10 +80,8 @@ def complete(run: Run) -> list[Path]:
     """The recorded episodes of a run, all of them and unchanged. UserError that names what is missing or changed."""
     if not run.is_current("record"):
         found = len(list((run / "record").glob("[0-9]*.npz")))
-        raise UserError(
-            f"{run}/record holds {found} of {run.config.total_episodes} episodes; record the rest with: "
-            f"python extract.py --run {run}"
-        )
+        held = f"{run}/record holds {found} of {run.config.total_episodes} episodes"
+        raise UserError(f"{held}; record the rest with: {ARTIFACTS['record'].command(run.path)}")
     for name, digest in run.manifest.rows["record"]["episodes"].items():
         require_same(run / "record" / name, digest)
     return [path_of(run, index) for index in range(run.config.total_episodes)]
@@ -109,12 +102,10 @@ def missing(run: Run) -> list[int]:
 def check(path: Path, config: Config, index: int, **expected: Any) -> None:
     """UserError unless a file is an episode that this run has recorded as number `index`. Reads headers alone."""
     size = tasks.get(config.task).action_size
-    try:
+    with reading(path):
         obs, action, source = shape_of(path, "obs"), shape_of(path, "action"), read_source(path)
         if obs[:1] != action[:1] or not obs[0]:
             raise ValueError(f"found obs {obs}, action {action}")
-    except UNREADABLE as error:
-        raise broken(path, error) from None
     wanted = source_of(config, index) | expected
     odd = {name: source.get(name) for name, value in wanted.items() if source.get(name) != value}
     if odd or action[1:] != (size,):
@@ -125,56 +116,46 @@ def check(path: Path, config: Config, index: int, **expected: Any) -> None:
         )
 
 
-def broken(path: Path, error: object) -> UserError:
-    return UserError(
-        f"{path} is not a complete episode ({error}): expected obs uint8 (T, 64, 64, 3) and action float32 (T, A); "
-        f"delete it, and record it again with: python extract.py --run {path.parent.parent}"
-    )
-
-
 @contextmanager
-def opened(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
-    """Context manager: an episode's file, whose arrays are of KINDS. What cannot be read in it is a UserError."""
+def reading(path: Path) -> Iterator[None]:
+    """Context manager in which an episode's file is read: what cannot be read in it is a UserError."""
     try:
-        with open_npz(path, KINDS) as file:
-            yield file
+        yield
     except UNREADABLE as error:
-        raise broken(path, error) from None
+        raise UserError(
+            f"{path} is not a complete episode ({error}): expected obs uint8 (T, 64, 64, 3) and action float32 (T, A); "
+            f"delete it, and record it again with: python extract.py --run {path.parent.parent}"
+        ) from None
 
 
-def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Returns (obs uint8 (T, 64, 64, 3), action float32 (T, A)). UserError if the file is cut or misshapen."""
-    with opened(path) as file:
-        obs, action = file["obs"], file["action"]
-        if not len(obs) == len(action) > 0:
-            raise ValueError(f"found obs {obs.shape}, action {action.shape}")
-    require_finite(path, {"action": action})
-    return obs, action
+class Recorded(NamedTuple):
+    """A recorded episode: obs uint8 (T, 64, 64, 3); action float32 (T, A) and reward float32 (T,) of each step; end,
+    after how many steps it was over, T + 1 if never; and mask uint8 (T, 64, 64), 255 on foreground pixels, None if it
+    was recorded without."""
+
+    obs: np.ndarray
+    action: np.ndarray
+    reward: np.ndarray
+    end: int
+    mask: np.ndarray | None
+
+
+def read(path: Path) -> Recorded:
+    """Reads an episode. UserError if the file is cut or misshapen, or holds a number that is not finite."""
+    with reading(path), open_npz(path, KINDS) as file:
+        mask = file["mask"] if "mask" in file.files else None
+        obs, action, reward, end = file["obs"], file["action"], file["reward"], int(file["end"])
+        lengths = [len(part) for part in (obs, action, reward, mask) if part is not None]
+        if len(set(lengths)) > 1 or not 1 <= end <= len(obs) + 1 or not len(obs):
+            raise ValueError(f"found arrays of lengths {lengths}, and end {end}")
+    require_finite(path, {"action": action, "reward": reward})
+    return Recorded(obs, action, reward, end, mask)
 
 
 def read_source(path: Path) -> dict:
-    """What an episode's file says of where it comes from. Raises one of UNREADABLE if the file is damaged."""
-    with open_npz(path, KINDS) as file:
+    """What an episode's file says of where it comes from. UserError if the file is damaged."""
+    with reading(path), open_npz(path, KINDS) as file:
         return files.parse_object(str(file["source"]))
-
-
-def read_mask(path: Path, frames: int) -> np.ndarray | None:
-    """The mask of foreground pixels of an episode of `frames` frames, uint8 (T, 64, 64), 255 on the foreground; None if
-    it was recorded without. UserError if the file is broken."""
-    with opened(path) as file:
-        mask = file["mask"] if "mask" in file.files else None
-        if mask is not None and len(mask) != frames:
-            raise ValueError(f"found {frames} frames and a mask of {len(mask)}")
-        return mask
-
-
-def read_outcome(path: Path, frames: int) -> tuple[np.ndarray, int]:
-    """The reward of each step, float32 (T,), and after how many steps the episode was over, T + 1 if never."""
-    with opened(path) as file:
-        reward, end = file["reward"], int(file["end"])
-        if reward.shape != (frames,) or not np.isfinite(reward).all() or not 1 <= end <= frames + 1:
-            raise ValueError(f"found rewards of shape {reward.shape}, or not finite, and end {end}")
-        return reward, end
 
 
 def shape_of(path: Path, name: str) -> tuple[int, ...]:
@@ -186,7 +167,5 @@ def shape_of(path: Path, name: str) -> tuple[int, ...]:
 
 def length_of(path: Path) -> int:
     """The number of frames of an episode, from the file's header alone."""
-    try:
+    with reading(path):
         return shape_of(path, "obs")[0]
-    except UNREADABLE as error:
-        raise broken(path, error) from None

@@ -5,7 +5,6 @@ import json
 import math
 import os
 import re
-import resource
 import shutil
 import sys
 import tempfile
@@ -65,11 +64,8 @@ def require_room(path: Path, size: int, times: int = 1) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=path.parent):  # raises an OSError that names the folder where it is read-only
         free = shutil.disk_usage(path.parent).free
-    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
     if times * size > free:
         raise UserError(f"{path}: {times * size / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free on its disk")
-    if limit != resource.RLIM_INFINITY and size > limit:
-        raise UserError(f"{path}: {size / 1e6:.0f} MB are needed, `ulimit -f` allows files of {limit / 1e6:.1f} MB")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -43,9 +43,8 @@ class Lock:
         except BlockingIOError:
             owner = os.pread(number, 1000, 0).decode(errors="replace").partition("\n")[0]
             os.close(number)
-            raise UserError(
-                f"{self.run} is in use by {owner or 'another command'}; wait for its end, or choose another folder"
-            ) from None
+            used = f"{self.run} is in use by {owner or 'another command'}"
+            raise UserError(f"{used}; wait for its end, or choose another folder") from None
         except OSError as error:
             note(f"{self.run}: this file system has no locks ({error.strerror}); do not run two commands there at once")
         self.number = number

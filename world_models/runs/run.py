@@ -89,14 +89,12 @@ class Run:
         modified, or was made from something else than what exists now."""
         artifact = ARTIFACTS[name]
         path = self.path / name
-        if not path.exists():
-            raise UserError(f"{path} is missing; make it with: {artifact.command(self.path)}")
+        fault = "" if path.exists() else "is missing"
+        if not fault and artifact.recorded and name not in self.manifest.rows:
+            fault = f"has no row in {self.manifest.path}, so its origin is unknown"
+        if fault:
+            raise UserError(f"{path} {fault}; make it with: {artifact.command(self.path)}")
         if artifact.recorded:
-            if name not in self.manifest.rows:
-                raise UserError(
-                    f"{path} has no row in {self.manifest.path}, so its origin is unknown; make it with: "
-                    f"{artifact.command(self.path)}"
-                )
             self._check(artifact)
         return path
 

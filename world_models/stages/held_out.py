@@ -74,16 +74,15 @@ def errors(run: Run, paths: list[Path]) -> dict[str, float]:
     vae, rnn = load_vae(run), load_rnn(run)
     v, masked, m, ends, rewards = [], [], [], [], []
     for number, path in enumerate(progress_bar(paths, desc="held-out episodes", unit="episode")):
-        obs, action = episodes.read(path)
+        obs, action, reward, end, mask = episodes.read(path)
         pairs = [compiled(vae.encode)(tf.constant(obs[k : k + 500])) for k in range(0, len(obs), 500)]
         mu, logvar = (np.concatenate(column) for column in zip(*pairs, strict=True))
         noise = tf.random.stateless_normal(mu.shape, [run.config.seed, number])
         v.append(v_errors(vae, obs, mu))
-        if (mask := episodes.read_mask(path, len(obs))) is not None:
+        if mask is not None:
             masked.append(v_errors(vae, obs, mu, mask))
         loss, logit, predicted = m_outputs(rnn, sample(mu, logvar, noise).numpy(), action)
         m.append(loss)
-        reward, end = episodes.read_outcome(path, len(logit))
         alive = min(len(logit), end)  # steps up to the last that counts
         ends.append((logit[:alive] > 0, end <= len(logit)))
         whole = alive // WINDOW * WINDOW

@@ -21,8 +21,7 @@ from world_models.environments import make_env
 from world_models.jobs import Jobs
 from world_models.progress import bar as progress_bar
 from world_models.runs import episodes, files
-from world_models.runs.arrays import UNREADABLE
-from world_models.runs.artifacts import SEARCHES, M, V
+from world_models.runs.artifacts import EPISODE, SEARCHES, M, V
 from world_models.runs.manifest import episode_digest
 from world_models.runs.run import Run
 from world_models.stages.explorers import Explorer, Explorers
@@ -99,18 +98,16 @@ def record(env: Any, config: Config, index: int, after_step: Callable = lambda: 
                 break
         if len(episode.rows) > config.min_frames:
             return episode.arrays(), seed
-    raise UserError(
-        f"--min-frames {config.min_frames}: episode {index} ended before in each of {ATTEMPTS} attempts; choose fewer"
-    )
+    ended = f"episode {index} ended before in each of {ATTEMPTS} attempts"
+    raise UserError(f"--min-frames {config.min_frames}: {ended}; choose fewer")
 
 
 def extract(comm: mpi.Comm, run: Run) -> None:
     """Records the episodes that are missing; each rank plays a share."""
     config = run.config
     if (config.round == 1 or config.random_share) and config.max_frames <= config.min_frames:
-        raise mpi.CollectiveError(
-            f"--max-frames {config.max_frames}: no episode can be longer than the {config.min_frames} of --min-frames"
-        )
+        least = f"no episode can be longer than the {config.min_frames} of --min-frames"
+        raise mpi.CollectiveError(f"--max-frames {config.max_frames}: {least}")
     # One rank lists them: another one, a moment later, would leave out what the first has recorded by then.
     missing = mpi.on_root(comm, episodes.missing, run)
     by_policy = [index for index in missing if is_random(config, index)]
@@ -156,10 +153,8 @@ def finish(run: Run) -> None:
         if "rnn" not in config.untrained:
             batches_of(LatentDataset(unread, unread, unread, unread, unread, lengths), config)
     except UserError as error:
-        raise UserError(
-            f"{error}; begin another run with more --episodes, or one on these recordings, with smaller batches: "
-            f"--run NEW --from {run}"
-        ) from None
+        remedy = "begin another run with more --episodes, or one on these recordings, with smaller batches"
+        raise UserError(f"{error}; {remedy}: --run NEW --from {run}") from None
 
 
 def is_random(config: Config, index: int) -> bool:
@@ -196,24 +191,20 @@ def extract_by_agent(comm: mpi.Comm, run: Run, missing: list[int], writer: Write
 def extract_held_out(comm: mpi.Comm, run: Run, count: int) -> None:
     """Records `count` episodes of the run's own agent in DIR/held_out, from which no V or M learns. Episodes of an
     earlier agent are recorded again."""
-    paths = episodes.held_out_paths(run, count)
+    paths = [run / "held_out" / EPISODE.format(index) for index in range(count)]
     agent = mpi.on_all_ranks(comm, Explorers, run, run.config).kept()
     agent.source |= {"held_out": True}
-    missing = mpi.on_root(comm, lambda: [k for k, path in enumerate(paths) if not is_of(path, agent.source["agent"])])
+
+    def is_kept(path: Path) -> bool:
+        return path.exists() and episodes.read_source(path).get("agent") == agent.source["agent"]
+
+    missing = mpi.on_root(comm, lambda: [index for index, path in enumerate(paths) if not is_kept(path)])
     if missing:
         # These seeds come after those of all that a run may record.
         plan = [seeds.episode_seeds(run.config.seed, "record", seeds.RANGE // 2 + index, 1)[0] for index in missing]
         writer = Writer(comm, run.config, len(missing))
         play_and_write(comm, run, [agent] * len(missing), plan, [paths[index] for index in missing], writer)
     mpi.wait(comm)
-
-
-def is_of(path: Path, agent: str) -> bool:
-    """Whether an episode exists and is of the agent with this digest. The reader reports damage."""
-    try:
-        return path.exists() and episodes.read_source(path).get("agent") == agent
-    except UNREADABLE:
-        return True
 
 
 class Recorder(Watcher):

@@ -9,8 +9,8 @@ the lanes in which a population plays (`controller.lanes.DreamLanes`) and the en
 import numpy as np
 
 from rnn.dropout import dropout_mask
-from world_models.config import Config, UserError
-from world_models.runs.arrays import FLOATS, UNREADABLE, open_npz, require_finite
+from world_models.config import Config
+from world_models.runs.arrays import FLOATS, open_npz, reading, require_finite
 from world_models.runs.run import Run
 
 
@@ -24,16 +24,11 @@ class Starts:
     def __init__(self, run: Run):
         path = run.need("initial_z.npz")
         kinds = dict.fromkeys(("mu", "logvar"), (FLOATS, (None, run.config.z_size)))
-        try:
+        with reading(path, "holds no frames to start from", f"expected rows of {run.config.z_size} numbers"):
             with open_npz(path, kinds) as file:
                 self.mu, self.logvar = (file[name].astype(np.float32) for name in kinds)
             if not 0 < len(self.mu) == len(self.logvar):
                 raise ValueError(f"{len(self.mu)} rows of mu and {len(self.logvar)} of logvar")
-        except UNREADABLE as error:
-            size = run.config.z_size
-            raise UserError(
-                f"{path} holds no frames to start from ({error}); expected rows of {size} numbers"
-            ) from None
         with np.errstate(over="ignore"):
             deviation = np.exp(self.logvar / 2)
         require_finite(path, {"mu": self.mu, "logvar": self.logvar, "exp(logvar / 2)": deviation})

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from world_models.config import UserError
 from world_models.progress import bar as progress_bar
 from world_models.runs import arrays, episodes, files
-from world_models.runs.arrays import UNREADABLE, open_npz, require_finite
+from world_models.runs.arrays import open_npz, reading, require_finite
 from world_models.runs.run import Run
 
 KINDS = {
@@ -51,11 +50,9 @@ class LatentDataset:
     def read(cls, run: Run) -> "LatentDataset":
         """Maps a run's series.npz. UserError as in `Run.need`, or if it does not hold latents."""
         path = run.need("series.npz")
-        try:
+        with reading(path, "does not hold latents", "delete it and run train_rnn.py again"):
             latents = cls(*(mapped(path, name) for name in KINDS))
             latents.check()
-        except UNREADABLE as error:
-            raise UserError(f"{path} does not hold latents ({error}); delete it and run train_rnn.py again") from None
         return latents
 
     def check(self) -> None:
@@ -136,11 +133,8 @@ def join(parts: list[Path], path: Path) -> None:
     """Joins files of arrays, name by name along the first axis, with one part in memory at a time."""
 
     def read(part: Path, name: str) -> np.ndarray:
-        try:
-            with open_npz(part, KINDS) as file:
-                return file[name]
-        except UNREADABLE as error:
-            raise UserError(f"{part} is broken ({error}); delete it, and run the same command again") from None
+        with reading(part, "is broken", "delete it, and run the same command again"), open_npz(part, KINDS) as file:
+            return file[name]
 
     with zipfile.ZipFile(path, "w") as archive:
         for name in KINDS:

@@ -107,7 +107,7 @@ def test_an_episode_of_another_number_or_task_is_refused(tmp_path):
     with pytest.raises(UserError, match="index 0, expected 1"):
         episodes.missing(run)
     shutil.copyfile(episode_of(doom, 1), run / "record/000001.npz")
-    with pytest.raises(UserError, match=r"of carracing: actions of shape \(1,\).*task doom, expected carracing"):
+    with pytest.raises(UserError, match="of carracing: task doom, expected carracing"):
         episodes.missing(run)
 
 
@@ -169,7 +169,7 @@ def test_a_training_goes_on_from_its_own_checkpoint(tmp_path):
     checkpoint = training.Checkpoint(run, "vae.checkpoint.npz", [variable])
     checkpoint.save(7, {"loss": 0.5})
     variable.assign(np.ones(3, np.float32))
-    with pytest.raises(UserError, match=r"vae\.checkpoint\.npz does not fit this model: step 7 of 5"):
+    with pytest.raises(UserError, match=r"vae\.checkpoint\.npz does not fit this model .step 7 of 5"):
         checkpoint.restore(5)
     np.testing.assert_array_equal(variable, np.ones(3))
     assert checkpoint.restore() == (7, {"loss": 0.5}) and not variable.numpy().any()
@@ -219,7 +219,7 @@ def add_row(run: Run, **changes) -> dict:
 def test_rows_of_results_are_read_strictly(changes, message, tmp_path):
     run = new_run(tmp_path)
     add_row(run, **changes)
-    with pytest.raises(UserError, match=rf"results\.json is not a results file: .*{message}"):
+    with pytest.raises(UserError, match=rf"results\.json is not a results file .*{message}"):
         results.read(run)
 
 

@@ -161,7 +161,7 @@ def test_a_checkpoint_of_another_training_is_refused(step, shape, message, tmp_p
     run = new_run(tmp_path / "run")
     with run.write("vae.checkpoint.npz") as tmp, open(tmp, "wb") as file:
         np.savez(file, **{"step": np.array(step), "000": np.zeros(shape, np.float32)})
-    with pytest.raises(UserError, match=rf"vae\.checkpoint\.npz does not fit this model: .*{message}.*; delete it"):
+    with pytest.raises(UserError, match=rf"vae\.checkpoint\.npz does not fit this model .*{message}.*; delete it"):
         fit(run, 8)
     assert not (run / "vae.weights.h5").exists()
 

@@ -18,9 +18,9 @@ from controller.policy import Controller
 from tools.reporting.runs import Run, read_run
 from tools.reporting.tables import trainings_of
 from world_models import command_line, published, tasks
-from world_models.config import UserError, flag
+from world_models.config import flag
 from world_models.runs import episodes as recordings
-from world_models.runs.arrays import FLOATS, UNREADABLE, open_npz
+from world_models.runs.arrays import FLOATS, open_npz, reading
 from world_models.runs.artifacts import EPISODE
 
 HEALTHY = json.loads(Path(__file__).with_name("healthy.json").read_text(encoding="utf-8"))
@@ -97,11 +97,8 @@ def unused(run: Run) -> tuple[np.ndarray, str] | None:
     for path, kind in ((run.path / "series.npz", "frames"), (run.path / "initial_z.npz", "first frames")):
         if not path.exists():
             continue
-        try:
-            with open_npz(path, shapes) as file:
-                mu, logvar = (file[part] for part in shapes)
-        except UNREADABLE as error:
-            raise UserError(f"{path} does not hold latents: {error}") from None
+        with reading(path, "does not hold latents", "run train_rnn.py again"), open_npz(path, shapes) as file:
+            mu, logvar = (file[part] for part in shapes)
         if len(mu) == len(logvar) >= FRAMES:
             mu, logvar = (part[:: max(1, len(part) // 10_000)].astype(np.float32) for part in (mu, logvar))
             return (logvar.mean(axis=0) > -0.08) & (mu.std(axis=0) < 0.2), f"{len(mu):,} {kind} of {path.name}"

@@ -6,6 +6,7 @@ from typing import Any
 from world_models import tasks
 from world_models.config import Config, UserError
 from world_models.runs import files
+from world_models.runs.arrays import reading
 from world_models.runs.artifacts import ARTIFACTS, M, V
 from world_models.runs.files import is_count, is_number, is_text, list_of, optional
 from world_models.runs.run import Run
@@ -99,7 +100,7 @@ def read(run: Run) -> list[dict]:
     if not (run / NAME).exists():
         return []
     path = run.need(NAME)
-    try:
+    with reading(path, "is not a results file", "move it away"):
         rows = [DEFAULTS | row for row in files.read_json(path)["results"]]
         for row in rows:
             if wrong := files.describe_type_error(row, KINDS, MORE):
@@ -113,8 +114,6 @@ def read(run: Run) -> list[dict]:
             views = tasks.get(row["task"]).views
             if views and row["view"] not in views:
                 raise ValueError(f"a row has view {row['view']!r}, expected one of {', '.join(views)}")
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} is not a results file: {error}; move it away") from None
     return rows
 
 

@@ -13,7 +13,7 @@ from world_models import limits
 from world_models.config import UserError
 from world_models.progress import bar as progress_bar
 from world_models.runs import files, weights
-from world_models.runs.arrays import UNREADABLE, open_npz, require_finite
+from world_models.runs.arrays import open_npz, reading, require_finite
 from world_models.runs.run import Run
 from world_models.tracking import Curves
 
@@ -100,14 +100,12 @@ class Checkpoint:
         path = self.run / self.name
         own = {f"{k:03d}": np.asarray(variable) for k, variable in enumerate(self.variables)}
         kinds = {name: (array.dtype.name, array.shape) for name, array in own.items()}
-        try:
+        with reading(path, "does not fit this model", "delete it to train from the beginning"):
             with open_npz(path, kinds | {"step": ("int64", ())}) as file:
                 arrays, step = {name: file[name] for name in kinds}, int(file["step"])
                 sums = {name.removeprefix(SUM): float(file[name]) for name in file.files if name.startswith(SUM)}
             if not 0 <= step <= steps:  # with no step left to do, its weights would be taken for trained ones
                 raise ValueError(f"step {step} of {steps}")
-        except UNREADABLE as error:
-            raise UserError(f"{path} does not fit this model: {error}; delete it to train from the beginning") from None
         require_finite(path, arrays | {name: np.array(value) for name, value in sums.items()})
         for variable, array in zip(self.variables, arrays.values(), strict=True):
             variable.assign(array)

@@ -4,8 +4,8 @@ import numpy as np
 
 from world_models.config import UserError
 from world_models.runs import files
-from world_models.runs.arrays import require_finite
-from world_models.runs.artifacts import SEARCHES
+from world_models.runs.arrays import reading, require_finite
+from world_models.runs.artifacts import ARTIFACTS, SEARCHES
 from world_models.runs.manifest import digest_of
 from world_models.runs.run import Run
 
@@ -24,15 +24,13 @@ def read_best(run: Run, size: int, objective: str = "return") -> dict:
     """
     name = f"{SEARCHES[objective]}/best.json"
     path = run.need(name)
-    try:
+    with reading(path, "does not hold an agent", f"make it with: {ARTIFACTS[name].command(run.path)}"):
         best = files.read_json(path)
         found = len(best["parameters"])
         if not all(map(files.is_number, (*best["parameters"], best["score"]))):
             raise ValueError("parameters or score are not numeric")
         if not files.optional(files.is_count)(best["generation"]):
             raise ValueError(f"generation {best['generation']!r}: expected an integer")
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} does not hold an agent: {error!r}") from None
     with np.errstate(over="ignore"):  # the lanes hold float32, in which a too large number is infinite
         require_finite(path, {name: np.array(best[name]).astype(np.float32) for name in ("parameters", "score")})
     if found != size:

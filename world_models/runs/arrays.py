@@ -5,7 +5,8 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
@@ -27,6 +28,17 @@ TEXT = 1 << 24  # bytes of a text
 Kind = tuple[str, tuple[int | None, ...]]
 FLOATS = "float16 float32 float64"
 NUMBERS = f"{FLOATS} bool int8 int16 int32 int64 uint8 uint16 uint32 uint64"
+
+
+@contextmanager
+def reading(path: object, fault: str, remedy: str) -> Iterator[None]:
+    """Context manager in which a file is read. If it is damaged or of another kind, that is a UserError: the path, the
+    `fault`, the reason and the `remedy`."""
+    try:
+        yield
+    except UNREADABLE as error:
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise UserError(f"{path} {fault} ({reason:.200}); {remedy}") from None
 
 
 def require_finite(where: object, arrays: Mapping[str, np.ndarray]) -> None:

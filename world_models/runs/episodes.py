@@ -3,17 +3,15 @@
 import json
 import os
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from world_models import tasks
 from world_models.config import Config, UserError, fields_of
 from world_models.runs import files
-from world_models.runs.arrays import UNREADABLE, header, open_npz, require_finite
+from world_models.runs.arrays import header, open_npz, reading, require_finite
 from world_models.runs.artifacts import ARTIFACTS, EPISODE
 from world_models.runs.manifest import digest_of, episode_digest
 from world_models.runs.run import Run
@@ -70,7 +68,7 @@ def require_same(path: Path, digest: str) -> None:
     if not path.exists():
         fault = "is missing"
     else:
-        with reading(path):
+        with reading_episode(path):
             if episode_digest(path) == digest:
                 return
     raise UserError(f"{where} {fault}; restore it, or record the episodes again in a new run")
@@ -100,32 +98,17 @@ def missing(run: Run) -> list[int]:
 
 
 def check(path: Path, config: Config, index: int, **expected: Any) -> None:
-    """UserError unless a file is an episode that this run has recorded as number `index`. Reads headers alone."""
-    size = tasks.get(config.task).action_size
-    with reading(path):
-        obs, action, source = shape_of(path, "obs"), shape_of(path, "action"), read_source(path)
-        if obs[:1] != action[:1] or not obs[0]:
-            raise ValueError(f"found obs {obs}, action {action}")
-    wanted = source_of(config, index) | expected
-    odd = {name: source.get(name) for name, value in wanted.items() if source.get(name) != value}
-    if odd or action[1:] != (size,):
-        said = "".join(f"; {name} {value}, expected {wanted[name]}" for name, value in odd.items())
-        raise UserError(
-            f"{path} is not an episode of this run of {config.task}: actions of shape {action[1:]}, expected "
-            f"{(size,)}{said}; delete it, and record it again with the same command"
-        )
+    """UserError unless a file is an episode that this run has recorded as number `index`, by what it says itself."""
+    source, wanted = read_source(path), source_of(config, index) | expected
+    odd = [f"{k} {source.get(k)}, expected {value}" for k, value in wanted.items() if source.get(k) != value]
+    if odd:
+        fault = f"{path} is not an episode of this run of {config.task}: {'; '.join(odd)}"
+        raise UserError(f"{fault}; delete it, and record it again with the same command")
 
 
-@contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Context manager in which an episode's file is read: what cannot be read in it is a UserError."""
-    try:
-        yield
-    except UNREADABLE as error:
-        raise UserError(
-            f"{path} is not a complete episode ({error}): expected obs uint8 (T, 64, 64, 3) and action float32 (T, A); "
-            f"delete it, and record it again with: python extract.py --run {path.parent.parent}"
-        ) from None
+def reading_episode(path: Path) -> AbstractContextManager[None]:
+    expected = "expected obs uint8 (T, 64, 64, 3) and action float32 (T, A); delete it, and record it again with"
+    return reading(path, "is not a complete episode", f"{expected}: python extract.py --run {path.parent.parent}")
 
 
 class Recorded(NamedTuple):
@@ -142,7 +125,7 @@ class Recorded(NamedTuple):
 
 def read(path: Path) -> Recorded:
     """Reads an episode. UserError if the file is cut or misshapen, or holds a number that is not finite."""
-    with reading(path), open_npz(path, KINDS) as file:
+    with reading_episode(path), open_npz(path, KINDS) as file:
         mask = file["mask"] if "mask" in file.files else None
         obs, action, reward, end = file["obs"], file["action"], file["reward"], int(file["end"])
         lengths = [len(part) for part in (obs, action, reward, mask) if part is not None]
@@ -154,18 +137,12 @@ def read(path: Path) -> Recorded:
 
 def read_source(path: Path) -> dict:
     """What an episode's file says of where it comes from. UserError if the file is damaged."""
-    with reading(path), open_npz(path, KINDS) as file:
+    with reading_episode(path), open_npz(path, KINDS) as file:
         return files.parse_object(str(file["source"]))
-
-
-def shape_of(path: Path, name: str) -> tuple[int, ...]:
-    """The shape of an array in an npz, without reading the array."""
-    files.require_regular(path)
-    with zipfile.ZipFile(path) as archive:
-        return header(archive, f"{name}.npy")[0]
 
 
 def length_of(path: Path) -> int:
     """The number of frames of an episode, from the file's header alone."""
-    with reading(path):
-        return shape_of(path, "obs")[0]
+    files.require_regular(path)
+    with reading_episode(path), zipfile.ZipFile(path) as archive:
+        return header(archive, "obs.npy")[0][0]

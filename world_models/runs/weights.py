@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from world_models.config import UserError
-from world_models.runs.arrays import UNREADABLE, require_finite
+from world_models.runs.arrays import reading, require_finite
 from world_models.runs.artifacts import ARTIFACTS
 from world_models.runs.run import Run
 
@@ -40,12 +39,7 @@ def load(model: Any, run: Run, name: str, expected: str) -> None:
     `expected`; if a number is NaN or infinite.
     """
     path = run.need(name)
-    try:
+    fault = f"does not hold {expected} of {model.count_params():,} numbers"
+    with reading(path, fault, f"move it away, and make it with: {ARTIFACTS[name].command(run.path)}"):
         model.load_weights(Memory(path.read_bytes()))
-    except UNREADABLE as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise UserError(
-            f"{path} does not hold {expected} of {model.count_params():,} numbers ({reason:.200}); move it away, and "
-            f"make it with: {ARTIFACTS[name].command(run.path)}"
-        ) from None
     require_finite(path, named(model.variables))

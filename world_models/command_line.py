@@ -23,12 +23,10 @@ class Parser(argparse.ArgumentParser):
     With `quiet` it prints nothing: of several ranks only the first does."""
 
     def __init__(self, quiet: bool = False, **options: Any):
-        # Abbreviations would change their meaning with the flags that are added later.
-        usual = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
         spec = getattr(sys.modules["__main__"], "__spec__", None)  # of a tool: python -m NAME
-        if spec is not None:
-            usual["prog"] = f"python -m {spec.name.removesuffix('.__main__')}"
-        super().__init__(**{**usual, **options})
+        options["prog"] = f"python -m {spec.name.removesuffix('.__main__')}" if spec else None
+        # Abbreviations would change their meaning with the flags that are added later.
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options)
         self.quiet = quiet
 
     def print_help(self, file: Any = None) -> None:

@@ -69,8 +69,7 @@ def memory(root: Path = ROOT) -> int:
 
 def local_ranks() -> int:
     """The processes that MPI's launcher has started on this machine, or in this container, for one command."""
-    found = [os.environ[name] for name in ("OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS") if name in os.environ]
-    return int(found[0]) if found else 1
+    return int(os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE") or os.environ.get("MPI_LOCALNRANKS") or 1)
 
 
 def mpi_memory(ranks: int) -> float:

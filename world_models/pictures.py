@@ -35,16 +35,12 @@ def to_uint8(frames: np.ndarray) -> np.ndarray:
     return (np.clip(frames, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-def enlarged(frame: np.ndarray, scale: int) -> Image.Image:
-    image = Image.fromarray(to_uint8(frame))
-    return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
-
-
-def framed(image: Image.Image, draw: ImageDraw.ImageDraw, part: Image.Image, at: tuple[int, int]) -> None:
-    """Puts a part into a picture, with a line around it: else a white frame has no edge."""
-    x, y = at
+def paste(image: Image.Image, draw: ImageDraw.ImageDraw, frame: np.ndarray, scale: int, x: int, y: int) -> None:
+    """Puts an enlarged frame into a picture, with a line around it: else a white frame has no edge."""
+    part = Image.fromarray(to_uint8(frame))
+    part = part.resize((part.width * scale, part.height * scale), Image.Resampling.NEAREST)
     draw.rectangle((x - 1, y - 1, x + part.width, y + part.height), outline=FRAME)
-    image.paste(part, at)
+    image.paste(part, (x, y))
 
 
 def save_sheet(path: Path, rows: list[Row], title: str, axis: str) -> None:
@@ -62,8 +58,7 @@ def save_sheet(path: Path, rows: list[Row], title: str, axis: str) -> None:
     for row in rows:
         draw.text((MARGIN, y + side / 2), row.label, INK, font, anchor="lm")
         for k, frame in enumerate(row.frames):
-            x = left + k * (side + GAP)
-            framed(image, draw, enlarged(frame, SCALE), (x, y))
+            paste(image, draw, frame, SCALE, left + k * (side + GAP), y)
         y += side
         for k, tick in enumerate(row.ticks):
             draw.text((left + k * (side + GAP) + side / 2, y + 2), tick, INK, font, anchor="ma")
@@ -92,7 +87,7 @@ def panels(titles: Sequence[str], frames: Sequence[np.ndarray], notes: Sequence[
     for k, (title, frame, note) in enumerate(zip(titles, frames, notes, strict=True)):
         left = k * (side + 2 * MARGIN) + MARGIN
         draw.text((left, 12), title, INK, fitted(title, side, 11 + scale), anchor="lm")
-        framed(image, draw, enlarged(frame, scale), (left, 24))
+        paste(image, draw, frame, scale, left, 24)
         draw.text((left, side + 36), note, INK, fitted(note, side, 11 + scale), anchor="lm")
     return np.asarray(image)
 

@@ -11,27 +11,16 @@ SEARCHES = {"return": "controller", "surprise": "curious"}  # the folder of a se
 
 @dataclass(frozen=True)
 class Artifact:
-    """A file, or a folder of files of one kind, in a run folder.
+    """A file, or a folder of files of one kind, in a run folder."""
 
-    Attributes:
-        name: its path in the run folder; it may hold *.
-        what: what it is, in messages.
-        made_by: the command that makes it.
-        text: what it holds, in docs/files.md.
-        needs: the artifacts that it is made from.
-        settings: the settings that it depends on: names of their groups, or of single settings.
-        recorded: whether manifest.json has a row for it, so that it is checked when it is read.
-        packed: whether a pack contains it.
-    """
-
-    name: str
-    what: str
-    made_by: str
-    text: str
-    needs: tuple[str, ...] = ()
-    settings: tuple[str, ...] = ()
-    recorded: bool = True
-    packed: bool = False
+    name: str  # its path in the run folder; it may hold *
+    what: str  # what it is, in messages
+    made_by: str  # the command that makes it
+    text: str  # what it holds, in docs/files.md
+    needs: tuple[str, ...] = ()  # the artifacts that it is made from
+    settings: tuple[str, ...] = ()  # the settings that it depends on: names of their groups, or of single settings
+    recorded: bool = True  # whether manifest.json has a row for it, so that it is checked when it is read
+    packed: bool = False  # whether a pack contains it
 
     def command(self, run: Path) -> str:
         """The command line that makes it in `run`."""

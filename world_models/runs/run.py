@@ -9,6 +9,7 @@ with open_run(path, given, comm) as run:  # of begin.py
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,9 @@ class Run:
         self.path = Path(path)
         self.config = config_file.load(self.path) if config is None else config
         self.lock: Lock | None = None
-        self._manifest: Manifest | None = None
 
     def __getstate__(self) -> dict:
-        return {"path": self.path, "config": self.config, "lock": None, "_manifest": None}
+        return {"path": self.path, "config": self.config, "lock": None}
 
     def __truediv__(self, name: str | Path) -> Path:
         return self.path / name
@@ -38,15 +38,13 @@ class Run:
     def __str__(self) -> str:
         return str(self.path)
 
-    @property
+    @cached_property
     def manifest(self) -> Manifest:
-        if self._manifest is None:
-            self._manifest = Manifest(self.path)
-        return self._manifest
+        return Manifest(self.path)
 
     def reread(self) -> None:
         """Reads the manifest again, to which another process has written."""
-        self._manifest = None
+        vars(self).pop("manifest", None)
 
     @property
     def before(self) -> "Run":

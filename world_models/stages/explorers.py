@@ -18,17 +18,11 @@ from world_models.runs.run import Run
 
 @dataclass
 class Explorer:
-    """The agent of one recorded episode.
+    """The agent of one recorded episode."""
 
-    Attributes:
-        parameters: (P,), of C.
-        noise: standard deviation of the noise on its actions.
-        source: what the episode's file says of it.
-    """
-
-    parameters: np.ndarray
-    noise: float
-    source: dict
+    parameters: np.ndarray  # (P,), of C
+    noise: float  # standard deviation of the noise on its actions
+    source: dict  # what the episode's file says of it
 
 
 class Finished:

@@ -29,19 +29,12 @@ HORIZON = 1.0  # seconds for which M dreams on from a frame of an episode; later
 
 @dataclass(frozen=True)
 class Played:
-    """An episode or a dream.
+    """An episode or a dream."""
 
-    Attributes:
-        frames: uint8 (T, 64, 64, 3).
-        scores: (T,), the return so far when each was seen.
-        total: the return.
-        h, c: (T, U), M's state from before it has seen each frame; None of a dream.
-    """
-
-    frames: np.ndarray
-    scores: np.ndarray
-    total: float
-    h: np.ndarray | None = None
+    frames: np.ndarray  # uint8 (T, 64, 64, 3)
+    scores: np.ndarray  # (T,), the return so far when each was seen
+    total: float  # the return
+    h: np.ndarray | None = None  # h and c (T, U), M's state from before it has seen each frame; None of a dream
     c: np.ndarray | None = None
 
     @property

@@ -23,10 +23,12 @@ class Parser(argparse.ArgumentParser):
     With `quiet` it prints nothing: of several ranks only the first does."""
 
     def __init__(self, quiet: bool = False, **options: Any):
-        spec = getattr(sys.modules["__main__"], "__spec__", None)  # of a tool: python -m NAME
-        options["prog"] = f"python -m {spec.name.removesuffix('.__main__')}" if spec else None
         # Abbreviations would change their meaning with the flags that are added later.
-        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options)
+        usual = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
+        spec = getattr(sys.modules["__main__"], "__spec__", None)  # of a tool: python -m NAME
+        if spec is not None:
+            usual["prog"] = f"python -m {spec.name.removesuffix('.__main__')}"
+        super().__init__(**{**usual, **options})
         self.quiet = quiet
 
     def print_help(self, file: Any = None) -> None:

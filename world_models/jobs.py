@@ -50,11 +50,10 @@ class Jobs:
             if self.pending is None:
                 self.comm.send(wanted, dest=0, tag=ASK)
                 self.pending = self.comm.irecv(source=0, tag=JOB)
-            while True:
-                ready, jobs = self.pending.test()
-                if ready or not wait:
-                    break
+            ready, jobs = self.pending.test()
+            while wait and not ready:
                 time.sleep(0.0005)
+                ready, jobs = self.pending.test()
             if not ready:
                 return range(0)
             self.pending = None

@@ -172,8 +172,8 @@ def test_c_is_evolved_anew_from_a_later_round_without_the_one_before(second_roun
 def test_a_later_round_lends_its_recordings_only_where_they_are_the_same(second_round, tmp_path):
     run = begin(tmp_path / "heads", {"heads": "reward"}, second_round)
     assert len(episodes.complete(run)) == 9 and run.before.config.round == 1
-    for other in ({"spread": 2.0}, {"episodes": 7}):
-        with pytest.raises(UserError, match="whose recordings have other settings than these"):
+    for other, flags in (({"spread": 2.0}, "--spread"), ({"episodes": 7, "min_frames": 1}, "--episodes, --min-frames")):
+        with pytest.raises(UserError, match=f"^{flags}: .* is of round 2, and its recordings were made with other"):
             begin(tmp_path / "other", other, second_round)
 
 

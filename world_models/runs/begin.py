@@ -156,19 +156,23 @@ def resolve(path: Path, given: dict, base: Path | None, after: Path | None) -> C
         start = dataclasses.replace(start, search_start="zero", **search)
         note(f"{source} has no agent of the round before: C begins at zero, with the search settings of {start.preset}")
     config = tasks.replace(start, **given)
-    if config.round > 1 and not same_settings(config, start, "record"):
-        raise UserError(
-            f"--from {base}: it is of round {config.round}, whose recordings have other settings than these; begin "
-            "the next round with --after, or leave out the flags of the recordings"
-        )
+    if config.round > 1 and (changed := differing(config, start, "record")):
+        flags = ", ".join(map(flag, changed))
+        made = f"{base} is of round {config.round}, and its recordings were made with other settings"
+        raise UserError(f"{flags}: {made}; leave the flag out, or begin the next round with: --after {base}")
     return config
 
 
-def same_settings(one: Config, other: Config, *names: str) -> bool:
-    """Whether two configurations agree in all settings that artifacts depend on."""
+def differing(one: Config, other: Config, *names: str) -> list[str]:
+    """The settings in which two configurations differ, of those that these artifacts depend on."""
     groups = artifacts.settings_of(*names)
     fields = {*groups, *fields_of(*groups), "task"}
-    return all(vars(other)[name] == value for name, value in vars(one).items() if name in fields)
+    return [name for name, value in vars(one).items() if name in fields and vars(other)[name] != value]
+
+
+def same_settings(one: Config, other: Config, *names: str) -> bool:
+    """Whether two configurations agree in all settings that these artifacts depend on."""
+    return not differing(one, other, *names)
 
 
 def take_from(run: Run, base: Run) -> None:

@@ -89,7 +89,6 @@ class RealLanes:
         self.config, self.count = config, count
         task = tasks.get(config.task)
         self.goes_on = to_the_end and not task.stops_at_end
-        self.masked = config.vae_weight != 1 and to_the_end
         self.agent = make_agent(config, model, surprise)
         self.envs: list[Any] = [make_env(config) for _ in range(count)] if envs is None else envs
         self.frames = np.zeros((count, 64, 64, 3), np.uint8)
@@ -130,7 +129,6 @@ class RealLanes:
             if self.pushes[lane]:
                 draw = self.streams[lane].standard_normal(self.push.shape[1], np.float32)
                 self.push[lane] = KEEP * self.push[lane] + self.pushes[lane] * np.sqrt(1 - KEEP**2) * draw
-        masks = {lane: self.envs[lane].mask for lane in playing} if self.masked else None
         seen, is_first, h, c = self.frames, self.is_first, self.h, self.c
         action, self.h, self.c, *surprise = self.agent(seen, self.noise, self.params, self.push, is_first, h, c)
         action = action.numpy()
@@ -147,7 +145,7 @@ class RealLanes:
                 ended.append((lane, float(self.total[lane]), int(self.steps[lane])))
                 del self.random[lane]
         outcome = (action, reward, terminated, truncated, *surprise)
-        return Step(playing, ended, self.total, None, seen, masks, is_first, h, c, *outcome)
+        return Step(playing, ended, self.total, None, seen, is_first, h, c, *outcome)
 
     def close(self) -> None:
         for env in self.envs:

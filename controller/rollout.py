@@ -26,8 +26,7 @@ class Step:
         ended: (lane, return, steps) of the episodes that it ended.
         total: (B,), the return so far.
         z: (B, Z), of a dream, after the segment.
-        frames: uint8 (B, 64, 64, 3), of the game, before the step; masks: (64, 64) each, of foreground pixels, if they
-            are drawn.
+        frames: uint8 (B, 64, 64, 3), of the game, before the step.
         is_first, h, c: (B, 1), (B, U), of the game, before the step; h and c still hold the last episode's state where
             is_first is 1.
         action, reward, terminated, truncated: (B, A), (B,), of the game.
@@ -39,7 +38,6 @@ class Step:
     total: np.ndarray
     z: Any = None
     frames: Any = None
-    masks: dict[int, np.ndarray] | None = None
     is_first: Any = None
     h: Any = None
     c: Any = None

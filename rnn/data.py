@@ -112,7 +112,7 @@ def encode(run: Run, paths: list[Path], encoder: Callable, mirror: tuple[float, 
             continue
         rows = []
         for path in paths[first : first + PART]:
-            obs, action, reward, end, _ = episodes.read(path)
+            obs, action, reward, end = episodes.read(path)
             views = [(obs, action)]
             if mirror:
                 views.append((np.ascontiguousarray(obs[:, :, ::-1]), action * np.array(mirror, np.float32)))

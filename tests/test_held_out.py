@@ -74,26 +74,6 @@ def test_v_s_error_is_the_squared_error_of_its_reconstruction(car_run):
     assert held_out.compiled(vae.decode).experimental_get_tracing_count() <= 2  # for all sizes
 
 
-def test_the_error_on_foreground_pixels_is_that_under_the_mask(car_run, tmp_path):
-    run = Run(car_run)
-    path, vae = tmp_path / "000000.npz", load_vae(run)
-    with np.load(episodes.complete(run)[0]) as file:
-        arrays = {name: file[name] for name in ("obs", "action", "reward", "end")}
-    obs = arrays["obs"]
-    mask = np.zeros(obs.shape[:3], np.uint8)
-    mask[:, 10:30, :20] = 255
-    np.savez(path, **arrays, mask=mask)
-    found = held_out.errors(run, [path])
-    mu, _ = vae.encode(obs)
-    expected = ((obs / 255 - vae.decode(mu).numpy()) ** 2)[:: held_out.EVERY, 10:30, :20].sum(axis=(1, 2, 3)).mean()
-    assert found["v_error_masked"] == pytest.approx(expected, rel=1e-4)
-    assert found["v_error_masked"] < found["v_error"]
-    assert f"on pixels that matter {expected:.1f}" in held_out.format_errors(found)
-    np.savez(path, **arrays, mask=mask[1:])
-    with pytest.raises(UserError, match="not a complete episode"):
-        held_out.errors(run, [path])
-
-
 def test_held_out_episodes_are_played_on_other_seeds_than_recorded_ones(tmp_path):
     """They are written with the digests of their agent, V and M; those of an earlier agent are recorded again."""
     run = make_run(tmp_path / "run", lanes=2)

@@ -86,7 +86,7 @@ def test_what_is_recorded_is_what_the_environment_returns(lanes):
         again = Episode()
         for action in recorded[job]["action"]:
             following, *outcome, _ = lanes.envs[0].step(action)
-            again.add(frame, action, *outcome, None)
+            again.add(frame, action, *outcome)
             frame = following
         for name, array in again.arrays().items():
             np.testing.assert_array_equal(array, recorded[job][name], name)

@@ -185,7 +185,6 @@ def test_what_a_round_cannot_begin_with_is_one_line(first_round, tmp_path):
         with pytest.raises(UserError, match="keep their sizes"):
             begin(new, given | {name: value}, after=first_round)
     for changes, message in (
-        ({"vae_weight": 4.0}, "have no masks"),
         ({"view": "v3"}, r"--view v3: .* has --view v0, and V and M also learn from its recordings"),
         ({"features": "z"}, r"--features z: .* has --features zh, and C goes on"),
     ):

@@ -15,7 +15,6 @@ from controller.evolution import Evolution
 from doom_rnn.dream import Starts
 from rnn.data import LatentDataset
 from tools.release import read_initial_z
-from vae.data import read_frames
 from world_models import training
 from world_models.config import UserError
 from world_models.runs import arrays, config_file, episodes, files
@@ -204,7 +203,7 @@ def test_an_encrypted_npz_is_refused(flag, tmp_path):
 
 
 WRONG = {
-    "a mask of floats": {"mask": np.zeros((5, 64, 64))},
+    "rewards of another length": {"reward": np.zeros(4, np.float32)},
     "a huge end": {"end": np.array(2**64 - 1, np.uint64)},
     "an end after the last": {"end": np.array(7)},
     "an infinite reward": {"reward": np.full(5, -np.inf, np.float32)},
@@ -217,11 +216,10 @@ WRONG = {
 def test_an_episode_of_another_kind_is_refused(name, tmp_path):
     run = new_run(tmp_path)
     path = episode_of(run, 0)
-    rewrite(path, mask=np.zeros((5, 64, 64), np.uint8))
 
     def read() -> None:
         episodes.check(path, run.config, 0)
-        assert read_frames(path, True).shape == (5, 64, 64, 4)
+        assert episodes.read(path).obs.shape == (5, 64, 64, 3)
         assert episodes.read(path).end == 6
 
     read()

@@ -26,7 +26,7 @@ from world_models.runs.run import Run
 
 def arrays_of(path: Path) -> dict:
     """An episode as Minari has it: observations (T + 1), and of each step action, reward and whether it was the end."""
-    obs, action, reward, end, _ = episodes.read(path)
+    obs, action, reward, end = episodes.read(path)
     steps = min(end, len(obs))
     last = np.arange(steps) == steps - 1
     return {

@@ -13,20 +13,6 @@ from world_models.runs import episodes
 POOL = 50_000  # frames shuffled together: 600 MB, and as much again while the next are read
 
 
-def read_frames(path: Path, masked: bool) -> np.ndarray:
-    """An episode's frames, uint8 (T, 64, 64, 3); with `masked` (T, 64, 64, 4), whose last channel is the mask of
-    foreground pixels. UserError if the file is broken, or has no mask."""
-    recorded = episodes.read(path)
-    if not masked:
-        return recorded.obs
-    if recorded.mask is None:
-        raise UserError(
-            f"{path} has no mask for --vae-weight; delete it, and record it again with: "
-            f"python extract.py --run {path.parent.parent}"
-        )
-    return np.concatenate([recorded.obs, recorded.mask[..., None]], axis=3)
-
-
 def epoch_episodes(
     lengths: Sequence[int] | np.ndarray, old: int, new_share: float, rng: np.random.Generator
 ) -> np.ndarray:
@@ -58,13 +44,9 @@ class Frames:
         batch: frames a batch.
         seed: the run's.
         old, new_share: how many of the episodes, the first, are of earlier rounds, and the others' share.
-        masked: whether a frame has its mask of pixels that matter as a fourth channel.
     """
 
-    def __init__(
-        self, paths: list[Path], batch: int, seed: int, old: int = 0, new_share: float = 1.0, masked: bool = False
-    ):
-        self.masked, self.channels = masked, 4 if masked else 3
+    def __init__(self, paths: list[Path], batch: int, seed: int, old: int = 0, new_share: float = 1.0):
         self.paths, self.batch, self.seed, self.old, self.new_share = paths, batch, seed, old, new_share
         self.lengths = [episodes.length_of(path) for path in paths]
         if not self.steps(0):
@@ -91,14 +73,14 @@ class Frames:
         return pools
 
     def epoch(self, epoch: int, skip: int = 0) -> Iterator[np.ndarray]:
-        """The batches of one epoch, uint8 (batch, 64, 64, 3 or 4), without the first `skip`."""
+        """The batches of one epoch, uint8 (batch, 64, 64, 3), without the first `skip`."""
         pools = self.pools(epoch)
         ends = np.cumsum([sum(self.lengths[k] for k in pool) for pool in pools])  # in the frames of the epoch
         first = int(np.searchsorted(ends, skip * self.batch, side="right"))  # pools before it are not read again
         if first == len(pools):
             return
         start = skip * self.batch - (int(ends[first - 1]) if first else 0)  # of the next batch in the pool
-        rest = np.empty((0, 64, 64, self.channels), np.uint8)
+        rest = np.empty((0, 64, 64, 3), np.uint8)
         with ThreadPoolExecutor(1) as reader:
             ahead = reader.submit(self._pool, pools[first], epoch, first)
             for number in range(first, len(pools)):
@@ -113,11 +95,11 @@ class Frames:
                 start = -len(rest)
 
     def _pool(self, indices: list[int], epoch: int, number: int) -> np.ndarray:
-        frames = np.empty((sum(self.lengths[k] for k in indices), 64, 64, self.channels), np.uint8)
+        frames = np.empty((sum(self.lengths[k] for k in indices), 64, 64, 3), np.uint8)
         order = seeds.generator(self.seed, "pool", epoch, number).permutation(len(frames))
         start = 0
         for index in indices:
-            obs = read_frames(self.paths[index], self.masked)
+            obs = episodes.read(self.paths[index]).obs
             frames[order[start : start + len(obs)]] = obs
             start += len(obs)
         return frames

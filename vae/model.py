@@ -65,12 +65,7 @@ def sample(mu: Tensor, logvar: Tensor, noise: Tensor) -> Tensor:
 
 
 def losses(
-    frames: Tensor,
-    reconstruction: Tensor,
-    mu: Tensor,
-    logvar: Tensor,
-    kl_tolerance: float,
-    weight: Tensor | float = 1.0,
+    frames: Tensor, reconstruction: Tensor, mu: Tensor, logvar: Tensor, kl_tolerance: float
 ) -> tuple[Tensor, Tensor]:
     """(reconstruction loss, KL), scalars whose sum is V's loss (paper A.1; vae.py).
 
@@ -81,9 +76,8 @@ def losses(
         frames: uint8 (B, 64, 64, 3).
         reconstruction: float (B, 64, 64, 3) in 0..1.
         mu, logvar: (B, Z).
-        weight: of each pixel's error, (B, 64, 64, 1) or a number.
     """
     error = tf.cast(frames, tf.float32) / 255 - reconstruction
     kl = -0.5 * tf.reduce_sum(1 + logvar - mu**2 - tf.exp(logvar), axis=1)
     floor = kl_tolerance * mu.shape[1]
-    return tf.reduce_mean(tf.reduce_sum(weight * error**2, axis=(1, 2, 3))), tf.reduce_mean(tf.maximum(kl, floor))
+    return tf.reduce_mean(tf.reduce_sum(error**2, axis=(1, 2, 3))), tf.reduce_mean(tf.maximum(kl, floor))

@@ -21,27 +21,18 @@ PICTURE = Path("pictures") / "reconstructions.png"
 
 def make_step(model: VAE, optimizer: keras.Optimizer, config: Config) -> Callable:
     """step(number, frames) -> losses: one Adam step, compiled."""
-    masked = config.vae_weight != 1
     key = seeds.key(config.seed, "noise of V")
 
     @tf.function(jit_compile=True)
     def step(number, frames):
-        weight = 1.0
-        if masked:
-            frames, mask = frames[..., :3], tf.cast(frames[..., 3:], tf.float32) / 255
-            weight += (config.vae_weight - 1) * mask
         noise = tf.random.stateless_normal((config.vae_batch, config.z_size), [key, number])
         with tf.GradientTape() as tape:
             reconstruction, mu, logvar = model(frames, noise)
-            r_loss, kl_loss = losses(frames, reconstruction, mu, logvar, config.kl_tolerance, weight)
+            r_loss, kl_loss = losses(frames, reconstruction, mu, logvar, config.kl_tolerance)
             loss = r_loss + kl_loss
         variables = model.trainable_variables
         optimizer.apply(tape.gradient(loss, variables), variables)
-        found = {"vae_loss": loss, "r_loss": r_loss, "kl_loss": kl_loss}
-        if masked:  # what other runs call r_loss, and its part on pixels that matter
-            for name, weight in (("plain_r_loss", 1.0), ("masked_r_loss", mask)):
-                found[name], _ = losses(frames, reconstruction, mu, logvar, config.kl_tolerance, weight)
-        return found
+        return {"vae_loss": loss, "r_loss": r_loss, "kl_loss": kl_loss}
 
     return step
 
@@ -62,8 +53,7 @@ def initialize_output_bias(model: VAE, paths: list[Path], seed: int) -> None:
 def fit_vae(run: Run, model: VAE, paths: list[Path]) -> None:
     """Trains V on the frames of recorded episodes (see `world_models.training.fit`)."""
     config = run.config
-    shares = (config.linked_episodes, config.new_share)
-    frames = Frames(paths, config.vae_batch, config.seed, *shares, masked=config.vae_weight != 1)
+    frames = Frames(paths, config.vae_batch, config.seed, config.linked_episodes, config.new_share)
     ends = np.cumsum([frames.steps(epoch) for epoch in range(config.vae_epochs)])
     optimizer = make_optimizer(config.vae_rate, model.trainable_variables)
 

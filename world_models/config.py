@@ -105,8 +105,6 @@ class Config:
     vae_bias: str = option("zero", "the bias of V's last layer before training. zero: as released; V may draw a plain "
         "background fully white or black, where its sigmoid has no gradient left. mean: the mean colour of the "
         "recorded frames", "V", ("zero", "mean"))
-    vae_weight: float = option(1.0, "the weight of V's error on foreground pixels (road and car, fireballs and "
-        "monsters); extract records a mask", "V", bounds=POSITIVE)
     kl_tolerance: float = option(0.5, "the KL's floor, in nats for each dimension of z", "V", bounds=NOT_NEGATIVE,
         source="vae.py")
 

@@ -39,8 +39,7 @@ ARTIFACTS = {
             "was made from, its settings, the command, the commit, the seconds and the machine", recorded=False,
             packed=True),
         Artifact("record", "the recordings", "extract.py", "an episode a file, NNNNNN.npz: obs uint8 (T, 64, 64, 3), "
-            "action float32 (T, A), reward float32 (T,), end int64 (), source (JSON), and with --vae-weight mask uint8 "
-            "(T, 64, 64)", settings=DATA),
+            "action float32 (T, A), reward float32 (T,), end int64 (), source (JSON)", settings=DATA),
         Artifact("held_out", "the held-out episodes", "extract.py --held-out N", "episodes of the run's own agent that "
             "V and M do not learn from", recorded=False),
         Artifact("held_out/errors.json", "the held-out errors", "train_all.py", "errors of V and M on these episodes",

@@ -227,8 +227,6 @@ def require_continuable(config: Config, after: Run) -> None:
     for name in ("config.json", V, M, "controller/best.json", *curious):
         after.need(name)
     start = after.config
-    if config.linked_episodes and config.vae_weight != 1 and start.vae_weight == 1:
-        raise UserError(f"--vae-weight: the recordings of {after} have no masks; give it in the first round")
     for names, wanted, why in (
         (("z_size", "rnn_units", "mixtures"), True, "V and M go on and keep their sizes"),
         (("view", "pixels"), config.linked_episodes > 0, "V and M also learn from its recordings"),

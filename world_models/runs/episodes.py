@@ -22,7 +22,6 @@ KINDS = {
     "action": ("float32", (None, None)),
     "reward": ("float32", (None,)),
     "end": ("int64", ()),
-    "mask": ("uint8", (None, 64, 64)),
     "source": ("text", ()),
 }
 
@@ -112,27 +111,24 @@ def reading_episode(path: Path) -> AbstractContextManager[None]:
 
 
 class Recorded(NamedTuple):
-    """A recorded episode: obs uint8 (T, 64, 64, 3); action float32 (T, A) and reward float32 (T,) of each step; end,
-    after how many steps it was over, T + 1 if never; and mask uint8 (T, 64, 64), 255 on foreground pixels, None if it
-    was recorded without."""
+    """A recorded episode: obs uint8 (T, 64, 64, 3); action float32 (T, A) and reward float32 (T,) of each step;
+    and end, after how many steps it was over, T + 1 if never."""
 
     obs: np.ndarray
     action: np.ndarray
     reward: np.ndarray
     end: int
-    mask: np.ndarray | None
 
 
 def read(path: Path) -> Recorded:
     """Reads an episode. UserError if the file is cut or misshapen, or holds a number that is not finite."""
     with reading_episode(path), open_npz(path, KINDS) as file:
-        mask = file["mask"] if "mask" in file.files else None
         obs, action, reward, end = file["obs"], file["action"], file["reward"], int(file["end"])
-        lengths = [len(part) for part in (obs, action, reward, mask) if part is not None]
+        lengths = [len(part) for part in (obs, action, reward)]
         if len(set(lengths)) > 1 or not 1 <= end <= len(obs) + 1 or not len(obs):
             raise ValueError(f"found arrays of lengths {lengths}, and end {end}")
     require_finite(path, {"action": action, "reward": reward})
-    return Recorded(obs, action, reward, end, mask)
+    return Recorded(obs, action, reward, end)
 
 
 def read_source(path: Path) -> dict:

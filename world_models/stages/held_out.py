@@ -33,15 +33,12 @@ def compiled(function: Callable) -> Callable:
     return tf.function(function, reduce_retracing=True)
 
 
-def v_errors(vae: VAE, obs: np.ndarray, mu: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
-    """(T / EVERY,): the squared error of frames uint8 (T, 64, 64, 3), decoded from mu (T, Z); with a mask uint8 (T, 64,
-    64) that of the pixels where it is not 0."""
+def v_errors(vae: VAE, obs: np.ndarray, mu: np.ndarray) -> np.ndarray:
+    """(T / EVERY,): the squared error of frames uint8 (T, 64, 64, 3), decoded from mu (T, Z)."""
     decode, errors = compiled(vae.decode), []
     for k in range(0, len(obs), 100 * EVERY):
         part = slice(k, k + 100 * EVERY, EVERY)
         difference = obs[part] / np.float32(255) - decode(tf.constant(mu[part])).numpy()
-        if mask is not None:
-            difference *= mask[part, ..., None] > 0
         errors.append((difference**2).sum(axis=(1, 2, 3)))
     return np.concatenate(errors)
 
@@ -66,21 +63,18 @@ def errors(run: Run, paths: list[Path]) -> dict[str, float]:
     """V's and M's errors on these recorded episodes, by name.
 
     v_error, v_error_95: mean and 95th percentile of V's squared error a frame; v_error_median: of the episodes' means,
-    which a single episode of frames that V has never seen does not move; of episodes with masks also v_error_masked,
-    the mean on the pixels that matter. m_loss: M's, in nats a dimension of z.
+    which a single episode of frames that V has never seen does not move. m_loss: M's, in nats a dimension of z.
     Of an end head: deaths, recall, false_positives (a share of the frames). Of a reward head: reward, reward_predicted,
     means of a step, and reward_r2, of sums over WINDOW steps; none if no episode is so long.
     """
     vae, rnn = load_vae(run), load_rnn(run)
-    v, masked, m, ends, rewards = [], [], [], [], []
+    v, m, ends, rewards = [], [], [], []
     for number, path in enumerate(progress_bar(paths, desc="held-out episodes", unit="episode")):
-        obs, action, reward, end, mask = episodes.read(path)
+        obs, action, reward, end = episodes.read(path)
         pairs = [compiled(vae.encode)(tf.constant(obs[k : k + 500])) for k in range(0, len(obs), 500)]
         mu, logvar = (np.concatenate(column) for column in zip(*pairs, strict=True))
         noise = tf.random.stateless_normal(mu.shape, [run.config.seed, number])
         v.append(v_errors(vae, obs, mu))
-        if mask is not None:
-            masked.append(v_errors(vae, obs, mu, mask))
         loss, logit, predicted = m_outputs(rnn, sample(mu, logvar, noise).numpy(), action)
         m.append(loss)
         alive = min(len(logit), end)  # steps up to the last that counts
@@ -94,8 +88,6 @@ def errors(run: Run, paths: list[Path]) -> dict[str, float]:
         "v_error_median": float(np.median([episode.mean() for episode in v])),
         "m_loss": float(np.concatenate(m).mean()),
     }
-    if masked:
-        found["v_error_masked"] = float(np.concatenate(masked).mean())
     if "end" in rnn.heads:
         found |= end_prediction(ends)
     real, predicted = np.concatenate(rewards, axis=1)
@@ -129,8 +121,6 @@ def format_errors(found: dict[str, float]) -> str:
     """The errors as text."""
     text = f"V's squared error {found['v_error']:.1f} (95th percentile {found['v_error_95']:.1f}, the median "
     text += f"episode's {found['v_error_median']:.1f}); "
-    if "v_error_masked" in found:
-        text += f"on pixels that matter {found['v_error_masked']:.1f}; "
     text += f"M's loss {found['m_loss']:.3f}"
     if "recall" in found:
         text += f"; deaths predicted to the frame: {found['recall']:.0%} of {found['deaths']}, "

@@ -35,23 +35,22 @@ class Episode:
     """An episode as it is played."""
 
     def __init__(self):
-        self.rows: list[tuple] = []  # frame, action, reward and mask of each step
+        self.rows: list[tuple] = []  # frame, action and reward of each step
         self.end: int | None = None
         self.over = False
 
-    def add(self, frame, action, reward, terminated, truncated, mask=None) -> None:
+    def add(self, frame, action, reward, terminated, truncated) -> None:
         """One step: the frame that was seen, what was done, and what came of it. One that is truncated is over, but has
         no end that M could learn."""
-        self.rows.append((frame, action, reward, mask))
+        self.rows.append((frame, action, reward))
         if terminated and not self.over:
             self.end = len(self.rows)
         self.over |= terminated or truncated
 
     def arrays(self) -> dict[str, np.ndarray]:
-        obs, action, reward, mask = zip(*self.rows, strict=True)
-        masks = {} if mask[0] is None else {"mask": np.stack(mask)}
+        obs, action, reward = zip(*self.rows, strict=True)
         arrays = {"obs": np.stack(obs), "action": np.stack(action).astype(np.float32)}
-        return masks | arrays | {"reward": np.array(reward, np.float32), "end": np.array(self.end or len(obs) + 1)}
+        return arrays | {"reward": np.array(reward, np.float32), "end": np.array(self.end or len(obs) + 1)}
 
 
 class Writer:
@@ -78,10 +77,10 @@ def record(env: Any, config: Config, index: int, after_step: Callable = lambda: 
 
     Returns:
         obs uint8 (T, 64, 64, 3), action float32 (T, A), reward float32 (T,), what each action earned, and end (),
-        the number of frames after which the episode was over, T + 1 if it never was. With `vae_weight` also mask,
-        uint8 (T, 64, 64), which pixels matter. And the seed of the environment's reset.
+        the number of frames after which the episode was over, T + 1 if it never was. And the seed of the
+        environment's reset.
     """
-    task, masked = tasks.get(config.task), config.vae_weight != 1
+    task = tasks.get(config.task)
     for attempt in range(ATTEMPTS):
         rng = seeds.generator(config.seed, "record", index, attempt)
         seed = seeds.episode_seeds(config.seed, "record", ATTEMPTS * index + attempt, 1)[0]
@@ -90,9 +89,9 @@ def record(env: Any, config: Config, index: int, after_step: Callable = lambda: 
         observation, _ = env.reset(seed=seed)
         for frame in range(config.max_frames):
             action = policy.act(frame)
-            before, mask = observation, env.mask if masked else None
+            before = observation
             observation, reward, terminated, truncated, _ = env.step(action)
-            episode.add(before, action, reward, terminated, truncated, mask)
+            episode.add(before, action, reward, terminated, truncated)
             after_step()
             if episode.over and task.stops_at_end:
                 break
@@ -219,8 +218,7 @@ class Recorder(Watcher):
 
     def step(self, step: Step) -> None:
         for lane in step.playing:
-            mask = None if step.masks is None else step.masks[lane]
-            outcome = (step.reward[lane], step.terminated[lane], step.truncated[lane], mask)
+            outcome = (step.reward[lane], step.terminated[lane], step.truncated[lane])
             self.episodes[lane].add(step.frames[lane].copy(), step.action[lane], *outcome)
 
     def end(self, lane: int, job: int, total: float, steps: int) -> float:

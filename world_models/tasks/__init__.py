@@ -76,10 +76,6 @@ def check(config: Config) -> Config:
             raise UserError(f"--{name}: expected one of {', '.join(known)}, got {value!r}")
     if config.mirror == "yes" and task.mirror is None:
         raise UserError(f"--mirror yes: {task.label} has no mirror image; leave it out")
-    if config.vae_weight != 1 and not task.masks:
-        raise UserError(
-            f"--vae-weight {config.vae_weight}: {task.label} does not tell which pixels matter; leave it out"
-        )
     if task.episode_limit is not None and config.max_frames > task.episode_limit:
         raise UserError(
             f"--max-frames: {task.label} ends an episode after {task.episode_limit} steps, got {config.max_frames}"

@@ -14,8 +14,7 @@ VARIANTS = ("plain", "colour", "bars", "blob")
 def make_env(config: Config, render_mode: str | None = None) -> gym.Env:
     from world_models.tasks.carracing_env import CarRacing  # here: Doom does not need Box2D
 
-    masked = config.vae_weight != 1
-    return CarRacing(render_mode, view=config.view, pixels=config.pixels, masked=masked, variant=config.variant)
+    return CarRacing(render_mode, view=config.view, pixels=config.pixels, variant=config.variant)
 
 
 def squash(a: Any, ops: Any = np) -> Any:
@@ -75,7 +74,6 @@ episode's rewards.""",
     make_env=make_env,
     entry_point="world_models.tasks.carracing_env:CarRacing",
     time_limit=1000,
-    masks=True,
     variants=VARIANTS,
     views={"v0": "CarRacing-v0", "v3": "CarRacing-v3"},
     low=(-1.0, 0.0, 0.0),  # steer, gas, brake

@@ -56,8 +56,6 @@ class CarRacing(car_racing.CarRacing):
         render_mode: as Gymnasium's ("rgb_array" draws Gymnasium's own large frame).
         view: "v0", the published CarRacing-v0's camera and sampling; "v3", Gymnasium's.
         pixels: "paper": rows 0-83, resized, as they are; "release": also the release's stretch and wrap.
-        masked: whether `mask`, uint8 (64, 64), tells which pixels of the last observation show road or car (255; a
-            share of it on edges) and which field (0).
         variant: "plain", or what a test of generalisation changes in the observation, as AttentionAgent's authors did:
             "colour" (the field's and the road's, by a level each that an episode draws), "bars" (black, left and
             right), "blob" (a red square moves with the car).
@@ -72,20 +70,18 @@ class CarRacing(car_racing.CarRacing):
         render_mode: str | None = None,
         view: str = "v0",
         pixels: str = "paper",
-        masked: bool = False,
         variant: str = "plain",
     ):
         # 1.0: the lap ends when all tiles are visited, as in v0. Gymnasium's default of 0.95 has no effect
         # today (its issue 1269); this keeps a later fix from changing the task.
         super().__init__(render_mode=render_mode, lap_complete_percent=1.0)
-        EzPickle.__init__(self, render_mode=render_mode, view=view, pixels=pixels, masked=masked, variant=variant)
+        EzPickle.__init__(self, render_mode=render_mode, view=view, pixels=pixels, variant=variant)
         self.view = choose("view", view, tuple(CAMERAS))
         self.pixels = choose("pixels", pixels, PIXELS)
         self.variant = choose("variant", variant, VARIANTS)
         self.camera = CAMERAS[view]
         shapes = len(HULL) - (variant != "blob")
         self._hull, self._sides = HULL[:shapes], HULL_SIDES[:shapes]
-        self.masked, self.mask = masked, np.zeros((SIZE, SIZE), np.uint8)
         self.observation_space = gym.spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
 
     def step(self, action: np.ndarray | int | None) -> tuple[np.ndarray, float, bool, bool, dict]:
@@ -146,11 +142,6 @@ class CarRacing(car_racing.CarRacing):
         palette = self._palette
         if self.camera.dim:
             palette = palette - np.minimum(palette, self.camera.dim)
-        if self.masked:
-            matters = np.zeros_like(palette)
-            matters[raster.WHEEL :] = 255
-            raster.shade(image, matters, samples, SCRATCH.frame)
-            self.mask = shrink_car(SCRATCH.frame)[..., 0].copy()
         raster.shade(image, palette, samples, SCRATCH.frame)
         return SCRATCH.frame
 

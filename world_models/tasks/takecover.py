@@ -12,8 +12,7 @@ VARIANTS = ("plain", "walls", "floor", "text")
 def make_env(config: Config, render_mode: str | None = None) -> gym.Env:
     from world_models.tasks.takecover_env import DoomTakeCover  # here: ViZDoom is an extra
 
-    masked = config.vae_weight != 1
-    return DoomTakeCover(render_mode, pixels=config.pixels, masked=masked, variant=config.variant)
+    return DoomTakeCover(render_mode, pixels=config.pixels, variant=config.variant)
 
 
 class RandomStrafer:
@@ -65,7 +64,6 @@ fireballs. Return: time steps survived. "Dream" is the same game as M predicts i
     low=(-1.0,),  # left or right
     biases=False,  # as the release's Doom
     mirror=(-1.0,),
-    masks=True,
     variants=VARIANTS,
     policies={"release": RandomStrafer, "smooth": lambda rng: RandomStrafer(rng, RandomStrafer.LONG)},
     fps=35,

@@ -38,7 +38,6 @@ MAPS = {
     "walls": (b"heightceiling = 104;", b"heightceiling = 208;"),
     "floor": (b'texturefloor = "CRATOP1";', b'texturefloor = "FLAT14";'),
 }
-GREYS = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)  # the palette whose colours are the indices
 
 
 def game_file(*parts: str) -> str:
@@ -126,15 +125,14 @@ def require_shared_memory() -> None:
         )
 
 
-def make_game(labels: bool = False, variant: str = "plain") -> vizdoom.DoomGame:
-    """A started engine; with `labels` it tells what each pixel shows. UserError without shared memory for it."""
+def make_game(variant: str = "plain") -> vizdoom.DoomGame:
+    """A started engine. UserError without shared memory for it."""
     require_shared_memory()
     game = vizdoom.DoomGame()
     game.load_config(str(Path(__file__).with_name("takecover.cfg")))
     game.set_doom_game_path(game_file("freedoom2.wad"))
     game.set_doom_scenario_path(scenario(variant))
     game.set_doom_config_path(os.devnull)  # where the engine insists on saving its settings
-    game.set_labels_buffer_enabled(labels)
     # A terminal's Ctrl-C reaches the engine as well; what plays decides when it ends. It inherits what is blocked.
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -143,14 +141,6 @@ def make_game(labels: bool = False, variant: str = "plain") -> vizdoom.DoomGame:
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     return game
-
-
-def things(state: vizdoom.GameState) -> np.ndarray:
-    """Which pixels of the observation show a thing of the game, uint8 (64, 64), 0 to 255."""
-    assert state.labels is not None and state.labels_buffer is not None, "the game was made with labels"
-    shown = [label.value for label in state.labels if label.object_name != "DoomPlayer"]
-    matters = np.where(np.isin(state.labels_buffer[:ROWS], shown), np.uint8(255), np.uint8(0))
-    return shrink_doom(matters, GREYS)[..., 0].copy()
 
 
 # The exceptions of a crashed engine; the library's have no common base.
@@ -169,8 +159,6 @@ class DoomTakeCover(gym.Env, EzPickle):
     Args:
         render_mode: None or "rgb_array" (the game's own 480x640 frame).
         pixels: "paper": rows 0-399, resized; "release": also the release's contrast stretch and wrap.
-        masked: whether `mask`, uint8 (64, 64), tells which pixels of the last observation show fireballs, monsters or
-            other things (255; a share of it on edges) and which walls, floor and ceiling (0).
         variant: "plain", or what a test of generalisation changes in the picture: "walls" (twice as high), "floor"
             (another texture), "text" (a banner hovers over the far wall).
 
@@ -181,12 +169,9 @@ class DoomTakeCover(gym.Env, EzPickle):
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 35}  # noqa: RUF012 Gymnasium's own convention
 
-    def __init__(
-        self, render_mode: str | None = None, pixels: str = "paper", masked: bool = False, variant: str = "plain"
-    ):
-        EzPickle.__init__(self, render_mode=render_mode, pixels=pixels, masked=masked, variant=variant)
+    def __init__(self, render_mode: str | None = None, pixels: str = "paper", variant: str = "plain"):
+        EzPickle.__init__(self, render_mode=render_mode, pixels=pixels, variant=variant)
         self.variant = choose("variant", variant, VARIANTS)
-        self.masked, self.mask = masked, np.zeros((SIZE, SIZE), np.uint8)
         self.render_mode = render_mode
         self.pixels = choose("pixels", pixels, PIXELS)
         self.observation_space = gym.spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
@@ -223,7 +208,7 @@ class DoomTakeCover(gym.Env, EzPickle):
 
     def _begin(self) -> None:
         if self._game is None:
-            self._game = make_game(self.masked, self.variant)
+            self._game = make_game(self.variant)
         # Before the episode, or it does not count. The engine takes 32 bits.
         fits = self._seed < 1 << 32
         self._game.set_seed(self._seed if fits else int(np.random.SeedSequence(self._seed).generate_state(1)[0]))
@@ -244,15 +229,12 @@ class DoomTakeCover(gym.Env, EzPickle):
         if state is None:  # the episode is over; after a time-out the last picture stays
             if self._game.is_player_dead():
                 self._frame = np.zeros_like(self._frame)
-                self.mask = np.zeros((SIZE, SIZE), np.uint8)
                 return np.zeros((SIZE, SIZE, 3), np.uint8)
         else:
             self._frame = state.screen_buffer
             if self.variant == "text":
                 self._frame = self._frame.copy()
                 self._frame[30:74, 150:486] = banner()
-            if self.masked:
-                self.mask = things(state)
         return observation(self._frame, self.pixels)
 
     def render(self) -> np.ndarray | None:

@@ -49,8 +49,6 @@ class Task:
         entry_point: where Gymnasium finds the environment's class, "module:Class"; None: it is not registered.
         time_limit: steps after which Gymnasium's wrapper cuts an episode of the registered environment.
         episode_limit: steps after which the game itself ends an episode.
-        masks: whether its environment tells which pixels matter: made with `config.vae_weight` other than 1 it has
-            `mask`, uint8 (64, 64), 255 where the last observation shows what matters, 0 where it does not.
         views: the cameras by their name for --view, each with its environment's id; empty if there is one only. The
             first is the default, and that of published scores.
         variants: changes of the picture for tests of generalisation, by their name for --variant; the first is the game
@@ -83,7 +81,6 @@ class Task:
     entry_point: str | None = None
     time_limit: int | None = None
     episode_limit: int | None = None
-    masks: bool = False
     views: Mapping[str, str] = field(default_factory=dict)
     variants: tuple[str, ...] = ("plain",)
     squash: Callable = identity

@@ -71,5 +71,7 @@ def test_a_damaged_file_is_named_and_nothing_changes(file, bench):
     assert cases.spoil(bench, bench, file, cases.READ_BY[file], "flipped bytes", random.Random(0)) == ""
 
 
-def test_a_limit_of_a_files_size_names_the_file(bench):
-    assert cases.too_large(bench, "C real", 1000) == ""
+@pytest.mark.parametrize("stage", ["C real", "extract"])
+def test_a_limit_of_a_files_size_names_the_file(stage, bench):
+    """Rank 0 alone writes the search's files; both ranks write episodes, and fail in the same moment."""
+    assert cases.too_large(bench, stage, 1000) == ""

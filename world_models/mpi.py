@@ -73,6 +73,7 @@ LAUNCHERS = {
     "SLURM_STEP_NUM_TASKS": ("SLURM_PROCID", "srun --mpi=pmi2 ... (pmix for Open MPI)"),
 }
 NESTED = "WORLD_MODELS_RANKS"  # the ranks each process is to see, where several runs are started by one launcher
+ENDING = 1.0  # seconds in which mpirun passes on a rank's output before every rank is ended
 LEAVING = 20.0  # seconds that a rank which ends waits for the others to end as well
 HANG = 900.0  # seconds after which a step that has not ended never will
 RENEW = 5.0  # seconds between two renewals of that time limit: each starts a thread
@@ -215,6 +216,8 @@ def launch(main: Callable) -> None:
     except UserError as error:
         if comm.size == 1:
             command_line.exit_with(error)
+        if comm.rank > 0:
+            time.sleep(2 * ENDING)  # rank 0 may have failed for the same reason: its line is enough
         command_line.report(f"error: {error} (rank {comm.rank})")
         abort(comm, 2)
     except SystemExit as ended:
@@ -249,8 +252,8 @@ def fail(comm: Comm) -> None:
 
 
 def abort(comm: Comm, status: int) -> None:
-    """Ends every rank, after a second in which mpirun passes on this rank's output: it drops what it has not read."""
+    """Ends every rank, after mpirun had the time to pass on this rank's output: it drops what it has not read."""
     command_line.close_output()
-    time.sleep(1)
+    time.sleep(ENDING)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # MPI would print a line of its own, also where that is no news
     comm.Abort(status)

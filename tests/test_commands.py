@@ -27,7 +27,7 @@ RUN_BY = {
     "train_vae.py --run runs/car": "test_training_leaves_weights_curves_and_pictures",
     "train_rnn.py --run runs/car": "test_training_leaves_weights_curves_and_pictures",
     "evaluate.py --run runs/car": "test_evaluate_scores_films_and_keeps_its_rows",
-    "evaluate.py --run runs/mine --episodes 100 --against": "test_a_pack_is_a_run_that_cannot_be_changed",
+    "evaluate.py --run runs/mine": "test_a_pack_is_a_run_that_cannot_be_changed",
     "evaluate.py --run pretrained/carracing --variant": "test_other_pictures_have_a_row_and_the_curves_a_table",
     "evaluate.py --run pretrained/doom --variant": "test_doom_changes_where_the_variant_says",
     "evaluate.py --run pretrained/carracing": "2026-12-01",
